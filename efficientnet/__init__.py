@@ -1,0 +1,33 @@
+"""EfficientNet for Keras.
+
+    from efficientnet.keras import EfficientNetB0      # Keras 3, on TensorFlow, JAX, PyTorch or OpenVINO
+    from efficientnet.tfkeras import EfficientNetB0    # tensorflow.keras, Keras 3 or legacy Keras 2
+
+Importing this module alone imports no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .variants import BlockArgs, Variant, get_variant, list_variants
+
+__version__ = "2.0.0"
+__all__ = ["BlockArgs", "Variant", "__version__", "get_variant", "list_variants"]
+
+
+# The older package's helpers: found when asked for, in compat.py.
+_OLDER_NAMES = (
+    "get_submodules_from_kwargs",
+    "init_keras_custom_objects",
+    "init_tfkeras_custom_objects",
+    "inject_keras_modules",
+    "inject_tfkeras_modules",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OLDER_NAMES:
+        return getattr(importlib.import_module("efficientnet.compat"), name)
+    raise AttributeError(f"module 'efficientnet' has no attribute {name!r}")

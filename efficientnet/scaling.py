@@ -1,0 +1,173 @@
+"""How it grows: from a row of the table to the concrete list of blocks, and what that costs.
+
+Nothing here imports a framework. Source: arXiv 1905.11946, section 3 (compound scaling), and the authors'
+released code for the rounding rules, which the paper leaves out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from .variants import Variant
+
+
+@dataclass(frozen=True)
+class Block:
+    """One mobile inverted bottleneck with every number final.
+
+    Attributes:
+        name: prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
+        kernel_size: side of the depthwise kernel, pixels.
+        strides: stride of the depthwise convolution.
+        input_filters: channels in.
+        expanded_filters: channels of the depthwise convolution; equal to ``input_filters`` where the block
+            has no expansion.
+        se_filters: channels of the squeeze-and-excite bottleneck; 0 for none.
+        output_filters: channels out.
+        residual: whether the input is added to the output.
+        drop_connect_fraction: share of the network's drop connect rate that falls on this block, 0..1,
+            growing with depth.
+    """
+
+    name: str
+    kernel_size: int
+    strides: int
+    input_filters: int
+    expanded_filters: int
+    se_filters: int
+    output_filters: int
+    residual: bool
+    drop_connect_fraction: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        parameters: trainable numbers; the batch norms' moving statistics are not among them.
+        macs: multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
+    """
+
+    parameters: int
+    macs: int
+
+
+def round_filters(filters: float, width_coefficient: float, depth_divisor: int = 8, limit_loss: bool = True) -> int:
+    """Scales a number of filters and rounds it to a multiple of ``depth_divisor``, at least one multiple.
+
+    Args:
+        filters: unscaled number of filters.
+        width_coefficient: factor.
+        depth_divisor: the result is a multiple of this.
+        limit_loss: one multiple more where rounding down would lose over 10 %. V2 does without.
+    """
+    scaled = filters * width_coefficient
+    rounded = max(depth_divisor, int(scaled + depth_divisor / 2) // depth_divisor * depth_divisor)
+    if limit_loss and rounded < 0.9 * scaled:
+        rounded += depth_divisor
+    return int(rounded)
+
+
+def round_repeats(repeats: int, depth_coefficient: float) -> int:
+    """Scales a number of repeats, rounding up."""
+    return math.ceil(depth_coefficient * repeats)
+
+
+def scale_filters(variant: Variant, filters: int) -> int:
+    """A number of filters of the baseline as this variant has it."""
+    return round_filters(filters, variant.width, variant.depth_divisor, variant.limit_rounding_loss)
+
+
+def stem_filters(variant: Variant) -> int:
+    """Filters of the first convolution."""
+    return scale_filters(variant, variant.stem_filters) if variant.scale_stem_and_head else variant.stem_filters
+
+
+def head_filters(variant: Variant) -> int:
+    """Filters of the last convolution: the length of the feature vector."""
+    return scale_filters(variant, variant.head_filters) if variant.scale_stem_and_head else variant.head_filters
+
+
+def scale_blocks(variant: Variant) -> tuple[Block, ...]:
+    """The variant's blocks in order, width and depth applied.
+
+    The first block of a stage takes its stride and its change of filters. The drop connect fraction of
+    block i of n is i / n, i from 0 (arXiv 1603.09382, section 3, as the authors' code applies it).
+
+    Raises:
+        ValueError: a stage does not take what the stage before it gives.
+    """
+    for number, (stage, following) in enumerate(itertools.pairwise(variant.blocks), start=1):
+        if stage.output_filters != following.input_filters:
+            raise ValueError(
+                f"{variant.name}: stage {number} gives {stage.output_filters} filters but stage {number + 1} takes "
+                f"{following.input_filters}; make output_filters and the next input_filters equal."
+            )
+    repeats = [round_repeats(s.num_repeat, variant.depth) if s.scale_repeats else s.num_repeat for s in variant.blocks]
+    total = sum(repeats)
+    blocks: list[Block] = []
+    input_filters = stem_filters(variant)
+    for stage_index, stage in enumerate(variant.blocks):
+        output_filters = scale_filters(variant, stage.output_filters)
+        for repeat in range(repeats[stage_index]):
+            strides = stage.strides if repeat == 0 else 1
+            blocks.append(
+                Block(
+                    name=f"block{stage_index + 1}{_letters(repeat)}",
+                    kernel_size=stage.kernel_size,
+                    strides=strides,
+                    input_filters=input_filters,
+                    expanded_filters=input_filters * stage.expand_ratio,
+                    se_filters=max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0,
+                    output_filters=output_filters,
+                    residual=stage.id_skip and strides == 1 and input_filters == output_filters,
+                    drop_connect_fraction=len(blocks) / total,
+                )
+            )
+            input_filters = output_filters
+    return tuple(blocks)
+
+
+def cost(variant: Variant, resolution: int | None = None, classes: int | None = None) -> Cost:
+    """Parameters and multiply-adds, counted from the blocks without building anything.
+
+    Args:
+        variant: a row of the table, or one of your own.
+        resolution: side of the square input, pixels; the variant's own by default.
+        classes: outputs of the classifier; the variant's own by default.
+    """
+    size = math.ceil((resolution or variant.resolution) / 2)
+    stem, head, classes = stem_filters(variant), head_filters(variant), classes or variant.classes
+    weights = 3 * 3 * 3 * stem
+    parameters, macs = weights + 2 * stem, weights * size**2
+    channels = stem
+    for block in scale_blocks(variant):
+        expanded = block.expanded_filters
+        if expanded != block.input_filters:
+            weights = block.input_filters * expanded
+            parameters += weights + 2 * expanded
+            macs += weights * size**2
+        size = math.ceil(size / block.strides)
+        depthwise = block.kernel_size**2 * expanded
+        squeeze = 2 * expanded * block.se_filters
+        project = expanded * block.output_filters
+        squeeze_biases = block.se_filters + expanded if block.se_filters else 0
+        parameters += depthwise + 2 * expanded + squeeze + squeeze_biases + project + 2 * block.output_filters
+        macs += (depthwise + project) * size**2 + squeeze
+        channels = block.output_filters
+    parameters += channels * head + 2 * head + head * classes + classes
+    macs += channels * head * size**2 + head * classes
+    return Cost(parameters, macs)
+
+
+def _letters(index: int) -> str:
+    """a, b, …, z, aa, ab, …"""
+    letters = ""
+    index += 1
+    while index:
+        index, remainder = divmod(index - 1, 26)
+        letters = chr(ord("a") + remainder) + letters
+    return letters

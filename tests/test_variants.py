@@ -1,0 +1,67 @@
+"""The table: names, look-ups, and that a row is all that a variant needs."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from efficientnet import BlockArgs, get_variant, list_variants
+
+
+def test_every_published_variant_of_v1_and_lite_is_listed():
+    names = list_variants()
+    assert names[:10] == (*(f"efficientnet-b{i}" for i in range(9)), "efficientnet-l2")
+    assert names[10:] == tuple(f"efficientnet-lite{i}" for i in range(5))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("*lite?", 5), ("b[0-7]", 8), ("B0", 1), ("efficientnet-l2", 1), ("resnet*", 0)],
+)
+def test_patterns(pattern, found):
+    assert len(list_variants(pattern)) == found
+
+
+@pytest.mark.parametrize("name", ["b0", "B0", "efficientnet-b0", "efficientnet_b0", "EfficientNetB0"])
+def test_one_variant_has_many_spellings(name):
+    assert get_variant(name).name == "efficientnet-b0"
+
+
+def test_an_unknown_name_suggests_close_ones():
+    with pytest.raises(ValueError, match=r"'efficientnet-lite7'.*Did you mean .*efficientnet-lite") as error:
+        get_variant("efficientnet-lite7")
+    assert "efficientnet-b0" in str(error.value)
+
+
+def test_rows_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        get_variant("b0").width = 2.0
+
+
+def test_block_args_take_what_the_older_package_wrote():
+    block = BlockArgs(
+        kernel_size=3, num_repeat=2, input_filters=16, output_filters=24,
+        expand_ratio=6, id_skip=True, strides=[2, 2], se_ratio=0.25,
+    )  # fmt: skip
+    assert block.strides == 2
+    assert block._replace(kernel_size=5).kernel_size == 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"strides": [1, 2]}, {"kernel_size": 0}, {"num_repeat": 1.5}, {"se_ratio": 2.0}, {"expand_ratio": None}]
+)
+def test_block_args_out_of_range(wrong):
+    good = {"kernel_size": 3, "num_repeat": 1, "input_filters": 16, "output_filters": 16}
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        BlockArgs(**{**good, **wrong})
+
+
+def test_the_package_alone_imports_no_framework():
+    code = (
+        "import sys, efficientnet, efficientnet.scaling, efficientnet.weights; efficientnet.list_variants();"
+        "heavy = {'tensorflow', 'keras', 'tf_keras', 'jax', 'torch', 'openvino', 'h5py', 'PIL', 'requests', 'scipy'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
