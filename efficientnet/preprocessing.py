@@ -1,0 +1,304 @@
+"""Pixels -> network input: the evaluation crop, resizing, and the scaling of pixel levels."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+# The order of the B-spline behind each interpolation.
+MAP_INTERPOLATION_TO_ORDER = {"nearest": 0, "bilinear": 1, "biquadratic": 2, "bicubic": 3}
+
+# From order 2 on, a B-spline passes through the samples only after they are filtered with z^|k|
+# (M. Unser, "Splines: a perfect fit for signal and image processing", 1999, box 2).
+_SPLINE_POLES = {2: 8**0.5 - 3, 3: 3**0.5 - 2}
+_SPLINE_FILTER_RADIUS = 20  # there, both poles have decayed below 1e-11
+
+# Resizing multiplies small matrices. OpenBLAS spreads a product of more multiplications than this
+# over all cores, and where those are busy, waiting for them takes up to a hundred times longer.
+_MAX_MULTIPLICATIONS = 2**18
+_BAND_HEIGHT = 16
+
+# Mean and standard deviation of each RGB channel, in pixel levels.
+_MEAN_AND_STD = {
+    "torch": ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "v2": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
+}
+MODES = tuple(_MEAN_AND_STD)
+
+_TENSOR_PACKAGES = {"tensorflow", "tf_keras", "keras", "torch", "jax", "jaxlib"}
+
+Floats = NDArray[np.floating[Any]]
+Band = tuple[
+    slice, slice, NDArray[Any]
+]  # some new samples, the old ones they need, and the weights
+
+
+def center_crop_and_resize(
+    image: NDArray[Any],
+    image_size: int,
+    crop_padding: int = 32,
+    interpolation: str = "bicubic",
+) -> NDArray[Any]:
+    """Cut out the central square and resize it, as EfficientNet is evaluated on ImageNet.
+
+    The side of the square is ``image_size / (image_size + crop_padding)`` of the short side of the
+    image. The result is that of ``skimage.transform.resize(crop, (image_size, image_size), order,
+    preserve_range=True)``: a Gaussian against aliasing if the square shrinks (standard deviation
+    (factor - 1) / 2 pixels), B-spline interpolation, mirrored borders, and clipping to the range of
+    the crop. "nearest" does not smooth integers.
+
+    Args:
+        image: (height, width) or (height, width, channels), integer or floating levels of any
+            range; also bool if interpolation is "nearest".
+        image_size: Side of the result in pixels, at least 1.
+        crop_padding: Margin that the crop leaves out, in pixels of the result, at least 0.
+        interpolation: "nearest", "bilinear", "biquadratic" or "bicubic".
+
+    Returns:
+        (image_size, image_size) or (image_size, image_size, channels), in the levels of ``image``.
+        float64; float32 for a float32 or float16 image; "nearest" keeps integer and bool types.
+
+    Raises:
+        ValueError: The image has another number of dimensions, no pixels or no numbers; a size is
+            too small; the interpolation is unknown.
+    """
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise ValueError(
+            "An image is an array (height, width) or (height, width, channels) with at least one "
+            f"pixel; got shape {image.shape}. Pass the images of a batch one at a time."
+        )
+    if interpolation not in MAP_INTERPOLATION_TO_ORDER:
+        names = ", ".join(MAP_INTERPOLATION_TO_ORDER)
+        raise ValueError(f"Unknown interpolation {interpolation!r}; choose one of {names}.")
+    if image_size < 1 or crop_padding < 0:
+        raise ValueError(
+            "image_size must be at least 1 pixel and crop_padding at least 0; "
+            f"got image_size={image_size}, crop_padding={crop_padding}."
+        )
+    order = MAP_INTERPOLATION_TO_ORDER[interpolation]
+    if image.dtype.kind not in ("biuf" if order == 0 else "iuf"):
+        raise ValueError(
+            f"Cannot take a {interpolation} mean of {image.dtype} values; "
+            "convert the image to integer or floating levels first."
+        )
+
+    height, width = image.shape[:2]
+    side = max(1, int(image_size / (image_size + crop_padding) * min(height, width)))
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    crop = image[top : top + side, left : left + side]
+
+    if order == 0 and image.dtype.kind != "f":
+        nearest = _first_samples(_centers(side, image_size), order)
+        return crop[nearest][:, nearest]
+    dtype = np.float32 if image.dtype in (np.float16, np.float32) else np.float64
+    # 8-bit levels need no more than float32 on the way to be right within 1e-3 of a level.
+    bands = _resize_bands(side, image_size, order, np.float32 if image.itemsize == 1 else dtype)
+    columns_first = _resize_rows(crop, bands).swapaxes(0, 1)
+    resized = _resize_rows(columns_first, bands).swapaxes(0, 1)
+    clipped: NDArray[Any] = np.clip(resized, crop.min(), crop.max())
+    return clipped.astype(dtype, order="C", copy=False)
+
+
+def _resize_rows(image: NDArray[Any], bands: tuple[Band, ...]) -> NDArray[Any]:
+    """Resize the first axis of `image`."""
+    last_rows, _, weights = bands[-1]
+    flat = image.reshape(len(image), -1).astype(weights.dtype, copy=False)
+    resized = np.empty((last_rows.stop, flat.shape[1]), weights.dtype)
+    for rows, reach, weights in bands:
+        step = max(1, _MAX_MULTIPLICATIONS // weights.size)
+        for left in range(0, flat.shape[1], step):
+            columns = slice(left, left + step)
+            np.matmul(weights, flat[reach, columns], out=resized[rows, columns])
+    return resized.reshape(-1, *image.shape[1:])
+
+
+@lru_cache(maxsize=64)
+def _resize_bands(size: int, new_size: int, order: int, dtype: DTypeLike) -> tuple[Band, ...]:
+    """The resizing matrix of one axis without most of its zeros, for ``new = matrix @ old``.
+
+    A new sample depends on a few old ones only, so the matrix (new_size, size) is cut into bands
+    of rows, each narrowed to the columns that it uses.
+    """
+    matrix = _resize_matrix(size, new_size, order).astype(dtype)
+    bands = []
+    for start in range(0, new_size, _BAND_HEIGHT):
+        rows = slice(start, min(start + _BAND_HEIGHT, new_size))
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        reach = slice(used[0], used[-1] + 1)
+        bands.append((rows, reach, matrix[rows, reach].copy()))
+    return tuple(bands)
+
+
+def _resize_matrix(size: int, new_size: int, order: int) -> Floats:
+    """Smoothing, spline filter and interpolation of one axis as a matrix (new_size, size)."""
+    kernel: Floats = np.ones(1)
+    factor = size / new_size
+    if factor > 1:
+        sigma = (factor - 1) / 2
+        gaussian = np.exp(-0.5 * (np.arange(int(4 * sigma + 0.5) + 1) / sigma) ** 2)
+        kernel = _symmetric(gaussian)
+    if order in _SPLINE_POLES:
+        decay = _SPLINE_POLES[order] ** np.arange(_SPLINE_FILTER_RADIUS + 1)
+        kernel = np.convolve(kernel, _symmetric(decay))
+
+    # The B-spline around each new centre weighs order + 1 samples, which the kernel spreads.
+    center = _centers(size, new_size)
+    first = _first_samples(center, order)
+    weights = np.zeros((new_size, len(kernel) + order))
+    for tap in range(order + 1):
+        spline = _b_spline(center - first - tap, order)
+        weights[:, tap : tap + len(kernel)] += spline[:, None] * kernel
+
+    # Beyond its ends the axis goes on mirrored, without repeating the end: c b | a b c d | c b.
+    column = first[:, None] - len(kernel) // 2 + np.arange(weights.shape[1])
+    period = max(1, 2 * (size - 1))
+    column = np.abs(column) % period
+    column = np.minimum(column, period - column)
+    matrix = np.zeros((new_size, size))
+    np.add.at(matrix, (np.arange(new_size)[:, None], column), weights)
+    return matrix
+
+
+def _centers(size: int, new_size: int) -> Floats:
+    """Where the centres of the new samples lie, counted in old samples."""
+    return (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
+
+
+def _first_samples(center: Floats, order: int) -> NDArray[np.intp]:
+    """The first of the order + 1 old samples under the B-spline around each centre."""
+    first: NDArray[np.intp] = np.floor(center - (order - 1) / 2).astype(np.intp)
+    return first
+
+
+def _symmetric(half: Floats) -> Floats:
+    """The kernel whose centre and right side are `half`, with sum 1."""
+    kernel: Floats = np.concatenate([half[:0:-1], half])
+    kernel /= kernel.sum()
+    return kernel
+
+
+def _b_spline(distance: Floats, order: int) -> Floats:
+    """The centred B-spline of this order at points within its support."""
+    x: Floats = np.abs(distance)
+    if order == 0:
+        return np.ones_like(x)
+    if order == 1:
+        return 1 - x
+    if order == 2:
+        return np.where(x < 0.5, 0.75 - x**2, (1.5 - x) ** 2 / 2)
+    return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, (2 - x) ** 3 / 6)
+
+
+def scale_and_offset(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What a preprocessing mode does to each RGB channel: network input = pixels * scale + offset.
+
+    Args:
+        mode: "torch": (x / 255 - mean) / std with the mean (0.485, 0.456, 0.406) and standard
+            deviation (0.229, 0.224, 0.225) of ImageNet's training images. "tf": x / 127.5 - 1.
+            "lite": (x - 127) / 128. "v2": (x - 128) / 128.
+
+    Returns:
+        Three scales and three offsets, for red, green and blue.
+
+    Raises:
+        ValueError: The mode is unknown.
+    """
+    if mode not in _MEAN_AND_STD:
+        raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
+    mean, std = _MEAN_AND_STD[mode]
+    return tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))
+
+
+def preprocess_input(
+    x: Any, mode: str = "torch", data_format: str | None = None, **kwargs: Any
+) -> Any:
+    """Turn pixel levels 0..255 into the levels that a network was trained on.
+
+    Args:
+        x: (..., height, width, 3) RGB levels 0..255, or (..., 3, height, width) where data_format
+            is "channels_first". A NumPy array, anything that ``np.asarray`` takes (a list, a Pillow
+            image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It is
+            left as it is. Modes other than "torch" take any number of channels.
+        mode: "torch", "tf", "lite" or "v2"; see ``scale_and_offset``.
+        data_format: "channels_last" or "channels_first". None means the
+            ``backend.image_data_format()`` of a given backend, and "channels_last" without one.
+        **kwargs: ``backend``, ``layers``, ``models`` and ``utils``, as in keras_applications.
+
+    Returns:
+        The same shape and the same kind of array or tensor as ``x``: float32, or the type of ``x``
+        if that is a floating one.
+
+    Raises:
+        ValueError: Unknown mode or data format, or other than three channels in mode "torch".
+        TypeError: An unknown keyword argument, or values that are not numbers.
+    """
+    for name in kwargs:
+        if name not in ("backend", "layers", "models", "utils"):
+            raise TypeError(
+                f"preprocess_input() got an unexpected keyword argument {name!r}; "
+                "it takes mode, data_format, backend, layers, models and utils."
+            )
+    scale, offset = scale_and_offset(mode)
+    if data_format is None:
+        backend = kwargs.get("backend")
+        data_format = "channels_last" if backend is None else backend.image_data_format()
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}."
+        )
+
+    x = _as_floating(x)
+    if mode != "torch":  # one scale and one offset for all channels
+        return x * scale[0] + offset[0]
+    channel_axis = -1 if data_format == "channels_last" else -3
+    # Within tf.data, even the number of dimensions may be unknown until an image is decoded.
+    if getattr(x.shape, "rank", 0) is not None:
+        shape = tuple(x.shape)
+        if len(shape) < -channel_axis or shape[channel_axis] not in (3, None):
+            raise ValueError(
+                f"Mode 'torch' scales red, green and blue, each in its own way: with {data_format} "
+                f"x needs length 3 on axis {channel_axis}; got shape {shape}. Convert grey images "
+                "to RGB, or choose another mode."
+            )
+    per_channel = (3,) + (1,) * (-channel_axis - 1)
+    return x * _constant(scale, per_channel, x) + _constant(offset, per_channel, x)
+
+
+def _packages(x: Any) -> set[str]:
+    """The packages that the type of `x` and its base types come from, found without an import."""
+    return {base.__module__.partition(".")[0] for base in type(x).__mro__}
+
+
+def _as_floating(x: Any) -> Any:
+    """The tensor or array `x`, cast to float32 unless it is of a floating type."""
+    packages = _packages(x)
+    is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
+    if not is_tensor:
+        x = np.asarray(x)
+    if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
+        return x
+    if not is_tensor and x.dtype.kind not in "biu":
+        raise TypeError(
+            f"preprocess_input takes pixel levels, as numbers; got values of type {x.dtype}. "
+            "Read image files with load_image first."
+        )
+    if not packages.isdisjoint({"tensorflow", "tf_keras"}):
+        return sys.modules["tensorflow"].cast(x, "float32")
+    if "keras" in packages:
+        return sys.modules["keras"].ops.cast(x, "float32")
+    return x.float() if "torch" in packages else x.astype("float32")
+
+
+def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
+    """`values` in this shape, as an operand that leaves the type and the device of `x` alone."""
+    if "torch" in _packages(x):
+        return x.new_tensor(values).reshape(shape)
+    dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow has types of its own
+    return np.asarray(values, dtype).reshape(shape)
