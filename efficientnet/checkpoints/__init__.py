@@ -1,0 +1,58 @@
+"""Reading other people's weight files: one reader per file format, one naming table per origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+
+class CheckpointError(ValueError):
+    """A weight file is damaged, hostile, or not of a kind that can be read."""
+
+
+def read(
+    path: str | PathLike[str], layers: Sequence[tuple[str, str]], blocks: Sequence[str]
+) -> Mapping[str, np.ndarray]:
+    """The arrays of a file of weights under our names and in Keras' layout; nothing in it is executed.
+
+    The format is told by content, never by suffix.
+
+    Args:
+        path: an HDF5 file of Keras, or a PyTorch file with the names of lukemelas' package.
+        layers: name and class name of each layer of the model to fill, in order.
+        blocks: prefixes of the network's blocks in order, ``"block1a"``, …
+
+    Raises:
+        CheckpointError: the file is empty, damaged, hostile, or of a kind that is not read here.
+        OSError: it cannot be opened.
+    """
+    # Imported here, since the readers import their error from this module.
+    from . import keras_h5, lukemelas, torch_pickle
+
+    with Path(path).open("rb") as file:
+        start = file.read(512)
+    if start.startswith(keras_h5.SIGNATURE):
+        return keras_h5.read(path, layers)
+    if torch_pickle.recognises(start):
+        arrays = torch_pickle.read(path)
+        if lukemelas.recognises(arrays.keys()):
+            return lukemelas.rename(arrays, blocks)
+        raise CheckpointError(
+            f"{path} is a PyTorch file, but its names ({', '.join(list(arrays)[:3])}, …) are of an origin that is not "
+            "read here; read are those of lukemelas' efficientnet-pytorch."
+        )
+    if not start:
+        found = "is empty"
+    elif start.startswith(b"PK"):
+        found = "is a zip archive, but not of PyTorch; a whole .keras model is opened with load_model"
+    elif start.lstrip()[:1] == b"<":
+        found = "is a web page, not weights; the download was probably answered by a login or error page"
+    else:
+        found = f"begins with {start[:8]!r}, which is no known format of weights"
+    raise CheckpointError(
+        f"{path} {found}. Read are Keras' HDF5 files (.h5, .weights.h5) and PyTorch's files (.pth); "
+        "download or save it again."
+    )

@@ -1,0 +1,140 @@
+"""Reads the HDF5 files that Keras writes, without building anything from them.
+
+Two layouts, told apart by content: Keras 2's names every layer and weight (a file of weights has them at
+its root, a whole model under ``model_weights``); Keras 3's ``.weights.h5`` numbers them by class of layer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from efficientnet.checkpoints import CheckpointError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+# In the order in which Keras keeps the weights of a layer; a layer without bias or scale has fewer.
+_ROLES = {
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "Conv2D": ("kernel", "bias"),
+    "DepthwiseConv2D": ("kernel", "bias"),
+    "Dense": ("kernel", "bias"),
+}
+
+
+def read(path: str | PathLike[str], layers: Sequence[tuple[str, str]]) -> Mapping[str, np.ndarray]:
+    """The arrays of a file, named as ours: ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …
+
+    Args:
+        path: an HDF5 file.
+        layers: name and class name of each layer of the model to fill, in order. Only Keras 3's layout needs
+            them, since such a file says no more than "the third Conv2D".
+
+    Raises:
+        CheckpointError: the file is damaged or holds no Keras weights.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            root = file["model_weights"] if "model_weights" in file else file
+            if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+                arrays = _read_keras2(root)
+            elif "layers" in root or "_layer_checkpoint_dependencies" in root:
+                arrays = _read_keras3(root, layers)
+            else:
+                raise CheckpointError(
+                    f"{path} is an HDF5 file, but not of Keras: it holds {', '.join(list(file)[:5]) or 'nothing'}. "
+                    "Give a file that model.save_weights or model.save wrote."
+                )
+    except (OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is a damaged or incomplete HDF5 file ({error}). Delete it and download or save it again."
+        ) from error
+    return arrays
+
+
+def role(weight_name: str) -> str:
+    """``"block1a_dwconv/depthwise_kernel:0"`` -> ``"kernel"``: Keras 2 and 3 name one weight differently."""
+    last = weight_name.rsplit("/", 1)[-1].split(":", 1)[0]
+    return "kernel" if last == "depthwise_kernel" else last
+
+
+def _read_keras2(root: Any) -> dict[str, np.ndarray]:
+    arrays = {}
+    for layer in _texts(_attribute(root.attrs, "layer_names")):
+        for weight in _texts(_attribute(root[layer].attrs, "weight_names")):
+            arrays[f"{layer}/{role(weight)}"] = np.asarray(root[layer][weight])
+    return arrays
+
+
+def _read_keras3(root: Any, layers: Iterable[tuple[str, str]]) -> dict[str, np.ndarray]:
+    stored = root["layers"] if "layers" in root else root["_layer_checkpoint_dependencies"]
+    arrays = {}
+    count: dict[str, int] = {}
+    for name, kind in layers:
+        group_name = _snake_case(kind) + (f"_{count[kind]}" if kind in count else "")
+        count[kind] = count.get(kind, 0) + 1
+        if kind not in _ROLES or group_name not in stored or "vars" not in stored[group_name]:
+            continue
+        variables = stored[group_name]["vars"]
+        for index, part in zip(sorted(variables, key=int), _ROLES[kind], strict=False):
+            arrays[f"{name}/{part}"] = np.asarray(variables[index])
+    return arrays
+
+
+def _attribute(attributes: Any, name: str) -> list[Any]:
+    """A list attribute, which Keras cuts into ``name0``, ``name1``, … where it outgrows HDF5's 64 KB."""
+    if name in attributes:
+        return list(attributes[name])
+    values: list[Any] = []
+    chunk = 0
+    while f"{name}{chunk}" in attributes:
+        values.extend(attributes[f"{name}{chunk}"])
+        chunk += 1
+    return values
+
+
+def _texts(values: Iterable[bytes | str]) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else value for value in values]
+
+
+def _snake_case(name: str) -> str:
+    """Keras' own rule for the names of groups: ``"DepthwiseConv2D"`` -> ``"depthwise_conv2d"``."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def model_config(path: str | PathLike[str]) -> Any:
+    """The configuration of a whole saved model, as parsed JSON.
+
+    Raises:
+        CheckpointError: the file is damaged or holds weights alone.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs["model_config"] if "model_config" in file.attrs else None
+    except OSError as error:
+        raise CheckpointError(f"{path} is a damaged or incomplete HDF5 file ({error}).") from error
+    if text is None:
+        raise CheckpointError(
+            f"{path} holds weights, not a whole model: build the model and pass the file as weights=, "
+            "or call model.load_weights."
+        )
+    return json.loads(text)
+
+
+def replace_model_config(path: str | PathLike[str], config: Any) -> None:
+    """Writes another configuration into the file of a whole saved model."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config).encode()
