@@ -1,0 +1,119 @@
+"""The names of the older ``efficientnet`` package (1.1.1): each a line or two on top of the rooms.
+
+Nothing inside the package imports this module; the modules that carried these names find them here when
+they are asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from . import saved_models, weights
+from .preprocessing import preprocess_input
+from .scaling import round_filters as _round_filters
+from .scaling import round_repeats
+from .variants import V1_BLOCKS
+
+__all__ = [
+    "DEFAULT_BLOCKS_ARGS",
+    "IMAGENET_WEIGHTS_HASHES",
+    "IMAGENET_WEIGHTS_PATH",
+    "NS_WEIGHTS_HASHES",
+    "NS_WEIGHTS_PATH",
+    "get_dropout",
+    "get_submodules_from_kwargs",
+    "get_swish",
+    "init_keras_custom_objects",
+    "init_tfkeras_custom_objects",
+    "inject_keras_modules",
+    "inject_tfkeras_modules",
+    "preprocess_input",
+    "round_filters",
+    "round_repeats",
+]
+
+DEFAULT_BLOCKS_ARGS = list(V1_BLOCKS)
+
+_MODULES = ("backend", "layers", "models", "utils")
+
+
+def get_submodules_from_kwargs(kwargs: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """``backend, layers, models, utils`` out of keyword arguments; None where one is not given."""
+    unknown = [key for key in kwargs if key not in _MODULES]
+    if unknown:
+        raise TypeError(f"Invalid keyword argument: {', '.join(unknown)}; accepted are {', '.join(_MODULES)}.")
+    backend, layers, models, utils = (kwargs.get(module) for module in _MODULES)
+    return backend, layers, models, utils
+
+
+def inject_keras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
+    """``func`` with the modules of ``keras`` as keyword arguments."""
+    import keras
+
+    return _inject(func, keras)
+
+
+def inject_tfkeras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
+    """``func`` with the modules of ``tensorflow.keras`` as keyword arguments."""
+    from tensorflow import keras
+
+    return _inject(func, keras)
+
+
+def _inject(func: Callable[..., Any], keras: Any) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return func(*args, **{**kwargs, **{module: getattr(keras, module) for module in _MODULES}})
+
+    return wrapper
+
+
+def init_keras_custom_objects() -> None:
+    """Registers ``swish`` and ``FixedDropout`` with ``keras``; importing ``efficientnet.keras`` has done so."""
+    import keras
+
+    keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
+
+
+def init_tfkeras_custom_objects() -> None:
+    """Registers ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as importing ``efficientnet.tfkeras`` does."""
+    from tensorflow import keras
+
+    keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
+
+
+def get_swish(**kwargs: Any) -> Callable[[Any], Any]:
+    """The swish activation of the Keras handed in, x * sigmoid(x) (arXiv 1710.05941)."""
+    _, layers, _, _ = get_submodules_from_kwargs(kwargs)
+    return saved_models.custom_objects(layers)["swish"]
+
+
+def get_dropout(**kwargs: Any) -> Any:
+    """A dropout layer that takes None in ``noise_shape``: nowadays Keras' own."""
+    _, layers, _, _ = get_submodules_from_kwargs(kwargs)
+    return saved_models.custom_objects(layers)["FixedDropout"]
+
+
+def round_filters(filters: float, width_coefficient: float, depth_divisor: int) -> int:
+    """Scales a number of filters and rounds it to a multiple of ``depth_divisor``."""
+    return _round_filters(filters, width_coefficient, depth_divisor)
+
+
+def _paths_and_hashes(name: str) -> tuple[str, dict[str, tuple[str, str]]]:
+    rows = [row for row in weights.list_weights() if row.name == name and row.format == "qubvel-h5"]
+    hashes = {
+        row.variant: (
+            row.hash.split(":")[1],
+            next(other.hash.split(":")[1] for other in rows if other.variant == row.variant and not other.has_top),
+        )
+        for row in rows
+        if row.has_top
+    }
+    return rows[0].url.rpartition("/")[0] + "/", hashes
+
+
+# Per variant: the hash of the file with the classifier, and of the one without.
+IMAGENET_WEIGHTS_PATH, IMAGENET_WEIGHTS_HASHES = _paths_and_hashes("imagenet")
+NS_WEIGHTS_PATH, NS_WEIGHTS_HASHES = _paths_and_hashes("noisy-student")

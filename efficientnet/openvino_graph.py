@@ -1,0 +1,218 @@
+"""Writes a Keras model down as an OpenVINO graph, layer by layer, without TensorFlow or ONNX.
+
+Inside the graph images are (batch, channels, height, width), as OpenVINO's convolutions want them; inputs
+and outputs keep the model's own layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .checkpoints.keras_h5 import role
+
+_TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+class UnsupportedLayerError(ValueError):
+    """A layer for which no OpenVINO operation is written down here."""
+
+
+def convert(model: Any) -> Any:
+    """The OpenVINO model of a functional or sequential Keras model, in float32 and for any batch size.
+
+    Args:
+        model: of either Keras, on any backend, in either channel order.
+
+    Returns:
+        An ``openvino.Model`` with the inputs and outputs of ``model``.
+
+    Raises:
+        UnsupportedLayerError: the model has a layer that is not written down here; the message names it.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    parameters = []
+    for tensor in model.inputs:
+        shape = [-1 if side is None else int(side) for side in tensor.shape]
+        parameters.append(ops.parameter(shape, np.float32))
+    writer = _Writer(ops, channels_last=_channels_last(model))
+    inputs = [writer.transpose(parameter, _TO_CHANNELS_FIRST) for parameter in parameters]
+    outputs = [writer.transpose(output, _TO_CHANNELS_LAST) for output in writer.model(model, inputs)]
+    return openvino.Model(outputs, parameters, model.name)
+
+
+def _channels_last(model: Any) -> bool:
+    """Whether images are (batch, height, width, channels): the layers say so, all of them alike."""
+    formats = {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
+    if len(formats) > 1:
+        raise UnsupportedLayerError(f"{model.name} mixes channels_first and channels_last layers; use engine='keras'.")
+    return formats != {"channels_first"}
+
+
+def _flatten(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _flatten(layer)
+        else:
+            yield layer
+
+
+class _Writer:
+    """Turns layers into operations; each method named after a layer's class writes that layer."""
+
+    def __init__(self, ops: Any, channels_last: bool) -> None:
+        self.ops = ops
+        self.channels_last = channels_last
+
+    def model(self, model: Any, inputs: Sequence[Any]) -> list[Any]:
+        """Writes all layers of a model, nested models included, and returns its outputs."""
+        graph = getattr(model, "_functional", None) or model  # Keras 3's Sequential wraps a functional model
+        written = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
+        # Both Keras versions keep the calls of a functional model's layers ordered by depth, outputs at 0.
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input:
+                    continue
+                layer = getattr(node, "operation", None) or node.layer
+                sources = node.input_tensors if hasattr(node, "operation") else node.keras_inputs
+                results = self.layer(layer, [written[id(tensor)] for tensor in sources])
+                outputs = node.outputs if isinstance(node.outputs, (list, tuple)) else [node.outputs]
+                written.update({id(tensor): value for tensor, value in zip(outputs, results, strict=True)})
+        return [written[id(tensor)] for tensor in graph.outputs]
+
+    def layer(self, layer: Any, inputs: list[Any]) -> list[Any]:
+        if hasattr(layer, "layers"):
+            return self.model(layer, inputs)
+        write: Callable[..., Any] | None = getattr(self, f"_{type(layer).__name__}", None)
+        if write is None:
+            raise UnsupportedLayerError(
+                f"Layer {layer.name!r} is a {type(layer).__name__}, which has no OpenVINO form here; "
+                "use engine='keras' for this model."
+            )
+        return [write(layer, *inputs)]
+
+    def transpose(self, x: Any, order: Sequence[int]) -> Any:
+        """Swaps between the model's layout and the graph's: images only, and only where they differ."""
+        if not self.channels_last or len(x.get_output_partial_shape(0)) != 4:
+            return x
+        return self.ops.transpose(x, self.ops.constant(np.array(order, np.int64)))
+
+    def _Conv2D(self, layer: Any, x: Any) -> Any:
+        weights = self._weights(layer)
+        kernel = weights["kernel"]  # (height, width, in / groups, out)
+        padding = layer.padding.lower()
+        if layer.groups == 1:
+            x = self._convolution(self.ops.convolution, layer, x, kernel.transpose(3, 2, 0, 1), padding)
+        else:
+            split = kernel.reshape(*kernel.shape[:3], layer.groups, -1)
+            x = self._convolution(self.ops.group_convolution, layer, x, split.transpose(3, 4, 2, 0, 1), padding)
+        return self._bias_and_activation(layer, x, weights)
+
+    def _DepthwiseConv2D(self, layer: Any, x: Any) -> Any:
+        weights = self._weights(layer)
+        kernel = weights["kernel"]  # (height, width, in, multiplier)
+        x = self._convolution(
+            self.ops.group_convolution, layer, x, kernel.transpose(2, 3, 0, 1)[:, :, None], layer.padding.lower()
+        )
+        return self._bias_and_activation(layer, x, weights)
+
+    def _convolution(self, operation: Any, layer: Any, x: Any, kernel: np.ndarray, padding: str) -> Any:
+        # TensorFlow's "same" puts the odd pixel of padding at the bottom and right: OpenVINO's same_upper.
+        auto_pad = {"same": "same_upper", "valid": "valid"}[padding]
+        no_padding, dilations = [0, 0], list(layer.dilation_rate)
+        weights = self._constant(np.ascontiguousarray(kernel))
+        return operation(x, weights, list(layer.strides), no_padding, no_padding, dilations, auto_pad)
+
+    def _bias_and_activation(self, layer: Any, x: Any, weights: dict[str, np.ndarray]) -> Any:
+        if "bias" in weights:
+            x = self.ops.add(x, self._constant(weights["bias"].reshape(1, -1, 1, 1)))
+        return self._activate(layer, x)
+
+    def _Dense(self, layer: Any, x: Any) -> Any:
+        if len(x.get_output_partial_shape(0)) != 2:
+            raise UnsupportedLayerError(f"Dense layer {layer.name!r} works on more than vectors; use engine='keras'.")
+        weights = self._weights(layer)
+        x = self.ops.matmul(x, self._constant(weights["kernel"]), False, False)
+        if "bias" in weights:
+            x = self.ops.add(x, self._constant(weights["bias"]))
+        return self._activate(layer, x)
+
+    def _BatchNormalization(self, layer: Any, x: Any) -> Any:
+        weights = self._weights(layer)
+        scale = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + layer.epsilon)
+        offset = weights.get("beta", 0.0) - weights["moving_mean"] * scale
+        shape = (1, -1, 1, 1) if len(x.get_output_partial_shape(0)) == 4 else (1, -1)
+        x = self.ops.multiply(x, self._constant(scale.reshape(shape)))
+        return self.ops.add(x, self._constant(offset.reshape(shape)))
+
+    def _Rescaling(self, layer: Any, x: Any) -> Any:
+        scale, offset = (np.ravel(np.asarray(value, np.float32)) for value in (layer.scale, layer.offset))
+        x = self.ops.multiply(x, self._constant(scale.reshape(1, -1, 1, 1)))
+        return self.ops.add(x, self._constant(offset.reshape(1, -1, 1, 1)))
+
+    def _Activation(self, layer: Any, x: Any) -> Any:
+        return self._activate(layer, x)
+
+    def _activate(self, layer: Any, x: Any) -> Any:
+        name = layer.activation.__name__
+        activations: dict[str, Callable[[], Any]] = {
+            "linear": lambda: x,
+            "relu": lambda: self.ops.relu(x),
+            "relu6": lambda: self.ops.clamp(x, 0.0, 6.0),
+            "sigmoid": lambda: self.ops.sigmoid(x),
+            "silu": lambda: self.ops.swish(x),
+            "swish": lambda: self.ops.swish(x),
+            "softmax": lambda: self.ops.softmax(x, 1),  # channels and classes both stand at 1 here
+            "tanh": lambda: self.ops.tanh(x),
+        }
+        if name not in activations:
+            raise UnsupportedLayerError(
+                f"Layer {layer.name!r} has the activation {name!r}; written down here are "
+                f"{', '.join(activations)}. Use engine='keras' for this model."
+            )
+        return activations[name]()
+
+    def _GlobalAveragePooling2D(self, layer: Any, x: Any) -> Any:
+        return self.ops.reduce_mean(x, self._sides(), keep_dims=layer.keepdims)
+
+    def _GlobalMaxPooling2D(self, layer: Any, x: Any) -> Any:
+        return self.ops.reduce_max(x, self._sides(), keep_dims=layer.keepdims)
+
+    def _Reshape(self, layer: Any, x: Any) -> Any:
+        x = self.transpose(x, _TO_CHANNELS_LAST)
+        x = self.ops.reshape(x, self.ops.constant(np.array([0, *layer.target_shape], np.int64)), special_zero=True)
+        return self.transpose(x, _TO_CHANNELS_FIRST)
+
+    def _Flatten(self, layer: Any, x: Any) -> Any:
+        x = self.transpose(x, _TO_CHANNELS_LAST)
+        return self.ops.reshape(x, self.ops.constant(np.array([0, -1], np.int64)), special_zero=True)
+
+    def _Multiply(self, layer: Any, x: Any, *others: Any) -> Any:
+        for other in others:
+            x = self.ops.multiply(x, other)
+        return x
+
+    def _Add(self, layer: Any, x: Any, *others: Any) -> Any:
+        for other in others:
+            x = self.ops.add(x, other)
+        return x
+
+    def _Dropout(self, layer: Any, x: Any) -> Any:
+        return x  # answers are not dropped
+
+    def _sides(self) -> Any:
+        return self.ops.constant(np.array([2, 3], np.int64))
+
+    def _constant(self, value: np.ndarray) -> Any:
+        return self.ops.constant(np.asarray(value, np.float32))
+
+    def _weights(self, layer: Any) -> dict[str, np.ndarray]:
+        """A layer's weights in float32 by role: kernel, bias, gamma, …"""
+        return {
+            role(weight.name): np.asarray(value, np.float32)
+            for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
+        }

@@ -1,0 +1,68 @@
+"""EfficientNet on ``tensorflow.keras``: Keras 3, or legacy Keras 2 under ``TF_USE_LEGACY_KERAS=1``.
+
+    from efficientnet.tfkeras import EfficientNetB0, center_crop_and_resize, preprocess_input
+"""
+
+from __future__ import annotations
+
+from . import model, preprocessing, saved_models
+from .backends import import_tensorflow_keras
+from .imagenet import decode_predictions
+from .images import load_image
+from .model import Framework, bind
+from .preprocessing import center_crop_and_resize
+from .variants import get_variant, list_variants
+from .weights import list_weights
+
+__all__ = [
+    "EfficientNet",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetB8",
+    "EfficientNetL2",
+    "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
+    "EfficientNetLite3",
+    "EfficientNetLite4",
+    "center_crop_and_resize",
+    "decode_predictions",
+    "get_variant",
+    "list_variants",
+    "list_weights",
+    "load_image",
+    "load_model",
+    "preprocess_input",
+]
+
+_keras = import_tensorflow_keras()
+FRAMEWORK = Framework(_keras.backend, _keras.layers, _keras.models, _keras.utils)
+
+EfficientNet = bind(model.EfficientNet, FRAMEWORK)
+EfficientNetB0 = bind(model.EfficientNetB0, FRAMEWORK)
+EfficientNetB1 = bind(model.EfficientNetB1, FRAMEWORK)
+EfficientNetB2 = bind(model.EfficientNetB2, FRAMEWORK)
+EfficientNetB3 = bind(model.EfficientNetB3, FRAMEWORK)
+EfficientNetB4 = bind(model.EfficientNetB4, FRAMEWORK)
+EfficientNetB5 = bind(model.EfficientNetB5, FRAMEWORK)
+EfficientNetB6 = bind(model.EfficientNetB6, FRAMEWORK)
+EfficientNetB7 = bind(model.EfficientNetB7, FRAMEWORK)
+EfficientNetB8 = bind(model.EfficientNetB8, FRAMEWORK)
+EfficientNetL2 = bind(model.EfficientNetL2, FRAMEWORK)
+EfficientNetLite0 = bind(model.EfficientNetLite0, FRAMEWORK)
+EfficientNetLite1 = bind(model.EfficientNetLite1, FRAMEWORK)
+EfficientNetLite2 = bind(model.EfficientNetLite2, FRAMEWORK)
+EfficientNetLite3 = bind(model.EfficientNetLite3, FRAMEWORK)
+EfficientNetLite4 = bind(model.EfficientNetLite4, FRAMEWORK)
+
+load_model = bind(saved_models.load_model, FRAMEWORK)
+preprocess_input = bind(preprocessing.preprocess_input, FRAMEWORK)
+
+# So that Keras' own load_model, too, knows what models saved by the older package name.
+_keras.utils.get_custom_objects().update(saved_models.custom_objects(_keras.layers))

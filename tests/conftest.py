@@ -1,0 +1,65 @@
+"""Which Keras the tests under tests/frameworks and tests/parity run on.
+
+``EFFICIENTNET_TEST_MODULE`` names the shim (``efficientnet.keras``, the default, or ``efficientnet.tfkeras``);
+``KERAS_BACKEND`` and ``TF_USE_LEGACY_KERAS`` choose what is underneath, as for any user. Without a choice these
+tests run on the default, and tests/test_every_framework.py runs them on each other framework that is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Golden weights and pictures, which lie beside the checkout and are not part of it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the golden files of {SHARED}, which is not there")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def eff() -> ModuleType:
+    """The shim under test."""
+    module = os.environ.get("EFFICIENTNET_TEST_MODULE", "efficientnet.keras")
+    pytest.importorskip("tensorflow" if module.endswith("tfkeras") else "keras")
+    return importlib.import_module(module)
+
+
+@pytest.fixture(scope="session")
+def keras(eff: ModuleType) -> ModuleType:
+    """The Keras underneath it."""
+    return eff._keras
+
+
+@pytest.fixture(scope="session")
+def backend(keras: ModuleType) -> str:
+    return keras.backend.backend()
+
+
+@pytest.fixture(scope="session")
+def is_legacy(keras: ModuleType) -> bool:
+    return not hasattr(keras, "ops")
+
+
+@pytest.fixture
+def trainable(backend: str) -> None:
+    if backend == "openvino":
+        pytest.skip("Keras on OpenVINO answers, it does not train")
+
+
+@pytest.fixture
+def channels_first(keras: ModuleType) -> Iterator[None]:
+    keras.backend.set_image_data_format("channels_first")
+    yield
+    keras.backend.set_image_data_format("channels_last")

@@ -1,0 +1,230 @@
+"""The graph and its constructors, on whichever Keras is under test."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from efficientnet import get_variant, list_variants
+from efficientnet.model import build
+from efficientnet.scaling import cost
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(0, 255, shape).astype("float32")
+
+
+def scalars(variables):
+    return sum(int(np.prod(variable.shape)) for variable in variables)
+
+
+@pytest.fixture(scope="module")
+def b0(eff):
+    return eff.EfficientNetB0(weights=None)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b2", "efficientnet-lite0", "efficientnet-lite4"])
+def test_parameters(eff, name):
+    variant = get_variant(name)
+    model = build(variant, eff.FRAMEWORK, draw_weights=False)
+    assert scalars(model.trainable_variables) == cost(variant).parameters
+
+
+@pytest.mark.slow
+def test_parameters_of_every_variant(eff, backend):
+    if backend != "tensorflow":
+        pytest.skip("once is enough: the graph is the same on every backend")
+    for name in list_variants():
+        variant = get_variant(name)
+        model = build(variant, eff.FRAMEWORK, draw_weights=False)
+        assert scalars(model.trainable_variables) == cost(variant).parameters, name
+
+
+def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
+    for name in list_variants():
+        constructor = getattr(eff, "EfficientNet" + name.removeprefix("efficientnet-").title())
+        assert constructor.__name__ in eff.__all__
+        assert f"{constructor.__name__}: {cost(get_variant(name)).parameters / 1e6:.1f} million" in constructor.__doc__
+        parameters = list(inspect.signature(constructor).parameters)
+        assert parameters[:6] == ["include_top", "weights", "input_tensor", "input_shape", "pooling", "classes"]
+        assert parameters[-1] == "name"
+
+
+def test_answers_are_probabilities(b0):
+    answer = np.asarray(b0.predict(pixels(2, 224, 224, 3) / 255, verbose=0))
+    assert answer.shape == (2, 1000)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-2)
+
+
+def test_the_graph_holds_only_layers_of_keras(keras, b0):
+    for layer in b0.layers:
+        assert getattr(keras.layers, type(layer).__name__) is type(layer)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"include_top": False}, (None, 3, 2, 1280)),
+        ({"include_top": False, "pooling": "avg"}, (None, 1280)),
+        ({"include_top": False, "pooling": "max"}, (None, 1280)),
+        ({"classes": 7}, (None, 7)),
+        ({"classes": 7, "classifier_activation": None}, (None, 7)),
+    ],
+)
+def test_tops(eff, options, shape):
+    assert eff.EfficientNetB0(weights=None, input_shape=(96, 64, 3), **options).output_shape == shape
+
+
+def test_logits_become_the_probabilities(eff, keras):
+    keras.utils.set_random_seed(1)
+    probabilities = eff.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=5)
+    keras.utils.set_random_seed(1)
+    logits = eff.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None)
+    x = pixels(2, 64, 64, 3) / 255
+    z = np.exp(np.asarray(logits.predict(x, verbose=0), "float64"))
+    expected = z / z.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities.predict(x, verbose=0), expected, atol=1e-2)
+
+
+def test_any_size(eff):
+    model = eff.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False)
+    assert np.asarray(model.predict(pixels(1, 33, 70, 3), verbose=0)).shape == (1, 2, 3, 1280)
+
+
+def test_other_numbers_of_channels(eff):
+    model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 5), classes=3)
+    assert np.asarray(model.predict(pixels(1, 32, 32, 5), verbose=0)).shape == (1, 3)
+
+
+def test_built_on_a_tensor_of_an_earlier_layer(eff, keras):
+    earlier = keras.layers.Input((64, 64, 1))
+    rgb = keras.layers.Concatenate(name="grey_to_rgb")([earlier, earlier, earlier])
+    model = eff.EfficientNetB0(weights=None, input_tensor=rgb, classes=3)
+    assert model.input_shape == (None, 64, 64, 1)
+    assert np.asarray(model.predict(pixels(1, 64, 64, 1), verbose=0)).shape == (1, 3)
+
+
+def test_weights_load_behind_an_earlier_layer(eff, keras, is_legacy, tmp_path):
+    original = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=3)
+    original.save_weights(tmp_path / "w.weights.h5")
+    earlier = keras.layers.Input((32, 32, 1))
+    rgb = keras.layers.Dense(3, name="colours")(earlier)
+    model = eff.EfficientNetB0(weights=tmp_path / "w.weights.h5", input_tensor=rgb, classes=3)
+    x = pixels(2, 32, 32, 3)
+    body = keras.models.Model(rgb, model.output)
+    np.testing.assert_allclose(
+        np.asarray(body.predict(x, verbose=0)), np.asarray(original.predict(x, verbose=0)), atol=1e-5
+    )
+
+
+def test_five_feature_maps(eff):
+    model = eff.EfficientNetB0(weights=None, input_shape=(64, 96, 3), features_only=True)
+    assert [tuple(shape) for shape in model.output_shape] == [
+        (None, 32, 48, 16),
+        (None, 16, 24, 24),
+        (None, 8, 12, 40),
+        (None, 4, 6, 112),
+        (None, 2, 3, 320),
+    ]
+
+
+def test_preprocessing_inside_is_preprocessing_outside(eff, keras):
+    for constructor, mode in ((eff.EfficientNetB0, "torch"), (eff.EfficientNetLite0, "lite")):
+        keras.utils.set_random_seed(3)
+        inside = constructor(weights=None, input_shape=(64, 64, 3), classes=4, include_preprocessing=True)
+        keras.utils.set_random_seed(3)
+        outside = constructor(weights=None, input_shape=(64, 64, 3), classes=4)
+        x = pixels(2, 64, 64, 3)
+        a = np.asarray(inside.predict(x, verbose=0))
+        b = np.asarray(outside.predict(eff.preprocess_input(x, mode=mode), verbose=0))
+        np.testing.assert_allclose(a, b, atol=1e-2 if keras.backend.backend() == "openvino" else 1e-5)
+
+
+def test_drop_connect_grows_with_depth_and_can_be_off(eff):
+    model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), drop_connect_rate=0.32, dropout_rate=0.0)
+    rates = {layer.name: layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"}
+    assert "top_dropout" not in rates
+    assert rates["block2b_drop"] == pytest.approx(0.04)
+    assert rates["block6d_drop"] == pytest.approx(0.28)
+    without = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), drop_connect_rate=0.0)
+    assert [layer.name for layer in without.layers if type(layer).__name__ == "Dropout"] == ["top_dropout"]
+
+
+def test_stochastic_depth_drops_whole_images(eff, keras, is_legacy, trainable):
+    layer = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3)).get_layer("block6d_drop")
+    dropped = layer(np.ones((200, 2, 2, 3), "float32"), training=True)
+    each = (dropped.numpy() if is_legacy else keras.ops.convert_to_numpy(dropped)).reshape(200, -1)
+    assert (each == each[:, :1]).all()
+    assert 0 < (each[:, 0] == 0).sum() < 100
+
+
+def test_random_weights_are_those_of_the_paper_and_repeatable(eff, keras):
+    def weights():
+        keras.utils.set_random_seed(7)
+        return eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
+
+    model = weights()
+    kernel = model.get_layer("block6b_expand_conv").get_weights()[0]
+    assert kernel.std() == pytest.approx(np.sqrt(2 / 1152), rel=0.02)
+    assert abs(kernel).max() > 3 * kernel.std()  # not truncated
+    depthwise = model.get_layer("block6b_dwconv").get_weights()[0]
+    assert depthwise.std() == pytest.approx(np.sqrt(2 / 25), rel=0.02)
+    dense, bias = model.get_layer("probs").get_weights()
+    assert 0.99 / np.sqrt(1000) < abs(dense).max() <= 1 / np.sqrt(1000)
+    assert not bias.any()
+    for first, second in zip(model.get_weights(), weights().get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_channels_first(eff, backend, channels_first):
+    model = eff.EfficientNetB0(weights=None, input_shape=(3, 64, 96), include_top=False, include_preprocessing=True)
+    assert model.output_shape == (None, 1280, 2, 3)
+    if backend != "tensorflow":  # whose convolutions on a CPU are channels-last only
+        assert np.asarray(model.predict(pixels(1, 3, 64, 96), verbose=0)).shape == (1, 1280, 2, 3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(eff, keras, backend, trainable, policy):
+    if policy == "mixed_float16" and backend == "torch":
+        pytest.skip("PyTorch has no float16 convolutions on a CPU")
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=4)
+        assert "float32" in str(model.output.dtype)
+        assert policy.removeprefix("mixed_") in str(model.get_layer("top_activation").output.dtype)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        loss = model.train_on_batch(pixels(4, 32, 32, 3) / 255, np.array([0, 1, 2, 3]))
+        assert np.isfinite(np.asarray(loss)).all()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pooling": "mean", "include_top": False}, "pooling='mean'.*'avg', 'max'"),
+        ({"pooling": "avg", "features_only": True}, "features_only"),
+        ({"classes": 0}, "classes=0"),
+        ({"dropout_rate": 1.5}, "dropout_rate=1.5"),
+        ({"drop_connect_rate": -0.1}, "drop_connect_rate=-0.1"),
+        ({"input_shape": (31, 64, 3)}, r"\(31, 64, 3\).*at least 32 pixels"),
+        ({"input_shape": (64, 64)}, r"\(64, 64\).*\(height, width, channels\)"),
+        ({"input_shape": (64, 64, None)}, "channels may not"),
+        ({"input_shape": (64, 64, 1), "include_preprocessing": True}, "3 channels"),
+    ],
+)
+def test_bad_options_are_named(eff, options, message):
+    with pytest.raises(ValueError, match=message):
+        eff.EfficientNetB0(weights=None, **options)
+
+
+def test_an_array_is_no_input_tensor(eff):
+    with pytest.raises(TypeError, match=r"ndarray.*layers\.Input"):
+        eff.EfficientNetB0(weights=None, input_tensor=np.zeros((1, 64, 64, 3)))
+
+
+def test_the_framework_free_constructor_says_what_it_lacks():
+    from efficientnet import model
+
+    with pytest.raises(TypeError, match=r"backend=, layers=.*efficientnet\.keras"):
+        model.EfficientNetB0(weights=None)
