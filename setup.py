@@ -29,7 +29,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
     package_data={"efficientnet": ["py.typed", "data/*.tsv"]},
-    install_requires=["numpy", "h5py", "pillow", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2"],
+    install_requires=["numpy", "h5py", "pillow>=11.3", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2"],
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,

@@ -9,7 +9,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 logger = logging.getLogger("efficientnet")
 
@@ -18,7 +18,7 @@ _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvi
 _EXTRAS = "pip install 'efficientnet[tensorflow]' (or [jax], [torch], or [openvino], which answers but cannot train)"
 
 
-def import_keras() -> ModuleType:
+def import_keras() -> Any:
     """Imports ``keras``, on an installed backend where none is chosen and TensorFlow is missing.
 
     A choice, by ``KERAS_BACKEND`` or in Keras' configuration file, is never overridden. The file's
@@ -39,7 +39,7 @@ def import_keras() -> ModuleType:
     return importlib.import_module("keras")
 
 
-def import_tensorflow_keras() -> ModuleType:
+def import_tensorflow_keras() -> Any:
     """Imports ``tensorflow.keras``: Keras 3, or ``tf_keras`` where ``TF_USE_LEGACY_KERAS=1``.
 
     Raises:
@@ -52,9 +52,9 @@ def import_tensorflow_keras() -> ModuleType:
         )
     if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and find_spec("tf_keras") is None:
         raise ImportError("TF_USE_LEGACY_KERAS asks for legacy Keras 2: pip install 'efficientnet[legacy]'.")
-    import tensorflow
+    from tensorflow import keras
 
-    return tensorflow.keras
+    return keras
 
 
 def _configured_backend() -> str:

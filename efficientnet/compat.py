@@ -78,13 +78,13 @@ def init_keras_custom_objects() -> None:
 
 
 def init_tfkeras_custom_objects() -> None:
-    """Registers ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as importing ``efficientnet.tfkeras`` does."""
+    """Registers ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as ``efficientnet.tfkeras`` has done."""
     from tensorflow import keras
 
     keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
 
 
-def get_swish(**kwargs: Any) -> Callable[[Any], Any]:
+def get_swish(**kwargs: Any) -> Any:
     """The swish activation of the Keras handed in, x * sigmoid(x) (arXiv 1710.05941)."""
     _, layers, _, _ = get_submodules_from_kwargs(kwargs)
     return saved_models.custom_objects(layers)["swish"]

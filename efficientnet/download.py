@@ -85,9 +85,7 @@ def resolve(url: str) -> str:
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         file = quote(file or _HF_DEFAULT_FILE)
         return f"{endpoint.rstrip('/')}/{owner}/{repository}/resolve/main/{file}"
-    raise ValueError(
-        f"cannot download {url!r}: give https://…, http://… or hf://owner/repository[/file]"
-    )
+    raise ValueError(f"cannot download {url!r}: give https://…, http://… or hf://owner/repository[/file]")
 
 
 def fetch(
@@ -145,8 +143,7 @@ def fetch(
         ) from failure
     except OSError as error:
         raise DownloadError(
-            f"cannot store {target}: {error}.\n"
-            "Set EFFICIENTNET_HOME to a folder that can be written and has room."
+            f"cannot store {target}: {error}.\nSet EFFICIENTNET_HOME to a folder that can be written and has room."
         ) from error
     return target
 
@@ -156,9 +153,7 @@ def is_intact(path: Path, file_hash: str) -> bool:
     return _is_intact(path, _parse_hash(file_hash))
 
 
-def _fetch_locked(
-    source: str | Path, target: Path, expected: _Expected | None, progress: bool | None
-) -> None:
+def _fetch_locked(source: str | Path, target: Path, expected: _Expected | None, progress: bool | None) -> None:
     from filelock import FileLock
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -265,9 +260,7 @@ def _attempt(
         inner = error.args[0] if error.args else error
         raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from error
     except requests.exceptions.InvalidSchema as error:
-        raise _Failure(
-            f"it redirects to an insecure or unknown kind of address: {error}"
-        ) from error
+        raise _Failure(f"it redirects to an insecure or unknown kind of address: {error}") from error
     except requests.RequestException as error:
         raise _Failure(str(error)) from error
     return hasher.hexdigest()
@@ -345,9 +338,7 @@ def _default_name(url: str, *, hashed: bool) -> str:
 
 def _check_name(name: str, url: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-        raise ValueError(
-            f"{name!r} is no file name for {url}: pass filename=, a plain name without folders"
-        )
+        raise ValueError(f"{name!r} is no file name for {url}: pass filename=, a plain name without folders")
     return name
 
 

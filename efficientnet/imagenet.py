@@ -18,11 +18,7 @@ def class_names() -> tuple[tuple[str, str], ...]:
         1,000 pairs of WordNet id and label, such as ("n02510455", "giant_panda") at index 388.
     """
     table = files("efficientnet").joinpath("data", "imagenet_classes.tsv")
-    rows = [
-        line.split("\t")
-        for line in table.read_text(encoding="utf-8").splitlines()
-        if not line.startswith("#")
-    ]
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return tuple((wnid, label) for _, wnid, label in rows)
 
 
@@ -54,10 +50,7 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
             if scores.shape == (len(names),)
             else "A model with other classes than ImageNet-1k's needs its own list of names."
         )
-        raise ValueError(
-            f"decode_predictions needs scores of shape (batch, {len(names)}); "
-            f"got {scores.shape}. {hint}"
-        )
+        raise ValueError(f"decode_predictions needs scores of shape (batch, {len(names)}); got {scores.shape}. {hint}")
     if not 1 <= top <= len(names):
         raise ValueError(f"top is a number of classes from 1 to {len(names)}; got {top}.")
     bad_rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
@@ -70,6 +63,5 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
         )
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
-        [(*names[index], float(row[index])) for index in indices]
-        for row, indices in zip(scores, best, strict=True)
+        [(*names[index], float(row[index])) for index in indices] for row, indices in zip(scores, best, strict=True)
     ]

@@ -57,9 +57,7 @@ def load_image(source: str | Path | bytes | IO[bytes]) -> NDArray[np.uint8]:
                 return _to_rgb(image)
         except UnidentifiedImageError as error:
             file.seek(0)
-            raise UnreadableImageError(
-                f"{name} is {_describe(file.read(512))}. {_ACCEPTED}"
-            ) from error
+            raise UnreadableImageError(f"{name} is {_describe(file.read(512))}. {_ACCEPTED}") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnreadableImageError(
                 f"{name} has too many pixels: {error} If you trust it, raise "
@@ -67,8 +65,7 @@ def load_image(source: str | Path | bytes | IO[bytes]) -> NDArray[np.uint8]:
             ) from error
         except Exception as error:  # damaged files raise nearly anything within Pillow's decoders
             raise UnreadableImageError(
-                f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image "
-                f"editor. {_ACCEPTED}"
+                f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image editor. {_ACCEPTED}"
             ) from error
 
 
@@ -126,9 +123,7 @@ def _refuse_bomb(image: Image.Image) -> None:
 
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} pixels exceed the limit of {limit}."
-        )
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels exceed the limit of {limit}.")
 
 
 def _describe(head: bytes) -> str:

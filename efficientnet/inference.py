@@ -42,7 +42,7 @@ class Predictor:
         """
         batch = np.asarray(x, np.float32)
         if batch.ndim != 4 or not len(batch):
-            raise ValueError(f"Expected a batch of images, 4 dimensions and at least one image; got shape {batch.shape}.")
+            raise ValueError(f"Expected a batch of at least one image, 4 dimensions; got shape {batch.shape}.")
         return self._answer(batch)
 
     __call__ = predict

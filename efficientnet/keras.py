@@ -1,6 +1,6 @@
 """EfficientNet on ``keras``: Keras 3 with TensorFlow, JAX, PyTorch or OpenVINO underneath.
 
-    from efficientnet.keras import EfficientNetB0, center_crop_and_resize, preprocess_input
+from efficientnet.keras import EfficientNetB0, center_crop_and_resize, preprocess_input
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ convention has them; ``efficientnet.keras`` and ``efficientnet.tfkeras`` bind th
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import inspect
@@ -244,7 +243,6 @@ def _check_options(
 
 def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None) -> Any:
     """The input layer's tensor, or the checked tensor that was given."""
-    spatial_axes = (1, 2) if graph.channel_axis == 3 else (2, 3)
     if tensor is not None:
         try:
             is_keras_tensor = graph.keras.backend.is_keras_tensor(tensor)
@@ -263,13 +261,12 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None) -> Any
     if len(shape) != 3 or shape[graph.channel_axis - 1] is None:
         order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
         raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
-    for axis in spatial_axes:
-        size = shape[axis - 1]
-        if size is not None and size < MIN_SIZE:
-            raise ValueError(
-                f"input_shape={shape}: height and width have to be at least {MIN_SIZE} pixels, since the network "
-                "halves them five times; enlarge the images."
-            )
+    sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
+    if any(side is not None and side < MIN_SIZE for side in sides):
+        raise ValueError(
+            f"input_shape={shape}: height and width have to be at least {MIN_SIZE} pixels, since the network "
+            "halves them five times; enlarge the images."
+        )
     return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
 
 
@@ -325,7 +322,7 @@ def create(
     """
     keras = Framework(backend, layers, models, utils)
     if None in keras:
-        missing = ", ".join(f"{field}=" for field, module in zip(Framework._fields, keras, strict=True) if module is None)
+        missing = ", ".join(f"{field}=" for field, module in keras._asdict().items() if module is None)
         raise TypeError(
             f"{variant.name} was not told which Keras to build with ({missing} missing): import it from "
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
@@ -383,7 +380,7 @@ def bind(function: Callable[P, T], keras: Framework) -> Callable[P, T]:
 
     @functools.wraps(function)
     def bound(*args: P.args, **kwargs: P.kwargs) -> T:
-        return function(*args, **{**keras._asdict(), **kwargs})  # type: ignore[arg-type]
+        return function(*args, **{**keras._asdict(), **kwargs})
 
     _hide_parameters(bound, function, set(Framework._fields))
     return bound

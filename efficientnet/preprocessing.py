@@ -34,9 +34,7 @@ MODES = tuple(_MEAN_AND_STD)
 _TENSOR_PACKAGES = {"tensorflow", "tf_keras", "keras", "torch", "jax", "jaxlib"}
 
 Floats = NDArray[np.floating[Any]]
-Band = tuple[
-    slice, slice, NDArray[Any]
-]  # some new samples, the old ones they need, and the weights
+Band = tuple[slice, slice, NDArray[Any]]  # some new samples, the old ones they need, and the weights
 
 
 def center_crop_and_resize(
@@ -216,9 +214,7 @@ def scale_and_offset(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))
 
 
-def preprocess_input(
-    x: Any, mode: str = "torch", data_format: str | None = None, **kwargs: Any
-) -> Any:
+def preprocess_input(x: Any, mode: str = "torch", data_format: str | None = None, **kwargs: Any) -> Any:
     """Turn pixel levels 0..255 into the levels that a network was trained on.
 
     Args:
@@ -250,9 +246,7 @@ def preprocess_input(
         backend = kwargs.get("backend")
         data_format = "channels_last" if backend is None else backend.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}."
-        )
+        raise ValueError(f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}.")
 
     x = _as_floating(x)
     if mode != "torch":  # one scale and one offset for all channels

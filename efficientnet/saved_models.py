@@ -20,7 +20,13 @@ def custom_objects(layers: Any) -> dict[str, Any]:
 
 
 def load_model(
-    path: str | os.PathLike[str], *, backend: Any = None, layers: Any, models: Any, utils: Any = None, **kwargs: Any
+    path: str | os.PathLike[str],
+    *,
+    backend: Any = None,
+    layers: Any = None,
+    models: Any = None,
+    utils: Any = None,
+    **kwargs: Any,
 ) -> Any:
     """Opens a whole saved model of any age: ``.keras``, SavedModel, or ``.h5`` as old as the older package.
 
@@ -84,5 +90,3 @@ def _modernise(node: Any) -> Any:
             if key.endswith("_initializer") and isinstance(value, dict):
                 value.get("config", {}).pop("dtype", None)
     return node
-
-

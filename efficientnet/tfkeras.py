@@ -1,6 +1,6 @@
 """EfficientNet on ``tensorflow.keras``: Keras 3, or legacy Keras 2 under ``TF_USE_LEGACY_KERAS=1``.
 
-    from efficientnet.tfkeras import EfficientNetB0, center_crop_and_resize, preprocess_input
+from efficientnet.tfkeras import EfficientNetB0, center_crop_and_resize, preprocess_input
 """
 
 from __future__ import annotations

@@ -115,9 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         claimed = fault.content_range or f"bytes {start}-{last}/{len(content)}"
         self._send(206, content[start:], fault, {"Content-Range": claimed})
 
-    def _send(
-        self, status: int, body: bytes, fault: Fault, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def _send(self, status: int, body: bytes, fault: Fault, headers: Mapping[str, str] | None = None) -> None:
         if fault.corrupt:
             body = bytes([body[0] ^ 0xFF]) + body[1:]
         self.send_response(status)

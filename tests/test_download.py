@@ -88,9 +88,7 @@ def test_hash_spellings(file_hash: str) -> None:
     assert path.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    "file_hash", ["", "sha256:", "sha1:" + "0" * 40, "md5:" + SHA256, "z" * 64]
-)
+@pytest.mark.parametrize("file_hash", ["", "sha256:", "sha1:" + "0" * 40, "md5:" + SHA256, "z" * 64])
 def test_malformed_hash_is_refused(file_hash: str) -> None:
     with pytest.raises(ValueError, match=r"file_hash is .*64 hex digits"):
         fetch(f"https://example.org/{NAME}", file_hash=file_hash)
@@ -152,10 +150,7 @@ def test_resolve_hub_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
         == "https://huggingface.co/timm/tf_efficientnet_b0.in1k/resolve/main/model.safetensors"
     )
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
-    assert (
-        resolve("hf://me/nets/deep/my net.h5")
-        == "https://hub.example.org/me/nets/resolve/main/deep/my%20net.h5"
-    )
+    assert resolve("hf://me/nets/deep/my net.h5") == "https://hub.example.org/me/nets/resolve/main/deep/my%20net.h5"
 
 
 @pytest.mark.parametrize("url", ["hf://timm", "hf://timm/", "ftp://x/y", "x.h5", "https://", ""])
@@ -454,9 +449,7 @@ def test_mirror_by_address(monkeypatch: pytest.MonkeyPatch, slash: str) -> None:
 
 
 @pytest.mark.parametrize("as_address", [False, True])
-def test_mirror_by_folder(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_address: bool
-) -> None:
+def test_mirror_by_folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_address: bool) -> None:
     folder = tmp_path / "a mirror"
     folder.mkdir()
     monkeypatch.setenv("EFFICIENTNET_WEIGHTS_URL", folder.as_uri() if as_address else str(folder))

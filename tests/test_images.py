@@ -41,12 +41,7 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 # --- sources ---
@@ -74,9 +69,7 @@ def test_a_file_is_read_from_where_it_stands() -> None:
 
 def test_a_pipe_can_be_read() -> None:
     code = "import sys, efficientnet.images as i; print(i.load_image(sys.stdin.buffer).shape)"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, input=encode(PICTURE), capture_output=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, input=encode(PICTURE), capture_output=True)
     assert answer.stdout.strip() == b"(16, 24, 3)"
 
 
@@ -295,9 +288,7 @@ def test_url_redirected() -> None:
         ("/picture.png", Fault(cut=50, stall=True), "Cannot download .*timed out"),
     ],
 )
-def test_url_failures(
-    path: str, fault: Fault, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_url_failures(path: str, fault: Fault, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_TIMEOUTS", (5, 0.5))
     with FlakyServer(FILES, then=fault) as server:
         url = server.url + path

@@ -27,9 +27,7 @@ def noise(*shape: int, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
 
 
-def reference_crop(
-    image: np.ndarray, image_size: int, crop_padding: int, interpolation: str
-) -> np.ndarray:
+def reference_crop(image: np.ndarray, image_size: int, crop_padding: int, interpolation: str) -> np.ndarray:
     transform = pytest.importorskip("skimage.transform")
     side = int(image_size / (image_size + crop_padding) * min(image.shape[:2]))
     top, left = ((length - side + 1) // 2 for length in image.shape[:2])
@@ -43,12 +41,8 @@ def reference_crop(
 
 @pytest.mark.parametrize("interpolation", MAP_INTERPOLATION_TO_ORDER)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "float16", "int32"])
-@pytest.mark.parametrize(
-    "shape", [(2, 3), (33, 40, 3), (64, 64), (97, 131, 1), (150, 101, 3), (225, 300, 4)]
-)
-def test_crop_is_that_of_scikit_image(
-    shape: tuple[int, ...], dtype: str, interpolation: str
-) -> None:
+@pytest.mark.parametrize("shape", [(2, 3), (33, 40, 3), (64, 64), (97, 131, 1), (150, 101, 3), (225, 300, 4)])
+def test_crop_is_that_of_scikit_image(shape: tuple[int, ...], dtype: str, interpolation: str) -> None:
     image = noise(*shape, dtype=dtype)
     for image_size in (3, 32, 57, 128):
         for crop_padding in (0, 32):
@@ -222,9 +216,7 @@ def test_imports_nothing_heavy() -> None:
         "heavy = {'scipy', 'skimage', 'PIL', 'keras', 'tensorflow', 'torch', 'jax'};"
         "print(heavy & set(sys.modules))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 
 

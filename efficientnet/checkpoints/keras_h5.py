@@ -42,7 +42,7 @@ def read(path: str | PathLike[str], layers: Sequence[tuple[str, str]]) -> Mappin
 
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             if "layer_names" in root.attrs or "layer_names0" in root.attrs:
                 arrays = _read_keras2(root)
             elif "layers" in root or "_layer_checkpoint_dependencies" in root:
@@ -121,7 +121,7 @@ def model_config(path: str | PathLike[str]) -> Any:
 
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs["model_config"] if "model_config" in file.attrs else None
+            text = file.attrs.get("model_config")
     except OSError as error:
         raise CheckpointError(f"{path} is a damaged or incomplete HDF5 file ({error}).") from error
     if text is None:

@@ -27,11 +27,11 @@ def prepare(eff, path):
 
 def test_the_panda(eff, lite0, backend, shared):
     x = prepare(eff, shared / "panda.jpg")[None].astype("float32")
-    (best, *_), = eff.decode_predictions(lite0.predict(x, verbose=0))
+    ((best, *_),) = eff.decode_predictions(lite0.predict(x, verbose=0))
     assert best[1] == "giant_panda"
     assert best[2] == pytest.approx(0.96, abs=0.06 if backend == "openvino" else 0.02)
     pytest.importorskip("openvino")
-    (best, *_), = eff.decode_predictions(compile(lite0, "openvino")(x))
+    ((best, *_),) = eff.decode_predictions(compile(lite0, "openvino")(x))
     assert best[1] == "giant_panda"
     assert best[2] == pytest.approx(0.96, abs=0.02)
 
