@@ -13,7 +13,8 @@ TENSORFLOW = ["tensorflow>=2.16", "keras>=3.5"]
 JAX = ["jax", "keras>=3.5"]
 # The exact release keeps a plain CPU build where the index has one; a looser pin would take CUDA's gigabytes.
 TORCH = ["torch>=2.4", "keras>=3.5"]
-OPENVINO = ["openvino>=2025.3", "keras>=3.15"]
+# SciPy: Keras imports it on OpenVINO without asking for it.
+OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, "tf_keras>=2.16",
     "pytest", "scikit-image", "scikit-learn", "matplotlib",

@@ -6,6 +6,7 @@ and outputs keep the model's own layout.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -61,6 +62,16 @@ def _flatten(model: Any) -> Iterator[Any]:
             yield layer
 
 
+def _unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        f"Layer {layer.name!r}, a {type(layer).__name__}, {reason}; use engine='keras' for this model."
+    )
+
+
+def _rank(x: Any) -> int:
+    return len(x.get_output_partial_shape(0))
+
+
 class _Writer:
     """Turns layers into operations; each method named after a layer's class writes that layer."""
 
@@ -89,15 +100,12 @@ class _Writer:
             return self.model(layer, inputs)
         write: Callable[..., Any] | None = getattr(self, f"_{type(layer).__name__}", None)
         if write is None:
-            raise UnsupportedLayerError(
-                f"Layer {layer.name!r} is a {type(layer).__name__}, which has no OpenVINO form here; "
-                "use engine='keras' for this model."
-            )
+            raise _unsupported(layer, "has no OpenVINO form here")
         return [write(layer, *inputs)]
 
     def transpose(self, x: Any, order: Sequence[int]) -> Any:
         """Swaps between the model's layout and the graph's: images only, and only where they differ."""
-        if not self.channels_last or len(x.get_output_partial_shape(0)) != 4:
+        if not self.channels_last or _rank(x) != 4:
             return x
         return self.ops.transpose(x, self.ops.constant(np.array(order, np.int64)))
 
@@ -133,8 +141,8 @@ class _Writer:
         return self._activate(layer, x)
 
     def _Dense(self, layer: Any, x: Any) -> Any:
-        if len(x.get_output_partial_shape(0)) != 2:
-            raise UnsupportedLayerError(f"Dense layer {layer.name!r} works on more than vectors; use engine='keras'.")
+        if _rank(x) != 2:
+            raise _unsupported(layer, "works on more than vectors")
         weights = self._weights(layer)
         x = self.ops.matmul(x, self._constant(weights["kernel"]), False, False)
         if "bias" in weights:
@@ -145,20 +153,27 @@ class _Writer:
         weights = self._weights(layer)
         scale = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + layer.epsilon)
         offset = weights.get("beta", 0.0) - weights["moving_mean"] * scale
-        shape = (1, -1, 1, 1) if len(x.get_output_partial_shape(0)) == 4 else (1, -1)
-        x = self.ops.multiply(x, self._constant(scale.reshape(shape)))
-        return self.ops.add(x, self._constant(offset.reshape(shape)))
+        axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+        if axis % _rank(x) != (_rank(x) - 1 if self.channels_last or _rank(x) == 2 else 1):
+            raise _unsupported(layer, f"normalises axis {axis}, which is not that of the channels")
+        return self._scale_channels(x, scale, offset)
 
     def _Rescaling(self, layer: Any, x: Any) -> Any:
         scale, offset = (np.ravel(np.asarray(value, np.float32)) for value in (layer.scale, layer.offset))
-        x = self.ops.multiply(x, self._constant(scale.reshape(1, -1, 1, 1)))
-        return self.ops.add(x, self._constant(offset.reshape(1, -1, 1, 1)))
+        return self._scale_channels(x, scale, offset)
+
+    def _scale_channels(self, x: Any, scale: np.ndarray, offset: np.ndarray) -> Any:
+        shape = (1, -1) + (1,) * (_rank(x) - 2)
+        x = self.ops.multiply(x, self._constant(scale.reshape(shape)))
+        return self.ops.add(x, self._constant(offset.reshape(shape)))
 
     def _Activation(self, layer: Any, x: Any) -> Any:
         return self._activate(layer, x)
 
     def _activate(self, layer: Any, x: Any) -> Any:
         name = layer.activation.__name__
+        if name == "softmax" and _rank(x) == 4 and not self.channels_last:
+            raise _unsupported(layer, "takes the softmax over columns")
         activations: dict[str, Callable[[], Any]] = {
             "linear": lambda: x,
             "relu": lambda: self.ops.relu(x),
@@ -170,10 +185,7 @@ class _Writer:
             "tanh": lambda: self.ops.tanh(x),
         }
         if name not in activations:
-            raise UnsupportedLayerError(
-                f"Layer {layer.name!r} has the activation {name!r}; written down here are "
-                f"{', '.join(activations)}. Use engine='keras' for this model."
-            )
+            raise _unsupported(layer, f"has the activation {name!r}; written down here are {', '.join(activations)}")
         return activations[name]()
 
     def _GlobalAveragePooling2D(self, layer: Any, x: Any) -> Any:
@@ -191,15 +203,16 @@ class _Writer:
         x = self.transpose(x, _TO_CHANNELS_LAST)
         return self.ops.reshape(x, self.ops.constant(np.array([0, -1], np.int64)), special_zero=True)
 
-    def _Multiply(self, layer: Any, x: Any, *others: Any) -> Any:
-        for other in others:
-            x = self.ops.multiply(x, other)
-        return x
+    def _Multiply(self, layer: Any, *inputs: Any) -> Any:
+        return self._merge(layer, self.ops.multiply, inputs)
 
-    def _Add(self, layer: Any, x: Any, *others: Any) -> Any:
-        for other in others:
-            x = self.ops.add(x, other)
-        return x
+    def _Add(self, layer: Any, *inputs: Any) -> Any:
+        return self._merge(layer, self.ops.add, inputs)
+
+    def _merge(self, layer: Any, operation: Any, inputs: Sequence[Any]) -> Any:
+        if len({_rank(x) for x in inputs}) > 1:
+            raise _unsupported(layer, "merges images with vectors")
+        return functools.reduce(operation, inputs)
 
     def _Dropout(self, layer: Any, x: Any) -> Any:
         return x  # answers are not dropped

@@ -1,0 +1,117 @@
+"""The compiled predictor answers as the model does, in float32, whatever Keras is underneath."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from efficientnet.inference import compile
+from efficientnet.openvino_graph import UnsupportedLayerError
+
+pytest.importorskip("openvino")
+
+
+def pixels(*shape):
+    return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+
+
+def check(model, x, backend):
+    """Both engines on one model; Keras' own OpenVINO backend may compute in bfloat16."""
+    tolerance = 0.1 if backend == "openvino" else 1e-5
+    answers = compile(model, "openvino")(x)
+    expected = compile(model, "keras")(x)
+    pairs = zip(answers, expected, strict=True) if isinstance(answers, list) else [(answers, expected)]
+    for answer, reference in pairs:
+        assert answer.shape == reference.shape
+        assert answer.dtype == np.float32
+        assert np.abs(answer - reference).max() <= tolerance * max(1, np.abs(reference).max())
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetLite0"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"include_preprocessing": True, "classes": 10},
+        {"include_top": False, "pooling": "max"},
+        {"include_top": False},
+        {"features_only": True},
+    ],
+)
+def test_every_kind_of_output(eff, backend, name, options):
+    model = getattr(eff, name)(weights=None, input_shape=(64, 96, 3), **options)
+    check(model, pixels(2, 64, 96, 3) / (1 if "include_preprocessing" in options else 255), backend)
+
+
+def test_any_size_and_batch_with_one_compiled_model(eff, backend):
+    model = eff.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
+    predictor = compile(model, "openvino")
+    for shape in ((1, 32, 32, 3), (3, 47, 65, 3)):
+        x = pixels(*shape) / 255
+        tolerance = 0.1 if backend == "openvino" else 1e-5
+        np.testing.assert_allclose(predictor(x), model.predict(x, verbose=0), atol=tolerance)
+
+
+def test_a_head_of_ones_own(eff, keras, backend):
+    layers = keras.layers
+    body = eff.EfficientNetLite0(weights=None, input_shape=(64, 64, 3), include_top=False)
+    x = layers.Flatten()(layers.Dropout(0.5)(body.output))
+    x = layers.BatchNormalization()(layers.Dense(16, activation="tanh")(x))
+    check(keras.models.Model(body.input, layers.Dense(3, activation="sigmoid")(x)), pixels(2, 64, 64, 3) / 255, backend)
+
+
+def test_a_model_inside_a_model(eff, keras, backend):
+    layers = keras.layers
+    body = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), include_top=False)
+    model = keras.Sequential(
+        [layers.Input((32, 32, 3)), body, layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")]
+    )
+    check(model, pixels(2, 32, 32, 3) / 255, backend)
+
+
+def test_channels_first(eff, backend, channels_first):
+    model = eff.EfficientNetB0(weights=None, input_shape=(3, 64, 64), classes=4, include_preprocessing=True)
+    x = pixels(2, 3, 64, 64)
+    answer = compile(model, "openvino")(x)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+    if backend != "tensorflow":  # whose convolutions on a CPU are channels-last only
+        check(model, x, backend)
+
+
+def test_an_unknown_layer_is_named_and_auto_falls_back(eff, keras):
+    body = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), include_top=False)
+    odd = keras.layers.UpSampling2D(name="enlarge")(body.output)
+    model = keras.models.Model(body.input, odd)
+    with pytest.raises(UnsupportedLayerError, match=r"'enlarge', a UpSampling2D,.*engine='keras'"):
+        compile(model, "openvino")
+    assert compile(model).engine == "keras"
+    assert compile(body).engine == "openvino"
+
+
+def test_many_threads_get_their_own_answers(eff):
+    model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
+    with compile(model, "openvino") as predictor:
+        images = pixels(8, 32, 32, 3)
+        expected = predictor(images)
+        answers = {}
+
+        def ask(index):
+            answers[index] = predictor(images[index : index + 1])[0]
+
+        threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    np.testing.assert_allclose(np.stack([answers[index] for index in range(8)]), expected, atol=1e-6)
+
+
+def test_bad_calls(eff):
+    model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5)
+    with pytest.raises(ValueError, match="'tensorrt'.*openvino, keras"):
+        compile(model, "tensorrt")
+    predictor = compile(model)
+    with pytest.raises(ValueError, match=r"got shape \(32, 32, 3\)"):
+        predictor(pixels(32, 32, 3))
+    predictor.close()
+    with pytest.raises(ValueError, match="closed"):
+        predictor(pixels(1, 32, 32, 3))
