@@ -7,11 +7,13 @@ tests run on the default, and tests/test_every_framework.py runs them on each ot
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,14 @@ def backend(keras: ModuleType) -> str:
 @pytest.fixture(scope="session")
 def is_legacy(keras: ModuleType) -> bool:
     return not hasattr(keras, "ops")
+
+
+@pytest.fixture(scope="session")
+def tiny(eff: ModuleType) -> Callable[..., Any]:
+    """Builds a network with every kind of layer and few of each: B0's first three stages, narrowed."""
+    from efficientnet.variants import V1_BLOCKS
+
+    return functools.partial(eff.EfficientNet, 0.5, 1.0, 64, blocks_args=V1_BLOCKS[:3], model_name="tiny")
 
 
 @pytest.fixture

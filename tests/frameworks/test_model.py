@@ -184,12 +184,12 @@ def test_channels_first(eff, backend, channels_first):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(eff, keras, backend, trainable, policy):
+def test_mixed_precision(tiny, keras, backend, trainable, policy):
     if policy == "mixed_float16" and backend == "torch":
         pytest.skip("PyTorch has no float16 convolutions on a CPU")
     keras.mixed_precision.set_global_policy(policy)
     try:
-        model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=4)
+        model = tiny(weights=None, input_shape=(32, 32, 3), classes=4)
         assert "float32" in str(model.output.dtype)
         assert policy.removeprefix("mixed_") in str(model.get_layer("top_activation").output.dtype)
         model.compile("sgd", "sparse_categorical_crossentropy")

@@ -10,8 +10,8 @@ def data():
     return rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32"), rng.integers(0, 4, 8)
 
 
-def test_a_step_changes_every_weight(eff, keras, trainable, data):
-    model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=4, drop_connect_rate=0.0)
+def test_a_step_changes_every_weight(tiny, keras, trainable, data):
+    model = tiny(weights=None, input_shape=(32, 32, 3), classes=4, drop_connect_rate=0.0)
     before = {layer.name: layer.get_weights() for layer in model.layers}
     model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     loss = model.train_on_batch(*data)
@@ -22,8 +22,8 @@ def test_a_step_changes_every_weight(eff, keras, trainable, data):
         assert not pairs or any((old != new).any() for old, new in pairs), layer.name
 
 
-def test_a_frozen_body_stays_while_the_head_learns(eff, keras, trainable, data):
-    body = eff.EfficientNetB0(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
+def test_a_frozen_body_stays_while_the_head_learns(tiny, keras, trainable, data):
+    body = tiny(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
     body.trainable = False
     head = keras.layers.Dense(4, activation="softmax")(body.output)
     model = keras.models.Model(body.input, head)
