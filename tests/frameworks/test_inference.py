@@ -105,7 +105,7 @@ def test_many_threads_get_their_own_answers(eff):
 
 def test_bad_calls(eff):
     model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5)
-    with pytest.raises(ValueError, match="'tensorrt'.*openvino, keras"):
+    with pytest.raises(ValueError, match=r"'tensorrt'.*openvino, keras"):
         compile(model, "tensorrt")
     predictor = compile(model)
     with pytest.raises(ValueError, match=r"got shape \(32, 32, 3\)"):
