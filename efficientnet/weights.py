@@ -6,6 +6,7 @@ import csv
 import functools
 import importlib
 import logging
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -239,22 +240,14 @@ def _check_all_used(
 
 
 def _who_has(found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Variants with exactly the file's blocks, of the same width."""
-    blocks = {key.split("_")[0] for key in found if key.startswith("block")}
-    guesses = []
-    for variant in map(get_variant, list_variants()):
-        scaled = scaling.scale_blocks(variant)
-        last = scaled[-1]
-        if blocks == {block.name for block in scaled} and found.get(f"{last.name}_project_conv/kernel") == (
-            1,
-            1,
-            last.expanded_filters,
-            last.output_filters,
-        ):
-            has_se = any("_se_" in key for key in found)
-            if has_se == any(block.se_filters for block in scaled):
-                guesses.append(variant.name)
-    return guesses
+    """Variants with as many trainable numbers below the classifier as the file holds."""
+    body = sum(
+        math.prod(shape)
+        for key, shape in found.items()
+        if not key.startswith("probs/") and not key.endswith(("/moving_mean", "/moving_variance"))
+    )
+    variants = map(get_variant, list_variants())
+    return [v.name for v in variants if body == scaling.cost(v, classes=1).parameters - scaling.head_filters(v) - 1]
 
 
 # Where the older package kept the same table: found when asked for, in compat.py.

@@ -1,0 +1,91 @@
+"""Which backend Keras gets, with some of them hidden from sight."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("keras")
+pytest.importorskip("openvino")
+
+# Hides packages from find_spec and import alike, as if they were not installed.
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+import importlib.util
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.split(".")[0] in {hidden!r} else find_spec(name, *rest)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Imports a shim in a fresh process; returns the backend it runs on, or its error, and what it said."""
+
+    def run(hidden=(), config=None, module="efficientnet.keras", **environment):
+        home = tmp_path / "keras"
+        home.mkdir(exist_ok=True)
+        if config is not None:
+            (home / "keras.json").write_text(json.dumps(config))
+        code = HIDE.format(hidden=set(hidden) or {"-"}) + (
+            f"import {module} as shim; print(shim.FRAMEWORK.backend.backend())"
+        )
+        inherited = {key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "KERAS_HOME")}
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**inherited, "KERAS_HOME": str(home), **environment},
+            capture_output=True,
+            text=True,
+        )
+        return process.stdout.strip(), process.stderr
+
+    return run
+
+
+BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+
+
+def test_without_tensorflow_an_installed_one_is_taken_and_said(run):
+    for _ in range(2):  # the second time, Keras' own configuration file is there and says "tensorflow"
+        backend, said = run(hidden=("tensorflow", "jax", "torch"))
+        assert backend == "openvino"
+        assert "Keras runs on openvino, since TensorFlow is not installed" in said
+
+
+def test_a_choice_is_never_overridden(run):
+    backend, said = run(hidden=("tensorflow", "torch"), KERAS_BACKEND="openvino")
+    assert backend == "openvino"
+    assert "Keras runs on" not in said
+    backend, said = run(hidden=("tensorflow", "torch"), KERAS_BACKEND="tensorflow")
+    assert backend == ""
+    assert "tensorflow" in said.splitlines()[-1]
+
+
+def test_a_configured_backend_is_a_choice(run):
+    backend, said = run(hidden=("tensorflow", "torch"), config={"backend": "openvino"})
+    assert backend == "openvino"
+    assert "Keras runs on" not in said
+
+
+def test_no_backend_at_all(run):
+    _, said = run(hidden=BACKENDS)
+    assert "nothing for it to run on: pip install 'efficientnet[tensorflow]'" in said
+    _, said = run(hidden=("keras",))
+    assert "needs Keras 3 and a backend: pip install 'efficientnet[tensorflow]'" in said
+
+
+def test_tfkeras_without_tensorflow(run):
+    _, said = run(hidden=("tensorflow",), module="efficientnet.tfkeras")
+    assert "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]'" in said
+
+
+def test_legacy_keras_that_is_not_installed(run):
+    pytest.importorskip("tensorflow")
+    _, said = run(hidden=("tf_keras",), module="efficientnet.tfkeras", TF_USE_LEGACY_KERAS="1")
+    assert "pip install 'efficientnet[legacy]'" in said

