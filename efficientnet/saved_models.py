@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import keras_h5
+from .checkpoints import CheckpointError, describe
+from .checkpoints.keras_h5 import SIGNATURE, SavedModel, read_saved_model, replace_model_config
+
+logger = logging.getLogger("efficientnet")
+
+# What a .keras file, a zip archive, holds besides its weights.
+_CONFIG, _METADATA = "config.json", "metadata.json"
+
+# What Keras 2 wrote down of these layers though it has no effect on them; Keras 3 refuses it.
+_IDLE_KEYS = {
+    "DepthwiseConv2D": {"groups"},
+    "Conv2DTranspose": {"groups"},
+    "SeparableConv2D": {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"},
+}
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:
@@ -28,13 +44,14 @@ def load_model(
     utils: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """Opens a whole saved model of any age: ``.keras``, SavedModel, or ``.h5`` as old as the older package.
+    """Opens a whole saved model of any age: ``.keras``, ``.h5`` or a SavedModel folder.
 
-    What today's Keras refuses in such an ``.h5`` is put right in a copy of the file; the file itself and
-    Keras' own layers stay as they are.
+    Legacy Keras opens what every Keras before it saved. Keras 3 refuses much of that: so its configuration is
+    put right in a copy of the file, which itself stays as it is, and so do Keras' own layers. Such a model comes
+    without optimiser, loss and metrics, whose saved form Keras 3 cannot train on: compile it to train.
 
     Args:
-        path: of the file or folder.
+        path: of the file or folder. A file's kind is told by its content, whatever its name.
         backend, layers, models, utils: the modules of the Keras to open it with.
         **kwargs: passed on to Keras' ``load_model``: ``compile``, ``custom_objects``, ``safe_mode``.
 
@@ -43,50 +60,111 @@ def load_model(
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
-        ValueError: Keras cannot open it.
+        ValueError: it is damaged, no whole model, or of a kind that Keras cannot open.
     """
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"No model at {path}: expected a .keras or .h5 file, or a SavedModel folder.")
-    kwargs["custom_objects"] = {**custom_objects(layers), **(kwargs.get("custom_objects") or {})}
-    if path.is_dir() or not _starts_with(path, keras_h5.SIGNATURE):
-        return models.load_model(os.fspath(path), **kwargs)
-    config = keras_h5.model_config(path)
-    modern = _modernise(config)
-    if modern == config and path.suffix in (".h5", ".hdf5"):
-        return models.load_model(os.fspath(path), **kwargs)
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras tells HDF5 by the suffix.
-        copy = Path(folder) / "model.h5"
-        shutil.copyfile(path, copy)
-        keras_h5.replace_model_config(copy, modern)
-        return models.load_model(os.fspath(copy), **kwargs)
+    # As a scope, since Keras 3 prefers what is registered for the whole process to what its load_model is given.
+    with utils.custom_object_scope({**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}):
+        if path.is_dir():
+            return models.load_model(os.fspath(path), **kwargs)
+        suffix, saved = _inspect(path)
+        is_old = int(saved.keras_version.split(".")[0]) < 3 and not layers.Layer.__module__.startswith("tf_keras")
+        if path.suffix == suffix and not is_old:
+            return models.load_model(os.fspath(path), **kwargs)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / f"model{suffix}"  # Keras tells the kind by the suffix
+            shutil.copyfile(path, copy)
+            if is_old:
+                if saved.compiled and kwargs.get("compile", True):
+                    logger.warning(
+                        "%s was compiled by Keras %s, whose optimiser, loss and metrics Keras 3 does not take over: "
+                        "compile the model to train it.", path, saved.keras_version,
+                    )  # fmt: skip
+                kwargs["compile"] = False
+                _replace_config(copy, _modernise(saved.config))
+            return models.load_model(os.fspath(copy), **kwargs)
 
 
-def _starts_with(path: Path, signature: bytes) -> bool:
+def _inspect(path: Path) -> tuple[str, SavedModel]:
+    """The suffix that a file should have, and what it says about the model in it."""
     with path.open("rb") as file:
-        return file.read(len(signature)) == signature
+        start = file.read(512)
+    if start.startswith(SIGNATURE):
+        return ".h5", read_saved_model(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if {_CONFIG, _METADATA} <= set(archive.namelist()):
+                config, metadata = (json.loads(archive.read(name)) for name in (_CONFIG, _METADATA))
+                return ".keras", SavedModel(config, metadata["keras_version"], bool(config.get("compile_config")))
+    raise CheckpointError(
+        f"{path} {describe(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or save "
+        "it again."
+    )
 
 
-def _modernise(node: Any) -> Any:
-    """A saved configuration as today's Keras takes it.
+def _replace_config(path: Path, config: Any) -> None:
+    if path.suffix == ".h5":
+        replace_model_config(path, config)
+        return
+    old = path.rename(path.with_suffix(".old"))
+    with zipfile.ZipFile(old) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, json.dumps(config) if name == _CONFIG else source.read(name))
 
-    Dropped or simplified is only what has no effect: one group in a depthwise convolution, the dtype that
-    TensorFlow 1 wrote into initialisers, a list around batch norm's single axis.
-    """
-    if isinstance(node, list):
-        return [_modernise(item) for item in node]
-    if not isinstance(node, dict):
+
+def _modernise(model: Any) -> Any:
+    """The configuration of a model of Keras 2 as Keras 3 takes it; nothing that has an effect is dropped."""
+    model = _modernise_layer(model)
+    if model["class_name"] in ("Functional", "Model", "Sequential"):
+        # A .keras file says where its class is defined, which was elsewhere in Keras 2.
+        model["module"] = "keras"
+        model["class_name"] = "Sequential" if model["class_name"] == "Sequential" else "Model"
+    return model
+
+
+def _modernise_layer(layer: dict[str, Any]) -> dict[str, Any]:
+    """One layer; where it is a model itself, with all of its layers."""
+    # Without these, as .h5 files have it, Keras 3 reads a configuration as one of Keras 2.
+    layer = {key: value for key, value in layer.items() if key not in ("module", "registered_name", "build_config")}
+    # As TensorFlow 1.13 called it.
+    if layer["class_name"] in ("BatchNormalizationV1", "BatchNormalizationV2"):
+        layer["class_name"] = "BatchNormalization"
+    idle = _IDLE_KEYS.get(layer["class_name"], set())
+    config = layer["config"] = {key: value for key, value in layer["config"].items() if key not in idle}
+    # A mixed precision policy by its name.
+    if isinstance(config.get("dtype"), dict):
+        config["dtype"] = config["dtype"]["config"]["name"]
+    for key, value in config.items():
+        if key.endswith("_initializer") and isinstance(value, dict):
+            # TensorFlow 1 wrote a dtype, which is the layer's own.
+            config[key] = {**value, "config": {k: v for k, v in value["config"].items() if k != "dtype"}}
+        elif isinstance(value, dict) and isinstance(value.get("config"), dict) and "class_name" in value:
+            config[key] = _modernise_layer(value)  # the layer in a wrapper such as TimeDistributed
+    if "layers" in config:
+        config["layers"] = [_modernise_layer(inner) for inner in config["layers"]]
+    if "output_layers" in config:
+        _modernise_graph(config)
+    return layer
+
+
+def _modernise_graph(config: dict[str, Any]) -> None:
+    """How a functional model's layers are connected: references [layer, call, output, …]."""
+    # A single input or output is that tensor, where Keras 3 makes a list out of a list of one.
+    for key in ("input_layers", "output_layers"):
+        if len(config[key]) == 1:
+            config[key] = config[key][0]
+    # The calls of a model within the model are counted from 1 in Keras 2, from 0 in Keras 3.
+    nested = {layer["name"] for layer in config["layers"] if "layers" in layer["config"]}
+    for layer in config["layers"]:
+        layer["inbound_nodes"] = _count_from_0(layer["inbound_nodes"], nested)
+
+
+def _count_from_0(node: Any, nested: set[str]) -> Any:
+    if not isinstance(node, list):
         return node
-    node = {key: _modernise(value) for key, value in node.items()}
-    config = node.get("config")
-    if isinstance(config, dict):
-        kind = node.get("class_name")
-        if kind == "DepthwiseConv2D":
-            config.pop("groups", None)
-        elif kind == "BatchNormalization" and isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
-            config["axis"] = config["axis"][0]
-        for key, value in config.items():
-            if key.endswith("_initializer") and isinstance(value, dict):
-                value.get("config", {}).pop("dtype", None)
-    return node
+    if len(node) >= 3 and isinstance(node[0], str):
+        name, call, *rest = node
+        return [name, call - 1 if name in nested else call, *rest]
+    return [_count_from_0(item, nested) for item in node]

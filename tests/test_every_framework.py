@@ -23,9 +23,7 @@ FRAMEWORKS = {
     "keras-jax": Framework("jax", {"KERAS_BACKEND": "jax"}),
     "keras-torch": Framework("torch", {"KERAS_BACKEND": "torch"}),
     "keras-openvino": Framework("openvino", {"KERAS_BACKEND": "openvino"}),
-    "tf_keras": Framework(
-        "tf_keras", {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"}
-    ),
+    "tf_keras": Framework("tf_keras", {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"}),
     # The same Keras as this process' by another door: what goes through the door is enough.
     "tensorflow.keras": Framework(
         "tensorflow",

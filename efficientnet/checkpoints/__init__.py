@@ -44,15 +44,18 @@ def read(
             f"{path} is a PyTorch file, but its names ({', '.join(list(arrays)[:3])}, …) are of an origin that is not "
             "read here; read are those of lukemelas' efficientnet-pytorch."
         )
-    if not start:
-        found = "is empty"
-    elif start.startswith(b"PK"):
-        found = "is a zip archive, but not of PyTorch; a whole .keras model is opened with load_model"
-    elif start.lstrip()[:1] == b"<":
-        found = "is a web page, not weights; the download was probably answered by a login or error page"
-    else:
-        found = f"begins with {start[:8]!r}, which is no known format of weights"
     raise CheckpointError(
-        f"{path} {found}. Read are Keras' HDF5 files (.h5, .weights.h5) and PyTorch's files (.pth); "
-        "download or save it again."
+        f"{path} {describe(start)}. Read are Keras' HDF5 files (.h5, .weights.h5) and PyTorch's files (.pth): "
+        "download or save it again. A whole .keras model is opened with load_model."
     )
+
+
+def describe(start: bytes) -> str:
+    """What a file that cannot be read looks like by its first bytes, as the rest of a sentence about it."""
+    if not start:
+        return "is empty"
+    if start.startswith(b"PK"):
+        return "is a zip archive, damaged or of another kind than expected"
+    if start.lstrip()[:1] == b"<":
+        return "is a web page, no model or weights; the download was probably answered by a login or error page"
+    return f"begins with {start[:8]!r}, which is no known format"

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,8 +111,22 @@ def _snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def model_config(path: str | PathLike[str]) -> Any:
-    """The configuration of a whole saved model, as parsed JSON.
+class SavedModel(NamedTuple):
+    """What a file of a whole model says about it.
+
+    Attributes:
+        config: the model's configuration, as parsed JSON.
+        keras_version: of the Keras that saved it: ``"2.2.4-tf"``.
+        compiled: whether optimiser, loss and metrics are in the file.
+    """
+
+    config: Any
+    keras_version: str
+    compiled: bool
+
+
+def read_saved_model(path: str | PathLike[str]) -> SavedModel:
+    """What a whole saved model says about itself.
 
     Raises:
         CheckpointError: the file is damaged or holds weights alone.
@@ -121,15 +135,18 @@ def model_config(path: str | PathLike[str]) -> Any:
 
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
-    except OSError as error:
-        raise CheckpointError(f"{path} is a damaged or incomplete HDF5 file ({error}).") from error
-    if text is None:
+            attributes = dict(file.attrs)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is a damaged or incomplete HDF5 file ({error}). Download or save it again."
+        ) from error
+    if "model_config" not in attributes:
         raise CheckpointError(
             f"{path} holds weights, not a whole model: build the model and pass the file as weights=, "
             "or call model.load_weights."
         )
-    return json.loads(text)
+    config, version = _texts([attributes["model_config"], attributes.get("keras_version", "1")])
+    return SavedModel(json.loads(config), version, "training_config" in attributes)
 
 
 def replace_model_config(path: str | PathLike[str], config: Any) -> None:
