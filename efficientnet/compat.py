@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import saved_models, weights
+from .backends import import_keras, import_tensorflow_keras
 from .preprocessing import preprocess_input
 from .scaling import round_filters as _round_filters
 from .scaling import round_repeats
@@ -50,16 +51,12 @@ def get_submodules_from_kwargs(kwargs: dict[str, Any]) -> tuple[Any, Any, Any, A
 
 def inject_keras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
     """``func`` with the modules of ``keras`` as keyword arguments."""
-    import keras
-
-    return _inject(func, keras)
+    return _inject(func, import_keras())
 
 
 def inject_tfkeras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
     """``func`` with the modules of ``tensorflow.keras`` as keyword arguments."""
-    from tensorflow import keras
-
-    return _inject(func, keras)
+    return _inject(func, import_tensorflow_keras())
 
 
 def _inject(func: Callable[..., Any], keras: Any) -> Callable[..., Any]:
@@ -72,28 +69,33 @@ def _inject(func: Callable[..., Any], keras: Any) -> Callable[..., Any]:
 
 def init_keras_custom_objects() -> None:
     """Registers ``swish`` and ``FixedDropout`` with ``keras``; importing ``efficientnet.keras`` has done so."""
-    import keras
-
-    keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
+    _register(import_keras())
 
 
 def init_tfkeras_custom_objects() -> None:
     """Registers ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as ``efficientnet.tfkeras`` has done."""
-    from tensorflow import keras
+    _register(import_tensorflow_keras())
 
+
+def _register(keras: Any) -> None:
     keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
 
 
 def get_swish(**kwargs: Any) -> Any:
     """The swish activation of the Keras handed in, x * sigmoid(x) (arXiv 1710.05941)."""
-    _, layers, _, _ = get_submodules_from_kwargs(kwargs)
-    return saved_models.custom_objects(layers)["swish"]
+    return _custom_object("swish", kwargs)
 
 
 def get_dropout(**kwargs: Any) -> Any:
     """A dropout layer that takes None in ``noise_shape``: nowadays Keras' own."""
+    return _custom_object("FixedDropout", kwargs)
+
+
+def _custom_object(name: str, kwargs: dict[str, Any]) -> Any:
     _, layers, _, _ = get_submodules_from_kwargs(kwargs)
-    return saved_models.custom_objects(layers)["FixedDropout"]
+    if layers is None:
+        raise TypeError(f"{name} was not told which Keras it is for: pass layers=keras.layers.")
+    return saved_models.custom_objects(layers)[name]
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int) -> int:
