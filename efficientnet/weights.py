@@ -27,7 +27,7 @@ logger = logging.getLogger("efficientnet")
 PACKAGE_SCHEME = "package://"
 
 # Layers behind the last block: a file may hold them though the model, built without a top, does not.
-_HEAD_LAYERS = frozenset({"top_conv", "top_bn", "probs"})
+_HEAD_LAYERS = {"top_conv": "Conv2D", "top_bn": "BatchNormalization", "probs": "Dense"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def load(model: Any, source: Source, variant: Variant, skip_layers: Collection[s
     if source.fresh_classifier:
         layers = [layer for layer in layers if layer.name != "probs"]
     blocks = [block.name for block in scaling.scale_blocks(variant)]
-    arrays = read(source.path, [(layer.name, type(layer).__name__) for layer in layers], blocks)
+    kinds = {**{layer.name: type(layer).__name__ for layer in layers}, **_HEAD_LAYERS}
+    arrays = read(source.path, list(kinds.items()), blocks)
     expected = {
         f"{layer.name}/{role(weight.name)}": tuple(weight.shape) for layer in layers for weight in layer.weights
     }
@@ -230,11 +231,17 @@ def _check_all_used(
         raise CheckpointError(
             f"{path} holds no classifier: pass include_top=False, and put your own classifier on top."
         )
+    if unequal == ["stem_conv/kernel"] and not (missing or unused):
+        channels, wanted = found["stem_conv/kernel"][2], expected["stem_conv/kernel"][2]
+        raise CheckpointError(
+            f"{path} holds weights for inputs of {channels} channels, the model has {wanted}: pass input_shape= with "
+            f"{channels} channels and bring the images to as many (grey ones by repeating theirs), or weights=None."
+        )
     reasons = [f"{key} has shape {found[key]} in the file and {expected[key]} in the model" for key in unequal]
     reasons += [f"{key} {expected[key]} is missing from the file" for key in missing]
     reasons += [f"{key} {found[key]} is in the file only" for key in unused]
     shown = "; ".join(reasons[:8]) + (f"; and {len(reasons) - 8} more" if len(reasons) > 8 else "")
-    guesses = _who_has(found)
+    guesses = [name for name in _who_has(found) if name != variant.name]
     hint = f" They look like weights of {' or '.join(guesses)}." if guesses else ""
     raise CheckpointError(f"{path} does not hold the weights of this {variant.name}.{hint} What differs: {shown}.")
 

@@ -84,6 +84,8 @@ def test_order_of_the_constructors_arguments(eff, name):
         assert list(parameters)[:6] == ARGUMENTS
         defaults = [parameters[argument].default for argument in ARGUMENTS]
         assert defaults == [True, "imagenet", None, None, None, 1000]
+    modules = {"backend", "layers", "models", "utils"}
+    assert modules <= set(inspect.signature(getattr(efficientnet.model, name)).parameters)
 
 
 def test_order_of_the_factorys_arguments():

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from flaky_server import FlakyServer
 
 from efficientnet import download, get_variant, weights
 from efficientnet.checkpoints import CheckpointError
@@ -117,8 +118,39 @@ def test_weights_of_another_variant(eff, tmp_path):
 
 
 def test_other_channels_than_the_weights(tiny, saved):
-    with pytest.raises(CheckpointError, match=r"stem_conv/kernel has shape \(3, 3, 3, 16\) .* \(3, 3, 1, 16\)"):
+    with pytest.raises(CheckpointError, match=r"weights for inputs of 3 channels, the model has 1: .* or weights=None"):
         tiny(weights=saved / "top.weights.h5", classes=3, input_shape=(64, 64, 1))
+
+
+def test_weights_that_the_network_has_no_place_for(keras, tiny, tmp_path):
+    body = tiny(weights=None, include_top=False, pooling="avg")
+    dense = keras.layers.Dense
+    model = keras.models.Model(body.input, dense(2, name="second")(dense(7, name="first")(body.output)))
+    model.save_weights(tmp_path / "mine.weights.h5")  # by number: the first Dense could be the classifier
+    with pytest.raises(
+        CheckpointError, match=r"What differs: dense_1/kernel \(7, 2\) is in the file only; dense_1/bias"
+    ):
+        tiny(weights=tmp_path / "mine.weights.h5", include_top=False)
+    model.save(tmp_path / "mine.h5")  # by name
+    with pytest.raises(
+        CheckpointError, match=r"What differs: first/kernel .* is in the file only; .*second/bias \(2,\)"
+    ):
+        tiny(weights=tmp_path / "mine.h5", include_top=False)
+
+
+def test_the_same_network_under_other_names(eff, tmp_path):
+    import h5py
+
+    eff.EfficientNetB0(weights=None, include_top=False).save(tmp_path / "b0.h5")
+    with h5py.File(tmp_path / "b0.h5", "r+") as file:
+        group = file["model_weights"]
+        group.move("stem_conv", "my_stem_conv")
+        names = [name if isinstance(name, str) else name.decode() for name in group.attrs["layer_names"]]
+        group.attrs["layer_names"] = ["my_stem_conv" if name == "stem_conv" else name for name in names]
+    with pytest.raises(CheckpointError) as error:
+        eff.EfficientNetB0(weights=tmp_path / "b0.h5", include_top=False)
+    assert "stem_conv/kernel (3, 3, 3, 32) is missing from the file; my_stem_conv/kernel" in str(error.value)
+    assert "look like" not in str(error.value)
 
 
 def test_all_or_nothing(eff, tiny, saved):
@@ -135,6 +167,23 @@ def test_all_or_nothing(eff, tiny, saved):
 def test_a_url_needs_a_hash(eff):
     with pytest.raises(ValueError, match=r"append it, as in https://example\.org/b0\.h5#sha256="):
         eff.EfficientNetB0(weights="https://example.org/b0.h5")
+
+
+def test_a_url_with_a_hash(eff, tiny, saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("EFFICIENTNET_WEIGHTS_URL", raising=False)
+    content = (saved / "top.weights.h5").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    with FlakyServer({"/mine.h5": content}) as server:
+        model = tiny(weights=f"{server.url}/mine.h5#sha256={digest}", classes=3)
+        again = tiny(weights=saved / "top.weights.h5", classes=3)
+        for got, expected in zip(model.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(got, expected)
+        with pytest.raises(download.DownloadError, match=f"its sha256 is {digest} and should be 000"):
+            tiny(weights=f"{server.url}/mine.h5#sha256={'0' * 64}", classes=3)
+        with pytest.raises(ValueError, match="64 hex digits"):
+            tiny(weights=f"{server.url}/mine.h5#sha256=123", classes=3)
 
 
 def test_the_package_of_lite0_is_missing(eff, monkeypatch):

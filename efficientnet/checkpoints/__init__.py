@@ -22,7 +22,7 @@ def read(
 
     Args:
         path: an HDF5 file of Keras, or a PyTorch file with the names of lukemelas' package.
-        layers: name and class name of each layer of the model to fill, in order.
+        layers: name and class name of each layer that the file may hold, in order.
         blocks: prefixes of the network's blocks in order, ``"block1a"``, …
 
     Raises:

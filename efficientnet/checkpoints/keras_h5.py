@@ -6,9 +6,10 @@ its root, a whole model under ``model_weights``); Keras 3's ``.weights.h5`` numb
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -32,31 +33,38 @@ def read(path: str | PathLike[str], layers: Sequence[tuple[str, str]]) -> Mappin
 
     Args:
         path: an HDF5 file.
-        layers: name and class name of each layer of the model to fill, in order. Only Keras 3's layout needs
-            them, since such a file says no more than "the third Conv2D".
+        layers: name and class name of each layer that the file may hold, in order. Only Keras 3's layout needs
+            them, since such a file says no more than "the third Conv2D"; further ones keep that for a name.
 
     Raises:
         CheckpointError: the file is damaged or holds no Keras weights.
     """
+    with _opened(path) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+            return _read_keras2(root)
+        if "layers" in root or "_layer_checkpoint_dependencies" in root:
+            return _read_keras3(root, layers)
+        raise CheckpointError(
+            f"{path} is an HDF5 file, but not of Keras: it holds {', '.join(map(str, list(file)[:5])) or 'nothing'}. "
+            "Give a file that model.save_weights or model.save wrote."
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: str | PathLike[str]) -> Iterator[Any]:
+    """An HDF5 file to read from, whatever h5py finds wrong with it being one kind of error."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-                arrays = _read_keras2(root)
-            elif "layers" in root or "_layer_checkpoint_dependencies" in root:
-                arrays = _read_keras3(root, layers)
-            else:
-                raise CheckpointError(
-                    f"{path} is an HDF5 file, but not of Keras: it holds {', '.join(list(file)[:5]) or 'nothing'}. "
-                    "Give a file that model.save_weights or model.save wrote."
-                )
-    except (OSError, KeyError, RuntimeError) as error:
+            yield file
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is a damaged or incomplete HDF5 file ({error}). Delete it and download or save it again."
         ) from error
-    return arrays
 
 
 def role(weight_name: str) -> str:
@@ -75,16 +83,19 @@ def _read_keras2(root: Any) -> dict[str, np.ndarray]:
 
 def _read_keras3(root: Any, layers: Iterable[tuple[str, str]]) -> dict[str, np.ndarray]:
     stored = root["layers"] if "layers" in root else root["_layer_checkpoint_dependencies"]
-    arrays = {}
+    names: dict[str, str] = {}
     count: dict[str, int] = {}
     for name, kind in layers:
-        group_name = _snake_case(kind) + (f"_{count[kind]}" if kind in count else "")
-        count[kind] = count.get(kind, 0) + 1
-        if kind not in _ROLES or group_name not in stored or "vars" not in stored[group_name]:
-            continue
-        variables = stored[group_name]["vars"]
-        for index, part in zip(sorted(variables, key=int), _ROLES[kind], strict=False):
-            arrays[f"{name}/{part}"] = np.asarray(variables[index])
+        group = _snake_case(kind)
+        names[f"{group}_{count[group]}" if group in count else group] = name
+        count[group] = count.get(group, 0) + 1
+    roles = {_snake_case(kind): parts for kind, parts in _ROLES.items()}
+    arrays = {}
+    for group in stored:
+        parts = roles.get(re.sub(r"_\d+$", "", group), ())
+        for index, variable in enumerate(sorted(stored[group].get("vars", ()))):
+            part = parts[index] if index < len(parts) else variable
+            arrays[f"{names.get(group, group)}/{part}"] = np.asarray(stored[group]["vars"][variable])
     return arrays
 
 
@@ -131,22 +142,14 @@ def read_saved_model(path: str | PathLike[str]) -> SavedModel:
     Raises:
         CheckpointError: the file is damaged or holds weights alone.
     """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is a damaged or incomplete HDF5 file ({error}). Download or save it again."
-        ) from error
-    if "model_config" not in attributes:
-        raise CheckpointError(
-            f"{path} holds weights, not a whole model: build the model and pass the file as weights=, "
-            "or call model.load_weights."
-        )
-    config, version = _texts([attributes["model_config"], attributes.get("keras_version", "1")])
-    return SavedModel(json.loads(config), version, "training_config" in attributes)
+    with _opened(path) as file:
+        if "model_config" not in file.attrs:
+            raise CheckpointError(
+                f"{path} holds weights, not a whole model: build the model and pass the file as weights=, "
+                "or call model.load_weights."
+            )
+        config, version = _texts([file.attrs["model_config"], file.attrs.get("keras_version", "1")])
+        return SavedModel(json.loads(config), version, "training_config" in file.attrs)
 
 
 def replace_model_config(path: str | PathLike[str], config: Any) -> None:
