@@ -15,9 +15,10 @@ JAX = ["jax", "keras>=3.5"]
 TORCH = ["torch>=2.4", "keras>=3.5"]
 # SciPy: Keras imports it on OpenVINO without asking for it.
 OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy"]
+DESIGN = ["optuna>=4", "matplotlib"]
 TEST = [
-    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, "tf_keras>=2.16",
-    "pytest", "scikit-image", "scikit-learn", "matplotlib",
+    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16",
+    "pytest", "scikit-image", "scikit-learn",
 ]  # fmt: skip
 
 setup(
@@ -38,6 +39,7 @@ setup(
         "openvino": OPENVINO,
         "legacy": ["tensorflow>=2.16", "tf_keras>=2.16"],
         "lite0": LITE0,
+        "design": DESIGN,
         "demo": [*OPENVINO, *LITE0],
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "types-requests", "types-tqdm"],

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import __version__, class_names, scaling
+from . import __version__, class_names, cli_design, cli_profile, scaling
 from .imagenet import class_names as imagenet_class_names
 from .preprocessing import MODES, center_crop_and_resize, preprocess_input
 from .variants import get_variant, list_variants
@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the variants and their weights")
     models.add_argument("pattern", nargs="?", metavar="PATTERN", help="such as 'lite*' or 'b?'")
     models.set_defaults(run=_models)
+
+    cli_profile.add_parser(commands)
+    cli_design.add_parser(commands)
     return parser
 
 
@@ -170,15 +173,14 @@ def _load_classifier(arguments: argparse.Namespace) -> Classifier:
         size = _side(model)
     else:
         variant = get_variant(arguments.model)
-        sets = list_weights(variant.name)
+        sets = list_weights(variant)
         chosen = arguments.weights or (sets[0].name if sets else None)
         if chosen is None:
             raise ValueError(
                 f"no weights of {variant.name} are published in a format read here; pass --weights FILE, "
                 "or another --model: `efficientnet models` lists what there is."
             )
-        build = getattr(keras, "EfficientNet" + variant.name.removeprefix("efficientnet-").title())
-        model = build(weights=chosen)
+        model = keras.create(variant, weights=chosen, classes=variant.classes)
         mode = next((row.preprocessing for row in sets if row.name == chosen), variant.preprocessing)
         names = None
         size = variant.resolution

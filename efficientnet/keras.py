@@ -32,6 +32,7 @@ __all__ = [
     "EfficientNetLite3",
     "EfficientNetLite4",
     "center_crop_and_resize",
+    "create",
     "decode_predictions",
     "get_variant",
     "list_variants",
@@ -44,6 +45,7 @@ __all__ = [
 _keras = import_keras()
 FRAMEWORK = Framework(_keras.backend, _keras.layers, _keras.models, _keras.utils)
 
+create = bind(model.create, FRAMEWORK)
 EfficientNet = bind(model.EfficientNet, FRAMEWORK)
 EfficientNetB0 = bind(model.EfficientNetB0, FRAMEWORK)
 EfficientNetB1 = bind(model.EfficientNetB1, FRAMEWORK)

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
@@ -23,7 +24,6 @@ from .preprocessing import scale_and_offset
 from .scaling import Block
 from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 
-MIN_SIZE = 32  # pixels: the network halves its input five times
 POOLINGS = (None, "avg", "max")
 
 P = ParamSpec("P")
@@ -262,16 +262,16 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None) -> Any
         order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
         raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
-    if any(side is not None and side < MIN_SIZE for side in sides):
+    if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
         raise ValueError(
-            f"input_shape={shape}: height and width have to be at least {MIN_SIZE} pixels, since the network "
-            "halves them five times; enlarge the images."
+            f"input_shape={shape}: height and width have to be at least {scaling.MIN_RESOLUTION} pixels, since the "
+            "network halves them five times; enlarge the images."
         )
     return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
 
 
 def create(
-    variant: Variant,
+    variant: Variant | str | os.PathLike[str],
     include_top: bool = True,
     weights: str | os.PathLike[str] | None = "imagenet",
     input_tensor: Any = None,
@@ -290,23 +290,24 @@ def create(
     models: Any = None,
     utils: Any = None,
 ) -> Any:
-    """{title}
+    """Builds a network of the family with its weights.
 
     Args:
+        variant: its name, the path of a ``.json`` file that a design or ``save_variant`` wrote, or a ``Variant``.
         include_top: whether to end in the classifier.
-        weights: the name of a published set ({sets}); None for random weights; the path of a file of weights;
-            or ``https://…#sha256=…``. With another number of classes than a published set has, its body is
-            kept and the classifier starts at random.
+        weights: the name of a published set (``list_weights(variant)``); None for random weights; the path of a
+            file of weights; or ``https://…#sha256=…``. With another number of classes than a published set has,
+            its body is kept and the classifier starts at random.
         input_tensor: a Keras tensor (batch, height, width, channels) to build on instead of a new input.
-        input_shape: (height, width, channels), sides of at least 32 pixels or None; {resolution} by default.
+        input_shape: (height, width, channels), sides of at least 32 pixels or None; the variant's by default.
             Other numbers of channels than 3 need ``weights=None`` or a file made so.
         pooling: without a top: None for the last feature map, ``"avg"`` or ``"max"`` for vectors.
         classes: outputs of the classifier.
         classifier_activation: of the classifier; None for logits.
-        dropout_rate: before the classifier, 0..1; {dropout_rate} by default.
+        dropout_rate: before the classifier, 0..1; the variant's by default.
         drop_connect_rate: stochastic depth of the deepest block, 0..1 (arXiv 1603.09382).
         include_preprocessing: whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
-            takes what ``preprocess_input(pixels, mode="{preprocessing}")`` gives.
+            takes what ``preprocess_input`` gives in the mode of the weights.
         features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
         name: of the model.
         backend, layers, models, utils: the modules of the Keras to build with (``efficientnet.model`` only).
@@ -320,6 +321,7 @@ def create(
         OSError: weights cannot be fetched; the message says what to place where.
         ImportError: weights come with a Python package that is not installed; the message names it.
     """
+    variant = get_variant(variant)
     keras = Framework(backend, layers, models, utils)
     if None in keras:
         missing = ", ".join(f"{field}=" for field, module in keras._asdict().items() if module is None)
@@ -357,19 +359,20 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
     """The public constructor of one variant: ``create`` for it, with a name, a signature and a docstring of its own."""
     variant = get_variant(name)
     cost = scaling.cost(variant)
-    sets = sorted({row.name for row in weight_sets.list_weights(variant.name)})
+    sets = sorted({row.name for row in weight_sets.list_weights(variant)})
 
     def construct(*args: P.args, **kwargs: P.kwargs) -> T:
         return create(variant, *args, **kwargs)
 
     construct.__name__ = construct.__qualname__ = "EfficientNet" + variant.name.removeprefix("efficientnet-").title()
-    construct.__doc__ = (create.__doc__ or "").format(
-        title=f"{construct.__name__}: {cost.parameters / 1e6:.1f} million parameters, {cost.macs / 1e9:.2f} billion "
-        f"multiply-adds at {variant.resolution} pixels ({variant.paper}).",
-        sets=", ".join(map(repr, sets)) or "none of this variant is published in a format read here",
-        resolution=f"({variant.resolution}, {variant.resolution}, 3)",
-        dropout_rate=variant.dropout_rate,
-        preprocessing=variant.preprocessing,
+    general = re.sub(r"^        variant:.*\n", "", create.__doc__ or "", flags=re.MULTILINE)
+    construct.__doc__ = general.replace(
+        "Builds a network of the family with its weights.",
+        f"""{construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).
+
+    At its {variant.resolution} x {variant.resolution} pixels it takes {cost.macs / 1e9:.2f} billion multiply-adds.
+    Preprocessing mode: "{variant.preprocessing}". Dropout: {variant.dropout_rate}.
+    Published weights: {", ".join(map(repr, sets)) or "none in a format read here"}.""",
     )
     _hide_parameters(construct, create, {"variant"})
     return construct

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .checkpoints.keras_h5 import role
+from .layer_calls import functional, layer_calls
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
@@ -68,6 +69,23 @@ def _unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
     )
 
 
+def _name_operations(output: Any, inputs: Sequence[Any], layer: str) -> None:
+    """Names what a layer was written as ``LAYER/OPERATION``: what OpenVINO tells of it can so be told of the layer."""
+    known = {_node(x).get_name() for x in inputs}
+    unnamed = [_node(output)]
+    while unnamed:
+        node = unnamed.pop()
+        if node.get_name() not in known:
+            known.add(node.get_name())
+            node.set_friendly_name(f"{layer}/{node.get_type_name()}")
+            unnamed += [_node(source) for source in node.input_values()]
+
+
+def _node(x: Any) -> Any:
+    """The operation behind one of its outputs, as which OpenVINO hands out some of them."""
+    return x.get_node() if hasattr(x, "get_node") else x
+
+
 def _rank(x: Any) -> int:
     return len(x.get_output_partial_shape(0))
 
@@ -81,18 +99,11 @@ class _Writer:
 
     def model(self, model: Any, inputs: Sequence[Any]) -> list[Any]:
         """Writes all layers of a model, nested models included, and returns its outputs."""
-        graph = getattr(model, "_functional", None) or model  # Keras 3's Sequential wraps a functional model
+        graph = functional(model)
         written = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
-        # Both Keras versions keep the calls of a functional model's layers ordered by depth, outputs at 0.
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                layer = getattr(node, "operation", None) or node.layer
-                sources = node.input_tensors if hasattr(node, "operation") else node.keras_inputs
-                results = self.layer(layer, [written[id(tensor)] for tensor in sources])
-                outputs = node.outputs if isinstance(node.outputs, (list, tuple)) else [node.outputs]
-                written.update({id(tensor): value for tensor, value in zip(outputs, results, strict=True)})
+        for layer, sources, outputs in layer_calls(model):
+            results = self.layer(layer, [written[id(tensor)] for tensor in sources])
+            written.update({id(tensor): value for tensor, value in zip(outputs, results, strict=True)})
         return [written[id(tensor)] for tensor in graph.outputs]
 
     def layer(self, layer: Any, inputs: list[Any]) -> list[Any]:
@@ -101,7 +112,9 @@ class _Writer:
         write: Callable[..., Any] | None = getattr(self, f"_{type(layer).__name__}", None)
         if write is None:
             raise _unsupported(layer, "has no OpenVINO form here")
-        return [write(layer, *inputs)]
+        written = write(layer, *inputs)
+        _name_operations(written, inputs, layer.name)
+        return [written]
 
     def transpose(self, x: Any, order: Sequence[int]) -> Any:
         """Swaps between the model's layout and the graph's: images only, and only where they differ."""

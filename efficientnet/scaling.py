@@ -6,11 +6,15 @@ released code for the rounding rules, which the paper leaves out.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .variants import Variant
+
+MIN_RESOLUTION = 32  # pixels: the networks halve their input five times
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,157 @@ class Cost:
 
     parameters: int
     macs: int
+
+
+class Factors(NamedTuple):
+    """By how much a baseline grows in each dimension; 1 leaves it as it is.
+
+    Attributes:
+        width: of every number of filters.
+        depth: of every number of repeats.
+        resolution: of the side of the input.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+    resolution: float = 1.0
+
+    def checked(self) -> Factors:
+        """Itself.
+
+        Raises:
+            ValueError: a factor is below 1 or not finite.
+        """
+        for dimension, factor in self._asdict().items():
+            if not (math.isfinite(factor) and factor >= 1):
+                raise ValueError(
+                    f"{dimension}={factor!r}: a baseline is scaled up by a finite factor of at least 1. "
+                    "To scale down, make the smaller network the baseline."
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """How a network's depth, width and resolution grow together (arXiv 1905.11946, equation 3).
+
+    Attributes:
+        alpha: factor of the depth at φ = 1, at least 1.
+        beta: of the width.
+        gamma: of the resolution.
+
+    Raises:
+        ValueError: one is below 1 or not finite.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        self.factors(1.0).checked()
+
+    def factors(self, phi: float) -> Factors:
+        """α^φ, β^φ, γ^φ as factors of depth, width and resolution.
+
+        Raises:
+            ValueError: φ is negative or not finite.
+        """
+        if not (math.isfinite(phi) and phi >= 0):
+            raise ValueError(f"phi={phi!r}: expected a finite exponent of at least 0.")
+        return Factors(width=self.beta**phi, depth=self.alpha**phi, resolution=self.gamma**phi)
+
+
+# What the authors' small grid search on B0 gave (arXiv 1905.11946, section 3.3).
+PAPER_COEFFICIENTS = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
+
+
+def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
+    """By how much the multiply-adds grow if nothing is rounded: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
+    factors = coefficients.factors(phi)
+    return factors.depth * factors.width**2 * factors.resolution**2
+
+
+def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05) -> tuple[Coefficients, ...]:
+    """The grid of the method's first step: all α, β, γ with α·β²·γ² near the target (section 3.3).
+
+    Args:
+        target: factor of the multiply-adds at φ = 1, more than 1.
+        tolerance: how far the product may be from the target, as a fraction of it, 0..1.
+        steps: distance of neighbours on the grid, which starts at 1.
+
+    Returns:
+        The candidates in the order of α, then β, then γ; empty where the grid is too coarse for the tolerance.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if not (math.isfinite(target) and target > 1):
+        raise ValueError(f"target={target!r}: expected a finite factor of more than 1, such as 2.")
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance={tolerance!r}: expected a fraction of the target, at least 0 and less than 1.")
+    if not (math.isfinite(steps) and steps > 0):
+        raise ValueError(f"steps={steps!r}: expected the distance of neighbours on the grid, such as 0.05.")
+    most = target * (1 + tolerance)
+
+    def grid(end: float) -> list[float]:
+        # Rounded, so that 1.15 is 1.15 and not 1.1500000000000001.
+        return [round(1 + i * steps, 10) for i in range(math.floor((end - 1) / steps + 1e-9) + 1)]
+
+    sides = grid(math.sqrt(most))
+    found = (Coefficients(*triple) for triple in itertools.product(grid(most), sides, sides))
+    return tuple(c for c in found if abs(cost_factor(c) / target - 1) <= tolerance + 1e-12)
+
+
+def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) -> float:
+    """What the search for the baseline maximises: ACC · (FLOPS / T)^w (arXiv 1905.11946, section 4).
+
+    Args:
+        accuracy: 0..1.
+        cost: multiply-adds (or any other cost) of the network.
+        target: T, the cost that is aimed at, in the same unit.
+        w: how much cost counts against accuracy; -0.07 in the paper.
+
+    Raises:
+        ValueError: a cost that is not greater than 0, or an accuracy outside 0..1.
+    """
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy={accuracy!r}: expected a fraction, 0 to 1.")
+    if not (cost > 0 and target > 0):
+        raise ValueError(f"cost={cost!r}, target={target!r}: expected costs greater than 0, in the same unit.")
+    return float(accuracy * (cost / target) ** w)
+
+
+def scale_resolution(resolution: int, factor: float) -> int:
+    """The side of the scaled input, whole pixels."""
+    return round(resolution * factor)
+
+
+def scale(variant: Variant, factors: Factors, name: str | None = None) -> Variant:
+    """A variant grown by factors of its width, depth and resolution.
+
+    Args:
+        variant: the baseline.
+        factors: each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
+        name: of the new variant; the baseline's with the factors behind it by default.
+
+    Raises:
+        ValueError: a factor is below 1 or not finite, or the scaled input is under 32 pixels.
+    """
+    factors.checked()
+    resolution = scale_resolution(variant.resolution, factors.resolution)
+    if resolution < MIN_RESOLUTION:
+        raise ValueError(
+            f"{variant.name} at {resolution} pixels: expected at least {MIN_RESOLUTION}, since the network halves its "
+            "input five times."
+        )
+    return dataclasses.replace(
+        variant,
+        name=name or f"{variant.name}-w{factors.width:.4g}-d{factors.depth:.4g}-r{resolution}",
+        width=variant.width * factors.width,
+        depth=variant.depth * factors.depth,
+        resolution=resolution,
+    )
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int = 8, limit_loss: bool = True) -> int:

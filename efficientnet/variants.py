@@ -1,4 +1,4 @@
-"""What exists: every published EfficientNet as one row of data.
+"""What exists: every published EfficientNet as one row of data, and files that hold such a row of one's own.
 
 Nothing here imports a framework. A new variant is one new row in ``_TABLE``; a new family is its block
 table and the few fields in which it differs from the defaults of :class:`Variant`.
@@ -9,8 +9,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import json
+import math
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+# Of the files that save_variant writes.
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,18 @@ class Variant:
     preprocessing: str = "torch"
     paper: str = "arXiv 1905.11946"
 
+    def __post_init__(self) -> None:
+        for field in ("width", "depth"):
+            value = getattr(self, field)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+                raise ValueError(f"{field}={value!r}: expected a factor, finite and greater than 0.")
+        for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+        if not self.blocks:
+            raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
+
 
 # arXiv 1905.11946, table 1, rows 2 to 8.
 V1_BLOCKS = (
@@ -178,19 +197,61 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
     )
 
 
-def get_variant(name: str) -> Variant:
+def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
     """The row of a variant.
 
     Args:
-        name: full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``).
+        name: full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``); the path of
+            a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned as it is.
 
     Raises:
-        ValueError: no such variant; the message suggests the closest names.
+        ValueError: no such variant, the message suggests the closest names; or the file holds none.
+        OSError: the file cannot be read.
     """
+    if isinstance(name, Variant):
+        return name
+    text = os.fspath(name)
+    if text.lower().endswith(".json"):
+        return _load_variant(Path(text))
     by_short_name = {_short(variant.name): variant for variant in _TABLE}
-    wanted = _short(name)
+    wanted = _short(text)
     if wanted in by_short_name:
         return by_short_name[wanted]
     close = difflib.get_close_matches(wanted, by_short_name, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(by_short_name[key].name for key in close)}? " if close else ""
-    raise ValueError(f"Unknown variant {name!r}. {hint}There are: {', '.join(list_variants())}.")
+    raise ValueError(f"Unknown variant {text!r}. {hint}There are: {', '.join(list_variants())}.")
+
+
+def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
+    """Writes a variant as a JSON file, which stands wherever a name does: ``get_variant("mine.json")``.
+
+    Args:
+        variant: a row of the table, or one of your own.
+        path: of the file, ending in ``.json``; one that is there is replaced as a whole.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise ValueError(f"{path}: a variant is saved as JSON; give a name that ends in .json.")
+    part = path.with_name(f"part-{path.name}")
+    content = {"format": _FORMAT, "variant": dataclasses.asdict(variant)}
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _load_variant(path: Path) -> Variant:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}, and this release reads {_FORMAT}")
+        fields = content["variant"]
+        variant = Variant(**{**fields, "blocks": tuple(BlockArgs(**block) for block in fields["blocks"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} holds no variant ({error}): give a file that save_variant or `efficientnet design` has written."
+        ) from error
+    if any(variant.name == row.name and variant != row for row in _TABLE):
+        raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it a name of its own.")
+    return variant

@@ -85,7 +85,7 @@ def _table() -> tuple[WeightSet, ...]:
     )
 
 
-def list_weights(variant: str | None = None) -> tuple[WeightSet, ...]:
+def list_weights(variant: str | Variant | None = None) -> tuple[WeightSet, ...]:
     """The published files of weights, of one variant or of all.
 
     Raises:
@@ -111,7 +111,7 @@ def locate(weights: str | os.PathLike[str], variant: Variant, include_top: bool,
         OSError: the file cannot be fetched or is a directory.
     """
     text = os.fspath(weights)
-    sets = {row.name for row in list_weights() if row.variant == variant.name}
+    sets = {row.name for row in list_weights(variant)}
     if text in sets:
         fresh = include_top and classes != variant.classes
         chosen = _choose(variant.name, text, with_top=include_top and not fresh)

@@ -17,136 +17,28 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
+import functools
 import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from efficientnet import Variant, get_variant
 from efficientnet.backends import import_keras
 from efficientnet.class_names import write_class_names
-from efficientnet.images import load_image
-from efficientnet.preprocessing import center_crop_and_resize
+from efficientnet.datasets import Data, batches, load_digits, load_folder
 
 DEMO_SIZE = 96  # pixels
 LABEL_SMOOTHING = 0.1
 LOG_FIELDS = ("epoch", "phase", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
-
-
-class Data(NamedTuple):
-    """Pictures of known classes."""
-
-    pixels: np.ndarray  # (pictures, height, width, 3) uint8, RGB levels 0..255
-    labels: np.ndarray  # (pictures,), each picture's index into classes
-    classes: list[str]
-    training: np.ndarray  # indices into pixels; a picture that cannot be read is in neither
-    validation: np.ndarray
-
-
-def find_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class: all that lie in the folder's subfolders, but for hidden ones."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}: expected one that holds a folder of pictures per class.")
-    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
-    found = {path.name: sorted(filter(Path.is_file, path.glob("[!.]*"))) for path in folders}
-    if len(found) < 2:
-        given = ", ".join(found) or "none"
-        raise ValueError(f"{folder} holds too few class folders: expected at least 2 with pictures in; got {given}.")
-    if empty := [name for name, files in found.items() if not files]:
-        raise ValueError(
-            f"{folder}: no pictures in {', '.join(empty)}. Add some, or remove the folder. Where the classes lie one "
-            f"folder deeper, in train and val, pass {folder / 'train'} and --validation {folder / 'val'}."
-        )
-    return found
-
-
-def is_held_out(content: bytes, fraction: float) -> bool:
-    """Whether a file validates. Its content decides: further files move none, and copies stay on one side."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") < fraction * 2**64
-
-
-def load_folder(folder: Path, validation: float | Path, size: int) -> Data:
-    """Reads a folder of class folders; what cannot be read is told on stderr and left out.
-
-    The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
-    """
-    sides = [find_pictures(folder)]
-    fraction = 0.0 if isinstance(validation, Path) else validation
-    if isinstance(validation, Path):
-        sides.append(find_pictures(validation))
-        if differing := sorted(sides[0].keys() ^ sides[1].keys()):
-            raise ValueError(f"{folder} and {validation} hold other classes: only one has {', '.join(differing)}.")
-    classes = list(sides[0])
-    files = [(side, name, path) for side, found in enumerate(sides) for name in classes for path in found[name]]
-    pixels = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=(len(files), size, size, 3))  # noqa: SIM115
-
-    def load(index: int) -> int:
-        """Fills in a picture's pixels; returns 0 to train on it, 1 to validate, -1 where it cannot be read."""
-        side, _, path = files[index]
-        try:
-            content = path.read_bytes()
-            pixels[index] = np.rint(center_crop_and_resize(load_image(content), size))
-        except (OSError, ValueError) as error:
-            tqdm.write(f"skipped {path}: {error}", file=sys.stderr)
-            return -1
-        return int(side == 1 or is_held_out(content, fraction))
-
-    with ThreadPoolExecutor() as threads:
-        loaded = threads.map(load, range(len(files)))
-        use = np.array(list(tqdm(loaded, total=len(files), unit="picture", leave=False, disable=None)))
-    labels = np.array([classes.index(name) for _, name, _ in files])
-    return Data(pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1))
-
-
-def load_digits(validation: float, size: int) -> Data:
-    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged."""
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise ImportError("--demo needs scikit-learn: pip install scikit-learn") from error
-    digits = datasets.load_digits()
-    levels = digits.images * (255 / 16)
-    grey = [center_crop_and_resize(image, size, crop_padding=0, interpolation="bilinear") for image in levels]
-    pixels = np.repeat(np.rint(grey).astype(np.uint8)[..., np.newaxis], 3, axis=3)
-    validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
-    classes = [str(name) for name in digits.target_names]
-    return Data(pixels, digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates))
-
-
-def check_split(data: Data) -> None:
-    """Makes sure that every class can be learnt, and tells which ones are not validated."""
-    training, validation = (
-        np.bincount(data.labels[rows], minlength=len(data.classes)) for rows in (data.training, data.validation)
-    )
-    if lacking := [name for name, count in zip(data.classes, training, strict=True) if not count]:
-        raise ValueError(f"No readable pictures to train on in {', '.join(lacking)}: add some, or lower --validation.")
-    if not len(data.validation):
-        raise ValueError("No picture fell to validation: raise --validation, or pass a folder with it.")
-    if lacking := [name for name, count in zip(data.classes, validation, strict=True) if not count]:
-        print(f"no pictures to validate in {', '.join(lacking)}: the accuracy leaves them out", file=sys.stderr)
-    print(f"{training.sum()} pictures to train on, {validation.sum()} to validate, {len(data.classes)} classes")
-
-
-def batches(
-    inputs: np.ndarray, targets: np.ndarray, rows: np.ndarray, batch_size: int, augment: Any = None
-) -> Iterator[tuple[Any, np.ndarray]]:
-    """One pass over some rows of inputs and targets."""
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        x = np.asarray(inputs[batch], np.float32)
-        yield x if augment is None else augment(x, training=True), targets[batch]
 
 
 def augmentation(flip: bool) -> Any:
@@ -168,11 +60,10 @@ def build_model(variant: Variant, weights: str | None, classes: int, size: int, 
     """
     import keras
 
-    from efficientnet import keras as efficientnet_keras
+    from efficientnet.keras import create
 
-    build = getattr(efficientnet_keras, "EfficientNet" + variant.name.removeprefix("efficientnet-").title())
     input_shape = (size, size, 3)
-    base = build(False, weights, input_shape=input_shape, pooling="avg", include_preprocessing=True)
+    base = create(variant, False, weights, input_shape=input_shape, pooling="avg", include_preprocessing=True)
     blocks = list(dict.fromkeys(layer.name.split("_")[0] for layer in base.layers if layer.name.startswith("block")))
     trained = {*blocks[-unfreeze:], "top"}
     for layer in base.layers:
@@ -293,7 +184,8 @@ def train_phase(
         # Seeded by the epoch, so that a resumed run draws what an uninterrupted one would have.
         keras.utils.set_random_seed(options.seed + epoch)
         rows = np.random.permutation(data.training)[: steps * batch_size]
-        augment = augmentation(flip=not options.demo) if inputs is data.pixels else None
+        moved = augmentation(flip=not options.demo)
+        augment = functools.partial(moved, training=True) if inputs is data.pixels else None
         history = network.fit(
             batches(inputs, targets, rows, batch_size, augment),
             validation_data=batches(inputs, targets, data.validation, batch_size),
@@ -337,7 +229,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("data", nargs="?", type=Path, metavar="DATA", help="folder with a folder of pictures per class")
     what.add_argument("--demo", action="store_true", help="scikit-learn's handwritten digits instead")
     add = parser.add_argument
-    add("--model", default="lite0", help="variant (default: %(default)s)")
+    add("--model", default="lite0", help="variant, or the .json file of one (default: %(default)s)")
     add("--weights", default="imagenet", help="published set, file, or none (default: %(default)s)")
     add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=int, metavar="PIXELS", help=f"(default: the variant's; {DEMO_SIZE} with --demo)")
@@ -374,7 +266,8 @@ def fine_tune(options: argparse.Namespace) -> None:
 
     held_out = options.validation
     data = load_digits(held_out, size) if options.demo else load_folder(options.data, held_out, size)
-    check_split(data)
+    data.check()
+    print(f"{len(data.training)} pictures to train on, {len(data.validation)} to validate, {len(data.classes)} classes")
     keras.utils.set_random_seed(options.seed)
     weights = None if options.weights == "none" else options.weights
     model = build_model(variant, weights, len(data.classes), size, options.unfreeze)

@@ -50,26 +50,6 @@ def command(pictures, out, *more):
     ]  # fmt: skip
 
 
-def test_a_file_falls_to_one_side_whatever_is_added(finetune):
-    contents = [str(index).encode() for index in range(2000)]
-    held_out = {content for content in contents if finetune.is_held_out(content, 0.2)}
-    assert {content for content in contents[::2] if finetune.is_held_out(content, 0.2)} == held_out & set(contents[::2])
-    assert 340 < len(held_out) < 460
-
-
-@pytest.mark.parametrize(
-    ("classes", "message"),
-    [({}, "too few class folders"), ({"a": 1}, "got a"), ({"a": 1, "b": 0}, "b")],
-)
-def test_folders_that_cannot_be_learnt_from(finetune, tmp_path, classes, message):
-    for name, count in classes.items():
-        (tmp_path / name).mkdir()
-        for index in range(count):
-            (tmp_path / name / f"{index}.png").touch()
-    with pytest.raises(ValueError, match=message):
-        finetune.find_pictures(tmp_path)
-
-
 def test_no_folder(finetune, tmp_path, capsys):
     assert finetune.main([str(tmp_path / "missing"), "--out", str(tmp_path / "run")]) == 2
     assert "There is no folder" in capsys.readouterr().err

@@ -2,11 +2,26 @@
 
 import csv
 import dataclasses
+import math
 
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.scaling import cost, head_filters, round_filters, round_repeats, scale_blocks, stem_filters
+from efficientnet.scaling import (
+    PAPER_COEFFICIENTS,
+    Coefficients,
+    Factors,
+    candidates,
+    cost,
+    cost_factor,
+    efficiency,
+    head_filters,
+    round_filters,
+    round_repeats,
+    scale,
+    scale_blocks,
+    stem_filters,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +82,63 @@ def test_parameters_and_multiply_adds_are_the_published_ones(shared):
         variant = get_variant(name)
         assert variant.resolution == int(row["eval_size"])
         assert dataclasses.astuple(cost(variant)) == (int(row["params"]), int(row["macs"])), name
+
+
+def test_the_grid_of_step_1_holds_the_papers_coefficients():
+    grid = candidates(2.0)
+    assert PAPER_COEFFICIENTS in grid
+    assert cost_factor(PAPER_COEFFICIENTS) == pytest.approx(1.2 * 1.1**2 * 1.15**2)
+    assert all(1.9 <= c.alpha * c.beta**2 * c.gamma**2 <= 2.1 for c in grid)
+    assert Coefficients(2.0, 1.0, 1.0) in grid
+    assert Coefficients(1.0, 1.4, 1.0) in grid
+    assert Coefficients(1.5, 1.1, 1.15) not in grid
+    assert len(set(grid)) == len(grid)
+
+
+def test_a_finer_grid_holds_more_and_a_narrow_one_less():
+    assert len(candidates(steps=0.02)) > len(candidates()) > len(candidates(tolerance=0.01))
+    assert candidates(target=1.5, tolerance=0.0, steps=0.4) == ()
+
+
+def test_factors_of_compound_scaling():
+    factors = Coefficients(1.2, 1.1, 1.15).factors(2.0)
+    assert factors == pytest.approx((1.1**2, 1.2**2, 1.15**2))  # width, depth, resolution
+    assert Coefficients(1.2, 1.1, 1.15).factors(0.0) == (1.0, 1.0, 1.0)
+    assert cost_factor(Coefficients(2.0, 1.0, 1.0), 3.0) == pytest.approx(8.0)
+
+
+def test_a_scaled_variant():
+    scaled = scale(get_variant("b1"), Factors(1.1, 1.2, 1.15), "mine")
+    assert (scaled.name, scaled.resolution) == ("mine", 276)
+    assert (scaled.width, scaled.depth) == pytest.approx((1.1, 1.32))
+    assert scale(get_variant("b0"), Factors()).name == "efficientnet-b0-w1-d1-r224"
+
+
+def test_the_objective_of_section_4():
+    assert efficiency(0.8, 400e6, 400e6) == 0.8
+    assert efficiency(0.8, 800e6, 400e6) == pytest.approx(0.8 * 0.95264, abs=1e-5)  # 2^-0.07
+    assert efficiency(0.8, 200e6, 400e6, w=-1.0) == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Coefficients(0.9, 1.1, 1.1), r"depth=0\.9: .* at least 1"),
+        (lambda: Coefficients(1.2, math.nan, 1.1), "width=nan"),
+        (lambda: Coefficients(1.2, 1.1, math.inf), "resolution=inf"),
+        (lambda: PAPER_COEFFICIENTS.factors(-1.0), r"phi=-1\.0: .* at least 0"),
+        (lambda: scale(get_variant("b0"), Factors(width=0.5)), r"width=0\.5.*make the smaller network the baseline"),
+        (
+            lambda: scale(dataclasses.replace(get_variant("b0"), resolution=16), Factors()),
+            "at 16 pixels: .* at least 32",
+        ),
+        (lambda: candidates(1.0), r"target=1\.0"),
+        (lambda: candidates(tolerance=1.0), "tolerance=1"),
+        (lambda: candidates(steps=0.0), r"steps=0\.0"),
+        (lambda: efficiency(80.0, 1.0, 1.0), r"accuracy=80\.0: .* 0 to 1"),
+        (lambda: efficiency(0.8, 0.0, 1.0), r"cost=0\.0"),
+    ],
+)
+def test_what_cannot_be_scaled(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

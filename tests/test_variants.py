@@ -1,12 +1,13 @@
 """The table: names, look-ups, and that a row is all that a variant needs."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
 import pytest
 
-from efficientnet import BlockArgs, get_variant, list_variants
+from efficientnet import BlockArgs, get_variant, list_variants, save_variant
 
 
 def test_every_published_variant_of_v1_and_lite_is_listed():
@@ -65,3 +66,56 @@ def test_the_package_alone_imports_no_framework():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_variant_of_ones_own_is_kept_in_a_file(tmp_path):
+    mine = dataclasses.replace(get_variant("lite0"), name="mine", width=1.3, resolution=160)
+    save_variant(mine, tmp_path / "mine.json")
+    assert get_variant(tmp_path / "mine.json") == mine
+    assert get_variant(str(tmp_path / "mine.json")) == mine
+    assert get_variant(mine) is mine
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no variant"),
+        ("[]", "holds no variant"),
+        ('{"format": 2, "variant": {}}', "format 2, and this release reads 1"),
+        ('{"format": 1, "variant": {"name": "x"}}', "holds no variant"),
+    ],
+)
+def test_files_that_hold_no_variant(tmp_path, content, message):
+    (tmp_path / "broken.json").write_text(content)
+    with pytest.raises(
+        ValueError, match=rf"broken\.json holds no variant.*{message}" if "format" in message else message
+    ):
+        get_variant(tmp_path / "broken.json")
+    with pytest.raises(FileNotFoundError):
+        get_variant(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": "2"}, "width='2': expected a factor"),
+        ({"depth": -1.0}, r"depth=-1\.0"),
+        ({"resolution": 0}, "resolution=0"),
+        ({"blocks": []}, "no blocks"),
+        ({"colour": "red"}, "colour"),
+        ({"name": "efficientnet-b0"}, "give it a name of its own"),
+    ],
+)
+def test_files_whose_variant_is_out_of_range(tmp_path, change, message):
+    save_variant(dataclasses.replace(get_variant("b1"), name="mine"), tmp_path / "mine.json")
+    content = json.loads((tmp_path / "mine.json").read_text())
+    content["variant"] |= change
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        get_variant(tmp_path / "mine.json")
+
+
+def test_a_variant_is_saved_as_json_only(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in \.json"):
+        save_variant(get_variant("b0"), tmp_path / "b0.yaml")

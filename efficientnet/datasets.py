@@ -1,0 +1,237 @@
+"""Pictures of known classes to train on and to validate with: from folders, or sets that packages bring."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from .images import load_image
+from .preprocessing import center_crop_and_resize
+
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pictures of known classes.
+
+    Attributes:
+        name: of the set.
+        pixels: (pictures, height, width, 3) uint8, RGB levels 0..255.
+        labels: (pictures,), each picture's index into ``classes``.
+        classes: their names.
+        training: indices into ``pixels``; a picture that cannot be read is in neither.
+        validation: likewise.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.integer[Any]]
+    classes: list[str]
+    training: NDArray[np.integer[Any]]
+    validation: NDArray[np.integer[Any]]
+
+    def resized(self, size: int) -> Data:
+        """The same pictures at ``size`` x ``size`` pixels."""
+        if self.pixels.shape[1:3] == (size, size):
+            return self
+        pixels = np.empty((len(self.pixels), size, size, 3), np.uint8)
+
+        def resize(index: int) -> None:
+            square = center_crop_and_resize(self.pixels[index], size, crop_padding=0)
+            pixels[index] = np.rint(square)
+
+        with ThreadPoolExecutor() as threads:
+            for _ in threads.map(resize, range(len(pixels))):
+                pass
+        return dataclasses.replace(self, pixels=pixels)
+
+    def subset(self, training: int | None, validation: int | None, seed: int) -> Data:
+        """So many pictures of each side, drawn at random, and no others; None, or more than there are, keeps all."""
+        rng = np.random.default_rng(seed)
+        rows = [
+            np.sort(rng.permutation(side)[:count])
+            for side, count in ((self.training, training), (self.validation, validation))
+        ]
+        kept = np.concatenate(rows)
+        new = np.arange(len(kept))
+        return dataclasses.replace(
+            self, pixels=self.pixels[kept], labels=self.labels[kept],
+            training=new[: len(rows[0])], validation=new[len(rows[0]) :],
+        )  # fmt: skip
+
+    def fingerprint(self) -> str:
+        """Tells this data, split as it is, from other data; made from labels and split, not from the pixels."""
+        rows = np.concatenate([self.labels, self.training, self.validation]).astype(np.int64)
+        return hashlib.sha256(rows.tobytes()).hexdigest()
+
+    def check(self) -> None:
+        """Makes sure that there is something to tell apart, to train on and to validate.
+
+        Raises:
+            ValueError: fewer than 2 classes, a class without training pictures, or nothing to validate.
+        """
+        if len(self.classes) < 2:
+            raise ValueError(f"{self.name} has {len(self.classes)} class: expected at least 2 to tell apart.")
+        training, validation = (
+            np.bincount(self.labels[rows], minlength=len(self.classes)) for rows in (self.training, self.validation)
+        )
+        if lacking := [name for name, count in zip(self.classes, training, strict=True) if not count]:
+            raise ValueError(
+                f"No readable pictures to train on in {', '.join(lacking)}: add some, or lower --validation."
+            )
+        if not len(self.validation):
+            raise ValueError("No picture fell to validation: raise --validation, or pass a folder with it.")
+        if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
+            print(f"no pictures to validate in {', '.join(lacking)}: the accuracy leaves them out", file=sys.stderr)
+
+
+def batches(
+    inputs: NDArray[Any], targets: NDArray[Any], rows: NDArray[Any], batch_size: int, augment: Any = None
+) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """One pass over some rows of inputs, as float32, and targets."""
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        x = np.asarray(inputs[batch], np.float32)
+        yield x if augment is None else augment(x), targets[batch]
+
+
+def load_folder(folder: Path, validation: float | Path, size: int) -> Data:
+    """Reads a folder of class folders; what cannot be read is told on stderr and left out.
+
+    The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
+
+    Args:
+        folder: holds a folder of pictures for each class.
+        validation: the fraction of the files to hold out, decided by each file's content; or a folder like ``folder``.
+        size: side of the square that each picture is cropped and resized to, pixels.
+
+    Raises:
+        FileNotFoundError, ValueError: the folders are not as described.
+    """
+    sides = [_find_pictures(folder)]
+    fraction = 0.0 if isinstance(validation, Path) else validation
+    if isinstance(validation, Path):
+        sides.append(_find_pictures(validation))
+        if differing := sorted(sides[0].keys() ^ sides[1].keys()):
+            raise ValueError(f"{folder} and {validation} hold other classes: only one has {', '.join(differing)}.")
+    classes = list(sides[0])
+    files = [(side, name, path) for side, found in enumerate(sides) for name in classes for path in found[name]]
+    pixels = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=(len(files), size, size, 3))  # noqa: SIM115
+
+    def load(index: int) -> int:
+        """Fills in a picture's pixels; returns 0 to train on it, 1 to validate, -1 where it cannot be read."""
+        side, _, path = files[index]
+        try:
+            content = path.read_bytes()
+            pixels[index] = np.rint(center_crop_and_resize(load_image(content), size))
+        except (OSError, ValueError) as error:
+            tqdm.write(f"skipped {path}: {error}", file=sys.stderr)
+            return -1
+        return int(side == 1 or is_held_out(content, fraction))
+
+    with ThreadPoolExecutor() as threads:
+        loaded = threads.map(load, range(len(files)))
+        use = np.array(list(tqdm(loaded, total=len(files), unit="picture", leave=False, disable=None)))
+    labels = np.array([classes.index(name) for _, name, _ in files])
+    return Data(folder.resolve().name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1))
+
+
+def _find_pictures(folder: Path) -> dict[str, list[Path]]:
+    """The files of each class: all that lie in the folder's subfolders, but for hidden ones."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}: expected one that holds a folder of pictures per class.")
+    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+    found = {path.name: sorted(filter(Path.is_file, path.glob("[!.]*"))) for path in folders}
+    if len(found) < 2:
+        given = ", ".join(found) or "none"
+        raise ValueError(f"{folder} holds too few class folders: expected at least 2 with pictures in; got {given}.")
+    if empty := [name for name, files in found.items() if not files]:
+        raise ValueError(
+            f"{folder}: no pictures in {', '.join(empty)}. Add some, or remove the folder. Where the classes lie one "
+            f"folder deeper, in train and val, pass {folder / 'train'} and --validation {folder / 'val'}."
+        )
+    return found
+
+
+def is_held_out(content: bytes, fraction: float) -> bool:
+    """Whether a file validates. Its content decides: further files move none, and copies stay on one side."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") < fraction * 2**64
+
+
+def load_digits(validation: float, size: int) -> Data:
+    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
+
+    Raises:
+        ImportError: scikit-learn is missing.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError("The digits come with scikit-learn: pip install scikit-learn") from error
+    digits = datasets.load_digits()
+    levels = digits.images * (255 / 16)
+    grey = [center_crop_and_resize(image, size, crop_padding=0, interpolation="bilinear") for image in levels]
+    validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
+    classes = [str(name) for name in digits.target_names]
+    return Data(
+        "digits", _as_rgb(np.rint(grey)), digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates)
+    )
+
+
+def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Data:
+    """Fashion-MNIST (arXiv 1708.07747): 60,000 pictures to train on and 10,000 to validate, 28 x 28 grey pixels.
+
+    Args:
+        folder: holds the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
+
+    Raises:
+        FileNotFoundError: the files are not there; the message says how to get them.
+        ValueError: they are no such files.
+    """
+    place = Path(folder or os.environ.get("FASHION_MNIST") or FASHION_MNIST_FOLDER)
+    arrays = [_read_idx(place / f"{part}-ubyte.gz") for part in (
+        "train-images-idx3", "t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1",
+    )]  # fmt: skip
+    images, labels = np.concatenate(arrays[:2]), np.concatenate(arrays[2:])
+    rows = np.arange(len(images))
+    count = len(arrays[0])
+    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), rows[:count], rows[count:])
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """A file of bytes in the IDX format: two zeros, type 8, the number of axes, their lengths as big-endian uint32."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"There is no {path}. On Debian and Ubuntu `apt-get install dataset-fashion-mnist` brings it; elsewhere "
+            "download the four files of github.com/zalandoresearch/fashion-mnist and set FASHION_MNIST to their folder."
+        ) from error
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}): get it again.") from error
+    start = 4 + 4 * content[3] if len(content) > 3 else 4
+    shape = np.frombuffer(content[4:start].ljust(start - 4, b"\0"), ">u4")
+    if content[:3] != b"\0\0\x08" or len(content) != start + np.prod(shape, dtype=np.float64):
+        raise ValueError(f"{path} is no IDX file of bytes, as MNIST's are: get it again.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _as_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.repeat(grey.astype(np.uint8)[..., np.newaxis], 3, axis=-1)

@@ -1,0 +1,41 @@
+"""Compound scaling as a tool: from a baseline, a budget and data to a network (arXiv 1905.11946, section 3).
+
+    from efficientnet.design import get_baseline, fit_budget, search, compare
+
+Nothing here is imported by the rest of the package.
+"""
+
+from __future__ import annotations
+
+from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates, cost_factor, efficiency, scale
+from .architecture import Found, pareto_front, search_architecture
+from .baselines import Baseline, get_baseline
+from .budget import Fit, at_equal_cost, fit_budget, paths
+from .experiments import compare, search
+from .recipe import Recipe
+from .results import Network, Results, load_results
+
+__all__ = [
+    "PAPER_COEFFICIENTS",
+    "Baseline",
+    "Coefficients",
+    "Factors",
+    "Fit",
+    "Found",
+    "Network",
+    "Recipe",
+    "Results",
+    "at_equal_cost",
+    "candidates",
+    "compare",
+    "cost_factor",
+    "efficiency",
+    "fit_budget",
+    "get_baseline",
+    "load_results",
+    "pareto_front",
+    "paths",
+    "scale",
+    "search",
+    "search_architecture",
+]

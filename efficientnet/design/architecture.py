@@ -1,0 +1,181 @@
+"""A small version of the search that found the baseline: accuracy at few multiply-adds (arXiv 1905.11946, section 4).
+
+The space is MnasNet's (arXiv 1807.11626), stage by stage: kernel, expansion, squeeze-and-excite, filters, repeats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import scaling
+from ..backends import import_keras
+from ..datasets import Data
+from ..scaling import efficiency
+from ..variants import BlockArgs, Variant
+from .recipe import Recipe, train
+from .trials import Study
+
+KERNELS = (3, 5)
+EXPANSIONS = (1, 3, 6)
+SE_RATIOS = (0.0, 0.25)
+FILTER_FACTORS = (0.75, 1.0, 1.25)
+EXTRA_REPEATS = (-1, 0, 1)
+
+
+class Found(NamedTuple):
+    """A network of the search.
+
+    Attributes:
+        variant: its row; ``variant.blocks`` are its stages.
+        accuracy: top-1 on the validation pictures, 0..1.
+        macs: multiply-adds for one image.
+        efficiency: accuracy · (macs / target)^w, what the paper's search maximises.
+    """
+
+    variant: Variant
+    accuracy: float
+    macs: int
+    efficiency: float
+
+
+def search_architecture(
+    baseline: Variant,
+    data: Data,
+    folder: str | os.PathLike[str],
+    *,
+    trials: int = 50,
+    target: float | None = None,
+    w: float = -0.07,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+) -> list[Found]:
+    """Changes a baseline's stages, keeping what is more accurate or cheaper, by Optuna's NSGA-II.
+
+    The baseline itself is the first trial. Killed, the same call goes on where it was; several processes that make
+    the same call share the trials out.
+
+    Args:
+        baseline: whose stages are changed; each keeps its stride.
+        data: to train on and to validate with.
+        folder: of the run; gets ``study.db`` and ``pareto.png``.
+        trials: networks to train.
+        target: T of the objective, multiply-adds; the baseline's by default.
+        w: exponent of the objective, how much cost counts.
+        recipe: how each network is trained.
+        seed: of the search and of each training.
+
+    Returns:
+        The Pareto front, cheapest first: no other network found is both more accurate and cheaper.
+
+    Raises:
+        ValueError: ``trials`` is below 1, the data cannot be learnt from, or ``folder`` holds another run.
+        ImportError: Optuna is not installed.
+    """
+    if trials < 1:
+        raise ValueError(f"trials={trials}: expected at least 1.")
+    data.check()
+    folder, recipe = Path(folder), recipe or Recipe()
+    target = target or scaling.cost(baseline, classes=len(data.classes)).macs
+    small = data.resized(baseline.resolution)
+
+    def objective(trial: Any) -> tuple[float, float]:
+        keras = import_keras()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        variant = _suggest(trial, baseline)
+        from .. import keras as efficientnet_keras
+
+        model = efficientnet_keras.create(variant, weights=None, classes=len(data.classes), include_preprocessing=True)
+        return train(model, small, recipe, seed), scaling.cost(variant, classes=len(data.classes)).macs
+
+    import optuna
+
+    settings = {
+        "kind": "architecture",
+        "baseline": dataclasses.asdict(baseline),
+        "recipe": dataclasses.asdict(recipe),
+        "data": data.fingerprint(),
+        "seed": seed,
+    }
+    study = Study(
+        folder, settings, trials, [_unchanged(baseline)], ("maximize", "minimize"),
+        sampler=optuna.samplers.NSGAIISampler(seed=seed),
+    )  # fmt: skip
+    study.run(objective, lambda study: print(f"{len(study.finished())} of {trials} networks", flush=True))
+    everything = [_found(trial, baseline, target, w) for trial in study.finished()]
+    front = pareto_front(everything)
+    _draw(folder / "pareto.png", everything, front, target, w)
+    return front
+
+
+def pareto_front(found: Sequence[Found]) -> list[Found]:
+    """Those than which none is both more accurate and cheaper, cheapest first."""
+    front: list[Found] = []
+    for candidate in sorted(found, key=lambda one: (one.macs, -one.accuracy)):
+        if not front or candidate.accuracy > front[-1].accuracy:
+            front.append(candidate)
+    return front
+
+
+def _suggest(trial: Any, baseline: Variant) -> Variant:
+    blocks: list[BlockArgs] = []
+    for index, block in enumerate(baseline.blocks, start=1):
+        repeats = block.num_repeat + trial.suggest_categorical(f"repeats{index}", EXTRA_REPEATS)
+        filters = round(block.output_filters * trial.suggest_categorical(f"filters{index}", FILTER_FACTORS))
+        blocks.append(
+            dataclasses.replace(
+                block,
+                kernel_size=trial.suggest_categorical(f"kernel{index}", KERNELS),
+                expand_ratio=trial.suggest_categorical(f"expansion{index}", EXPANSIONS),
+                se_ratio=trial.suggest_categorical(f"se{index}", SE_RATIOS) or None,
+                num_repeat=max(1, repeats),
+                input_filters=blocks[-1].output_filters if blocks else block.input_filters,
+                output_filters=filters,
+            )
+        )
+    return dataclasses.replace(baseline, name=f"{baseline.name}-trial{trial.number}", blocks=tuple(blocks))
+
+
+def _unchanged(baseline: Variant) -> dict[str, Any]:
+    """The suggestions that give the baseline, or what of the space is nearest to it."""
+    parameters: dict[str, Any] = {}
+    for index, block in enumerate(baseline.blocks, start=1):
+        parameters |= {
+            f"repeats{index}": 0,
+            f"filters{index}": 1.0,
+            f"kernel{index}": min(KERNELS, key=lambda size: abs(size - block.kernel_size)),
+            f"expansion{index}": min(EXPANSIONS, key=lambda ratio: abs(ratio - block.expand_ratio)),
+            f"se{index}": min(SE_RATIOS, key=lambda ratio: abs(ratio - (block.se_ratio or 0.0))),
+        }
+    return parameters
+
+
+def _found(trial: Any, baseline: Variant, target: float, w: float) -> Found:
+    accuracy, macs = trial.values
+    variant = _suggest(trial, baseline)
+    return Found(variant, accuracy, round(macs), efficiency(accuracy, macs, target, w))
+
+
+def _draw(path: Path, found: Sequence[Found], front: Sequence[Found], target: float, w: float) -> None:
+    """The networks as points, the Pareto front as a line, and the network of the best objective marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    best = max(found, key=lambda one: one.efficiency)
+    for networks, color, line, label in ((found, "0.7", "", "tried"), (front, "C0", "-", "Pareto front")):
+        macs, accuracies = ([one.macs / 1e6 for one in networks], [100 * one.accuracy for one in networks])
+        axes.plot(macs, accuracies, color=color, marker="o", linestyle=line, label=label)
+    axes.scatter(
+        best.macs / 1e6, 100 * best.accuracy, s=200, facecolors="none", edgecolors="C3",
+        label=f"best accuracy · (multiply-adds / {target / 1e6:.3g} M)^{w:g}",
+    )  # fmt: skip
+    axes.set(xlabel="multiply-adds, millions", ylabel="top-1 accuracy, %", xscale="log")
+    axes.legend()
+    part = path.with_name(f"part-{path.name}")
+    figure.savefig(part, dpi=150)
+    os.replace(part, path)

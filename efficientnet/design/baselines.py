@@ -1,0 +1,160 @@
+"""What can be scaled: networks as functions of width, depth and resolution."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import scaling
+from ..profiling import profile
+from ..scaling import MIN_RESOLUTION, Cost, Factors, scale_resolution
+from ..variants import Variant, get_variant
+from .mobilenet_v1 import mobilenet_v1
+from .mobilenet_v2 import mobilenet_v2
+from .resnet50 import resnet50
+
+# (width, depth, resolution in pixels, classes) -> Keras model
+Build = Callable[[float, float, int, int], Any]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A network that can be scaled; made by :meth:`from_variant`, :meth:`from_function` or :func:`get_baseline`.
+
+    Attributes:
+        name: of the network.
+        resolution: side of its input at factor 1, pixels.
+        classes: outputs that its cost is counted with.
+        variant: its row, where it is an EfficientNet.
+        function: builds it, where it is another network.
+    """
+
+    name: str
+    resolution: int
+    classes: int
+    variant: Variant | None = None
+    function: Build | None = None
+
+    def __post_init__(self) -> None:
+        if self.resolution < MIN_RESOLUTION:
+            raise ValueError(
+                f"{self.name}: resolution={self.resolution}: expected at least {MIN_RESOLUTION} pixels. Enlarge the "
+                "baseline's input; the pictures are resized to it."
+            )
+
+    @classmethod
+    def from_variant(cls, variant: Variant, classes: int | None = None) -> Baseline:
+        """An EfficientNet as a baseline: a row of the table or one of your own."""
+        return cls(variant.name, variant.resolution, classes or variant.classes, variant=variant)
+
+    @classmethod
+    def from_function(
+        cls, function: Callable[..., Any], resolution: int = 224, name: str | None = None, classes: int = 1000
+    ) -> Baseline:
+        """Any network that can be written as a function.
+
+        Args:
+            function: ``function(width, depth, resolution)``, with ``classes`` as a fourth argument if it takes one:
+                a Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes)
+                probabilities. ``width`` and ``depth`` are factors of at least 1, ``resolution`` is in pixels.
+            resolution: of the baseline, pixels, at least 32.
+            name: the function's by default.
+            classes: outputs that the cost is counted with.
+
+        Raises:
+            ValueError: the function ignores a factor, as its cost shows, or has layers whose cost is unknown.
+            TypeError: it does not take those arguments.
+        """
+        name = name or str(getattr(function, "__name__", "network"))
+        takes = len(inspect.signature(function).parameters)
+        if takes not in (3, 4):
+            raise TypeError(
+                f"{name} takes {takes} arguments: expected function(width, depth, resolution) or "
+                "function(width, depth, resolution, classes)."
+            )
+        build: Build = function if takes == 4 else lambda width, depth, pixels, _: function(width, depth, pixels)
+        baseline = cls(name, resolution, classes, function=build)
+        cost = baseline.cost(Factors())
+        for dimension in Factors._fields:
+            if baseline.cost(Factors()._replace(**{dimension: 2.0})) == cost:
+                raise ValueError(
+                    f"{name} ignores {dimension}: at a factor of 2 it costs the same, {cost.macs:,} multiply-adds. Use "
+                    f"the argument {dimension} in the function."
+                )
+        return baseline
+
+    def pixels(self, factors: Factors) -> int:
+        """The side of the scaled network's input."""
+        return scale_resolution(self.resolution, factors.resolution)
+
+    def cost(self, factors: Factors) -> Cost:
+        """Parameters and multiply-adds of the scaled network as it is, all rounding included.
+
+        Raises:
+            ValueError: a factor is below 1 or not finite.
+        """
+        factors.checked()
+        if self.variant is not None:
+            return scaling.cost(scaling.scale(self.variant, factors), classes=self.classes)
+        return _measured(self, factors.width, factors.depth, self.pixels(factors))
+
+    def build(self, factors: Factors, classes: int | None = None) -> Any:
+        """The scaled network, with random weights.
+
+        Returns:
+            A Keras model from (batch, pixels, pixels, 3) raw pixels 0..255 to (batch, classes) probabilities.
+
+        Raises:
+            ValueError: a factor is out of its range, or a function gave another number of outputs.
+        """
+        classes = classes or self.classes
+        if self.variant is not None:
+            from .. import keras
+
+            variant = scaling.scale(self.variant, factors)
+            return keras.create(variant, weights=None, classes=classes, include_preprocessing=True)
+        assert self.function is not None  # one of the two is there
+        model = self.function(factors.checked().width, factors.depth, self.pixels(factors), classes)
+        if model.output_shape != (None, classes):
+            raise ValueError(
+                f"{self.name} gives outputs of shape {model.output_shape}: expected (None, {classes}), a probability "
+                "for each class. Let the function take classes as its fourth argument."
+            )
+        return model
+
+
+@functools.cache
+def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Cost:
+    """Builds a function's network to count it."""
+    assert baseline.function is not None
+    found = profile(baseline.function(width, depth, pixels, baseline.classes))
+    if found.uncounted:
+        layers = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted[:5])
+        raise ValueError(
+            f"{baseline.name} cannot be scaled to a budget, since the cost of these layers is unknown: {layers}. "
+            "Write it with layers of Keras."
+        )
+    return Cost(found.parameters, found.macs)
+
+
+_FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "resnet-50": resnet50}
+NAMES = tuple(_FUNCTIONS)
+
+
+def get_baseline(name: str | os.PathLike[str] | Variant, classes: int | None = None) -> Baseline:
+    """A baseline by name.
+
+    Args:
+        name: ``"mobilenet-v1"``, ``"mobilenet-v2"``, ``"resnet-50"``, or whatever ``get_variant`` takes.
+        classes: outputs that its cost is counted with; those of ImageNet by default.
+
+    Raises:
+        ValueError: no such network.
+    """
+    if isinstance(name, str) and name in _FUNCTIONS:
+        return Baseline(name, 224, classes or 1000, function=_FUNCTIONS[name])
+    return Baseline.from_variant(get_variant(name), classes)

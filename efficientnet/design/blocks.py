@@ -1,0 +1,56 @@
+"""What the baselines that are not EfficientNets are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backends import import_keras
+from ..initialization import CONV_INITIALIZER, DENSE_INITIALIZER, call_drawing_weights, generator
+
+
+class Builder:
+    """Puts layers of Keras one behind the other; its weights are drawn by NumPy, as those of ``model.py`` are.
+
+    Args:
+        resolution: side of the square input of raw pixels 0..255, which the first layer brings to -1..1.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        self.keras = import_keras()
+        self._rng = generator()
+        self._input = self.keras.Input((resolution, resolution, 3))
+        self.start = self.keras.layers.Rescaling(1 / 127.5, -1.0, name="rescaling")(self._input)
+
+    def conv_norm(
+        self, x: Any, filters: int, kernel_size: int, strides: int, name: str, activation: str | None = "relu6"
+    ) -> Any:
+        """Convolution without bias, batch norm, activation."""
+        conv = self.keras.layers.Conv2D(
+            filters, kernel_size, strides=strides, padding="same", use_bias=False,
+            kernel_initializer=CONV_INITIALIZER, name=f"{name}_conv",
+        )  # fmt: skip
+        return self._norm(conv, x, name, activation)
+
+    def depthwise_norm(self, x: Any, strides: int, name: str) -> Any:
+        """3 x 3 depthwise convolution without bias, batch norm, ReLU6."""
+        conv = self.keras.layers.DepthwiseConv2D(
+            3, strides=strides, padding="same", use_bias=False,
+            depthwise_initializer=CONV_INITIALIZER, name=f"{name}_dwconv",
+        )  # fmt: skip
+        return self._norm(conv, x, f"{name}_depthwise", "relu6")
+
+    def _norm(self, conv: Any, x: Any, name: str, activation: str | None) -> Any:
+        norm = self.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")
+        x = self._call(norm, self._call(conv, x))
+        return self.keras.layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
+
+    def classifier(self, x: Any, classes: int, name: str) -> Any:
+        """The model: global average, dense layer, softmax."""
+        x = self.keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        dense = self.keras.layers.Dense(
+            classes, activation="softmax", kernel_initializer=DENSE_INITIALIZER, name="probs", dtype="float32"
+        )
+        return self.keras.Model(self._input, self._call(dense, x), name=name)
+
+    def _call(self, layer: Any, x: Any) -> Any:
+        return call_drawing_weights(self._rng, layer, x)

@@ -1,0 +1,276 @@
+"""The method's experiments (arXiv 1905.11946): finding α, β, γ (3.3, step 1), and comparing ways to scale (5.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import import_keras
+from ..datasets import Data
+from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
+from .baselines import Baseline
+from .budget import at_equal_cost, paths
+from .recipe import Recipe, train
+from .results import Network, Results
+from .trials import Stopped, Study
+
+_PICTURES = 6  # that are kept for the class activation maps
+
+
+class Job(NamedTuple):
+    """A network that is to be trained, and the factors that make it."""
+
+    network: Network
+    factors: Factors
+
+
+def _job(method: str, baseline: Baseline, factors: Factors) -> Job:
+    cost = baseline.cost(factors)
+    pixels = baseline.pixels(factors)
+    return Job(Network(method, factors.width, factors.depth, pixels, cost.parameters, cost.macs), factors)
+
+
+def search_jobs(
+    baseline: Baseline, grid: Sequence[Coefficients], target: float = 2.0, cost_tolerance: float = 0.1
+) -> list[Job]:
+    """The baseline, and those candidates whose networks, as rounded, are different and near the target's cost.
+
+    Args:
+        baseline: what is scaled.
+        grid: from ``candidates``.
+        target: factor of the multiply-adds that was aimed at.
+        cost_tolerance: how far a network's own multiply-adds may be from it, as a fraction.
+
+    Raises:
+        ValueError: no candidate is near enough.
+    """
+    least = baseline.cost(Factors()).macs
+    jobs: dict[tuple[int, int, int], Job] = {}
+    for coefficients in grid:
+        job = _job("candidate", baseline, coefficients.factors(1.0))
+        network = job.network
+        if abs(network.macs / (target * least) - 1) <= cost_tolerance:
+            # Candidates that round to the same filters, repeats and pixels are one network.
+            jobs.setdefault((network.parameters, network.macs, network.resolution), job)
+    if not jobs:
+        raise ValueError(
+            f"None of {len(grid)} candidates makes of {baseline.name} a network within {cost_tolerance:.0%} of "
+            f"{target:g} times its multiply-adds, since numbers are rounded: take finer steps, a greater "
+            "tolerance, or a baseline with more repeats."
+        )
+    return [_job("baseline", baseline, Factors()), *jobs.values()]
+
+
+def search(
+    baseline: Baseline,
+    data: Data,
+    folder: str | os.PathLike[str],
+    *,
+    grid: Sequence[Coefficients] | None = None,
+    target: float = 2.0,
+    cost_tolerance: float = 0.1,
+    seeds: Sequence[int] = (0, 1, 2),
+    recipe: Recipe | None = None,
+    prune: bool = True,
+) -> Results:
+    """Step 1 of the method: trains the candidates at φ = 1 and finds which α, β, γ do best.
+
+    The trainings are the trials of an Optuna study in ``folder``. Killed, the same call goes on where it was; several
+    processes that make the same call share the trainings out.
+
+    Args:
+        baseline: what is scaled.
+        data: to train on and to validate with.
+        folder: of the run; gets ``study.db`` and, in the end, ``search.json``.
+        grid: the candidates; those of ``candidates(target)`` by default.
+        target: factor of the multiply-adds at φ = 1.
+        cost_tolerance: how far a candidate's own multiply-adds may be from it, as a fraction.
+        seeds: each network is trained once for each.
+        recipe: how.
+        prune: whether trainings that lie behind the median of the others at the same epoch are given up, and with
+            them that network's other seeds.
+
+    Returns:
+        All networks with their accuracies; ``finished[0]`` is the best one.
+
+    Raises:
+        ValueError: the data cannot be learnt from, no candidate is near the target, or ``folder`` holds another run.
+        ImportError: Optuna is not installed.
+    """
+    baseline = _for_data(baseline, data)
+    jobs = search_jobs(baseline, candidates(target) if grid is None else grid, target, cost_tolerance)
+    return _Experiment("search", baseline, data, Path(folder), jobs, seeds, recipe or Recipe(), prune).run()
+
+
+def compare(
+    baseline: Baseline,
+    budgets: Sequence[float],
+    data: Data,
+    folder: str | os.PathLike[str],
+    *,
+    coefficients: Coefficients = PAPER_COEFFICIENTS,
+    seeds: Sequence[int] = (0, 1, 2),
+    recipe: Recipe | None = None,
+    tolerance: float = 0.03,
+) -> Results:
+    """Trains networks scaled in width, depth or resolution alone and in all three, at equal multiply-adds.
+
+    Args:
+        baseline: what is scaled.
+        budgets: multiply-adds for one image; each is moved to the nearest that all four ways reach.
+        data, folder, seeds, recipe: as for :func:`search`; the folder gets ``compare.json``, and for class activation
+            maps ``pictures.npz`` and, of the largest budget, ``models/``.
+        coefficients: α, β, γ of compound scaling.
+        tolerance: how far networks of one budget may be from it, as a fraction.
+
+    Returns:
+        All networks with their accuracies, the baseline first.
+
+    Raises:
+        ValueError: as for :func:`search`; or the ways have no cost in common near a budget.
+        ImportError: Optuna is not installed.
+    """
+    baseline = _for_data(baseline, data)
+    jobs = [_job("baseline", baseline, Factors())]
+    for budget in sorted(budgets):
+        equal = at_equal_cost(baseline, paths(coefficients), budget, tolerance)
+        jobs += [_job(way, baseline, factors) for way, factors in equal.items()]
+    experiment = _Experiment("compare", baseline, data, Path(folder), jobs, seeds, recipe or Recipe(), prune=False)
+    experiment.kept = [jobs[0], *jobs[-len(paths()) :]]
+    experiment.keep_pictures()
+    return experiment.run()
+
+
+def _for_data(baseline: Baseline, data: Data) -> Baseline:
+    data.check()
+    return dataclasses.replace(baseline, classes=len(data.classes))
+
+
+class _Experiment:
+    """Networks that are trained alike, once for each seed."""
+
+    kept: Sequence[Job] = ()  # whose first model is saved
+
+    def __init__(
+        self,
+        kind: str,
+        baseline: Baseline,
+        data: Data,
+        folder: Path,
+        jobs: Sequence[Job],
+        seeds: Sequence[int],
+        recipe: Recipe,
+        prune: bool,
+    ) -> None:
+        import optuna
+
+        self.kind, self.baseline, self.data, self.folder = kind, baseline, data, folder
+        self.jobs, self.seeds, self.recipe = jobs, seeds, recipe
+        self.resized = functools.lru_cache(maxsize=2)(data.resized)
+        self.about = {
+            "name": data.name,
+            "classes": len(data.classes),
+            "training": len(data.training),
+            "validation": len(data.validation),
+        }
+        settings = {
+            "kind": kind,
+            "baseline": baseline.name,
+            "networks": [dataclasses.asdict(job.network) for job in jobs],
+            "seeds": list(seeds),
+            "recipe": dataclasses.asdict(recipe),
+            "data": {**self.about, "fingerprint": data.fingerprint()},
+            "prune": prune,
+            "backend": import_keras().backend.backend(),
+        }
+        # One seed of all networks before the next: so the pruner soon knows what is hopeless.
+        queue = [{"network": index, "seed": seed} for seed in seeds for index in range(len(jobs))]
+        self.study = Study(
+            folder, settings, len(queue), queue,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=len(jobs) // 2, n_warmup_steps=recipe.epochs // 3)
+            if prune else optuna.pruners.NopPruner(),
+        )  # fmt: skip
+
+    def run(self) -> Results:
+        self.study.run(self.train, self.print_progress)
+        results = self.results()
+        results.save(self.folder / f"{self.kind}.json")
+        return results
+
+    def train(self, trial: Any) -> float:
+        keras = import_keras()
+        index = trial.suggest_int("network", 0, len(self.jobs) - 1)
+        seed = trial.suggest_int("seed", 0, max(self.seeds))
+        job = self.jobs[index]
+        if self.stopped(index):
+            raise Stopped
+        begun = time.monotonic()
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        model = self.baseline.build(job.factors, len(self.data.classes))
+        data = self.resized(self.baseline.pixels(job.factors))
+        accuracy = train(
+            model, data, self.recipe, seed, lambda epoch, accuracy: self.study.report(trial, epoch, accuracy)
+        )
+        if job in self.kept and seed == self.seeds[0]:
+            self.save(model, job.network.method)
+        trial.set_user_attr("seconds", time.monotonic() - begun)
+        return accuracy
+
+    def stopped(self, index: int) -> int:
+        """How many trainings of a network were given up."""
+        return sum(trial.params["network"] == index for trial in self.study.finished() if trial.state.name == "PRUNED")
+
+    def results(self) -> Results:
+        """What is known so far."""
+        accuracies: dict[int, list[float]] = {index: [] for index in range(len(self.jobs))}
+        for trial in self.study.finished():
+            if trial.state.name == "COMPLETE":
+                accuracies[trial.params["network"]].append(trial.value)
+        networks = [
+            dataclasses.replace(job.network, accuracies=tuple(accuracies[index]), stopped=self.stopped(index))
+            for index, job in enumerate(self.jobs)
+        ]
+        recipe = {**dataclasses.asdict(self.recipe), "seeds": len(self.seeds)}
+        return Results(self.kind, self.baseline.name, self.about, recipe, tuple(networks))
+
+    def print_progress(self, study: Study) -> None:
+        """A line with what is done and how long the rest will take, by the multiply-adds that it takes."""
+        finished = study.finished()
+        macs = [job.network.macs for job in self.jobs]
+        timed = [trial for trial in finished if "seconds" in trial.user_attrs]
+        seconds = sum(trial.user_attrs["seconds"] for trial in timed)
+        rate = seconds / max(1, sum(macs[trial.params["network"]] for trial in timed))
+        left = len(self.seeds) * sum(macs) - sum(macs[trial.params["network"]] for trial in finished)
+        best = max((trial.value for trial in timed if trial.value is not None), default=float("nan"))
+        given_up = len(finished) - len(timed)
+        minutes = left * rate / 60 / (1 + study.elsewhere())
+        print(
+            f"{len(finished)} of {study.count} trainings, {given_up} given up early; best {best:.4f}; "
+            f"about {minutes:.0f} min left",
+            flush=True,
+        )
+
+    def save(self, model: Any, method: str) -> None:
+        (self.folder / "models").mkdir(exist_ok=True)
+        part = self.folder / "models" / f"part-{method}.keras"
+        model.save(part)
+        os.replace(part, part.with_name(f"{method}.keras"))
+
+    def keep_pictures(self) -> None:
+        """Puts a few validation pictures aside, of as many classes as possible."""
+        rows = self.data.validation
+        _, first = np.unique(self.data.labels[rows], return_index=True)
+        chosen = rows[first[:_PICTURES]]
+        part = self.folder / "part-pictures.npz"
+        np.savez(
+            part, pixels=self.data.pixels[chosen], labels=self.data.labels[chosen], classes=np.array(self.data.classes)
+        )
+        os.replace(part, self.folder / "pictures.npz")

@@ -1,0 +1,299 @@
+"""The report's figures, each in a light and a dark theme.
+
+They follow figures 3, 4, 7 and 8 of arXiv 1905.11946. Nothing of Matplotlib's global state is used.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .results import Network, Results
+from .verdict import METHODS, budget_of, clean, find_baseline, group_by_budget, quantity
+
+_DOTS_PER_INCH = 200
+_WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
+_SIZE = 9  # of letters, points
+
+_MARKERS = {"width": "s", "depth": "^", "resolution": "D", "compound": "o"}
+_LINES = {"width": (0, (5, 2)), "depth": (0, (1, 1.5)), "resolution": (0, (5, 1.5, 1, 1.5)), "compound": "-"}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure.
+
+    Attributes:
+        name: ``"light"`` or ``"dark"``.
+        background: the page's, so that a figure has no edge.
+        ink: letters.
+        faint: axes, and what stands back.
+        grid: lines behind the data.
+        methods: a colour for each method of scaling.
+        series: colours of further lines, in order.
+    """
+
+    name: str
+    background: str
+    ink: str
+    faint: str
+    grid: str
+    methods: Mapping[str, str]
+    series: tuple[str, ...]
+
+
+LIGHT = Theme(
+    "light", "#ffffff", "#1f2328", "#7d8590", "#e6e8eb",
+    {"width": "#3b6fd4", "depth": "#12806a", "resolution": "#8250c4", "compound": "#d1492e"},
+    ("#3b6fd4", "#a8730a", "#12806a", "#8250c4", "#d1492e", "#5b6673"),
+)  # fmt: skip
+DARK = Theme(
+    "dark", "#15181c", "#e3e6ea", "#8b949e", "#2a2f36",
+    {"width": "#7aa7f7", "depth": "#4cc4a8", "resolution": "#bd93f2", "compound": "#ff8a6b"},
+    ("#7aa7f7", "#e0b04c", "#4cc4a8", "#bd93f2", "#ff8a6b", "#aab3bd"),
+)  # fmt: skip
+THEMES = (LIGHT, DARK)
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """A picture and where each network saw its class.
+
+    Attributes:
+        pixels: (height, width, 3) uint8 RGB.
+        label: name of its class.
+        maps: by method, (height, width) float32, 0..1.
+    """
+
+    pixels: NDArray[np.uint8]
+    label: str
+    maps: Mapping[str, NDArray[np.float32]]
+
+
+def render(figure: Any) -> bytes:
+    """A figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
+    return buffer.getvalue()
+
+
+def draw_accuracy(results: Results, theme: Theme) -> Any:
+    """Accuracy against multiply-adds, a line for each method from the baseline through the budgets (figures 3 and 8).
+
+    Args:
+        results: of a comparison.
+        theme: ``LIGHT`` or ``DARK``.
+
+    Returns:
+        A ``matplotlib.figure.Figure``. Error bars are one standard error of the network's own seeds, and left out
+        where there is one seed.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(3.5, theme)
+    axes = figure.subplots()
+    baseline = find_baseline(results)
+    start = [baseline] if baseline else []
+    for method in METHODS:
+        networks = sorted((n for n in results.finished if n.method == method), key=lambda n: n.macs)
+        if networks:
+            style = {
+                "marker": _MARKERS[method],
+                "linestyle": _LINES[method],
+                "zorder": 4 if method == "compound" else 3,
+            }
+            _draw_line(axes, [*start, *networks], theme.methods[method], method, **style)
+    if baseline:
+        _draw_line(axes, start, theme.ink, "baseline", marker="o", linestyle="", zorder=5)
+    costs = [budget_of(group) for group in group_by_budget(results)]
+    _finish_cost_axes(figure, axes, [*(n.macs for n in start), *costs], theme)
+    return figure
+
+
+def draw_width(results: Results, theme: Theme) -> Any:
+    """Scaling the width at several depths and resolutions (figure 4): a line for ``"width"`` and each ``"width at …"``.
+
+    Args, return value and errors are those of :func:`draw_accuracy`.
+    """
+    figure = _new_figure(3.5, theme)
+    axes = figure.subplots()
+    baseline = find_baseline(results)
+    costs = []
+    for index, method in enumerate(width_series(results)):
+        networks = sorted((n for n in results.finished if n.method == method), key=lambda n: n.macs)
+        if method == "width" and baseline:
+            networks = [baseline, *networks]
+        costs += [n.macs for n in networks]
+        label = "width" if method == "width" else method.removeprefix("width ")
+        marker = "osD^vP"[index % 6]
+        _draw_line(axes, networks, theme.series[index % len(theme.series)], label, marker=marker, zorder=3)
+    ticks = np.geomspace(min(costs), max(costs), 4) if min(costs) < max(costs) else costs[:1]
+    _finish_cost_axes(figure, axes, list(ticks), theme)
+    return figure
+
+
+def width_series(results: Results) -> list[str]:
+    """The methods of :func:`draw_width`, in their order in the results; empty without any ``"width at …"``."""
+    found = dict.fromkeys(n.method for n in results.networks if n.accuracies and n.method.startswith("width at "))
+    has_width = any(n.method == "width" for n in results.finished)
+    return [*(["width"] if has_width else []), *found] if found else []
+
+
+def draw_search(results: Results, theme: Theme) -> Any:
+    """The candidates of a search, best first, with the accuracy of each seed (the paper's step 1).
+
+    Filled dots are the best and those within the noise of it; a cross marks those of which trainings were given up.
+
+    Args, return value and errors are those of :func:`draw_accuracy`.
+    """
+    baseline = find_baseline(results)
+    finished = [n for n in results.finished if n.method == "candidate"]
+    pruned = [n for n in results.networks if n.method == "candidate" and not n.accuracies and n.stopped]
+    rows = [*finished, *pruned]
+    figure = _new_figure(1.35 + 0.22 * len(rows), theme)
+    axes = figure.subplots()
+    legend: dict[str, Any] = {}
+    for place, network in enumerate(finished):
+        equal = results.within_noise(finished[0], network)
+        colour = theme.methods["compound"] if equal else theme.faint
+        face = colour if equal else theme.background
+        seeds = axes.plot(
+            [100 * value for value in network.accuracies], [place] * len(network.accuracies),
+            "|", color=colour, markersize=6, alpha=0.55, zorder=2,
+        )  # fmt: skip
+        legend.setdefault("one training", seeds[0])
+        dot = axes.errorbar(
+            [100 * network.mean], [place], xerr=_error([network]), fmt="o", color=colour, markerfacecolor=face,
+            markersize=8 if not place else 5.5, elinewidth=1.4, capsize=2.5, zorder=3,
+        )  # fmt: skip
+        kind = "best" if not place else "within noise of it" if equal else "worse"
+        legend.setdefault(kind, dot[0])
+    if baseline:
+        line = axes.axvline(100 * baseline.mean, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        legend["baseline"] = line
+    left = axes.get_xlim()[0]
+    if places := [place for place, network in enumerate(rows) if network.stopped]:
+        crosses = axes.plot([left] * len(places), places, "x", color=theme.faint, markersize=5, clip_on=False, zorder=3)
+        legend["given up early"] = crosses[0]
+    axes.set_xlim(left=left)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [_factors(n, baseline) for n in rows])
+    axes.set_xlabel("top-1 accuracy (%)")
+    _style(axes, theme, grid="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", pad=8)
+    _legend(figure, list(legend.values()), list(legend), theme)
+    return figure
+
+
+def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str], theme: Theme) -> Any:
+    """Pictures, and where each network saw their class (figure 7).
+
+    Args:
+        rows: one for each picture, at least one.
+        methods: the columns after the picture itself.
+        theme: ``LIGHT`` or ``DARK``.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    columns = 1 + len(methods)
+    side = 1.18
+    figure = _new_figure(side * len(rows) + 0.3, theme, width=side * columns + 0.25)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
+        grey = np.repeat(row.pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+        for axes, method in zip(cells, ["picture", *methods], strict=True):
+            axes.set_axis_off()
+            axes.imshow(row.pixels if method == "picture" else _heat(grey, row.maps[method]))
+            if index == 0:
+                colour = theme.methods.get(method, theme.ink)
+                axes.set_title(method, fontsize=_SIZE, color=colour, pad=5)
+        cells[0].text(
+            -0.06, 0.5, _shorten(row.label), transform=cells[0].transAxes, rotation=90, ha="right", va="center",
+            fontsize=_SIZE, color=theme.ink, parse_math=False,
+        )  # fmt: skip
+    return figure
+
+
+def _heat(grey: NDArray[Any], evidence: NDArray[np.float32]) -> NDArray[Any]:
+    """A grey picture with the evidence laid over it, the more opaque the stronger; RGB, 0..1."""
+    from matplotlib import colormaps
+
+    heat = colormaps["inferno"](0.3 + 0.65 * evidence)[..., :3]
+    opacity = 0.8 * evidence[..., np.newaxis]
+    blended: NDArray[Any] = (1 - opacity) * (0.2 + 0.7 * grey) + opacity * heat
+    return blended
+
+
+def _shorten(label: str) -> str:
+    """A label that is no longer than the side of its picture."""
+    label = clean(label)
+    return label if len(label) <= 18 else f"{label[:17]}…"
+
+
+def _factors(network: Network, baseline: Network | None) -> str:
+    resolution = f"{network.resolution / baseline.resolution:.2f}" if baseline else f"{network.resolution} px"
+    return f"d {network.depth:.2f}  w {network.width:.2f}  r {resolution}"
+
+
+def _error(networks: Sequence[Network]) -> list[float]:
+    """Lengths of the error bars, per cent; 0 where there is no standard error to show."""
+    return [0.0 if math.isnan(n.standard_error) else 100 * n.standard_error for n in networks]
+
+
+def _draw_line(axes: Any, networks: Sequence[Network], colour: str, label: str, **style: Any) -> None:
+    axes.errorbar(
+        [n.macs for n in networks], [100 * n.mean for n in networks], yerr=_error(networks), label=label, color=colour,
+        markersize=5, linewidth=1.8 if label == "compound" else 1.4, elinewidth=1.1, capsize=2.5, **style,
+    )  # fmt: skip
+
+
+def _new_figure(height: float, theme: Theme, width: float = _WIDTH) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("The report's figures need Matplotlib: pip install 'efficientnet[design]'.") from error
+    return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
+
+
+def _style(axes: Any, theme: Theme, grid: str) -> None:
+    axes.set_facecolor(theme.background)
+    axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=theme.faint, labelcolor=theme.ink, labelsize=_SIZE - 1, length=0)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=theme.ink, fontsize=_SIZE)
+    for side, spine in axes.spines.items():
+        spine.set(visible=side in ("left", "bottom"), color=theme.grid)
+
+
+def _finish_cost_axes(figure: Any, axes: Any, ticks: Sequence[float], theme: Theme) -> None:
+    """A logarithmic axis of multiply-adds, on which equal factors are equally far apart."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [quantity(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="multiply-adds", ylabel="top-1 accuracy (%)")
+    _style(axes, theme, grid="y")
+    bars, labels = axes.get_legend_handles_labels()
+    _legend(figure, [bar[0] for bar in bars], labels, theme)
+
+
+def _legend(figure: Any, handles: Sequence[Any], labels: Sequence[str], theme: Theme) -> None:
+    names = [clean(label) for label in labels]
+    legend = figure.legend(
+        handles, names, loc="outside upper center", ncols=min(len(names), 3), frameon=False, fontsize=_SIZE - 0.5,
+        labelcolor=theme.ink, handlelength=2.2, columnspacing=1.6,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is one

@@ -1,0 +1,200 @@
+"""A report as blocks, and the two ways it is written down: one HTML file that needs nothing else, and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .figures import DARK, LIGHT
+from .page_template import DOCUMENT
+from .verdict import clean
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that was drawn in both themes.
+
+    Attributes:
+        name: of its files, without theme and suffix.
+        alternative: what it shows, for those who do not see it.
+        caption: how to read it.
+        is_wide: whether it scrolls within itself rather than shrink where there is little room.
+    """
+
+    name: str
+    alternative: str
+    caption: str
+    is_wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows come in groups.
+
+    Attributes:
+        label: what it holds, for those who do not see it.
+        header: of each column; the first column names the row.
+        groups: a heading, "" for none, and rows.
+    """
+
+    label: str
+    header: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+
+
+Block = Paragraph | Picture | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report.
+
+    Attributes:
+        title: what it is about.
+        verdict: its outcome, in a few words.
+        findings: the outcome in whole sentences.
+        sections: everything else.
+    """
+
+    title: str
+    verdict: str
+    findings: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def to_html(page: Page, images: Mapping[str, bytes]) -> str:
+    """A self-contained HTML document.
+
+    Args:
+        page: the report; every text in it is escaped.
+        images: the content of the PNG files by their name, ``NAME-light.png`` and ``NAME-dark.png`` for each picture.
+    """
+    sections = [
+        "\n".join(
+            [
+                f"<section>\n<h2>{_escape(section.title)}</h2>",
+                *(_block_to_html(block, images) for block in section.blocks),
+                "</section>",
+            ]
+        )
+        for section in page.sections
+    ]
+    return DOCUMENT.substitute(
+        title=_escape(page.title),
+        verdict=_escape(page.verdict),
+        findings="\n".join(f"<p>{_escape(text)}</p>" for text in page.findings),
+        sections="\n".join(sections),
+        light=LIGHT.background,
+        dark=DARK.background,
+    )
+
+
+def to_markdown(page: Page, folder: str) -> str:
+    """The report as Markdown.
+
+    Args:
+        page: the report; every text in it is escaped.
+        folder: where its PNG files lie, relative to the document.
+    """
+    parts = [f"# {_mark(page.title)}", f"**{_mark(page.verdict)}**", *map(_mark, page.findings)]
+    for section in page.sections:
+        parts += [f"## {_mark(section.title)}", *(_block_to_markdown(block, folder) for block in section.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _escape(text: str) -> str:
+    """Text for HTML; no line ends between a number and its error or unit."""
+    text = clean(text).replace(" ± ", "\xa0±\xa0")
+    return html.escape(re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=%|px\b|[GMk]\b)", "\xa0", text))
+
+
+def _block_to_html(block: Block, images: Mapping[str, bytes]) -> str:
+    match block:
+        case Paragraph():
+            return f"<p>{_escape(block.text)}</p>"
+        case Picture():
+            return _picture_to_html(block, images)
+        case Table():
+            return _table_to_html(block)
+
+
+def _scrolling(content: str, label: str) -> str:
+    """Content that scrolls within itself where it is too wide; focusable, to be reached by keyboard."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{_escape(label)}">\n{content}\n</div>'
+
+
+def _picture_to_html(picture: Picture, images: Mapping[str, bytes]) -> str:
+    light, dark = (
+        f"data:image/png;base64,{base64.b64encode(images[f'{picture.name}-{theme.name}.png']).decode()}"
+        for theme in (LIGHT, DARK)
+    )
+    content = (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{_escape(picture.alternative)}"></picture>'
+    )
+    if picture.is_wide:
+        content = _scrolling(content, picture.caption)
+    return f"<figure>\n{content}\n<figcaption>{_escape(picture.caption)}</figcaption>\n</figure>"
+
+
+def _table_to_html(table: Table) -> str:
+    bodies = []
+    for heading, rows in table.groups:
+        lines = [
+            f'<tr><th scope="row">{_escape(row[0])}</th>{"".join(f"<td>{_escape(cell)}</td>" for cell in row[1:])}</tr>'
+            for row in rows
+        ]
+        if heading:
+            cell = f'<th scope="rowgroup" colspan="{len(table.header)}"><span>{_escape(heading)}</span></th>'
+            lines.insert(0, f'<tr class="group">{cell}</tr>')
+        bodies.append("\n".join(["<tbody>", *lines, "</tbody>"]))
+    head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in table.header)
+    content = "\n".join(["<table>", f"<thead><tr>{head}</tr></thead>", *bodies, "</table>"])
+    return _scrolling(content, table.label)
+
+
+def _mark(text: str) -> str:
+    """Text that Markdown leaves alone, at the start of a line, too."""
+    escaped = re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", clean(text))
+    return re.sub(r"^(\d*)([#+.)-])(?=\s|$)", r"\1\\\2", escaped)
+
+
+def _block_to_markdown(block: Block, folder: str) -> str:
+    match block:
+        case Paragraph():
+            return _mark(block.text)
+        case Picture():
+            path = f"{folder}/{block.name}"
+            return (
+                f'<picture><source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'
+                f'<img src="{path}-light.png" alt="{_escape(block.alternative)}"></picture>\n\n*{_mark(block.caption)}*'
+            )
+        case Table():
+            lines = [_row_to_markdown(block.header), "|---" + "|--:" * (len(block.header) - 1) + "|"]
+            for heading, rows in block.groups:
+                if heading:
+                    lines.append(f"| **{_mark(heading)}** " + "| " * (len(block.header) - 1) + "|")
+                lines += map(_row_to_markdown, rows)
+            return "\n".join(lines)
+
+
+def _row_to_markdown(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(map(_mark, cells)) + " |"

@@ -1,0 +1,122 @@
+"""The short training that all networks of a design go through alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends import import_keras
+from ..datasets import Data, batches
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """AdamW under one rise and a cosine's fall of the learning rate; the last epoch's accuracy is what counts.
+
+    Attributes:
+        epochs: passes over the training pictures.
+        batch_size: pictures at a time.
+        learning_rate: the highest, after one epoch; it falls to zero from there.
+        weight_decay: of AdamW (arXiv 1711.05101).
+        label_smoothing: 0..1, what the classes that are not the picture's share.
+        flip: whether half of the pictures are mirrored.
+        shift: pictures are moved by up to this fraction of their sides.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.1
+    flip: bool = True
+    shift: float = 0.1
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field}={getattr(self, field)}: expected at least 1.")
+        for field in ("learning_rate", "weight_decay", "label_smoothing", "shift"):
+            value = getattr(self, field)
+            if not 0 <= value < 1:
+                raise ValueError(f"{field}={value}: expected a number of at least 0 and less than 1.")
+
+
+def train(
+    model: Any, data: Data, recipe: Recipe, seed: int, report: Callable[[int, float], None] | None = None
+) -> float:
+    """Trains a model by the recipe.
+
+    Args:
+        model: from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities.
+        data: whose pictures have that size.
+        recipe: how.
+        seed: of all that is random but the model's first weights.
+        report: is told each epoch, from 1, and the accuracy on the validation pictures after it; may raise to stop.
+
+    Returns:
+        Top-1 accuracy on the validation pictures after the last epoch, 0..1.
+
+    Raises:
+        ValueError: the loss is no longer finite.
+    """
+    keras = import_keras()
+    rng = np.random.default_rng(seed)
+    batch_size = min(recipe.batch_size, len(data.training))
+    steps = len(data.training) // batch_size  # what is left over has its chance in another epoch
+    # Adam's first steps are its rashest, so the rate rises for an epoch before it falls.
+    decay_steps = max(1, (recipe.epochs - 1) * steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps, warmup_target=recipe.learning_rate, warmup_steps=steps
+    )
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
+        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        # XLA would compile each of many small networks for longer than it then saves; JAX has nothing else.
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+    )
+    targets = np.eye(len(data.classes), dtype=np.float32)[data.labels]
+    accuracy = math.nan
+    for epoch in range(1, recipe.epochs + 1):
+        rows = rng.permutation(data.training)[: steps * batch_size]
+        history = model.fit(
+            batches(data.pixels, targets, rows, batch_size, lambda x: _augment(x, recipe, rng)),
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+        ).history
+        if not math.isfinite(history["loss"][0]):
+            raise ValueError(f"The loss is no longer finite in epoch {epoch}: lower the recipe's learning rate.")
+        accuracy = evaluate(model, data, batch_size)
+        if report is not None:
+            report(epoch, accuracy)
+    return accuracy
+
+
+def evaluate(model: Any, data: Data, batch_size: int) -> float:
+    """Top-1 accuracy on the validation pictures, 0..1."""
+    right = 0
+    # Full batches but for the last, so that a compiling backend meets two shapes only.
+    for x, labels in batches(data.pixels, data.labels, data.validation, batch_size):
+        right += int(np.sum(np.argmax(np.asarray(model.predict_on_batch(x)), axis=-1) == labels))
+    return right / len(data.validation)
+
+
+def _augment(x: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Mirrors half of the pictures and moves each about a little; the edge's pixels fill what comes in."""
+    if recipe.flip:
+        mirrored = rng.random(len(x)) < 0.5
+        x[mirrored] = x[mirrored, :, ::-1]
+    size = x.shape[1]
+    most = round(recipe.shift * size)
+    if not most:
+        return x
+    padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    moved = np.empty_like(x)
+    for index, (top, left) in enumerate(rng.integers(0, 2 * most + 1, (len(x), 2))):
+        moved[index] = padded[index, top : top + size, left : left + size]
+    return moved

@@ -1,0 +1,363 @@
+"""The report of a design: what a run's folder holds, as one HTML page, as Markdown and as figures."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activation_maps import class_activation_map
+from .figures import (
+    THEMES,
+    ActivationMaps,
+    Theme,
+    draw_accuracy,
+    draw_activation_maps,
+    draw_search,
+    draw_width,
+    render,
+    width_series,
+)
+from .page import Page, Paragraph, Picture, Section, Table, to_html, to_markdown
+from .results import Network, Results, load_results
+from .verdict import (
+    METHODS,
+    SINGLE_DIMENSIONS,
+    accuracy,
+    budget_of,
+    find_baseline,
+    group_by_budget,
+    headline,
+    headline_of_search,
+    judge,
+    judge_search,
+    listing,
+    percent,
+    proportions,
+    quantity,
+)
+
+_KINDS = ("search", "compare")
+_MAX_PICTURES = 6
+
+
+def write_report(folder: str | os.PathLike[str]) -> Path:
+    """Writes ``report.html``, ``report.md`` and ``figures/*.png`` into a run's folder, from what it holds.
+
+    Args:
+        folder: with ``search.json``, ``compare.json`` or both, as ``efficientnet design search`` and ``compare``
+            write them. Class activation maps are drawn where ``pictures.npz`` and ``models/METHOD.keras`` are there,
+            too.
+
+    Returns:
+        The path of ``report.html``, one page that needs no other file. Each file takes its name only when it is
+        complete, and ``report.html`` last.
+
+    Raises:
+        FileNotFoundError: the folder holds neither; the message names the commands that write them.
+        ValueError: a file there holds something else.
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    folder = Path(folder)
+    found = {kind: load_results(path) for kind in _KINDS if (path := folder / f"{kind}.json").exists()}
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds nothing to report on: expected search.json, which `efficientnet design search` writes, or "
+            "compare.json, which `efficientnet design compare` writes. Give the folder of such a run."
+        )
+    images: dict[str, bytes] = {}
+    page = _compose(found, folder, images)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, content in images.items():
+        _replace(folder / "figures" / name, content)
+    _replace(folder / "report.md", to_markdown(page, "figures").encode())
+    _replace(folder / "report.html", to_html(page, images).encode())
+    return folder / "report.html"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file so that it is never half there."""
+    part = path.with_name(f"part-{path.name}")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) -> Page:
+    """The report; the PNG files of its pictures are put into ``images``."""
+    findings: list[str] = []
+    pictures: list[Section] = []
+    tables: list[Section] = []
+    short = ""
+    if "compare" in found:
+        compare = found["compare"]
+        verdicts = [judge(compare, group) for group in reversed(group_by_budget(compare))]
+        short = headline([verdict.outcome for verdict in verdicts])
+        findings += [verdict.text for verdict in verdicts]
+        pictures += _comparison_pictures(compare, images)
+        tables.append(Section("All networks of the comparison", (_comparison_table(compare),)))
+    if "search" in found:
+        search = found["search"]
+        short = short or headline_of_search(search)
+        findings.append(judge_search(search))
+        pictures += _search_picture(search, images)
+        tables.append(Section("All networks of the search", (_search_table(search),)))
+    pictures += _maps_section(folder, images)
+    about = found.get("compare") or found["search"]
+    return Page(
+        title=f"Compound scaling of {about.baseline} on {about.data.get('name', 'your own data')}",
+        verdict=short,
+        findings=tuple(findings),
+        sections=(
+            Section("What was done", (Paragraph(_describe(found)), Paragraph(_explain_noise(found)))),
+            *pictures,
+            *tables,
+        ),
+    )
+
+
+def _describe(found: dict[str, Results]) -> str:
+    sentences = {"search": _describe_search, "compare": _describe_comparison}
+    settings = {kind: _describe_setting(results) for kind, results in found.items()}
+    text: list[str] = []
+    for kind, results in found.items():
+        if settings[kind] not in text:  # a search and a comparison made alike are described once
+            text.append(settings[kind])
+        text.append(sentences[kind](results))
+    return " ".join(text)
+
+
+def _describe_setting(results: Results) -> str:
+    data, recipe = results.data, {key: value for key, value in results.recipe.items() if key != "seeds"}
+    counts = [
+        f"{_say(data[key])} {what}"
+        for key, what in (
+            ("classes", "classes"), ("training", "pictures to train on"), ("validation", "held out"),
+        )
+        if key in data
+    ]  # fmt: skip
+    text = f"{results.baseline} was scaled, and trained on {data.get('name', 'data without a name')}"
+    text += f" ({listing(counts)})." if counts else "."
+    if recipe:
+        settings = [f"{key.replace('_', ' ')} {_say(value)}" for key, value in recipe.items()]
+        text += f" Every network was trained in the same way: {', '.join(settings)}."
+    return text
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _describe_search(results: Results) -> str:
+    networks = [n for n in results.networks if n.method == "candidate"]
+    baseline = next((n for n in results.networks if n.method == "baseline"), None)
+    text = f"The search had {len(networks)} candidate{'' if len(networks) == 1 else 's'}"
+    if baseline and networks:
+        text += f" of about {budget_of(tuple(networks)) / baseline.macs:.2g} times the baseline's multiply-adds"
+    stopped = sum(n.stopped for n in networks)
+    ending = (
+        f"; {stopped} training{' was' if stopped == 1 else 's were'} given up early, as hopeless" if stopped else ""
+    )
+    return f"{text}, {_times(networks)}{ending}."
+
+
+def _describe_comparison(results: Results) -> str:
+    groups = group_by_budget(results)
+    methods = {n.method for n in results.networks}
+    ways = [method for method in SINGLE_DIMENSIONS if method in methods]
+    words = [f"by {listing(ways)} alone"] if ways else []
+    words += ["by all three at once (compound)"] if "compound" in methods else []
+    budgets = listing([quantity(budget_of(group)) for group in groups])
+    return (
+        f"The comparison scaled it {listing(words)} to equal multiply-adds, at {len(groups)} "
+        f"budget{'' if len(groups) == 1 else 's'} (about {budgets}), {_times(results.networks)}."
+    )
+
+
+def _times(networks: Sequence[Network]) -> str:
+    """How often the networks were trained to the end."""
+    counts = [len(n.accuracies) for n in networks if n.accuracies]
+    if not counts:
+        return "none of them trained to the end"
+    who = "each" if len(counts) == len(networks) else f"{len(counts)} of {len(networks)}"
+    seeds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
+    return f"{who} trained to the end with {seeds} seed{'' if seeds == '1' else 's'}"
+
+
+def _explain_noise(found: dict[str, Results]) -> str:
+    known = {kind: results.deviation for kind, results in found.items() if results.deviation >= 0}
+    text = (
+        "Accuracy is top-1 on the held-out pictures: the mean over the seeds ± its standard error. A difference counts "
+        "as noise while it is less than twice its own standard error"
+    )
+    if not known:
+        return f"{text}; without a network that was trained with two seeds, every difference does."
+    names = {"search": "search", "compare": "comparison"}
+    spreads = listing([f"{percent(value)} percentage points in the {names[kind]}" for kind, value in known.items()])
+    return f"{text}. Seeds alone spread the accuracy of a network with a standard deviation of {spreads}."
+
+
+def _draw(images: dict[str, bytes], name: str, draw: Callable[[Theme], Any]) -> None:
+    for theme in THEMES:
+        images[f"{name}-{theme.name}.png"] = render(draw(theme))
+
+
+def _tell(networks: Sequence[Network], name: str) -> str:
+    """The points of a line, in words."""
+    points = [f"{accuracy(n)} at {quantity(n.macs)}" for n in sorted(networks, key=lambda n: n.macs)]
+    return f"{name[:1].upper()}{name[1:]}: {', '.join(points)}."
+
+
+def _comparison_pictures(results: Results, images: dict[str, bytes]) -> list[Section]:
+    sections = []
+    finished = {method: [n for n in results.finished if n.method == method] for method in ("baseline", *METHODS)}
+    finished = {method: networks for method, networks in finished.items() if networks}
+    if finished.keys() & set(METHODS):
+        _draw(images, "accuracy", lambda theme: draw_accuracy(results, theme))
+        alternative = "Line chart of top-1 accuracy against multiply-adds, a line for each way of scaling. "
+        alternative += " ".join(_tell(networks, method) for method, networks in finished.items())
+        caption = (
+            "Each line starts at the baseline and grows it in one way, so that points above each other cost the same. "
+            "Bars are one standard error. On the axis of multiply-adds, equal distances are equal factors."
+        )
+        sections.append(Section("Accuracy against cost", (Picture("accuracy", alternative, caption),)))
+    if series := width_series(results):
+        _draw(images, "width", lambda theme: draw_width(results, theme))
+        lines = [_tell([n for n in results.finished if n.method == method], method) for method in series]
+        alternative = f"Line chart of top-1 accuracy against multiply-adds when the width grows. {' '.join(lines)}"
+        caption = (
+            "Each line grows the width, at a depth and resolution of its own. Where the lines of greater depth and "
+            "resolution rise further, the dimensions help each other: the reason to scale them together."
+        )
+        sections.append(Section("Width at other depths and resolutions", (Picture("width", alternative, caption),)))
+    return sections
+
+
+def _search_picture(results: Results, images: dict[str, bytes]) -> list[Section]:
+    finished = [n for n in results.finished if n.method == "candidate"]
+    if not finished:
+        return []
+    _draw(images, "search", lambda theme: draw_search(results, theme))
+    best, *others = finished
+    baseline = find_baseline(results)
+    text = (
+        f"Dot plot of {len(finished)} candidates, ranked by accuracy. The best, {proportions(best, baseline)}, has "
+        f"{accuracy(best)}."
+    )
+    groups = {"Within the noise of it": True, "Worse": False}
+    for name, is_equal in groups.items():
+        if group := [n for n in others if results.within_noise(best, n) == is_equal]:
+            text += f" {name}: {len(group)}, from {accuracy(group[0])} to {accuracy(group[-1])}."
+    if pruned := sum(n.stopped > 0 for n in results.networks):
+        text += f" Given up early: {pruned}."
+    text += f" The baseline has {accuracy(baseline)}." if baseline else ""
+    caption = (
+        "Candidates of about the same cost, best first, by their factors of depth (d), width (w) and resolution (r). "
+        "Dots are means with one standard error, short strokes the single trainings."
+    )
+    return [Section("The search", (Picture("search", text, caption),))]
+
+
+def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
+    """Class activation maps, where the folder holds pictures and models."""
+    models = {method: folder / "models" / f"{method}.keras" for method in ("baseline", *METHODS)}
+    models = {method: path for method, path in models.items() if path.exists()}
+    if not models or not (folder / "pictures.npz").exists():
+        return []
+    pixels, labels, classes = _load_pictures(folder / "pictures.npz")
+    maps: dict[str, list[NDArray[np.float32]]] = {}
+    problems = []
+    from ..keras import load_model
+
+    for method, path in models.items():
+        try:
+            model = load_model(path, compile=False)
+            maps[method] = [class_activation_map(model, *pair) for pair in zip(pixels, labels, strict=True)]
+        except (ValueError, OSError) as error:
+            problems.append(Paragraph(f"No maps of {method}: {error}"))
+    title = "Where the networks look"
+    if not maps:
+        return [Section(title, tuple(problems))]
+    names = [classes[label] for label in labels]
+    rows = [
+        ActivationMaps(picture, name, {method: found[index] for method, found in maps.items()})
+        for index, (picture, name) in enumerate(zip(pixels, names, strict=True))
+    ]
+    _draw(images, "activation-maps", lambda theme: draw_activation_maps(rows, list(maps), theme))
+    shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f} % for {method}" for method, found in maps.items()]
+    alternative = (
+        f"{len(rows)} held-out pictures, of {listing(names)}, each beside its class activation maps. The evidence is "
+        f"above half of its highest in this part of the pictures, on average: {listing(shares)}."
+    )
+    caption = (
+        "Class activation maps of the pictures' own classes: the brighter, the more of the evidence lies there. The "
+        "scaled networks are those of the largest budget."
+    )
+    return [Section(title, (Picture("activation-maps", alternative, caption, is_wide=True), *problems))]
+
+
+def _load_pictures(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
+    """At most six pictures (n, height, width, 3), their labels, and the names of all classes."""
+    try:
+        with np.load(path) as arrays:
+            pixels, labels, classes = (arrays[name] for name in ("pixels", "labels", "classes"))
+    except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(_bad_pictures(path, str(error))) from error
+    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(_bad_pictures(path, f"pixels are {pixels.dtype} of shape {pixels.shape}"))
+    if labels.shape != pixels.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(
+            _bad_pictures(path, f"labels {labels} do not fit {len(pixels)} pictures, {len(classes)} classes")
+        )
+    return pixels[:_MAX_PICTURES], [int(label) for label in labels[:_MAX_PICTURES]], [str(name) for name in classes]
+
+
+def _bad_pictures(path: Path, problem: str) -> str:
+    return (
+        f"{path} does not hold the pictures of a comparison ({problem}): expected pixels (n, height, width, 3) uint8, "
+        "labels (n,) and classes. Remove the file for a report without class activation maps, or run "
+        "`efficientnet design compare` again."
+    )
+
+
+def _row(network: Network, name: str) -> tuple[str, ...]:
+    seeds = str(len(network.accuracies)) + (f" + {network.stopped} given up" if network.stopped else "")
+    return (
+        name[:1].upper() + name[1:], f"{network.width:.2f}", f"{network.depth:.2f}", f"{network.resolution} px",
+        quantity(network.parameters), quantity(network.macs), accuracy(network), seeds,
+    )  # fmt: skip
+
+
+def _table(label: str, first: str, groups: Sequence[tuple[str, Sequence[tuple[str, ...]]]]) -> Table:
+    header = (first, "Width", "Depth", "Resolution", "Parameters", "Multiply-adds", "Accuracy", "Seeds")
+    return Table(label, header, tuple((heading, tuple(rows)) for heading, rows in groups if rows))
+
+
+def _comparison_table(results: Results) -> Table:
+    groups = group_by_budget(results)
+    baseline = [_row(n, n.method) for n in results.networks if n.method == "baseline"]
+    rest = [_row(n, n.method) for n in results.networks if n.method not in ("baseline", *METHODS)]
+    scaled = [
+        (f"About {quantity(budget_of(group))} multiply-adds", [_row(n, n.method) for n in group]) for group in groups
+    ]
+    return _table("The comparison", "Method", [("", baseline), *scaled, ("Other ways of scaling", rest)])
+
+
+def _search_table(results: Results) -> Table:
+    candidates = [n for n in results.networks if n.method == "candidate"]
+    finished = sorted((n for n in candidates if n.accuracies), key=lambda n: -n.mean)
+    rows = []
+    for place, network in enumerate(finished):
+        kind = "best" if not place else "within noise" if results.within_noise(finished[0], network) else "worse"
+        rows.append(_row(network, kind))
+    unfinished = [_row(n, "given up" if n.stopped else "not trained") for n in candidates if not n.accuracies]
+    baseline = [_row(n, n.method) for n in results.networks if n.method == "baseline"]
+    return _table(
+        "The search's candidates", "Candidate", [("", baseline), ("Candidates, best first", rows + unfinished)]
+    )

@@ -1,0 +1,156 @@
+"""Trainings as the trials of an Optuna study: shared out among processes, each done once, none lost.
+
+A folder holds the study (SQLite) and a lock for each trial that is being trained. The operating system frees a
+process's locks when it ends, however it ends; so a trial that is marked as running and whose lock is free was
+left by a process that is gone, and goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger("efficientnet")
+
+_POLL_SECONDS = 0.5
+
+
+class Stopped(Exception):
+    """A training is given up as hopeless."""
+
+
+class Study:
+    """An Optuna study in a folder, from which any number of processes take trials.
+
+    Args:
+        folder: of the run; made where it is not there. On a network drive it needs working file locks.
+        settings: what the trials depend on. A study is only taken up again with the same.
+        count: trials in all.
+        jobs: parameters of each trial, where they are given beforehand; else the sampler draws them.
+        directions, sampler, pruner: Optuna's, as ``optuna.create_study`` takes them.
+
+    Raises:
+        ImportError: Optuna is not installed.
+        ValueError: the folder holds a study with other settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        count: int,
+        jobs: Sequence[dict[str, Any]] = (),
+        directions: Sequence[str] = ("maximize",),
+        sampler: Any = None,
+        pruner: Any = None,
+    ) -> None:
+        optuna = _import_optuna()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        (folder / "locks").mkdir(parents=True, exist_ok=True)
+        self.folder, self.count = folder, count
+        self._states = optuna.trial.TrialState
+        self._lock = FileLock(folder / "locks" / "study.lock")
+        with self._lock:
+            self._storage = optuna.storages.RDBStorage(
+                f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
+            )
+            self.optuna = optuna.create_study(
+                storage=self._storage, study_name="design", directions=list(directions), sampler=sampler, pruner=pruner,
+                load_if_exists=True,
+            )  # fmt: skip
+            self._check_settings(json.loads(json.dumps(settings)))
+            # Killed while it queued them, a process has left only the first ones.
+            for parameters in jobs[len(self.optuna.get_trials(deepcopy=False)) :]:
+                self.optuna.enqueue_trial(parameters)
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        known = self.optuna.user_attrs.get("settings")
+        if known is None:
+            self.optuna.set_user_attr("settings", settings)
+        elif known != settings:
+            differing = [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]
+            shown = "; ".join(f"{key} was {known.get(key)!r} and is {settings.get(key)!r}" for key in sorted(differing))
+            raise ValueError(
+                f"{self.folder} holds a study with other settings ({shown}): repeat those to go on with it, or choose "
+                "another folder."
+            )
+
+    def finished(self) -> list[Any]:
+        """The trials that are over, completed or pruned."""
+        return list(self.optuna.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED)))
+
+    def elsewhere(self) -> int:
+        """How many trials are being done by other processes, as seen from between two trials of this one."""
+        return len(self.optuna.get_trials(deepcopy=False, states=(self._states.RUNNING,)))
+
+    def run(self, objective: Callable[[Any], float | Sequence[float]], progress: Callable[[Study], None]) -> None:
+        """Takes trials and tells their outcome until all are over, those of other processes too.
+
+        Args:
+            objective: what a trial, an ``optuna.Trial``, comes to; raises :class:`Stopped` to have it pruned. Any
+                other exception ends the run and puts the trial back.
+            progress: is called after each trial.
+        """
+        while len(self.finished()) < self.count:
+            with self._next_trial() as trial:
+                if trial is None:  # the rest are with other processes
+                    time.sleep(_POLL_SECONDS)
+                    continue
+                try:
+                    values = objective(trial)
+                except Stopped:
+                    self.optuna.tell(trial, state=self._states.PRUNED)
+                else:
+                    self.optuna.tell(trial, values)
+            progress(self)
+
+    def report(self, trial: Any, step: int, value: float) -> None:
+        """Tells how far a trial has come; raises :class:`Stopped` where the pruner finds it hopeless."""
+        # A trial that was put back may have told this before, and tells the same again.
+        if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(value, step)
+        if trial.should_prune():
+            raise Stopped
+
+    @contextlib.contextmanager
+    def _next_trial(self) -> Iterator[Any]:
+        """A trial that no other process has, held for as long as the context lasts; None if there is none now."""
+        trial, lock = None, None
+        with self._lock:
+            self._put_back_abandoned()
+            trials = self.optuna.get_trials(deepcopy=False)
+            if len(trials) < self.count or any(known.state == self._states.WAITING for known in trials):
+                trial = self.optuna.ask()
+                lock = self._trial_lock(trial.number)
+                lock.acquire()
+        try:
+            yield trial
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _put_back_abandoned(self) -> None:
+        for trial in self.optuna.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+            with contextlib.suppress(Timeout), self._trial_lock(trial.number).acquire(timeout=0):
+                # Its lock may also be free because it has been finished meanwhile.
+                if self._storage.get_trial(trial._trial_id).state == self._states.RUNNING:
+                    logger.warning("Trial %d was interrupted and is done again.", trial.number)
+                    self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)
+
+    def _trial_lock(self, number: int) -> FileLock:
+        return FileLock(self.folder / "locks" / f"trial-{number}.lock")
+
+
+def _import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]'.") from error
+    return optuna

@@ -1,0 +1,223 @@
+"""What a comparison says about compound scaling, decided from the noise between seeds and put in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .results import Network, Results
+
+SINGLE_DIMENSIONS = ("width", "depth", "resolution")
+METHODS = (*SINGLE_DIMENSIONS, "compound")
+
+# Networks fitted to one budget miss it by a few per cent, since filters, repeats and pixels are whole numbers.
+_SAME_BUDGET = 1.4
+
+Outcome = Literal["better", "worse", "noise", "unknown", "no comparison"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How compound scaling did at one budget.
+
+    Attributes:
+        outcome: ``"better"``: ahead of every single dimension, by more than the noise; ``"worse"``: behind one, by
+            more than the noise; ``"noise"``: neither; ``"unknown"``: no network has a second seed, so nothing is
+            known of the noise; ``"no comparison"``: compound scaling, or all else, has no finished training.
+        text: one or more whole sentences.
+    """
+
+    outcome: Outcome
+    text: str
+
+
+def clean(text: str) -> str:
+    """One line that can be written as UTF-8, whatever a name was made of."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage with one decimal: 0.7123 is "71.2"; a dash for NaN."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def accuracy(network: Network) -> str:
+    """Mean ± standard error, in per cent, as far as there are any."""
+    if math.isnan(network.standard_error):
+        return f"{percent(network.mean)} %" if network.accuracies else "–"
+    return f"{percent(network.mean)} ± {percent(network.standard_error)} %"
+
+
+def quantity(number: float) -> str:
+    """A count to three digits with its SI prefix: 387_000_000 is "387 M"."""
+    for power, prefix in ((9, "G"), (6, "M"), (3, "k")):
+        if number >= 0.9995 * 10**power:
+            scaled = number / 10**power
+            return f"{scaled:.{max(0, 2 - int(math.log10(scaled) + 2e-4))}f} {prefix}"
+    return f"{number:.0f}"
+
+
+def listing(words: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def spoken(method: str) -> str:
+    """A method of scaling as it reads within a sentence."""
+    if method in SINGLE_DIMENSIONS:
+        return f"{method} alone"
+    return f"{method} scaling" if method == "compound" else method
+
+
+def find_baseline(results: Results) -> Network | None:
+    """The unscaled network, where it was trained to the end at least once."""
+    return next((n for n in results.finished if n.method == "baseline"), None)
+
+
+def group_by_budget(results: Results) -> list[tuple[Network, ...]]:
+    """The networks scaled by one of ``METHODS``, finished or not, those of about equal cost together; cheapest first.
+
+    A budget ends where a method comes a second time, or where the cost is more than 1.4 times that of its cheapest.
+    """
+    groups: list[list[Network]] = []
+    for network in sorted((n for n in results.networks if n.method in METHODS), key=lambda n: n.macs):
+        group = groups[-1] if groups else []
+        if not group or network.macs > _SAME_BUDGET * group[0].macs or network.method in {n.method for n in group}:
+            group = []
+            groups.append(group)
+        group.append(network)
+    return [tuple(sorted(group, key=lambda n: METHODS.index(n.method))) for group in groups]
+
+
+def budget_of(networks: tuple[Network, ...]) -> float:
+    """Multiply-adds that stand for a group: the geometric mean of its networks'."""
+    return math.exp(sum(math.log(n.macs) for n in networks) / len(networks))
+
+
+def judge(results: Results, networks: tuple[Network, ...]) -> Verdict:
+    """Compares compound scaling with the single dimensions at one budget.
+
+    Args:
+        results: whose seeds tell the noise.
+        networks: a group of :func:`group_by_budget`.
+    """
+    ranked = [n for n in results.finished if n in networks]
+    compound = next((n for n in ranked if n.method == "compound"), None)
+    rivals = [n for n in ranked if n.method != "compound"]
+    place = f"At about {quantity(budget_of(networks))} multiply-adds"
+    if compound is None:
+        return Verdict("no comparison", _without_compound(results, rivals, place))
+    if not rivals:
+        text = f"{place}, only compound scaling was finished ({accuracy(compound)}): there is nothing to hold it to."
+        return Verdict("no comparison", text)
+    outcome, text = _against(results, compound, rivals, place)
+    costs = [n.macs for n in (compound, *rivals)]
+    if max(costs) > 1.05 * min(costs):
+        text += f" The costs are not quite equal: they differ by up to {100 * (max(costs) / min(costs) - 1):.0f} %."
+    return Verdict(outcome, text)
+
+
+def _against(results: Results, compound: Network, rivals: list[Network], place: str) -> tuple[Outcome, str]:
+    rival = rivals[0]
+    if math.isnan(results.deviation):
+        return "unknown", (
+            f"{place}, compound scaling reached {accuracy(compound)} and the best single dimension, {rival.method}, "
+            f"{accuracy(rival)}. Each network was trained once, so nothing is known of the noise: a difference of "
+            f"{_points(compound.mean - rival.mean)} may be chance. Train with more seeds to decide."
+        )
+    if ahead := [n for n in rivals if n.mean > compound.mean and not results.within_noise(n, compound)]:
+        text = (
+            f"{place}, compound scaling did not win: {spoken(ahead[0].method)} was better by "
+            f"{_difference(results, ahead[0], compound)} ({accuracy(ahead[0])} against {accuracy(compound)})."
+        )
+        if others := [spoken(n.method) for n in ahead[1:]]:
+            text += f" It was also behind {listing(others)}."
+        return "worse", text
+    if tied := [n for n in rivals if results.within_noise(n, compound)]:
+        text = (
+            f"{place}, compound scaling did not clearly win: it ({accuracy(compound)}) and "
+            f"{listing([f'{spoken(n.method)} ({accuracy(n)})' for n in tied])} are within the noise of each other."
+        )
+        text += f" The difference to {spoken(tied[0].method)} is {_difference(results, compound, tied[0])}."
+        if behind := [spoken(n.method) for n in rivals if n not in tied]:
+            text += f" It was better than {listing(behind)}, by more than the noise."
+        return "noise", text
+    return "better", (
+        f"{place}, compound scaling was best, by {_difference(results, compound, rival)} over the best single "
+        f"dimension, {rival.method} ({accuracy(compound)} against {accuracy(rival)})."
+    )
+
+
+def _without_compound(results: Results, rivals: list[Network], place: str) -> str:
+    text = f"{place}, nothing can be said of compound scaling, since no training of it was finished."
+    if len(rivals) > 1:
+        first, second = rivals[:2]
+        relation = "within the noise of" if results.within_noise(first, second) else "clearly better than"
+        text += (
+            f" Of the rest, {spoken(first.method)} ({accuracy(first)}) was {relation} {spoken(second.method)} "
+            f"({accuracy(second)})."
+        )
+    return text
+
+
+def headline(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes at all budgets in a few words."""
+    wins = outcomes.count("better")
+    if wins and wins == len(outcomes):
+        return "Compound scaling was best" + (f" at all {wins} budgets" if wins > 1 else "")
+    if wins:
+        return f"Compound scaling was best at {wins} of {len(outcomes)} budgets"
+    if "worse" in outcomes:
+        return "Compound scaling did not win"
+    if "noise" in outcomes:
+        return "Compound scaling did not clearly win: the differences are within the noise"
+    if "unknown" in outcomes:
+        return "No verdict on compound scaling: with one training each, the noise is unknown"
+    return "Compound scaling has not been compared yet"
+
+
+def headline_of_search(results: Results) -> str:
+    """The best proportions in a few words."""
+    best = next((n for n in results.finished if n.method == "candidate"), None)
+    return f"Best found: {proportions(best, find_baseline(results))}" if best else "Nothing has been found yet"
+
+
+def judge_search(results: Results) -> str:
+    """Which proportions a search found best, and how sure that is."""
+    candidates = [n for n in results.finished if n.method == "candidate"]
+    if not candidates:
+        return "The search has no finished candidate, so it recommends nothing yet."
+    best, *others = candidates
+    baseline = find_baseline(results)
+    text = f"The search found {proportions(best, baseline)} best ({accuracy(best)}"
+    text += f", the baseline {accuracy(baseline)})." if baseline else ")."
+    if best.stopped:
+        text += f" Others of its trainings were given up early ({best.stopped}), so its mean flatters it."
+    if math.isnan(results.deviation):
+        return f"{text} Each network was trained once, so nothing is known of the noise; more seeds would tell."
+    equals = sum(results.within_noise(best, n) for n in others)
+    if equals:
+        return (
+            f"{text} {equals} of the {len(others)} other finished candidates "
+            f"{'is' if equals == 1 else 'are'} within the noise of it, so the search does not single it out."
+        )
+    return f"{text} Every other finished candidate is worse by more than the noise." if others else text
+
+
+def proportions(network: Network, baseline: Network | None) -> str:
+    """A network's factors in the paper's order: "depth × 1.2, width × 1.1 and resolution × 1.15"."""
+    resolution = f"× {network.resolution / baseline.resolution:.3g}" if baseline else f"{network.resolution} px"
+    return f"depth × {network.depth:.3g}, width × {network.width:.3g} and resolution {resolution}"
+
+
+def _points(difference: float) -> str:
+    return f"{percent(abs(difference))} percentage points"
+
+
+def _difference(results: Results, one: Network, other: Network) -> str:
+    """How far two means are apart, with its standard error."""
+    error = results.difference_error(one, other)
+    return f"{percent(abs(one.mean - other.mean))} ± {percent(error)} percentage points"

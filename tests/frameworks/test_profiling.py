@@ -1,0 +1,153 @@
+"""What a model costs, against numbers worked by hand and against the table's own counting."""
+
+import numpy as np
+import pytest
+
+from efficientnet import get_variant, scaling
+from efficientnet.profiling import block_of, measure, profile
+
+
+@pytest.mark.parametrize("name", ["b0", "lite0"])
+def test_the_same_as_counted_from_the_blocks(eff, name):
+    variant = get_variant(name)
+    found = profile(eff.create(name, weights=None, input_shape=(64, 64, 3)))
+    cost = scaling.cost(variant, resolution=64)
+    assert (found.parameters, found.macs) == (cost.parameters, cost.macs)
+    assert not found.uncounted
+    assert found.name == variant.name
+
+
+def test_by_layer_and_by_block(tiny):
+    found = profile(tiny(weights=None, classes=7), batch_size=5)
+    layers = {layer.name: layer for layer in found.layers}
+    stem = layers["stem_conv"]
+    assert (stem.kind, stem.output_shape, stem.parameters) == ("Conv2D", (32, 32, 16), 3 * 3 * 3 * 16)
+    assert stem.macs == 27 * 16 * 32 * 32
+    assert stem.activations == 5 * 32 * 32 * 16 * 4
+    assert layers["stem_bn"].parameters == 2 * 16
+    assert layers["stem_bn"].macs == 0
+    blocks = {block.name: block for block in found.blocks()}
+    assert list(blocks)[:3] == ["stem", "block1a", "block2a"]
+    for total in ("parameters", "macs", "activations"):
+        assert sum(getattr(block, total) for block in blocks.values()) == getattr(found, total)
+    assert blocks["probs"].macs == layers["probs"].macs == 640 * 7
+
+
+def test_frozen_layers_cost_as_much(tiny):
+    model = tiny(weights=None)
+    expected = profile(model).parameters
+    model.trainable = False
+    assert profile(model).parameters == expected
+
+
+# Layer, input's shape, numbers in the kernels, in the biases, and positions that each kernel is applied at.
+LAYERS = [
+    (lambda layers: layers.Conv2D(8, 3, padding="same", groups=2), (6, 6, 4), 9 * 2 * 8, 8, 36),
+    (lambda layers: layers.Conv2D(8, 3, padding="same", dilation_rate=2, use_bias=False), (6, 6, 4), 9 * 4 * 8, 0, 36),
+    (lambda layers: layers.Conv2D(8, (1, 5), strides=(1, 2), padding="valid"), (6, 9, 4), 5 * 4 * 8, 8, 6 * 3),
+    (lambda layers: layers.Conv1D(8, 3, strides=2, padding="same"), (10, 4), 3 * 4 * 8, 8, 5),
+    (lambda layers: layers.Conv3D(2, 2), (4, 4, 4, 3), 8 * 3 * 2, 2, 27),
+    (lambda layers: layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), (6, 6, 4), 9 * 4 * 2, 8, 36),
+    (lambda layers: layers.Dense(8), (5, 4), 4 * 8, 8, 5),
+]
+
+
+@pytest.mark.parametrize("index", range(len(LAYERS)))
+def test_one_layer(keras, backend, index):
+    make, shape, kernel, bias, positions = LAYERS[index]
+    inputs = keras.layers.Input(shape)
+    found = profile(keras.models.Model(inputs, make(keras.layers)(inputs)))
+    assert (found.parameters, found.macs) == (kernel + bias, kernel * positions)
+
+
+def test_transposed_and_separable_convolutions(keras):
+    inputs = keras.layers.Input((5, 5, 4))
+    transposed = profile(keras.models.Model(inputs, keras.layers.Conv2DTranspose(6, 3, strides=2)(inputs)))
+    assert transposed.macs == 9 * 4 * 6 * 25  # each number of the input goes through the whole kernel
+    separable = profile(keras.models.Model(inputs, keras.layers.SeparableConv2D(6, 3, padding="same")(inputs)))
+    # Keras names its depthwise kernel like that of a depthwise convolution.
+    assert separable.macs == (9 * 4 + 4 * 6) * 25
+    assert separable.parameters == 9 * 4 + 4 * 6 + 6
+
+
+def test_a_layer_that_is_called_twice_counts_twice_and_has_its_parameters_once(keras):
+    inputs = keras.layers.Input((4,))
+    dense = keras.layers.Dense(4, use_bias=False)
+    found = profile(keras.models.Model(inputs, dense(dense(inputs))))
+    assert (found.parameters, found.macs) == (16, 32)
+
+
+def test_models_within_the_model(keras, tiny):
+    body = tiny(weights=None, include_top=False, pooling="avg")
+    inputs = keras.layers.Input((64, 64, 3))
+    outputs = keras.layers.Dense(3, use_bias=False)(body(inputs))
+    alone, found = profile(body), profile(keras.models.Model(inputs, outputs))
+    assert found.macs == alone.macs + 640 * 3
+    assert found.parameters == alone.parameters + 640 * 3
+    sequential = keras.models.Sequential([keras.layers.Input((8,)), keras.layers.Dense(2)])
+    assert profile(sequential).macs == 16
+
+
+def test_layers_of_another_kind_are_named(keras):
+    class Dense(keras.layers.Layer):
+        """Goes by the name of a layer that could be counted."""
+
+        def call(self, x):
+            return x
+
+    inputs = keras.layers.Input((4,))
+    found = profile(keras.models.Model(inputs, keras.layers.Dense(2)(Dense(name="mine")(inputs))))
+    assert [(layer.name, layer.macs) for layer in found.uncounted] == [("mine", None)]
+    assert found.macs == 8
+    assert [block.macs for block in found.blocks()] == [None, 8]
+
+
+def test_any_size_needs_a_size(eff, tiny):
+    model = tiny(weights=None, include_top=False, input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match=r"pass input_shape="):
+        profile(model)
+    fixed = tiny(weights=None, include_top=False, input_shape=(96, 64, 3))
+    assert profile(model, input_shape=(96, 64, 3)).macs == profile(fixed).macs
+    with pytest.raises(ValueError, match=r"input_shape=\(32, 32, 3\): tiny takes \(96, 64, 3\)"):
+        profile(fixed, input_shape=(32, 32, 3))
+
+
+def test_what_cannot_be_profiled(keras, tiny):
+    class Subclassed(keras.models.Model):
+        pass
+
+    with pytest.raises(ValueError, match="Subclassed, has no graph of layers: expected a functional model"):
+        profile(Subclassed())
+    with pytest.raises(ValueError, match="batch_size=0"):
+        profile(tiny(weights=None), batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "block"),
+    [
+        ("block2a_dwconv", "block2a"), ("block2aa_se_reduce", "block2aa"), ("stem_conv", "stem"), ("probs", "probs"),
+        ("conv2_block1_1_bn", "conv2_block1"), ("block_12_expand", "block_12"), ("stage1_block2_add", "stage1_block2"),
+        ("conv_dw_1_relu", "conv"),
+    ],
+)  # fmt: skip
+def test_the_block_of_a_layer(layer, block):
+    assert block_of(layer) == block
+
+
+def test_the_time_of_each_layer(tiny):
+    pytest.importorskip("openvino")
+    model = tiny(weights=None, include_preprocessing=True)
+    seconds = measure(model, repeats=3)
+    names = {layer.name for layer in profile(model).layers}
+    assert set(seconds) <= names | {"input and output"}
+    # Convolutions, with the batch norms that OpenVINO folds into them, have a time; so have no batch norms.
+    assert {"stem_conv", "block1a_dwconv", "top_conv", "probs"} <= set(seconds)
+    assert not any(name.endswith("_bn") for name in seconds)
+    assert all(0 < value < 1 for value in seconds.values())
+    assert np.isfinite(sum(seconds.values()))
+
+
+def test_the_time_needs_openvino(tiny, monkeypatch):
+    monkeypatch.setattr("efficientnet.profiling.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"efficientnet\[openvino\]"):
+        measure(tiny(weights=None))

@@ -1,0 +1,129 @@
+"""Class activation maps: on models whose evidence is known by construction, and in the report."""
+
+import numpy as np
+import pytest
+
+from efficientnet.design.activation_maps import class_activation_map
+from efficientnet.design.report import write_report
+from efficientnet.design.results import Network, Results
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def keras():
+    return pytest.importorskip("keras")
+
+
+@pytest.fixture
+def corners(keras):
+    """Sees class 0 in red pixels and class 1 in green ones, and less of it in the blue."""
+
+    def build(data_format="channels_last", activation_layer=False):
+        shape = (8, 8, 3) if data_format == "channels_last" else (3, 8, 8)
+        inputs = keras.Input(shape)
+        x = keras.layers.Rescaling(1 / 255)(inputs)
+        x = keras.layers.GlobalAveragePooling2D(data_format=data_format)(x)
+        x = keras.layers.Dropout(0.5)(x)
+        dense = keras.layers.Dense(2, None if activation_layer else "softmax")
+        outputs = dense(x)
+        if activation_layer:
+            outputs = keras.layers.Activation("softmax")(outputs)
+        dense.set_weights([np.array([[1, 0], [0, 1], [0, -1]], "float32"), np.array([0, 0.5], "float32")])
+        return keras.Model(inputs, outputs)
+
+    return build
+
+
+@pytest.fixture
+def picture():
+    """Red in the first corner, a fainter green in the last one, blue beside it."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"data_format": "channels_first"}, {"activation_layer": True}], ids=["last", "first", "activation"]
+)
+def test_evidence_lies_where_the_class_is(corners, picture, options):
+    model = corners(**options)
+    red = class_activation_map(model, picture, 0)
+    assert red.dtype == np.float32
+    np.testing.assert_allclose(red, picture[..., 0] / 200, atol=1e-6)
+    green = class_activation_map(model, picture, 1)
+    expected = np.full((8, 8), 0.5)
+    expected[7, 7], expected[7, 0] = 1, 0
+    np.testing.assert_allclose(green, expected, atol=1e-6)
+    # The bias makes class 1 the more probable one.
+    np.testing.assert_array_equal(class_activation_map(model, picture), green)
+
+
+def test_the_map_has_the_size_of_the_picture(corners, picture):
+    large = picture.repeat(3, axis=0).repeat(2, axis=1)
+    found = class_activation_map(corners(), large, 0)
+    assert found.shape == (24, 16)
+    assert found[:3, :2].min() > 0.5
+    assert found[8:, 6:].max() < 0.1
+    assert (found.min(), found.max()) == (0, 1)
+
+
+def test_no_evidence_anywhere(corners):
+    assert not class_activation_map(corners(), np.zeros((8, 8, 3), np.uint8), 0).any()
+
+
+def test_models_and_pictures_without_a_map(keras, corners, picture):
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    kept = keras.Sequential([
+        keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(keepdims=True), keras.layers.Dense(2)
+    ])  # fmt: skip
+    for model in (flat, kept):
+        with pytest.raises(ValueError, match=r"no class activation map: .* ends in .*, Dense"):
+            class_activation_map(model, picture)
+    with pytest.raises(ValueError, match="has 2 classes; give 0 to 1"):
+        class_activation_map(corners(), picture, 2)
+    with pytest.raises(ValueError, match=r"got shape \(1, 8, 8, 3\)"):
+        class_activation_map(corners(), picture[np.newaxis])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    networks = (Network("baseline", 1.0, 1.0, 8, 100, 1000, (0.6, 0.7)),)
+    Results("compare", "tiny", {"name": "corners"}, {}, networks).save(tmp_path / "compare.json")
+    return tmp_path
+
+
+def save_pictures(folder, picture, **changes):
+    arrays = {"pixels": picture[np.newaxis], "labels": np.array([0]), "classes": np.array(["red <b>", "green"])}
+    np.savez(folder / "pictures.npz", **{**arrays, **changes})
+
+
+def test_maps_of_the_models_in_the_folder(folder, keras, corners, picture):
+    save_pictures(folder, picture, pixels=np.stack([picture] * 9), labels=np.zeros(9, int))
+    (folder / "models").mkdir()
+    corners().save(folder / "models" / "baseline.keras")
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    flat.save(folder / "models" / "width.keras")
+    (folder / "models" / "depth.keras").write_text("damaged")
+    text = write_report(folder).read_text("utf-8")
+    assert 'alt="6 held-out pictures, of red &lt;b&gt;, ' in text
+    assert "on average: 2\xa0% for baseline." in text  # one of 64 pixels
+    assert "No maps of width: " in text
+    assert "No maps of depth: " in text
+    assert (folder / "figures" / "activation-maps-dark.png").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"labels": np.array([2])}, {"labels": np.array([0, 1])}, {"pixels": np.zeros((1, 8, 8), np.uint8)},
+     {"classes": np.array([object()])}],
+)  # fmt: skip
+def test_damaged_pictures(folder, picture, changes):
+    save_pictures(folder, picture, **changes)
+    (folder / "models").mkdir()
+    (folder / "models" / "width.keras").touch()
+    with pytest.raises(ValueError, match=r"pictures\.npz does not hold the pictures of a comparison"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+    (folder / "pictures.npz").unlink()
+    assert "activation" not in write_report(folder).read_text("utf-8")

@@ -1,0 +1,136 @@
+"""Growing a baseline to a budget, measured on the networks themselves."""
+
+import csv
+import dataclasses
+
+import pytest
+
+from efficientnet import get_variant
+from efficientnet.scaling import PAPER_COEFFICIENTS, Coefficients, Factors
+
+pytest.importorskip("keras")
+
+from efficientnet.design import Baseline, at_equal_cost, fit_budget, get_baseline, paths
+
+B0 = get_baseline("b0")
+
+
+@pytest.mark.parametrize("name", [f"efficientnet-b{number}" for number in range(1, 8)])
+def test_the_published_costs_are_reached_from_b0(shared, name):
+    lines = [line for line in (shared / "facts/costs.tsv").open() if not line.startswith("#")]
+    published = {row["variant"]: int(row["macs"]) for row in csv.DictReader(lines, delimiter="\t")}[name]
+    fit = fit_budget(B0, macs=published)
+    assert 0.9 <= fit.cost.macs / published <= 1
+    # It is the largest: the next step of φ is over the budget.
+    assert B0.cost(PAPER_COEFFICIENTS.factors(fit.phi + 2e-3)).macs > published
+
+
+def test_a_budget_of_parameters():
+    fit = fit_budget(B0, Coefficients(1.0, 1.2, 1.1), parameters=8e6)
+    assert 7e6 < fit.cost.parameters <= 8e6
+    assert fit.factors.depth == 1
+    assert fit.resolution == round(224 * 1.1**fit.phi)
+
+
+@pytest.mark.slow
+def test_a_budget_of_milliseconds():
+    pytest.importorskip("openvino")
+    small = Baseline.from_variant(dataclasses.replace(get_variant("lite0"), width=0.25, resolution=32), classes=10)
+    fit = fit_budget(small, milliseconds=10.0)
+    assert fit.phi > 0
+    assert 0 < fit.milliseconds <= 10
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: fit_budget(B0, macs=1e8),
+            r"of 1e\+08 macs is below what the baseline itself takes, 3\.85815e\+08",
+        ),
+        (lambda: fit_budget(B0), "Got 0 budgets: give exactly one"),
+        (lambda: fit_budget(B0, macs=1e9, parameters=1e7), "Got 2 budgets"),
+        (lambda: fit_budget(B0, macs=float("nan")), "budget of nan macs is below"),
+        (lambda: fit_budget(B0, Coefficients(1, 1, 1.2), parameters=1e7), "not reached however far"),
+        (lambda: fit_budget(B0, Coefficients(1, 1, 1), macs=1e9), "not reached however far"),
+        (lambda: fit_budget(B0, macs=float("inf")), "not reached however far"),
+        (lambda: B0.cost(Factors(depth=0.5)), r"depth=0\.5"),
+        (lambda: get_baseline("resnet-34"), "Unknown variant 'resnet-34'"),
+        (lambda: Baseline("mine", 16, 10), r"resolution=16: expected at least 32"),
+    ],
+)
+def test_budgets_that_cannot_be_met(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("macs", [0.8e9, 1.6e9, 3e9])
+def test_one_network_of_each_kind_at_equal_cost(macs):
+    equal = at_equal_cost(B0, paths(), macs)
+    costs = [B0.cost(factors).macs for factors in equal.values()]
+    assert list(equal) == ["width", "depth", "resolution", "compound"]
+    assert max(costs) / min(costs) < 1.062  # all within 3 % of a common budget
+    assert 0.75 < costs[0] / macs < 1.34
+    assert equal["width"] == Factors(width=equal["width"].width)
+    assert equal["depth"] == Factors(depth=equal["depth"].depth)
+    assert min(equal["compound"]) > 1
+
+
+def test_steps_that_are_too_coarse():
+    with pytest.raises(ValueError, match="its steps are too coarse"):
+        at_equal_cost(B0, paths(), 0.8e9, tolerance=0.0, samples=5)
+
+
+def network(width, depth, resolution, classes=10):
+    import keras
+
+    inputs = keras.Input((resolution, resolution, 3))
+    x = inputs
+    for _ in range(round(2 * depth)):
+        x = keras.layers.Conv2D(round(8 * width), 3, padding="same")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
+
+
+def test_a_function_of_ones_own():
+    mine = Baseline.from_function(network, resolution=32)
+    assert mine.name == "network"
+    # 32² · 9 · (3·8 + 8·8) and a dense layer of 8 · 1000.
+    assert mine.cost(Factors()).macs == 32**2 * 9 * (3 * 8 + 8 * 8) + 8 * 1000
+    assert mine.build(Factors(2.0, 2.0, 1.5), classes=4).output_shape == (None, 4)
+    fit = fit_budget(mine, macs=5e6)
+    assert 4e6 < fit.cost.macs <= 5e6
+
+
+@pytest.mark.parametrize("ignored", ["width", "depth", "resolution"])
+def test_a_function_that_ignores_a_factor(ignored):
+    def function(width, depth, resolution, classes):
+        given = {"width": width, "depth": depth, "resolution": resolution}
+        given[ignored] = {"width": 1.0, "depth": 1.0, "resolution": 32}[ignored]
+        return network(**given, classes=classes)
+
+    with pytest.raises(ValueError, match=f"function ignores {ignored}: at a factor of 2 it costs the same"):
+        Baseline.from_function(function, resolution=32)
+
+
+def test_functions_that_cannot_be_used():
+    with pytest.raises(TypeError, match="takes 2 arguments"):
+        Baseline.from_function(lambda width, depth: None)
+    fixed = Baseline.from_function(lambda width, depth, resolution: network(width, depth, resolution, 7), 32, "fixed")
+    with pytest.raises(ValueError, match=r"fixed gives outputs of shape \(None, 7\): expected \(None, 3\)"):
+        fixed.build(Factors(), classes=3)
+
+
+def test_a_function_with_layers_of_unknown_cost():
+    import keras
+
+    class Mystery(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    def function(width, depth, resolution):
+        model = network(width, depth, resolution)
+        return keras.Model(model.input, Mystery(name="mystery")(model.output))
+
+    with pytest.raises(ValueError, match=r"cost of these layers is unknown: mystery \(Mystery\)"):
+        Baseline.from_function(function, 32)

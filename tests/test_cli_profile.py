@@ -1,0 +1,59 @@
+"""The command `efficientnet profile`."""
+
+import json
+
+import pytest
+
+pytest.importorskip("keras")
+
+from efficientnet import get_variant, save_variant, scaling
+from efficientnet.cli import main
+
+
+def test_a_table_by_block(capsys):
+    assert main(["profile", "lite0", "--size", "64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cost = scaling.cost(get_variant("lite0"), resolution=64)
+    assert lines[0].split("|")[3].strip() == "parameters"
+    assert f"{cost.parameters:,}" in lines[-1]
+    assert f"{cost.macs:,}" in lines[-1]
+    assert [line.split()[1] for line in lines[2:5]] == ["stem", "block1a", "block2a"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_every_layer_with_its_time(capsys):
+    pytest.importorskip("openvino")
+    assert main(["profile", "lite0", "--size", "32", "--layers", "--measure"]) == 0
+    out = capsys.readouterr().out
+    assert "milliseconds" in out
+    assert "| stem_conv " in out
+    assert "| input and output " in out
+
+
+def test_json_of_a_variant_in_a_file(tmp_path, capsys):
+    save_variant(scaling.scale(get_variant("lite0"), scaling.Factors(width=1.1), "mine"), tmp_path / "mine.json")
+    assert main(["profile", str(tmp_path / "mine.json"), "--json", "--size", "32"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "mine"
+    assert found["macs"] == sum(layer["macs"] for layer in found["layers"])
+
+
+def test_a_saved_model_with_a_layer_of_unknown_cost(tmp_path, capsys):
+    import keras
+
+    inputs = keras.Input((8, 4))
+    outputs = keras.layers.Dense(2)(keras.layers.MultiHeadAttention(2, 2, name="attention")(inputs, inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "mine.keras")
+    assert main(["profile", str(tmp_path / "mine.keras")]) == 0
+    captured = capsys.readouterr()
+    assert "unknown and not counted: attention (MultiHeadAttention)" in captured.err
+    assert "unknown" in captured.out
+
+
+def test_what_cannot_be_profiled(tmp_path, capsys):
+    assert main(["profile", "resnet-34"]) == 2
+    assert "Unknown variant" in capsys.readouterr().err
+    assert main(["profile", str(tmp_path / "missing.keras")]) == 2
+    assert "No model at" in capsys.readouterr().err
+    assert main(["profile", "b0", "--size", "16"]) == 2
+    assert "at least 32 pixels" in capsys.readouterr().err

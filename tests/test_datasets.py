@@ -1,0 +1,140 @@
+"""Pictures of known classes: how they are read, split, drawn and resized."""
+
+import gzip
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.datasets import Data, batches, is_held_out, load_digits, load_fashion_mnist, load_folder
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (20, 8, 8, 3), np.uint8)
+    return Data("noise", pixels, np.arange(20) % 2, ["even", "odd"], np.arange(12), np.arange(12, 20))
+
+
+def idx(array):
+    """A file in MNIST's format."""
+    header = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return gzip.compress(header + array.tobytes())
+
+
+def test_a_file_falls_to_one_side_whatever_is_added():
+    contents = [str(index).encode() for index in range(2000)]
+    held_out = {content for content in contents if is_held_out(content, 0.2)}
+    assert {content for content in contents[::2] if is_held_out(content, 0.2)} == held_out & set(contents[::2])
+    assert 340 < len(held_out) < 460
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [({}, "too few class folders"), ({"a": 1}, "got a"), ({"a": 1, "b": 0}, "no pictures in b")],
+)
+def test_folders_that_cannot_be_learnt_from(tmp_path, classes, message):
+    for name, count in classes.items():
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            (tmp_path / name / f"{index}.png").touch()
+    with pytest.raises(ValueError, match=message):
+        load_folder(tmp_path, 0.2, 32)
+
+
+def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
+    for side, count in (("train", 3), ("val", 2)):
+        for level, name in ((0, "dark"), (255, "light")):
+            folder = tmp_path / side / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(np.full((10, 12, 3), level, np.uint8)).save(folder / f"{index}.png")
+    (tmp_path / "train" / "dark" / "broken.png").write_text("no picture")
+    data = load_folder(tmp_path / "train", tmp_path / "val", 16)
+    assert (data.name, data.classes) == ("train", ["dark", "light"])
+    assert data.pixels.shape == (11, 16, 16, 3)
+    assert (len(data.training), len(data.validation)) == (6, 4)
+    for rows in (data.training, data.validation):
+        np.testing.assert_array_equal(data.pixels[rows].mean(axis=(1, 2, 3)), 255 * data.labels[rows])
+    assert "skipped" in capsys.readouterr().err
+    (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
+    with pytest.raises(ValueError, match="other classes: only one has black, dark"):
+        load_folder(tmp_path / "train", tmp_path / "val", 16)
+
+
+def test_digits_are_enlarged():
+    pytest.importorskip("sklearn")
+    data = load_digits(0.2, 16)
+    assert data.pixels.shape == (1797, 16, 16, 3)
+    assert data.pixels.max() == 255
+    assert len(data.classes) == 10
+    assert set(data.training).isdisjoint(data.validation)
+    data.check()
+
+
+def test_fashion_mnist_from_its_files(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (count, 28, 28), np.uint8) for count in (4, 2)]
+    for part, array in zip(("train", "t10k"), images, strict=True):
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(array))
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(np.arange(len(array), dtype=np.uint8)))
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    data = load_fashion_mnist()
+    assert data.pixels.shape == (6, 28, 28, 3)
+    np.testing.assert_array_equal(data.pixels[data.validation][..., 2], images[1])
+    np.testing.assert_array_equal(data.labels, [0, 1, 2, 3, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "apt-get install dataset-fashion-mnist"), (b"", "no IDX file"), (b"<html>", "damaged"),
+     (idx(np.zeros((2, 28, 28), np.uint8))[:-10], "damaged"), (gzip.compress(b"\0\0\x08\x03\0\0\0"), "no IDX file"),
+     (gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab"), "no IDX file")],
+)  # fmt: skip
+def test_fashion_mnist_is_missing_or_damaged(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        load_fashion_mnist(tmp_path)
+
+
+def test_what_cannot_be_learnt_from(data, capsys):
+    with pytest.raises(ValueError, match="1 class: expected at least 2"):
+        replace(data, classes=["all"], labels=np.zeros(20, int)).check()
+    with pytest.raises(ValueError, match="train on in odd"):
+        replace(data, training=np.arange(0, 12, 2)).check()
+    with pytest.raises(ValueError, match="No picture fell to validation"):
+        replace(data, validation=np.arange(0)).check()
+    replace(data, validation=np.array([12, 14])).check()
+    assert "no pictures to validate in odd" in capsys.readouterr().err
+
+
+def test_subsets_are_drawn_by_the_seed(data):
+    some = data.subset(5, None, seed=1)
+    assert (len(some.training), len(some.validation), len(some.pixels)) == (5, 8, 13)
+    # Each picture that was drawn is one of its own side, with its own label.
+    flat = data.pixels.reshape(20, -1)
+    found = [int(np.flatnonzero((flat == picture.ravel()).all(axis=1))[0]) for picture in some.pixels]
+    assert set(found[:5]) <= set(data.training)
+    assert found[5:] == list(data.validation)
+    np.testing.assert_array_equal(some.labels, data.labels[found])
+    np.testing.assert_array_equal(some.pixels, data.subset(5, None, seed=1).pixels)
+    assert some.fingerprint() == data.subset(5, None, seed=1).fingerprint() != data.fingerprint()
+    assert len(data.subset(1000, 1000, seed=0).training) == 12
+
+
+def test_resized(data):
+    small = data.resized(4)
+    assert small.pixels.shape == (20, 4, 4, 3)
+    assert small.pixels.dtype == np.uint8
+    assert data.resized(8) is data
+
+
+def test_batches_are_floats_in_the_order_of_the_rows(data):
+    found = list(batches(data.pixels, data.labels, np.array([5, 3, 8]), 2, lambda x: x + 1))
+    assert [len(x) for x, _ in found] == [2, 1]
+    assert found[0][0].dtype == np.float32
+    np.testing.assert_array_equal(found[0][0], data.pixels[[5, 3]].astype(np.float32) + 1)
+    np.testing.assert_array_equal(found[1][1], data.labels[[8]])

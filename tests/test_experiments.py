@@ -1,0 +1,164 @@
+"""Searching and comparing for real, on networks and data small enough for a test."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras")
+pytest.importorskip("optuna")
+
+from efficientnet import get_variant, save_variant
+from efficientnet.datasets import Data
+from efficientnet.design import (
+    Baseline,
+    Coefficients,
+    Recipe,
+    compare,
+    load_results,
+    search,
+    search_architecture,
+)
+from efficientnet.design.experiments import search_jobs
+from efficientnet.design.recipe import train
+from efficientnet.scaling import Factors, candidates
+from efficientnet.variants import V1_BLOCKS
+
+if os.environ.get("KERAS_BACKEND") == "openvino":
+    pytest.skip("Keras on OpenVINO does not train", allow_module_level=True)
+
+# Two stages, few filters: it is trained in seconds.
+SMALL = dataclasses.replace(
+    get_variant("b0"), name="small", blocks=V1_BLOCKS[:2], width=0.5, resolution=32, head_filters=64,
+    depth_divisor=4, batch_norm_momentum=0.9, classes=2,
+)  # fmt: skip
+QUICK = Recipe(epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Stripes that lie or stand."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % 2
+    stripes = np.where(np.arange(32) // 4 % 2, 200, 40)
+    pixels = np.empty((96, 32, 32, 3), np.uint8)
+    for index, label in enumerate(labels):
+        picture = np.roll(np.tile(stripes, (32, 1)), rng.integers(8), axis=1)
+        noisy = (picture.T if label else picture)[..., None] + rng.integers(-40, 40, (32, 32, 3))
+        pixels[index] = np.clip(noisy, 0, 255)
+    return Data("stripes", pixels, labels, ["stand", "lie"], np.arange(64), np.arange(64, 96))
+
+
+def test_candidates_that_round_to_the_same_network_are_one():
+    baseline = Baseline.from_variant(SMALL)
+    grid = candidates(2.0, 0.1, 0.05)
+    jobs = search_jobs(baseline, grid, 2.0, 0.1)
+    networks = [job.network for job in jobs]
+    assert networks[0].method == "baseline"
+    assert len(networks) < len(grid)
+    assert len({(n.parameters, n.macs, n.resolution) for n in networks}) == len(networks)
+    assert all(abs(n.macs / (2 * networks[0].macs) - 1) <= 0.1 for n in networks[1:])
+    with pytest.raises(ValueError, match="within 0% of 2 times its multiply-adds"):
+        search_jobs(baseline, grid[:3], 2.0, 0.0)
+
+
+@pytest.mark.slow
+def test_training_learns_and_repeats(data):
+    import keras
+
+    def accuracy():
+        keras.utils.set_random_seed(0)
+        reported = []
+        recipe = Recipe(epochs=6, batch_size=16, flip=False)
+        model = Baseline.from_variant(SMALL).build(Factors())
+        final = train(model, data, recipe, 0, lambda epoch, value: reported.append((epoch, value)))
+        assert [epoch for epoch, _ in reported] == [1, 2, 3, 4, 5, 6]
+        assert reported[-1][1] == final
+        return final
+
+    first = accuracy()
+    assert first > 0.9
+    assert accuracy() == first
+
+
+@pytest.mark.slow
+def test_a_search_from_start_to_end(data, tmp_path, capsys):
+    grid = [Coefficients(1.0, 1.4, 1.0), Coefficients(1.0, 1.0, 1.4)]
+    call = {"grid": grid, "cost_tolerance": 0.5, "seeds": (0, 1), "recipe": QUICK, "prune": False}
+    results = search(Baseline.from_variant(SMALL), data, tmp_path, **call)
+    assert [network.method for network in results.networks] == ["baseline", "candidate", "candidate"]
+    assert all(len(network.accuracies) == 2 for network in results.networks)
+    assert results.data == {"name": "stripes", "classes": 2, "training": 64, "validation": 32}
+    assert load_results(tmp_path / "search.json") == results
+    output = capsys.readouterr().out
+    assert "6 of 6 trainings, 0 given up early" in output
+    assert "min left" in output
+    # A further call has nothing to do.
+    assert search(Baseline.from_variant(SMALL), data, tmp_path, **call) == results
+    assert "trainings" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="other settings"):
+        search(Baseline.from_variant(SMALL), data, tmp_path, **{**call, "recipe": Recipe(epochs=3)})
+
+
+@pytest.mark.slow
+def test_a_comparison_from_start_to_end(data, tmp_path):
+    results = compare(Baseline.from_variant(SMALL), [6e5], data, tmp_path, seeds=(3,), recipe=QUICK, tolerance=0.05)
+    assert [network.method for network in results.networks] == ["baseline", "width", "depth", "resolution", "compound"]
+    costs = [network.macs for network in results.networks[1:]]
+    assert max(costs) / min(costs) <= 1.05 / 0.95
+    assert sorted(path.stem for path in (tmp_path / "models").iterdir()) == sorted(n.method for n in results.networks)
+    with np.load(tmp_path / "pictures.npz") as pictures:
+        assert pictures["pixels"].shape == (2, 32, 32, 3)
+        assert pictures["classes"].tolist() == ["stand", "lie"]
+
+
+@pytest.mark.slow
+def test_a_search_for_an_architecture(data, tmp_path):
+    pytest.importorskip("matplotlib")
+    front = search_architecture(SMALL, data, tmp_path, trials=2, recipe=QUICK)
+    assert 1 <= len(front) <= 2
+    assert [found.macs for found in front] == sorted(found.macs for found in front)
+    assert [found.accuracy for found in front] == sorted(found.accuracy for found in front)
+    assert all(len(found.variant.blocks) == 2 for found in front)
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on(tmp_path):
+    pytest.importorskip("sklearn")
+    save_variant(SMALL, tmp_path / "small.json")
+    command = [
+        sys.executable, "-m", "efficientnet", "design", "search", str(tmp_path / "small.json"), "--data", "digits",
+        "--out", str(tmp_path), "--training-pictures", "64", "--validation-pictures", "32", "--seeds", "1",
+        "--epochs", "1", "--steps", "0.4", "--tolerance", "0.1", "--cost-tolerance", "0.5",
+    ]  # fmt: skip
+    # Where it is there PyTorch, which needs not compile each of many networks first.
+    environment = {"KERAS_BACKEND": "torch", **os.environ} if find_spec("torch") else None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert "1 of" in process.stdout.readline()  # the first training is over
+    process.kill()
+    process.wait()
+    again = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    results = json.loads((tmp_path / "search.json").read_text())
+    assert all(len(network["accuracies"]) + network["stopped"] == 1 for network in results["networks"])
+    assert f"{len(results['networks'])} of {len(results['networks'])} trainings" in again.stdout
+    assert "\n1 of" not in again.stdout
+    assert " best |" in again.stdout
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1.0}, {"shift": float("nan")}])
+def test_recipes_out_of_range(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Recipe(**wrong)
+
+
+def test_data_of_one_class(data, tmp_path):
+    with pytest.raises(ValueError, match="1 class: expected at least 2"):
+        search(
+            Baseline.from_variant(SMALL), dataclasses.replace(data, classes=["one"], labels=data.labels * 0), tmp_path
+        )
