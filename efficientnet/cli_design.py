@@ -61,6 +61,10 @@ def add_parser(commands: Any) -> None:
     _add_training(parser)
     parser.add_argument("--macs", type=_amount, nargs="+", required=True, metavar="N", help="budgets, such as 20M 40M")
     _add_coefficients(parser)
+    parser.add_argument(
+        "--widths-at", type=_pair, nargs="+", default=(), metavar="D,R",
+        help="grow the width at other depths and resolutions, too, as the paper's figure 4 (2,1 1,1.3 2,1.3)",
+    )  # fmt: skip
     parser.set_defaults(run=_compare)
 
     parser = design.add_parser("report", help="write report.html and report.md of what search and compare found")
@@ -112,6 +116,14 @@ def _amount(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        depth, resolution = map(float, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from error
+    return depth, resolution
 
 
 def _baseline(arguments: argparse.Namespace) -> Baseline:
@@ -235,7 +247,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     largest = fit_budget(baseline, only_resolution, macs=1.1 * max(arguments.macs)).resolution
     results = compare(
         baseline, arguments.macs, _data(arguments, largest), arguments.out,
-        coefficients=_coefficients(arguments, baseline), **_training_arguments(arguments),
+        coefficients=_coefficients(arguments, baseline), widths_at=arguments.widths_at,
+        **_training_arguments(arguments),
     )  # fmt: skip
     return _print_results(results, arguments.out)
 

@@ -31,8 +31,11 @@ STEPS = ("search", "compare")
 
 
 def small_baseline(settings: dict[str, Any]) -> Variant:
-    changes = {key: value for key, value in settings.items() if key != "variant"}
-    return dataclasses.replace(get_variant(settings["variant"]), name=f"{settings['variant']}-small", **changes)
+    """The first stages of a variant, with a few of its numbers changed."""
+    changes = dict(settings)
+    variant = get_variant(changes.pop("variant"))
+    blocks = variant.blocks[: changes.pop("stages")]
+    return dataclasses.replace(variant, name=f"{variant.name}-small", blocks=blocks, **changes)
 
 
 def best_coefficients(results: Results, resolution: int) -> Coefficients:
@@ -61,6 +64,7 @@ def work(step: str, folder: Path, settings: dict[str, Any]) -> None:
         compare(
             baseline, [times * least for times in own["times_baseline"]], data, folder,
             coefficients=coefficients, seeds=own["seeds"], recipe=recipe, tolerance=own["tolerance"],
+            widths_at=own["widths_at"],
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Fine-tuning: what it reads, what it refuses, and that an interrupted run goes on."""
 
 import csv
+import dataclasses
 import importlib.util
 import os
 import signal
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efficientnet import get_variant, save_variant
 from efficientnet.class_names import read_class_names, write_class_names
+from efficientnet.variants import V1_BLOCKS
 
 pytest.importorskip("keras")
 
@@ -44,8 +47,11 @@ def pictures(tmp_path):
 
 
 def command(pictures, out, *more):
+    """Fine-tunes a small variant that is kept in a file."""
+    mine = out.parent / "mine.json"
+    save_variant(dataclasses.replace(get_variant("lite0"), name="mine", width=0.5, blocks=V1_BLOCKS[:4]), mine)
     return [
-        sys.executable, SCRIPT, pictures, "--weights", "none", "--out", out, "--image-size", "32",
+        sys.executable, SCRIPT, pictures, "--model", mine, "--weights", "none", "--out", out, "--image-size", "32",
         "--batch-size", "8", "--epochs-head", "1", "--epochs-top", "2", "--unfreeze", "1", *more,
     ]  # fmt: skip
 

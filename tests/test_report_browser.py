@@ -13,7 +13,7 @@ from efficientnet.design.results import Network, Results
 
 pytest.importorskip("matplotlib")
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -32,7 +32,7 @@ onload = () => {{
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs the browser chromium on PATH, which is not there"),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome on PATH, and neither is there"),
 ]
 
 

@@ -116,7 +116,10 @@ class Baseline:
             from .. import keras
 
             variant = scaling.scale(self.variant, factors)
-            return keras.create(variant, weights=None, classes=classes, include_preprocessing=True)
+            # Without stochastic depth: it keeps long trainings from overfitting, and short ones from learning.
+            return keras.create(
+                variant, weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
+            )
         assert self.function is not None  # one of the two is there
         model = self.function(factors.checked().width, factors.depth, self.pixels(factors), classes)
         if model.output_shape != (None, classes):

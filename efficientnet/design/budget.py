@@ -123,6 +123,11 @@ def _milliseconds(baseline: Baseline, factors: Factors) -> float:
     return 1000 * statistics.median(seconds)
 
 
+def widths(depth: float, resolution: float) -> Path:
+    """Growing in width on a network that is deeper and sees more pixels than the baseline (the paper's figure 4)."""
+    return lambda t: Factors(width=1 + t, depth=depth, resolution=resolution)
+
+
 def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
     """The four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
@@ -158,9 +163,8 @@ def at_equal_cost(
         ValueError: there is no such budget between 0.75 and 1.33 times the one asked for.
     """
     reachable: dict[str, dict[int, Factors]] = {}
-    least = baseline.cost(Factors()).macs
     for way, path in ways.items():
-        budgets = max(0.75 * macs, least), 4 / 3 * macs
+        budgets = max(0.75 * macs, baseline.cost(path(0.0)).macs), 4 / 3 * macs
         ends = [_largest(lambda factors: baseline.cost(factors).macs, path, end, "macs") for end in budgets]
         # Of several factors that round to the same network, the smallest stays.
         grown = [path(t) for t in np.linspace(ends[1], ends[0], samples)]

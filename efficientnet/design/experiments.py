@@ -16,7 +16,7 @@ from ..backends import import_keras
 from ..datasets import Data
 from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
 from .baselines import Baseline
-from .budget import at_equal_cost, paths
+from .budget import at_equal_cost, paths, widths
 from .recipe import Recipe, train
 from .results import Network, Results
 from .trials import Stopped, Study
@@ -119,6 +119,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     recipe: Recipe | None = None,
     tolerance: float = 0.03,
+    widths_at: Sequence[tuple[float, float]] = (),
 ) -> Results:
     """Trains networks scaled in width, depth or resolution alone and in all three, at equal multiply-adds.
 
@@ -129,6 +130,8 @@ def compare(
             maps ``pictures.npz`` and, of the largest budget, ``models/``.
         coefficients: α, β, γ of compound scaling.
         tolerance: how far networks of one budget may be from it, as a fraction.
+        widths_at: pairs of a depth and a resolution factor. Each is grown in width, too, to the budgets that it does
+            not exceed by itself; the paper's figure 4 has (2, 1), (1, 1.3) and (2, 1.3).
 
     Returns:
         All networks with their accuracies, the baseline first.
@@ -138,11 +141,19 @@ def compare(
         ImportError: Optuna is not installed.
     """
     baseline = _for_data(baseline, data)
-    jobs = [_job("baseline", baseline, Factors())]
+    jobs, further = [_job("baseline", baseline, Factors())], []
     for budget in sorted(budgets):
         equal = at_equal_cost(baseline, paths(coefficients), budget, tolerance)
         jobs += [_job(way, baseline, factors) for way, factors in equal.items()]
-    experiment = _Experiment("compare", baseline, data, Path(folder), jobs, seeds, recipe or Recipe(), prune=False)
+        for depth, resolution in widths_at:
+            path = widths(depth, resolution)
+            if baseline.cost(path(0.0)).macs <= budget:
+                name = f"width at depth {depth:g}, resolution {resolution:g}"
+                factors = at_equal_cost(baseline, {name: path}, jobs[-1].network.macs, tolerance)[name]
+                further.append(_job(name, baseline, factors))
+    experiment = _Experiment(
+        "compare", baseline, data, Path(folder), jobs + further, seeds, recipe or Recipe(), prune=False
+    )
     experiment.kept = [jobs[0], *jobs[-len(paths()) :]]
     experiment.keep_pictures()
     return experiment.run()

@@ -1,0 +1,108 @@
+"""The commands `efficientnet design …`, without training; tests/test_experiments.py trains."""
+
+import json
+
+import pytest
+
+pytest.importorskip("keras")
+
+from efficientnet import get_variant
+from efficientnet.cli import main
+from efficientnet.design import Network, Results
+from efficientnet.scaling import cost
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_grid_and_what_it_makes_of_b0(capsys):
+    assert main(["design", "candidates", "b0"]) == 0
+    lines = [cells(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["α", "β", "γ", "α·β²·γ²", "input", "multiply-adds", "× the baseline's"]
+    paper = next(line for line in lines if line[:3] == ["1.2", "1.1", "1.15"])
+    assert paper[3:5] == ["1.920", "258"]
+    # Rounding repeats up makes a real network dearer than the formula has it.
+    assert float(paper[6]) > 2.4
+
+
+def test_fit_to_a_budget_and_use_what_comes_out(tmp_path, capsys):
+    out = tmp_path / "mine.json"
+    assert main(["design", "fit", "b0", "--macs", "0.5G", "--coefficients", "1", "1.1", "1.15", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    mine = get_variant(out)
+    assert mine.name == "mine"
+    assert mine.depth == 1
+    assert f"{cost(mine).macs:,} multiply-adds" in printed
+    assert 0.45e9 < cost(mine).macs <= 0.5e9
+    assert main(["profile", str(out), "--size", "32"]) == 0
+    assert f"{cost(mine).parameters:,}" in capsys.readouterr().out
+
+
+def test_fit_with_the_coefficients_that_a_search_found(tmp_path, capsys):
+    networks = tuple(
+        Network("candidate", width, depth, resolution, 1, 1, (accuracy,))
+        for width, depth, resolution, accuracy in ((1.0, 1.4, 280, 0.7), (1.2, 1.0, 336, 0.9))
+    )
+    Results("search", "efficientnet-b0", {}, {}, networks).save(tmp_path / "search.json")
+    assert main(["design", "fit", "b0", "--macs", "1G", "--search", str(tmp_path)]) == 0
+    phi, factors = capsys.readouterr().out.split("\n")[0].split(": ")
+    assert factors.split(", ")[1] == "depth × 1.000"
+    assert float(factors.split(", ")[0].split()[-1]) == pytest.approx(1.2 ** float(phi.split()[-1]), abs=2e-3)
+
+
+def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_networks.py").write_text(
+        "import keras\n"
+        "def net(width, depth, resolution, classes):\n"
+        "    x = inputs = keras.Input((resolution, resolution, 3))\n"
+        "    for _ in range(round(2 * depth)):\n"
+        "        x = keras.layers.Conv2D(round(8 * width), 3)(x)\n"
+        "    x = keras.layers.GlobalAveragePooling2D()(x)\n"
+        "    return keras.Model(inputs, keras.layers.Dense(classes, activation='softmax')(x))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["design", "fit", "my_networks:net", "--resolution", "32", "--macs", "2M"]) == 0
+    assert "φ = " in capsys.readouterr().out
+    assert main(["design", "fit", "my_networks:other", "--macs", "2M"]) == 2
+    assert "has no attribute 'other'. Expected module:function" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "b0", "--macs", "100M"], "is below what the baseline itself takes"),
+        (["fit", "b0", "--macs", "1G", "--coefficients", "0.9", "1", "1"], "depth=0.9"),
+        (["fit", "mobilenet-v1", "--macs", "1G", "--out", "mine.json"], "only EfficientNets are saved as variants"),
+        (["fit", "b0", "--macs", "1G", "--out", "mine.txt"], "ends in .json"),
+        (["fit", "b0", "--resolution", "16", "--macs", "1G"], "at least 32 pixels"),
+        (["fit", "resnet-34", "--macs", "1G"], "Unknown variant"),
+        (["fit", "b0", "--macs", "1G", "--search", "nowhere"], "nowhere"),
+        (["candidates", "--target", "1"], "target=1.0"),
+        (["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"], "There is no folder nowhere"),
+        (["search", "b0", "--data", "digits", "--out", "run", "--seeds", "0"], "--seeds 0: expected at least 1"),
+        (["report", "nowhere"], "nowhere holds nothing to report on"),
+    ],
+)
+def test_calls_that_cannot_be_met(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["design", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("amount", ["a lot", "1T", "-5"])
+def test_amounts(amount, capsys):
+    with pytest.raises(SystemExit):
+        main(["design", "fit", "b0", f"--macs={amount}"])
+    assert "no amount such as 400M" in capsys.readouterr().err
+
+
+def test_a_report_of_a_folder(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    networks = [Network("candidate", 1.0, 1.4, 280, 10, 10, (0.7, 0.8))]
+    Results("search", "b0", {"name": "mine"}, {}, tuple(networks)).save(tmp_path / "search.json")
+    assert json.loads((tmp_path / "search.json").read_text())["format"] == 1
+    assert main(["design", "report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
+    assert (tmp_path / "report.md").exists()
