@@ -13,6 +13,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .files import replacing
+
 MEMBER = "class_names.json"
 
 
@@ -26,11 +28,10 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
         raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
     if read_class_names(path) is not None:
         raise ValueError(f"{path} already holds class names: save the model again first.")
-    part = Path(f"{os.fspath(path)}.part")
-    shutil.copyfile(path, part)
-    with zipfile.ZipFile(part, "a") as archive:
-        archive.writestr(MEMBER, json.dumps(list(names), ensure_ascii=False))
-    os.replace(part, path)
+    with replacing(Path(path)) as part:
+        shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(MEMBER, json.dumps(list(names), ensure_ascii=False))
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:

@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .files import replacing
+
 # Of the files that save_variant writes.
 _FORMAT = 1
 
@@ -235,10 +237,9 @@ def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() != ".json":
         raise ValueError(f"{path}: a variant is saved as JSON; give a name that ends in .json.")
-    part = path.with_name(f"part-{path.name}")
     content = {"format": _FORMAT, "variant": dataclasses.asdict(variant)}
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _load_variant(path: Path) -> Variant:

@@ -23,8 +23,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from efficientnet import Variant, get_variant
 from efficientnet.backends import import_keras
 from efficientnet.class_names import write_class_names
 from efficientnet.datasets import Data, batches, load_digits, load_folder
+from efficientnet.files import replacing
 
 DEMO_SIZE = 96  # pixels
 LABEL_SMOOTHING = 0.1
@@ -71,14 +71,6 @@ def build_model(variant: Variant, weights: str | None, classes: int, size: int, 
     x = keras.layers.Dropout(variant.dropout_rate, name="top_dropout")(base.output)
     x = keras.layers.Dense(classes, activation="softmax", name="probs", dtype="float32")(x)
     return keras.Model(base.input, x, name=f"{variant.name}-finetuned")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which then takes the place of ``path``, so that this is never half written."""
-    part = path.with_name(f"part-{path.name}")
-    yield part
-    os.replace(part, path)
 
 
 def quality(row: dict[str, Any]) -> tuple[float, float]:

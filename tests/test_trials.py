@@ -103,6 +103,8 @@ def test_the_pruner_stops_what_lies_behind(tmp_path):
         for step in range(1, 5):
             steps.append(step)
             study.report(trial, step, 0.9 if good else 0.1)
+            if trial.should_prune():
+                raise Stopped
         return 0.9
 
     study.run(objective, lambda study: None)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import scaling
-from ..backends import import_keras
 from ..datasets import Data
-from ..scaling import efficiency
+from ..files import replacing
+from ..scaling import Factors, efficiency
 from ..variants import BlockArgs, Variant
-from .recipe import Recipe, train
-from .trials import Study
+from .baselines import Baseline
+from .recipe import DivergedError, Recipe, train_anew
+from .trials import Study, import_optuna
 
 KERNELS = (3, 5)
 EXPANSIONS = (1, 3, 6)
@@ -83,16 +84,12 @@ def search_architecture(
     small = data.resized(baseline.resolution)
 
     def objective(trial: Any) -> tuple[float, float]:
-        keras = import_keras()
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(seed)
-        variant = _suggest(trial, baseline)
-        from .. import keras as efficientnet_keras
-
-        model = efficientnet_keras.create(variant, weights=None, classes=len(data.classes), include_preprocessing=True)
-        return train(model, small, recipe, seed), scaling.cost(variant, classes=len(data.classes)).macs
-
-    import optuna
+        variant = Baseline.from_variant(_suggest(trial, baseline), len(data.classes))
+        try:
+            accuracy, _ = train_anew(lambda: variant.build(Factors()), small, recipe, seed)
+        except DivergedError:
+            accuracy = 0.0
+        return accuracy, variant.cost(Factors()).macs
 
     settings = {
         "kind": "architecture",
@@ -103,7 +100,7 @@ def search_architecture(
     }
     study = Study(
         folder, settings, trials, [_unchanged(baseline)], ("maximize", "minimize"),
-        sampler=optuna.samplers.NSGAIISampler(seed=seed),
+        sampler=import_optuna().samplers.NSGAIISampler(seed=seed),
     )  # fmt: skip
     study.run(objective, lambda study: print(f"{len(study.finished())} of {trials} networks", flush=True))
     everything = [_found(trial, baseline, target, w) for trial in study.finished()]
@@ -176,6 +173,5 @@ def _draw(path: Path, found: Sequence[Found], front: Sequence[Found], target: fl
     )  # fmt: skip
     axes.set(xlabel="multiply-adds, millions", ylabel="top-1 accuracy, %", xscale="log")
     axes.legend()
-    part = path.with_name(f"part-{path.name}")
-    figure.savefig(part, dpi=150)
-    os.replace(part, path)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -14,12 +15,15 @@ import numpy as np
 
 from ..backends import import_keras
 from ..datasets import Data
+from ..files import replacing
 from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
 from .baselines import Baseline
 from .budget import at_equal_cost, paths, widths
-from .recipe import Recipe, train
+from .recipe import DivergedError, Recipe, train_anew
 from .results import Network, Results
-from .trials import Stopped, Study
+from .trials import Stopped, Study, import_optuna
+
+logger = logging.getLogger("efficientnet")
 
 _PICTURES = 6  # that are kept for the class activation maps
 
@@ -180,10 +184,9 @@ class _Experiment:
         recipe: Recipe,
         prune: bool,
     ) -> None:
-        import optuna
-
+        pruners = import_optuna().pruners
         self.kind, self.baseline, self.data, self.folder = kind, baseline, data, folder
-        self.jobs, self.seeds, self.recipe = jobs, seeds, recipe
+        self.jobs, self.seeds, self.recipe, self.prune = jobs, seeds, recipe, prune
         self.resized = functools.lru_cache(maxsize=2)(data.resized)
         self.about = {
             "name": data.name,
@@ -205,8 +208,8 @@ class _Experiment:
         queue = [{"network": index, "seed": seed} for seed in seeds for index in range(len(jobs))]
         self.study = Study(
             folder, settings, len(queue), queue,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=len(jobs) // 2, n_warmup_steps=recipe.epochs // 3)
-            if prune else optuna.pruners.NopPruner(),
+            pruner=pruners.MedianPruner(n_startup_trials=len(jobs) // 2, n_warmup_steps=recipe.epochs // 3)
+            if prune else pruners.NopPruner(),
         )  # fmt: skip
 
     def run(self) -> Results:
@@ -216,24 +219,33 @@ class _Experiment:
         return results
 
     def train(self, trial: Any) -> float:
-        keras = import_keras()
         index = trial.suggest_int("network", 0, len(self.jobs) - 1)
         seed = trial.suggest_int("seed", 0, max(self.seeds))
         job = self.jobs[index]
-        if self.stopped(index):
+        if self.prune and self.stopped(index):
             raise Stopped
         begun = time.monotonic()
-        keras.backend.clear_session()
-        keras.utils.set_random_seed(seed)
-        model = self.baseline.build(job.factors, len(self.data.classes))
-        data = self.resized(self.baseline.pixels(job.factors))
-        accuracy = train(
-            model, data, self.recipe, seed, lambda epoch, accuracy: self.study.report(trial, epoch, accuracy)
-        )
+        try:
+            accuracy, model = train_anew(
+                lambda: self.baseline.build(job.factors),
+                self.resized(job.network.resolution),
+                self.recipe,
+                seed,
+                lambda epoch, accuracy: self.report(trial, job, epoch, accuracy),
+            )
+        except DivergedError as error:
+            logger.warning("%s, seed %d: %s", job.network, seed, error)
+            raise Stopped from error
         if job in self.kept and seed == self.seeds[0]:
             self.save(model, job.network.method)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         return accuracy
+
+    def report(self, trial: Any, job: Job, epoch: int, accuracy: float) -> None:
+        """Tells the pruner of an epoch, and heeds it; but the baseline is what all is held against, and goes on."""
+        self.study.report(trial, epoch, accuracy)
+        if job.network.method != "baseline" and trial.should_prune():
+            raise Stopped
 
     def stopped(self, index: int) -> int:
         """How many trainings of a network were given up."""
@@ -271,17 +283,14 @@ class _Experiment:
 
     def save(self, model: Any, method: str) -> None:
         (self.folder / "models").mkdir(exist_ok=True)
-        part = self.folder / "models" / f"part-{method}.keras"
-        model.save(part)
-        os.replace(part, part.with_name(f"{method}.keras"))
+        with replacing(self.folder / "models" / f"{method}.keras") as part:
+            model.save(part)
 
     def keep_pictures(self) -> None:
         """Puts a few validation pictures aside, of as many classes as possible."""
         rows = self.data.validation
         _, first = np.unique(self.data.labels[rows], return_index=True)
         chosen = rows[first[:_PICTURES]]
-        part = self.folder / "part-pictures.npz"
-        np.savez(
-            part, pixels=self.data.pixels[chosen], labels=self.data.labels[chosen], classes=np.array(self.data.classes)
-        )
-        os.replace(part, self.folder / "pictures.npz")
+        pixels, labels, classes = self.data.pixels[chosen], self.data.labels[chosen], np.array(self.data.classes)
+        with replacing(self.folder / "pictures.npz") as part:
+            np.savez(part, pixels=pixels, labels=labels, classes=classes)

@@ -14,6 +14,10 @@ from ..backends import import_keras
 from ..datasets import Data, batches
 
 
+class DivergedError(ValueError):
+    """A training whose loss is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """AdamW under one rise and a cosine's fall of the learning rate; the last epoch's accuracy is what counts.
@@ -62,7 +66,7 @@ def train(
         Top-1 accuracy on the validation pictures after the last epoch, 0..1.
 
     Raises:
-        ValueError: the loss is no longer finite.
+        DivergedError: the loss is no longer finite.
     """
     keras = import_keras()
     rng = np.random.default_rng(seed)
@@ -90,11 +94,32 @@ def train(
             verbose=0,
         ).history
         if not math.isfinite(history["loss"][0]):
-            raise ValueError(f"The loss is no longer finite in epoch {epoch}: lower the recipe's learning rate.")
+            raise DivergedError(f"The loss is no longer finite in epoch {epoch}: lower the recipe's learning rate.")
         accuracy = evaluate(model, data, batch_size)
         if report is not None:
             report(epoch, accuracy)
     return accuracy
+
+
+def train_anew(
+    build: Callable[[], Any],
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    report: Callable[[int, float], None] | None = None,
+) -> tuple[float, Any]:
+    """Builds a model and trains it by :func:`train`, its first weights drawn by the seed, too.
+
+    What the backend keeps of the models before it is freed.
+
+    Returns:
+        The accuracy and the model.
+    """
+    keras = import_keras()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = build()
+    return train(model, data, recipe, seed, report), model
 
 
 def evaluate(model: Any, data: Data, batch_size: int) -> float:

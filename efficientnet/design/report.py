@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import replacing
 from .activation_maps import class_activation_map
 from .figures import (
     THEMES,
@@ -81,10 +82,8 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that it is never half there."""
-    part = path.with_name(f"part-{path.name}")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) -> Page:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing
+
 FORMAT = 1
 
 
@@ -99,10 +101,10 @@ class Results:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it as JSON; a file is replaced as a whole."""
-        path = Path(path)
-        part = path.with_name(f"part-{path.name}")
-        part.write_text(json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with replacing(Path(path)) as part:
+            part.write_text(
+                json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n", encoding="utf-8"
+            )
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:

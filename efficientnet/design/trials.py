@@ -22,6 +22,19 @@ logger = logging.getLogger("efficientnet")
 _POLL_SECONDS = 0.5
 
 
+def import_optuna() -> Any:
+    """Imports ``optuna``.
+
+    Raises:
+        ImportError: it is missing; the message names the extra.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]'.") from error
+    return optuna
+
+
 class Stopped(Exception):
     """A training is given up as hopeless."""
 
@@ -51,7 +64,7 @@ class Study:
         sampler: Any = None,
         pruner: Any = None,
     ) -> None:
-        optuna = _import_optuna()
+        optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self.folder, self.count = folder, count
@@ -112,12 +125,10 @@ class Study:
             progress(self)
 
     def report(self, trial: Any, step: int, value: float) -> None:
-        """Tells how far a trial has come; raises :class:`Stopped` where the pruner finds it hopeless."""
+        """Tells how far a trial has come, for the pruner to compare."""
         # A trial that was put back may have told this before, and tells the same again.
         if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(value, step)
-        if trial.should_prune():
-            raise Stopped
 
     @contextlib.contextmanager
     def _next_trial(self) -> Iterator[Any]:
@@ -146,11 +157,3 @@ class Study:
 
     def _trial_lock(self, number: int) -> FileLock:
         return FileLock(self.folder / "locks" / f"trial-{number}.lock")
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]'.") from error
-    return optuna
