@@ -25,12 +25,23 @@ __all__ = [
     "EfficientNetB6",
     "EfficientNetB7",
     "EfficientNetB8",
+    "EfficientNetEdgeTPUL",
+    "EfficientNetEdgeTPUM",
+    "EfficientNetEdgeTPUS",
     "EfficientNetL2",
     "EfficientNetLite0",
     "EfficientNetLite1",
     "EfficientNetLite2",
     "EfficientNetLite3",
     "EfficientNetLite4",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2L",
+    "EfficientNetV2M",
+    "EfficientNetV2S",
+    "EfficientNetV2XL",
     "center_crop_and_resize",
     "create",
     "decode_predictions",
@@ -62,6 +73,17 @@ EfficientNetLite1 = bind(model.EfficientNetLite1, FRAMEWORK)
 EfficientNetLite2 = bind(model.EfficientNetLite2, FRAMEWORK)
 EfficientNetLite3 = bind(model.EfficientNetLite3, FRAMEWORK)
 EfficientNetLite4 = bind(model.EfficientNetLite4, FRAMEWORK)
+EfficientNetEdgeTPUS = bind(model.EfficientNetEdgeTPUS, FRAMEWORK)
+EfficientNetEdgeTPUM = bind(model.EfficientNetEdgeTPUM, FRAMEWORK)
+EfficientNetEdgeTPUL = bind(model.EfficientNetEdgeTPUL, FRAMEWORK)
+EfficientNetV2B0 = bind(model.EfficientNetV2B0, FRAMEWORK)
+EfficientNetV2B1 = bind(model.EfficientNetV2B1, FRAMEWORK)
+EfficientNetV2B2 = bind(model.EfficientNetV2B2, FRAMEWORK)
+EfficientNetV2B3 = bind(model.EfficientNetV2B3, FRAMEWORK)
+EfficientNetV2S = bind(model.EfficientNetV2S, FRAMEWORK)
+EfficientNetV2M = bind(model.EfficientNetV2M, FRAMEWORK)
+EfficientNetV2L = bind(model.EfficientNetV2L, FRAMEWORK)
+EfficientNetV2XL = bind(model.EfficientNetV2XL, FRAMEWORK)
 
 load_model = bind(saved_models.load_model, FRAMEWORK)
 preprocess_input = bind(preprocessing.preprocess_input, FRAMEWORK)

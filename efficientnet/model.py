@@ -144,25 +144,33 @@ def build(
 
 
 def _mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
-    """Mobile inverted bottleneck: expand, depthwise, squeeze and excite, project, add."""
+    """Mobile inverted bottleneck: expand, depthwise, squeeze and excite, project, add.
+
+    A fused one (arXiv 2104.00298, section 3.2) has one full convolution for the first two; and where it does not
+    expand, for all three, with an activation behind it.
+    """
     layers = graph.keras.layers
     prefix = f"{block.name}_"
+    spatial, pointwise = (block.kernel_size, block.strides), (1, 1)
     x = inputs
-    if block.expanded_filters != block.input_filters:
-        x = _conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_")
-    depthwise = layers.DepthwiseConv2D(
-        block.kernel_size,
-        strides=block.strides,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=CONV_INITIALIZER,
-        name=f"{prefix}dwconv",
-    )
-    x = _norm(graph, graph.call(depthwise, x), prefix)
-    x = layers.Activation(graph.variant.activation, name=f"{prefix}activation")(x)
+    if block.expands:
+        x = _conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_", *(spatial if block.fused else pointwise))
+    if not block.fused:
+        depthwise = layers.DepthwiseConv2D(
+            block.kernel_size,
+            strides=block.strides,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=CONV_INITIALIZER,
+            name=f"{prefix}dwconv",
+        )
+        x = _norm(graph, graph.call(depthwise, x), prefix)
+        x = layers.Activation(graph.variant.activation, name=f"{prefix}activation")(x)
     if block.se_filters:
         x = _squeeze_excite(graph, x, block)
-    x = _conv_norm(graph, x, block.output_filters, f"{prefix}project_", activation=False)
+    is_single = block.fused and not block.expands
+    size = spatial if is_single else pointwise
+    x = _conv_norm(graph, x, block.output_filters, f"{prefix}project_", *size, activation=is_single)
     if block.residual:
         if drop_rate > 0:
             # Stochastic depth: one draw for each image of the batch (arXiv 1603.09382).
@@ -356,7 +364,7 @@ def create(
 
 
 def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Callable[P, T]:
-    """The public constructor of one variant: ``create`` for it, with a name, a signature and a docstring of its own."""
+    """The public constructor ``name``: ``create`` for that variant, with a signature and a docstring of its own."""
     variant = get_variant(name)
     cost = scaling.cost(variant)
     sets = sorted({row.name for row in weight_sets.list_weights(variant)})
@@ -364,7 +372,7 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
     def construct(*args: P.args, **kwargs: P.kwargs) -> T:
         return create(variant, *args, **kwargs)
 
-    construct.__name__ = construct.__qualname__ = "EfficientNet" + variant.name.removeprefix("efficientnet-").title()
+    construct.__name__ = construct.__qualname__ = name
     general = re.sub(r"^        variant:.*\n", "", create.__doc__ or "", flags=re.MULTILINE)
     construct.__doc__ = general.replace(
         "Builds a network of the family with its weights.",
@@ -443,21 +451,32 @@ def EfficientNet(
     )  # fmt: skip
 
 
-EfficientNetB0 = constructor(create, "efficientnet-b0")
-EfficientNetB1 = constructor(create, "efficientnet-b1")
-EfficientNetB2 = constructor(create, "efficientnet-b2")
-EfficientNetB3 = constructor(create, "efficientnet-b3")
-EfficientNetB4 = constructor(create, "efficientnet-b4")
-EfficientNetB5 = constructor(create, "efficientnet-b5")
-EfficientNetB6 = constructor(create, "efficientnet-b6")
-EfficientNetB7 = constructor(create, "efficientnet-b7")
-EfficientNetB8 = constructor(create, "efficientnet-b8")
-EfficientNetL2 = constructor(create, "efficientnet-l2")
-EfficientNetLite0 = constructor(create, "efficientnet-lite0")
-EfficientNetLite1 = constructor(create, "efficientnet-lite1")
-EfficientNetLite2 = constructor(create, "efficientnet-lite2")
-EfficientNetLite3 = constructor(create, "efficientnet-lite3")
-EfficientNetLite4 = constructor(create, "efficientnet-lite4")
+EfficientNetB0 = constructor(create, "EfficientNetB0")
+EfficientNetB1 = constructor(create, "EfficientNetB1")
+EfficientNetB2 = constructor(create, "EfficientNetB2")
+EfficientNetB3 = constructor(create, "EfficientNetB3")
+EfficientNetB4 = constructor(create, "EfficientNetB4")
+EfficientNetB5 = constructor(create, "EfficientNetB5")
+EfficientNetB6 = constructor(create, "EfficientNetB6")
+EfficientNetB7 = constructor(create, "EfficientNetB7")
+EfficientNetB8 = constructor(create, "EfficientNetB8")
+EfficientNetL2 = constructor(create, "EfficientNetL2")
+EfficientNetLite0 = constructor(create, "EfficientNetLite0")
+EfficientNetLite1 = constructor(create, "EfficientNetLite1")
+EfficientNetLite2 = constructor(create, "EfficientNetLite2")
+EfficientNetLite3 = constructor(create, "EfficientNetLite3")
+EfficientNetLite4 = constructor(create, "EfficientNetLite4")
+EfficientNetEdgeTPUS = constructor(create, "EfficientNetEdgeTPUS")
+EfficientNetEdgeTPUM = constructor(create, "EfficientNetEdgeTPUM")
+EfficientNetEdgeTPUL = constructor(create, "EfficientNetEdgeTPUL")
+EfficientNetV2B0 = constructor(create, "EfficientNetV2B0")
+EfficientNetV2B1 = constructor(create, "EfficientNetV2B1")
+EfficientNetV2B2 = constructor(create, "EfficientNetV2B2")
+EfficientNetV2B3 = constructor(create, "EfficientNetV2B3")
+EfficientNetV2S = constructor(create, "EfficientNetV2S")
+EfficientNetV2M = constructor(create, "EfficientNetV2M")
+EfficientNetV2L = constructor(create, "EfficientNetV2L")
+EfficientNetV2XL = constructor(create, "EfficientNetV2XL")
 
 # The older package's further names: found when asked for, in compat.py.
 _OLDER_NAMES = ("DEFAULT_BLOCKS_ARGS", "get_dropout", "get_swish", "preprocess_input", "round_filters", "round_repeats")

@@ -23,11 +23,12 @@ class Block:
 
     Attributes:
         name: prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
-        kernel_size: side of the depthwise kernel, pixels.
-        strides: stride of the depthwise convolution.
+        kernel_size: side of the kernel, pixels: of the depthwise convolution, or of a fused one.
+        strides: stride of that convolution.
+        fused: whether one full convolution stands for the expansion and the depthwise convolution.
         input_filters: channels in.
-        expanded_filters: channels of the depthwise convolution; equal to ``input_filters`` where the block
-            has no expansion.
+        expands: whether there is a convolution that widens.
+        expanded_filters: channels within the block; equal to ``input_filters`` where it does not expand.
         se_filters: channels of the squeeze-and-excite bottleneck; 0 for none.
         output_filters: channels out.
         residual: whether the input is added to the output.
@@ -38,7 +39,9 @@ class Block:
     name: str
     kernel_size: int
     strides: int
+    fused: bool
     input_filters: int
+    expands: bool
     expanded_filters: int
     se_filters: int
     output_filters: int
@@ -269,13 +272,17 @@ def scale_blocks(variant: Variant) -> tuple[Block, ...]:
         output_filters = scale_filters(variant, stage.output_filters)
         for repeat in range(repeats[stage_index]):
             strides = stage.strides if repeat == 0 else 1
+            # What a stage widens is what its row says that it takes, whatever the stem in front of it gives.
+            widened = scale_filters(variant, stage.input_filters) if repeat == 0 else output_filters
             blocks.append(
                 Block(
                     name=f"block{stage_index + 1}{_letters(repeat)}",
                     kernel_size=stage.kernel_size,
                     strides=strides,
+                    fused=stage.fused,
                     input_filters=input_filters,
-                    expanded_filters=input_filters * stage.expand_ratio,
+                    expands=stage.expand_ratio > 1,
+                    expanded_filters=widened * stage.expand_ratio if stage.expand_ratio > 1 else input_filters,
                     se_filters=max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0,
                     output_filters=output_filters,
                     residual=stage.id_skip and strides == 1 and input_filters == output_filters,
@@ -300,18 +307,28 @@ def cost(variant: Variant, resolution: int | None = None, classes: int | None = 
     parameters, macs = weights + 2 * stem, weights * size**2
     channels = stem
     for block in scale_blocks(variant):
-        expanded = block.expanded_filters
-        if expanded != block.input_filters:
-            weights = block.input_filters * expanded
-            parameters += weights + 2 * expanded
-            macs += weights * size**2
-        size = math.ceil(size / block.strides)
-        depthwise = block.kernel_size**2 * expanded
-        squeeze = 2 * expanded * block.se_filters
-        project = expanded * block.output_filters
-        squeeze_biases = block.se_filters + expanded if block.se_filters else 0
-        parameters += depthwise + 2 * expanded + squeeze + squeeze_biases + project + 2 * block.output_filters
-        macs += (depthwise + project) * size**2 + squeeze
+        kernel, inner = block.kernel_size**2, block.expanded_filters
+        new_size = math.ceil(size / block.strides)
+        # Each convolution's numbers of weights, the channels that it gives, and the side of what it gives.
+        convolutions = []
+        if block.fused:
+            if block.expands:
+                convolutions.append((kernel * block.input_filters * inner, inner, new_size))
+            project = (1 if block.expands else kernel) * inner * block.output_filters
+        else:
+            if block.expands:
+                convolutions.append((block.input_filters * inner, inner, size))
+            convolutions.append((kernel * inner, inner, new_size))
+            project = inner * block.output_filters
+        convolutions.append((project, block.output_filters, new_size))
+        size = new_size
+        for weights, filters, side in convolutions:
+            parameters += weights + 2 * filters
+            macs += weights * side**2
+        if block.se_filters:
+            squeeze = 2 * inner * block.se_filters
+            parameters += squeeze + block.se_filters + inner
+            macs += squeeze
         channels = block.output_filters
     parameters += channels * head + 2 * head + head * classes + classes
     macs += channels * head * size**2 + head * classes

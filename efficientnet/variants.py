@@ -27,17 +27,18 @@ class BlockArgs:
     """One stage of the unscaled baseline: ``num_repeat`` mobile inverted bottlenecks in a row.
 
     Attributes:
-        kernel_size: side of the square depthwise kernel, pixels.
+        kernel_size: side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
         num_repeat: blocks in the stage before depth scaling.
         input_filters: channels entering the stage before width scaling.
         output_filters: channels leaving the stage before width scaling.
-        expand_ratio: the depthwise convolution works on ``expand_ratio * input`` channels; 1 means the
-            block has no expansion convolution.
+        expand_ratio: the block widens to ``expand_ratio * input`` channels; 1 means that it has no expansion
+            convolution.
         id_skip: whether a block of stride 1 and equal filters adds its input to its output.
         strides: stride of the first block of the stage; the others have 1. A pair of equal numbers,
             as the older ``efficientnet`` package wrote it, is taken too.
         se_ratio: squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
         scale_repeats: whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
+        fused: whether one full convolution stands for the expansion and the depthwise convolution.
     """
 
     kernel_size: int
@@ -49,6 +50,7 @@ class BlockArgs:
     strides: int = 1
     se_ratio: float | None = None
     scale_repeats: bool = True
+    fused: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.strides, (list, tuple)):
@@ -142,6 +144,47 @@ LITE_BLOCKS = tuple(
 )
 
 
+# The authors' release of 2019. The first stage takes the stem's 32 channels, but widens as if they were 24.
+EDGETPU_BLOCKS = (
+    BlockArgs(3, 1, 24, 24, expand_ratio=4, strides=1, fused=True, id_skip=False),
+    BlockArgs(3, 2, 24, 32, expand_ratio=8, strides=2, fused=True),
+    BlockArgs(3, 4, 32, 48, expand_ratio=8, strides=2, fused=True),
+    BlockArgs(5, 5, 48, 96, expand_ratio=8, strides=2),
+    BlockArgs(5, 4, 96, 144, expand_ratio=8, strides=1),
+    BlockArgs(5, 2, 144, 192, expand_ratio=8, strides=2),
+)
+
+# arXiv 2104.00298, table 4, and the authors' release of 2021: repeats, filters in, filters out and expansion of each
+# stage. All kernels are 3 x 3; the first three stages are fused, the others squeeze and excite.
+_V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+_V2_STAGES = {
+    "base": ((1, 32, 16, 1), (2, 16, 32, 4), (2, 32, 48, 4), (3, 48, 96, 4), (5, 96, 112, 6), (8, 112, 192, 6)),
+    "s": ((2, 24, 24, 1), (4, 24, 48, 4), (4, 48, 64, 4), (6, 64, 128, 4), (9, 128, 160, 6), (15, 160, 256, 6)),
+    "m": (
+        (3, 24, 24, 1), (5, 24, 48, 4), (5, 48, 80, 4), (7, 80, 160, 4), (14, 160, 176, 6), (18, 176, 304, 6),
+        (5, 304, 512, 6),
+    ),
+    "l": (
+        (4, 32, 32, 1), (7, 32, 64, 4), (7, 64, 96, 4), (10, 96, 192, 4), (19, 192, 224, 6), (25, 224, 384, 6),
+        (7, 384, 640, 6),
+    ),
+    "xl": (
+        (4, 32, 32, 1), (8, 32, 64, 4), (8, 64, 96, 4), (16, 96, 192, 4), (24, 192, 256, 6), (32, 256, 512, 6),
+        (8, 512, 640, 6),
+    ),
+}  # fmt: skip
+
+
+def _v2_blocks(stages: tuple[tuple[int, int, int, int], ...]) -> tuple[BlockArgs, ...]:
+    return tuple(
+        BlockArgs(
+            3, repeats, filters_in, filters_out, expand_ratio=expansion, strides=_V2_STRIDES[index],
+            se_ratio=None if index < 3 else 0.25, fused=index < 3,
+        )
+        for index, (repeats, filters_in, filters_out, expansion) in enumerate(stages)
+    )  # fmt: skip
+
+
 def _v1(name: str, width: float, depth: float, resolution: int, dropout_rate: float, **changes: str) -> Variant:
     return Variant(f"efficientnet-{name}", width, depth, resolution, dropout_rate, V1_BLOCKS, **changes)  # type: ignore[arg-type]
 
@@ -151,6 +194,22 @@ def _lite(name: str, width: float, depth: float, resolution: int, dropout_rate: 
         f"efficientnet-{name}", width, depth, resolution, dropout_rate, LITE_BLOCKS,
         activation="relu6", scale_stem_and_head=False, preprocessing="lite",
         paper="EfficientNet-Lite, the authors' release of 2020",
+    )  # fmt: skip
+
+
+def _edgetpu(size: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    return Variant(
+        f"efficientnet-edgetpu-{size}", width, depth, resolution, dropout_rate, EDGETPU_BLOCKS,
+        activation="relu", preprocessing="lite", paper="EfficientNet-EdgeTPU, the authors' release of 2019",
+    )  # fmt: skip
+
+
+def _v2(name: str, blocks: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    stages = _v2_blocks(_V2_STAGES[blocks])
+    return Variant(
+        f"efficientnetv2-{name}", width, depth, resolution, dropout_rate, stages,
+        stem_filters=stages[0].input_filters, limit_rounding_loss=False, batch_norm_momentum=0.9,
+        preprocessing="v2", paper="arXiv 2104.00298",
     )  # fmt: skip
 
 
@@ -171,6 +230,18 @@ _TABLE = (
     _lite("lite2", 1.1, 1.2,  260,  0.3),
     _lite("lite3", 1.2, 1.4,  280,  0.3),
     _lite("lite4", 1.4, 1.8,  300,  0.3),
+    _edgetpu("s",  1.0, 1.0,  224,  0.2),
+    _edgetpu("m",  1.0, 1.1,  240,  0.2),
+    _edgetpu("l",  1.2, 1.4,  300,  0.3),
+    #   name blocks   width depth resolution dropout
+    _v2("b0", "base", 1.0,  1.0,  224,  0.2),
+    _v2("b1", "base", 1.0,  1.1,  240,  0.2),
+    _v2("b2", "base", 1.1,  1.2,  260,  0.3),
+    _v2("b3", "base", 1.2,  1.4,  300,  0.3),
+    _v2("s",  "s",    1.0,  1.0,  384,  0.2),
+    _v2("m",  "m",    1.0,  1.0,  480,  0.3),
+    _v2("l",  "l",    1.0,  1.0,  480,  0.4),
+    _v2("xl", "xl",   1.0,  1.0,  512,  0.4),
 )  # fmt: skip
 
 

@@ -142,3 +142,17 @@ def test_the_objective_of_section_4():
 def test_what_cannot_be_scaled(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_fused_blocks():
+    first, second, *_ = scale_blocks(get_variant("v2-b0"))
+    assert (first.fused, first.expands, first.expanded_filters, first.output_filters) == (True, False, 32, 16)
+    assert (second.fused, second.expands, second.expanded_filters, second.strides) == (True, True, 64, 2)
+    # EdgeTPU's first stage takes the stem's 32 channels, but widens as if they were 24.
+    first = scale_blocks(get_variant("edgetpu-s"))[0]
+    assert (first.input_filters, first.expanded_filters, first.residual) == (32, 96, False)
+
+
+def test_v2_rounds_filters_without_the_rule_of_ten_per_cent():
+    narrow = dataclasses.replace(get_variant("v2-b0"), width=0.35)
+    assert scale_blocks(narrow)[1].output_filters == 8  # 32 * 0.35 = 11.2

@@ -10,15 +10,17 @@ import pytest
 from efficientnet import BlockArgs, get_variant, list_variants, save_variant
 
 
-def test_every_published_variant_of_v1_and_lite_is_listed():
+def test_every_published_variant_is_listed_but_for_condconv():
     names = list_variants()
     assert names[:10] == (*(f"efficientnet-b{i}" for i in range(9)), "efficientnet-l2")
-    assert names[10:] == tuple(f"efficientnet-lite{i}" for i in range(5))
+    assert names[10:15] == tuple(f"efficientnet-lite{i}" for i in range(5))
+    assert names[15:18] == tuple(f"efficientnet-edgetpu-{size}" for size in "sml")
+    assert names[18:] == tuple(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"))
 
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("*lite?", 5), ("b[0-7]", 8), ("B0", 1), ("efficientnet-l2", 1), ("resnet*", 0)],
+    [("*lite?", 5), ("b[0-7]", 8), ("B0", 1), ("v2*", 8), ("*edgetpu*", 3), ("efficientnet-l2", 1), ("resnet*", 0)],
 )
 def test_patterns(pattern, found):
     assert len(list_variants(pattern)) == found

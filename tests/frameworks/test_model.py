@@ -23,7 +23,7 @@ def b0(eff):
     return eff.EfficientNetB0(weights=None)
 
 
-@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b2", "efficientnet-lite0", "efficientnet-lite4"])
+@pytest.mark.parametrize("name", ["b0", "b2", "lite0", "lite4", "edgetpu-m", "v2-b1"])
 def test_parameters(eff, name):
     variant = get_variant(name)
     model = build(variant, eff.FRAMEWORK, draw_weights=False)
@@ -41,13 +41,15 @@ def test_parameters_of_every_variant(eff, backend):
 
 
 def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
+    constructors = {name.lower(): getattr(eff, name) for name in eff.__all__ if name.startswith("EfficientNet")}
+    assert constructors.pop("efficientnet")
     for name in list_variants():
-        constructor = getattr(eff, "EfficientNet" + name.removeprefix("efficientnet-").title())
-        assert constructor.__name__ in eff.__all__
+        constructor = constructors.pop(name.replace("-", ""))
         assert f"{constructor.__name__}: {cost(get_variant(name)).parameters / 1e6:.1f} million" in constructor.__doc__
         parameters = list(inspect.signature(constructor).parameters)
         assert parameters[:6] == ["include_top", "weights", "input_tensor", "input_shape", "pooling", "classes"]
         assert parameters[-1] == "name"
+    assert not constructors
 
 
 def test_answers_are_probabilities(b0):
