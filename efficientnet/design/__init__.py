@@ -8,11 +8,13 @@ Nothing here is imported by the rest of the package.
 from __future__ import annotations
 
 from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates, cost_factor, efficiency, scale
+from .activation_maps import class_activation_map
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
 from .budget import Fit, at_equal_cost, fit_budget, paths
 from .experiments import compare, search
 from .recipe import Recipe
+from .report import write_report
 from .results import Network, Results, load_results
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Results",
     "at_equal_cost",
     "candidates",
+    "class_activation_map",
     "compare",
     "cost_factor",
     "efficiency",
@@ -38,4 +41,5 @@ __all__ = [
     "scale",
     "search",
     "search_architecture",
+    "write_report",
 ]
