@@ -98,8 +98,8 @@ def search(
         cost_tolerance: how far a candidate's own multiply-adds may be from it, as a fraction.
         seeds: each network is trained once for each.
         recipe: how.
-        prune: whether trainings that lie behind the median of the others at the same epoch are given up, and with
-            them that network's other seeds.
+        prune: whether networks that lie behind the median of the others at the same epoch of the first seed are given
+            up, for all seeds.
 
     Returns:
         All networks with their accuracies; ``finished[0]`` is the best one.
@@ -231,7 +231,7 @@ class _Experiment:
                 self.resized(job.network.resolution),
                 self.recipe,
                 seed,
-                lambda epoch, accuracy: self.report(trial, job, epoch, accuracy),
+                lambda epoch, accuracy: self.report(trial, epoch, accuracy),
             )
         except DivergedError as error:
             logger.warning("%s, seed %d: %s", job.network, seed, error)
@@ -241,11 +241,16 @@ class _Experiment:
         trial.set_user_attr("seconds", time.monotonic() - begun)
         return accuracy
 
-    def report(self, trial: Any, job: Job, epoch: int, accuracy: float) -> None:
-        """Tells the pruner of an epoch, and heeds it; but the baseline is what all is held against, and goes on."""
-        self.study.report(trial, epoch, accuracy)
-        if job.network.method != "baseline" and trial.should_prune():
-            raise Stopped
+    def report(self, trial: Any, epoch: int, accuracy: float) -> None:
+        """Tells the pruner of an epoch of the first seed, and heeds it.
+
+        What has come through the first seed is trained with all of them: or one in two would fall by chance each time.
+        The baseline is what all is held against, and always goes on.
+        """
+        if trial.params["seed"] == self.seeds[0]:
+            self.study.report(trial, epoch, accuracy)
+            if self.jobs[trial.params["network"]].network.method != "baseline" and trial.should_prune():
+                raise Stopped
 
     def stopped(self, index: int) -> int:
         """How many trainings of a network were given up."""
