@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 logger = logging.getLogger("efficientnet")
+
+_RECURSION_LIMIT = 10_000
 
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
@@ -55,6 +59,20 @@ def import_tensorflow_keras() -> Any:
     from tensorflow import keras
 
     return keras
+
+
+@contextlib.contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Lets Keras make or open the deepest networks: it calls itself once for each layer on the way through them.
+
+    V2-XL has more in a row than Python's usual limit of 1000 calls.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _configured_backend() -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import scaling
 from . import weights as weight_sets
+from .backends import deep_recursion
 from .initialization import CONV_INITIALIZER, DENSE_INITIALIZER, call_drawing_weights, generator
 from .preprocessing import scale_and_offset
 from .scaling import Block
@@ -140,7 +141,8 @@ def build(
             x = layers.GlobalMaxPooling2D(name="max_pool")(x)
 
     inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-    return keras.models.Model(inputs, x, name=name or variant.name)
+    with deep_recursion():
+        return keras.models.Model(inputs, x, name=name or variant.name)
 
 
 def _mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:

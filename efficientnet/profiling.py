@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import openvino_graph
+from .backends import deep_recursion
 from .checkpoints.keras_h5 import role
 from .layer_calls import LayerCall, layer_calls
 
@@ -251,7 +252,8 @@ def _with_input_shape(model: Any, shape: Shape) -> Any:
     given = tuple(model.input_shape)[1:] if not isinstance(model.input_shape, list) else ()
     if len(given) != len(shape) or any(side not in (None, new) for side, new in zip(given, shape, strict=True)):
         raise ValueError(f"input_shape={shape}: {model.name} takes {given or 'several inputs'}, without the batch.")
-    return keras.models.clone_model(model, input_tensors=keras.Input(shape))
+    with deep_recursion():
+        return keras.models.clone_model(model, input_tensors=keras.Input(shape))
 
 
 def _shape(tensor: Any) -> Any:

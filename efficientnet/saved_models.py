@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from .backends import deep_recursion
 from .checkpoints import CheckpointError, describe
 from .checkpoints.keras_h5 import SIGNATURE, SavedModel, read_saved_model, replace_model_config
 
@@ -66,7 +67,8 @@ def load_model(
     if not path.exists():
         raise FileNotFoundError(f"No model at {path}: expected a .keras or .h5 file, or a SavedModel folder.")
     # As a scope, since Keras 3 prefers what is registered for the whole process to what its load_model is given.
-    with utils.custom_object_scope({**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}):
+    known = {**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}
+    with utils.custom_object_scope(known), deep_recursion():
         if path.is_dir():
             return models.load_model(os.fspath(path), **kwargs)
         suffix, saved = _inspect(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import scaling
+from ..backends import deep_recursion
 from ..profiling import profile
 from ..scaling import MIN_RESOLUTION, Cost, Factors, scale_resolution
 from ..variants import Variant, get_variant
@@ -121,7 +122,8 @@ class Baseline:
                 variant, weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
             )
         assert self.function is not None  # one of the two is there
-        model = self.function(factors.checked().width, factors.depth, self.pixels(factors), classes)
+        with deep_recursion():
+            model = self.function(factors.checked().width, factors.depth, self.pixels(factors), classes)
         if model.output_shape != (None, classes):
             raise ValueError(
                 f"{self.name} gives outputs of shape {model.output_shape}: expected (None, {classes}), a probability "
@@ -134,7 +136,8 @@ class Baseline:
 def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Cost:
     """Builds a function's network to count it."""
     assert baseline.function is not None
-    found = profile(baseline.function(width, depth, pixels, baseline.classes))
+    with deep_recursion():
+        found = profile(baseline.function(width, depth, pixels, baseline.classes))
     if found.uncounted:
         layers = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted[:5])
         raise ValueError(

@@ -1,6 +1,8 @@
 """The graph and its constructors, on whichever Keras is under test."""
 
+import dataclasses
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -31,13 +33,27 @@ def test_parameters(eff, name):
 
 
 @pytest.mark.slow
-def test_parameters_of_every_variant(eff, backend):
-    if backend != "tensorflow":
+def test_parameters_of_every_variant(eff, is_legacy, backend):
+    if is_legacy or backend != "tensorflow":
         pytest.skip("once is enough: the graph is the same on every backend")
     for name in list_variants():
         variant = get_variant(name)
         model = build(variant, eff.FRAMEWORK, draw_weights=False)
         assert scalars(model.trainable_variables) == cost(variant).parameters, name
+
+
+@pytest.mark.slow
+def test_the_deepest_variant_is_saved_and_opened(eff, is_legacy, tmp_path):
+    """Its layers in a row are more than Python lets Keras call itself."""
+    limit = sys.getrecursionlimit()
+    narrow = dataclasses.replace(get_variant("v2-xl"), name="deep", width=0.05)
+    model = eff.create(narrow, weights=None, input_shape=(32, 32, 3), classes=2)
+    path = tmp_path / ("deep.h5" if is_legacy else "deep.keras")
+    model.save(path)
+    again = eff.load_model(path)
+    for found, expected in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert sys.getrecursionlimit() == limit
 
 
 def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
