@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .profiling import measure, profile
 
     model = _load(arguments)
-    shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size else None
+    shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size is not None else None
     found = profile(model, arguments.batch_size, shape)
     seconds = dict(measure(model, arguments.batch_size, shape)) if arguments.measure else None
     print(_as_json(found, seconds) if arguments.json else _as_table(found, seconds, arguments.layers))
@@ -60,7 +60,7 @@ def _load(arguments: argparse.Namespace) -> Any:
         variant,
         weights=None,
         classes=variant.classes,
-        input_shape=(arguments.size, arguments.size, 3) if arguments.size else None,
+        input_shape=(arguments.size, arguments.size, 3) if arguments.size is not None else None,
     )
 
 
@@ -86,10 +86,11 @@ def _as_table(found: Profile, seconds: dict[str, float] | None, by_layer: bool) 
         in_block: dict[str, float] = {}
         for name, block in {layer.name: layer.name if by_layer else layer.block for layer in found.layers}.items():
             in_block[block] = in_block.get(block, 0.0) + seconds.get(name, 0.0)
+        # A layer's time is that of all its calls: it stands with the first.
         rest = sum(seconds.values()) - sum(in_block.values())
         rows.insert(-1, ["input and output", "", "", "", "", ""])
         for row, value in zip(
-            rows, (*(in_block[row[0]] for row in rows[:-2]), rest, sum(seconds.values())), strict=True
+            rows, (*(in_block.pop(row[0], 0.0) for row in rows[:-2]), rest, sum(seconds.values())), strict=True
         ):
             row.append(f"{1000 * value:.3f}")
     return table(header, rows)

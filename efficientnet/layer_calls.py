@@ -1,9 +1,11 @@
-"""The calls of a functional model's layers, in order, whichever Keras it is of."""
+"""Walking through the calls of a functional model's layers, in order, whichever Keras it is of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+Value = TypeVar("Value")
 
 
 class LayerCall(NamedTuple):
@@ -11,23 +13,34 @@ class LayerCall(NamedTuple):
 
     Attributes:
         layer: the layer, or in Keras 3 also an operation of ``keras.ops``.
+        name: of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
         inputs: the symbolic tensors that it takes.
         outputs: those that it gives.
+        node: Keras' own record of the call.
     """
 
     layer: Any
+    name: str
     inputs: list[Any]
     outputs: list[Any]
+    node: Any
+
+
+class Tensor(NamedTuple):
+    """Shape, batch included, and data type of what a layer takes or gives."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
 def functional(model: Any) -> Any:
     """The functional model behind a model: itself, or the one that Keras 3's Sequential wraps.
 
     Raises:
-        ValueError: it is neither, or not built yet.
+        ValueError: it is neither, not built yet, or does something else than its graph says.
     """
-    graph = getattr(model, "_functional", None) or model
-    if not hasattr(graph, "_nodes_by_depth"):
+    graph = _graph(model)
+    if graph is None:
         name = getattr(model, "name", None) or repr(model)
         raise ValueError(
             f"{name}, a {type(model).__name__}, has no graph of layers: expected a functional model, or a Sequential "
@@ -36,14 +49,113 @@ def functional(model: Any) -> Any:
     return graph
 
 
-def layer_calls(model: Any) -> Iterator[LayerCall]:
+def keras_layer(layer: Any) -> str | None:
+    """The name of a layer's class where that is Keras' own, so that the name says what it does; otherwise None.
+
+    None also for operations of ``keras.ops``: ``x + 1`` is of a class ``Add`` as well, which is not the layer.
+    """
+    kind = type(layer)
+    return kind.__name__ if _is_keras_own(kind) and ".ops." not in kind.__module__ else None
+
+
+def keras_operation(layer: Any) -> str | None:
+    """The name of what a Keras tensor was given to as a function, ``"Relu"`` or ``"nn.relu"``; None for layers."""
+    kind = type(layer)
+    if not _is_keras_own(kind):
+        return None
+    if kind.__name__ in ("TFOpLambda", "SlicingOpLambda"):  # legacy Keras, of functions of TensorFlow
+        return str(layer.symbol)
+    return kind.__name__ if ".ops." in kind.__module__ else None
+
+
+def run(
+    model: Any, inputs: Sequence[Value], apply: Callable[[LayerCall, list[Value]], Sequence[Value]], path: str = ""
+) -> list[Value]:
+    """Carries values through a functional model, models within it included.
+
+    Args:
+        model: a functional model, or a Sequential one that is built.
+        inputs: a value for each of its inputs.
+        apply: gives the values of a call's outputs for those of its inputs. Custom layers and models without a graph
+            of layers are calls like any other.
+        path: what stands before the layers' names.
+
+    Returns:
+        The values of the model's outputs.
+    """
+    graph = functional(model)
+    known = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
+    for call in _calls(graph, path):
+        values = [known[id(tensor)] for tensor in call.inputs]
+        is_leaf = _graph(call.layer) is None
+        results = apply(call, values) if is_leaf else run(call.layer, values, apply, f"{call.name}/")
+        known.update({id(tensor): value for tensor, value in zip(call.outputs, results, strict=True)})
+    return [known[id(tensor)] for tensor in graph.outputs]
+
+
+def visit(
+    model: Any, shapes: Sequence[Sequence[int]], see: Callable[[LayerCall, list[Tensor], list[Tensor]], None]
+) -> None:
+    """Shows ``see`` each call with what it takes and gives where the model's inputs have these shapes.
+
+    Nothing is computed, and neither the model nor its layers change.
+    """
+    tensors = functional(model).inputs
+    if hasattr(model, "compute_output_spec"):
+        import keras
+
+        def specify(call: LayerCall, values: list[Any]) -> list[Any]:
+            args, kwargs = call.node.arguments.fill_in(dict(zip(map(id, call.inputs), values, strict=True)))
+            results: list[Any] = keras.tree.flatten(call.layer.compute_output_spec(*args, **kwargs))
+            see(call, [*map(_describe, values)], [*map(_describe, results)])
+            return results
+
+        run(
+            model,
+            [keras.KerasTensor(shape, tensor.dtype) for shape, tensor in zip(shapes, tensors, strict=True)],
+            specify,
+        )
+    else:
+        import tensorflow as tf
+
+        def trace(call: LayerCall, values: list[Any]) -> list[Any]:
+            # Legacy Keras takes its values off a list, one each time a tensor is an argument.
+            arguments = {
+                str(id(tensor)): [value] * len(values) for tensor, value in zip(call.inputs, values, strict=True)
+            }
+            args, kwargs = call.node.map_arguments(arguments)
+            results: list[Any] = tf.nest.flatten(call.layer(*args, **kwargs))
+            see(call, [*map(_describe, values)], [*map(_describe, results)])
+            return results
+
+        specs = [tf.TensorSpec(shape, tensor.dtype) for shape, tensor in zip(shapes, tensors, strict=True)]
+        tf.function(lambda *inputs: run(model, inputs, trace), autograph=False).get_concrete_function(*specs)
+
+
+def _is_keras_own(kind: type) -> bool:
+    return kind.__module__.split(".")[0] in ("keras", "tf_keras")
+
+
+def _describe(tensor: Any) -> Tensor:
+    return Tensor(tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype)))
+
+
+def _graph(layer: Any) -> Any:
+    """The functional model that a layer is, or None. One whose ``call`` is of the user's own may do anything."""
+    graph = getattr(layer, "_functional", None) or layer
+    if not hasattr(graph, "_nodes_by_depth"):
+        return None
+    calls = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
+    return graph if _is_keras_own(calls) else None
+
+
+def _calls(graph: Any, path: str) -> Iterator[LayerCall]:
     """All calls of a functional model's own layers; a model within it is one call."""
-    nodes_by_depth = functional(model)._nodes_by_depth
     # Both Keras versions keep the calls ordered by depth, with the outputs at 0.
-    for depth in sorted(nodes_by_depth, reverse=True):
-        for node in nodes_by_depth[depth]:
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
             if not node.is_input:
                 layer = getattr(node, "operation", None) or node.layer
                 inputs = node.input_tensors if hasattr(node, "operation") else node.keras_inputs
                 outputs = node.outputs if isinstance(node.outputs, (list, tuple)) else [node.outputs]
-                yield LayerCall(layer, list(inputs), list(outputs))
+                yield LayerCall(layer, path + layer.name, list(inputs), list(outputs), node)

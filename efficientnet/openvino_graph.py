@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from .checkpoints.keras_h5 import role
-from .layer_calls import functional, layer_calls
+from .layer_calls import LayerCall, keras_layer, run
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 class UnsupportedLayerError(ValueError):
-    """A layer for which no OpenVINO operation is written down here."""
+    """A layer for which no OpenVINO operation is written down here; ``problem`` says which and why."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; use engine='keras' for this model.")
+        self.problem = problem
 
 
 def convert(model: Any) -> Any:
@@ -43,7 +47,7 @@ def convert(model: Any) -> Any:
         parameters.append(ops.parameter(shape, np.float32))
     writer = _Writer(ops, channels_last=_channels_last(model))
     inputs = [writer.transpose(parameter, _TO_CHANNELS_FIRST) for parameter in parameters]
-    outputs = [writer.transpose(output, _TO_CHANNELS_LAST) for output in writer.model(model, inputs)]
+    outputs = [writer.transpose(output, _TO_CHANNELS_LAST) for output in run(model, inputs, writer.layer)]
     return openvino.Model(outputs, parameters, model.name)
 
 
@@ -51,7 +55,7 @@ def _channels_last(model: Any) -> bool:
     """Whether images are (batch, height, width, channels): the layers say so, all of them alike."""
     formats = {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
     if len(formats) > 1:
-        raise UnsupportedLayerError(f"{model.name} mixes channels_first and channels_last layers; use engine='keras'.")
+        raise UnsupportedLayerError(f"{model.name} mixes channels_first and channels_last layers")
     return formats != {"channels_first"}
 
 
@@ -64,20 +68,18 @@ def _flatten(model: Any) -> Iterator[Any]:
 
 
 def _unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
-    return UnsupportedLayerError(
-        f"Layer {layer.name!r}, a {type(layer).__name__}, {reason}; use engine='keras' for this model."
-    )
+    return UnsupportedLayerError(f"Layer {layer.name!r}, a {type(layer).__name__}, {reason}")
 
 
 def _name_operations(output: Any, inputs: Sequence[Any], layer: str) -> None:
-    """Names what a layer was written as ``LAYER/OPERATION``: what OpenVINO tells of it can so be told of the layer."""
+    """Names what a layer was written as ``LAYER:OPERATION``: what OpenVINO tells of it can so be told of the layer."""
     known = {_node(x).get_name() for x in inputs}
     unnamed = [_node(output)]
     while unnamed:
         node = unnamed.pop()
         if node.get_name() not in known:
             known.add(node.get_name())
-            node.set_friendly_name(f"{layer}/{node.get_type_name()}")
+            node.set_friendly_name(f"{layer}:{node.get_type_name()}")
             unnamed += [_node(source) for source in node.input_values()]
 
 
@@ -97,23 +99,13 @@ class _Writer:
         self.ops = ops
         self.channels_last = channels_last
 
-    def model(self, model: Any, inputs: Sequence[Any]) -> list[Any]:
-        """Writes all layers of a model, nested models included, and returns its outputs."""
-        graph = functional(model)
-        written = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
-        for layer, sources, outputs in layer_calls(model):
-            results = self.layer(layer, [written[id(tensor)] for tensor in sources])
-            written.update({id(tensor): value for tensor, value in zip(outputs, results, strict=True)})
-        return [written[id(tensor)] for tensor in graph.outputs]
-
-    def layer(self, layer: Any, inputs: list[Any]) -> list[Any]:
-        if hasattr(layer, "layers"):
-            return self.model(layer, inputs)
-        write: Callable[..., Any] | None = getattr(self, f"_{type(layer).__name__}", None)
+    def layer(self, call: LayerCall, inputs: list[Any]) -> list[Any]:
+        """Writes one call of a layer."""
+        write: Callable[..., Any] | None = getattr(self, f"_{keras_layer(call.layer)}", None)
         if write is None:
-            raise _unsupported(layer, "has no OpenVINO form here")
-        written = write(layer, *inputs)
-        _name_operations(written, inputs, layer.name)
+            raise _unsupported(call.layer, "has no OpenVINO form here")
+        written = write(call.layer, *inputs)
+        _name_operations(written, inputs, call.name)
         return [written]
 
     def transpose(self, x: Any, order: Sequence[int]) -> Any:

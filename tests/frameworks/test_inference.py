@@ -85,6 +85,21 @@ def test_an_unknown_layer_is_named_and_auto_falls_back(eff, keras):
     assert compile(body).engine == "openvino"
 
 
+def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
+    class Activation(keras.layers.Layer):
+        activation = staticmethod(keras.activations.relu)
+
+        def call(self, x):
+            return x * 5
+
+    inputs = keras.layers.Input((4, 4, 3))
+    # Keras 3 calls the classes of the latter's operations Multiply and Add.
+    for outputs, expected in ((Activation()(inputs), 5), (inputs * 2.0 + 1.0, 3)):
+        predictor = compile(keras.models.Model(inputs, outputs))
+        assert predictor.engine == "keras"
+        np.testing.assert_allclose(predictor(np.ones((1, 4, 4, 3), "float32")), expected, rtol=1e-2)
+
+
 def test_many_threads_get_their_own_answers(eff):
     model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
     with compile(model, "openvino") as predictor:

@@ -102,6 +102,67 @@ def test_layers_of_another_kind_are_named(keras):
     assert [block.macs for block in found.blocks()] == [None, 8]
 
 
+def test_a_body_of_any_size_counts_at_the_size_of_each_call(keras):
+    layers = keras.layers
+    inputs = layers.Input((None, None, 3))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, padding="same", name="conv")(inputs))
+    body = keras.models.Model(inputs, pooled, name="body")
+    large, small = layers.Input((16, 16, 3)), layers.Input((8, 8, 3))
+    found = profile(keras.models.Model([large, small], layers.Add()([body(large), body(small)])))
+    calls = [layer for layer in found.layers if layer.name == "body/conv"]
+    assert {layer.macs for layer in calls} == {27 * 4 * 16 * 16, 27 * 4 * 8 * 8}
+    assert sorted(layer.parameters for layer in calls) == [0, 27 * 4 + 4]
+    unknown = layers.Input((None, None, 3))
+    found = profile(keras.models.Model(unknown, body(unknown)), batch_size=2, input_shape=(16, 16, 3))
+    assert found.macs == 27 * 4 * 16 * 16
+    assert found.layers[0].activations == 2 * 4 * 16 * 16 * 4
+    assert found.blocks()[0].name == "body/conv"
+
+
+def test_elementwise_functions_are_counted_and_products_are_named(keras, is_legacy):
+    inputs = keras.layers.Input((4, 4, 3))
+    if is_legacy:
+        import tensorflow as tf
+
+        product = tf.matmul(tf.nn.relu(inputs)[:, :2] * 2 + 1, tf.ones((3, 5)))
+    else:
+        product = keras.ops.matmul(keras.ops.relu(inputs)[:, :2] * 2 + 1, np.ones((3, 5), "float32"))
+    found = profile(keras.models.Model(inputs, product))
+    assert len(found.layers) >= 4
+    assert ["matmul" in layer.name for layer in found.uncounted] == [True]
+
+
+def test_statistics_of_the_data_are_no_parameters(keras):
+    inputs = keras.layers.Input((8, 8, 3))
+    outputs = keras.layers.RandomFlip()(keras.layers.Normalization()(inputs))
+    found = profile(keras.models.Model(inputs, outputs))
+    assert (found.parameters, found.uncounted) == (0, ())
+
+
+def test_custom_layers_and_models_that_hold_layers_are_named(keras):
+    class Holder(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.layers = [keras.layers.Dense(3)]
+
+        def call(self, x):
+            return self.layers[0](x)
+
+    class Inner(keras.models.Model):
+        def __init__(self):
+            super().__init__(name="inner")
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    for layer in (Holder(name="holder"), Inner()):
+        inputs = keras.layers.Input((3,))
+        found = profile(keras.models.Model(inputs, layer(inputs)))
+        assert [unknown.name for unknown in found.uncounted] == [layer.name]
+        assert found.parameters == 12
+
+
 def test_any_size_needs_a_size(eff, tiny):
     model = tiny(weights=None, include_top=False, input_shape=(None, None, 3))
     with pytest.raises(ValueError, match=r"pass input_shape="):
@@ -118,6 +179,8 @@ def test_what_cannot_be_profiled(keras, tiny):
 
     with pytest.raises(ValueError, match="Subclassed, has no graph of layers: expected a functional model"):
         profile(Subclassed())
+    with pytest.raises(ValueError, match="Sequential, has no graph of layers"):
+        profile(keras.models.Sequential([keras.layers.Dense(2)]), input_shape=(4,))
     with pytest.raises(ValueError, match="batch_size=0"):
         profile(tiny(weights=None), batch_size=0)
 
@@ -145,6 +208,27 @@ def test_the_time_of_each_layer(tiny):
     assert not any(name.endswith("_bn") for name in seconds)
     assert all(0 < value < 1 for value in seconds.values())
     assert np.isfinite(sum(seconds.values()))
+
+
+def test_the_times_of_two_bodies_with_the_same_names_are_told_apart(keras):
+    pytest.importorskip("openvino")
+    inputs = keras.layers.Input((32, 32, 3))
+    bodies = []
+    for name in ("a", "b"):
+        x = keras.layers.Input((32, 32, 3))
+        bodies.append(keras.models.Model(x, keras.layers.Conv2D(4, 3, name="conv")(x), name=name)(inputs))
+    seconds = measure(keras.models.Model(inputs, keras.layers.Add()(bodies)), repeats=2, threads=1)
+    assert {"a/conv", "b/conv"} <= set(seconds)
+
+
+def test_what_cannot_be_measured(keras):
+    pytest.importorskip("openvino")
+    model = keras.models.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.UpSampling2D(name="enlarge")])
+    with pytest.raises(ValueError, match=r"'enlarge', a UpSampling2D,.*cannot be measured"):
+        measure(model)
+    for option in ("repeats", "threads", "batch_size"):
+        with pytest.raises(ValueError, match=f"{option}=0"):
+            measure(model, **{option: 0})
 
 
 def test_the_time_needs_openvino(tiny, monkeypatch):
