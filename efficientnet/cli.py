@@ -19,6 +19,7 @@ import numpy as np
 from . import __version__, class_names, cli_design, cli_profile, scaling
 from .imagenet import class_names as imagenet_class_names
 from .preprocessing import MODES, center_crop_and_resize, preprocess_input
+from .saved_models import is_saved_model
 from .variants import get_variant, list_variants
 from .weights import list_weights
 
@@ -163,7 +164,7 @@ def _load_classifier(arguments: argparse.Namespace) -> Classifier:
     from . import keras
     from .inference import compile
 
-    if Path(arguments.model).suffix in (".keras", ".h5", ".hdf5") or Path(arguments.model).is_dir():
+    if is_saved_model(arguments.model):
         if arguments.weights:
             raise ValueError(f"--weights={arguments.weights}: {arguments.model} is a whole model with its own weights.")
         model = keras.load_model(arguments.model, compile=False)

@@ -6,16 +6,14 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .saved_models import is_saved_model
 from .tables import table
 from .variants import get_variant
 
 if TYPE_CHECKING:
     from .profiling import LayerCost, Profile
-
-_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def add_parser(commands: Any) -> None:
@@ -53,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _load(arguments: argparse.Namespace) -> Any:
     from . import keras
 
-    if Path(arguments.model).suffix in _MODEL_SUFFIXES or Path(arguments.model).is_dir():
+    if is_saved_model(arguments.model):
         return keras.load_model(arguments.model, compile=False)
     variant = get_variant(arguments.model)
     return keras.create(

@@ -28,6 +28,11 @@ _IDLE_KEYS = {
 }
 
 
+def is_saved_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a path, there or not, is that of a whole saved model, and no variant's name."""
+    return Path(path).suffix in (".keras", ".h5", ".hdf5") or Path(path).is_dir()
+
+
 def custom_objects(layers: Any) -> dict[str, Any]:
     """What models saved by the older package name and Keras does not know.
 
