@@ -18,7 +18,7 @@ OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy"]
 DESIGN = ["optuna>=4", "matplotlib"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16",
-    "pytest", "scikit-image", "scikit-learn",
+    "pytest", "scikit-image", "scikit-learn", "safetensors",
 ]  # fmt: skip
 
 setup(
@@ -31,7 +31,9 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
     package_data={"efficientnet": ["py.typed", "data/*.tsv"]},
-    install_requires=["numpy", "h5py", "pillow>=11.3", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2"],
+    install_requires=[
+        "numpy", "h5py", "google-crc32c", "pillow>=11.3", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2",
+    ],  # fmt: skip
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,
@@ -39,6 +41,7 @@ setup(
         "openvino": OPENVINO,
         "legacy": ["tensorflow>=2.16", "tf_keras>=2.16"],
         "lite0": LITE0,
+        "hub": ["huggingface_hub"],
         "design": DESIGN,
         "demo": [*OPENVINO, *LITE0],
         "test": TEST,

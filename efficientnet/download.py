@@ -1,6 +1,7 @@
 """Downloading: an address and a hash in, a verified file in the cache folder out.
 
 url ── mirror? ──> NAME.part (resumed, retried, hashed while it streams) ── hash right? ──> NAME
+hf://… ── the package huggingface_hub, where it is installed ──> a file in the cache of that package
 """
 
 from __future__ import annotations
@@ -104,20 +105,23 @@ def fetch(
     A download that breaks off leaves a `.part` file that the next attempt, or the next process,
     takes up. Processes that ask for one file at the same time download it once. Where
     $EFFICIENTNET_WEIGHTS_URL names a mirror's base address or a folder, the file is looked up
-    there under its file name, and the hash still has to be right.
+    there under its file name, and the hash still has to be right. Without a mirror, `hf://`
+    addresses are left to the package huggingface_hub if that is installed: it has a cache of its
+    own, and minds $HF_TOKEN. With $HF_HUB_OFFLINE the network is not asked for them at all.
 
     Args:
         url: an address as `resolve` takes it.
         file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
-            the file unverified: then downloads start over rather than resume, since nothing else
-            could tell whether an old part and a new rest belong together.
+            the file unverified, but for its length and what the Hugging Face hub itself says of
+            it: then downloads start over rather than resume, since nothing else could tell
+            whether an old part and a new rest belong together.
         filename: the file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with
             a digest of the address in front, so that files of one name stay apart.
         progress: whether to show a progress bar on stderr. None: where stderr is a terminal.
 
     Returns:
-        The path of the file, `cache_dir() / filename`.
+        The path of the file, `cache_dir() / filename`, or where huggingface_hub keeps it.
 
     Raises:
         ValueError: an address, hash or file name of the wrong form.
@@ -131,8 +135,11 @@ def fetch(
     source = _on_mirror(mirror, name) if mirror else address
     try:
         # Before the lock, so that a complete cache may be read-only.
-        if not _is_intact(target, expected):
-            _fetch_locked(source, target, expected, progress)
+        if _is_intact(target, expected):
+            return target
+        if (match := _HF.fullmatch(url)) and not mirror and (path := _from_hub(match, expected)):
+            return path
+        _fetch_locked(source, target, expected, progress)
     except _Failure as failure:
         raise DownloadError(
             f"cannot download {name} from {source}: {failure}.\n"
@@ -151,6 +158,33 @@ def fetch(
 def is_intact(path: Path, file_hash: str) -> bool:
     """Tells whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
     return _is_intact(path, _parse_hash(file_hash))
+
+
+def _from_hub(address: re.Match[str], expected: _Expected | None) -> Path | None:
+    """The file as huggingface_hub has or gets it; None where that package is not installed."""
+    is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        if is_offline:
+            raise _Failure("HF_HUB_OFFLINE forbids to ask for it, and the file is not in the cache yet") from None
+        return None
+    owner, repository, file = address.groups()
+    try:
+        # It reads its environment when it is imported; here, what holds now.
+        path = Path(
+            hf_hub_download(
+                f"{owner}/{repository}",
+                file or _HF_DEFAULT_FILE,
+                endpoint=os.environ.get("HF_ENDPOINT") or None,
+                local_files_only=is_offline,
+            )
+        )
+    except Exception as error:  # its own, and those of the library that it sends requests with
+        raise _Failure(f"huggingface_hub says: {error}") from error
+    if not (expected is None or _is_intact(path, expected)):
+        raise _Failure(f"{path}, which huggingface_hub has brought, has another {expected.algorithm} than it should")
+    return path
 
 
 def _fetch_locked(source: str | Path, target: Path, expected: _Expected | None, progress: bool | None) -> None:
@@ -236,6 +270,8 @@ def _attempt(
                 hasher, start = _hash_bytes(expected), 0
             length = response.headers.get("Content-Length", "")
             total = start + int(length) if length.isdigit() else None
+            if expected is None:
+                _check_checkable(response)
             with (
                 part.open("ab" if start else "wb") as file,
                 tqdm(
@@ -252,6 +288,11 @@ def _attempt(
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
+            # Not every release of urllib3 counts.
+            if total is not None and part.stat().st_size < total:
+                raise _TemporaryFailure(f"only {part.stat().st_size:,} of {total:,} bytes came")
+            if expected is None:
+                _check_linked_digest(response, part, hasher.hexdigest())
     except (
         requests.ConnectionError,
         requests.Timeout,
@@ -279,6 +320,23 @@ def _check_status(response: requests.Response, part: Path, start: int) -> None:
     if status in (408, 425, 429) or status >= 500:
         raise _TemporaryFailure(reason, _retry_after(response))
     raise _Failure(reason)
+
+
+def _check_checkable(response: requests.Response) -> None:
+    """Passes, of a file whose hash is not known, what is no web page and cannot break off unnoticed."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise _Failure("the server sent a web page (for signing in?)")
+    if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
+        raise _Failure("the server does not say how long the file is, and no hash is known to check it with")
+
+
+def _check_linked_digest(response: requests.Response, part: Path, digest: str) -> None:
+    """Compares with the sha256 that the Hugging Face hub gives of a large file, before it redirects to that."""
+    for answer in (*response.history, response):
+        linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", ""))
+        if linked and linked[1] != digest:
+            part.unlink()
+            raise _Failure(f"its sha256 is {digest}, and the server says {linked[1]}")
 
 
 def _retry_after(response: requests.Response) -> float:

@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
+
+def scaled_conv_initializer(factor: int) -> dict[str, Any]:
+    """That of convolutions, for a layer whose fan-out is ``factor`` times a convolution's."""
+    return {
+        "class_name": "VarianceScaling",
+        "config": {"scale": 2.0 * factor, "mode": "fan_out", "distribution": "untruncated_normal"},
+    }
+
+
 # Normal with variance 2 / fan_out, not truncated; the classifier uniform in ±1 / sqrt(classes): as the
 # authors' released code has them.
-CONV_INITIALIZER = {
-    "class_name": "VarianceScaling",
-    "config": {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"},
-}
+CONV_INITIALIZER = scaled_conv_initializer(1)
 DENSE_INITIALIZER = {
     "class_name": "VarianceScaling",
     "config": {"scale": 1.0 / 3.0, "mode": "fan_out", "distribution": "uniform"},

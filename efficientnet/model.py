@@ -7,6 +7,7 @@ convention has them; ``efficientnet.keras`` and ``efficientnet.tfkeras`` bind th
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -17,11 +18,18 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from . import scaling
+from . import conditional, scaling
 from . import weights as weight_sets
 from .backends import deep_recursion
-from .initialization import CONV_INITIALIZER, DENSE_INITIALIZER, call_drawing_weights, generator
-from .preprocessing import scale_and_offset
+from .initialization import (
+    CONV_INITIALIZER,
+    DENSE_INITIALIZER,
+    call_drawing_weights,
+    generator,
+    scaled_conv_initializer,
+)
+from .preprocessing import Scaling, scale_and_offset
+from .saved_models import remember_preprocessing
 from .scaling import Block
 from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 
@@ -64,7 +72,7 @@ def build(
     classifier_activation: str | Callable[[Any], Any] | None = "softmax",
     dropout_rate: float | None = None,
     drop_connect_rate: float = 0.2,
-    preprocessing: str | None = None,
+    preprocessing: str | Scaling | None = None,
     features_only: bool = False,
     name: str | None = None,
     draw_weights: bool = True,
@@ -82,8 +90,8 @@ def build(
         classifier_activation: of the classifier; None for logits.
         dropout_rate: before the classifier, 0..1; the variant's own by default.
         drop_connect_rate: stochastic depth of the deepest block, 0..1.
-        preprocessing: a mode of ``preprocess_input`` to put in front, so that the model takes raw pixels
-            0..255; None for none.
+        preprocessing: a mode of ``preprocess_input``, or its numbers, to put in front, so that the model takes raw
+            pixels 0..255; None for none.
         features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
         name: of the model; the variant's by default.
         draw_weights: False leaves kernels zero, for a caller that fills them at once.
@@ -149,36 +157,53 @@ def _mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
     """Mobile inverted bottleneck: expand, depthwise, squeeze and excite, project, add.
 
     A fused one (arXiv 2104.00298, section 3.2) has one full convolution for the first two; and where it does not
-    expand, for all three, with an activation behind it.
+    expand, for all three, with an activation behind it. With experts, the kernels are each image's own.
     """
     layers = graph.keras.layers
     prefix = f"{block.name}_"
     spatial, pointwise = (block.kernel_size, block.strides), (1, 1)
+    routing = conditional.routing_weights(graph, inputs, block) if block.experts > 1 else None
     x = inputs
     if block.expands:
-        x = _conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_", *(spatial if block.fused else pointwise))
+        size = spatial if block.fused else pointwise
+        x = _conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_", *size, routing=routing)
     if not block.fused:
-        depthwise = layers.DepthwiseConv2D(
-            block.kernel_size,
-            strides=block.strides,
-            padding="same",
-            use_bias=False,
-            depthwise_initializer=CONV_INITIALIZER,
-            name=f"{prefix}dwconv",
-        )
-        x = _norm(graph, graph.call(depthwise, x), prefix)
+        x = _norm(graph, _depthwise(graph, x, block, routing), prefix)
         x = layers.Activation(graph.variant.activation, name=f"{prefix}activation")(x)
     if block.se_filters:
         x = _squeeze_excite(graph, x, block)
     is_single = block.fused and not block.expands
     size = spatial if is_single else pointwise
-    x = _conv_norm(graph, x, block.output_filters, f"{prefix}project_", *size, activation=is_single)
+    x = _conv_norm(graph, x, block.output_filters, f"{prefix}project_", *size, activation=is_single, routing=routing)
     if block.residual:
         if drop_rate > 0:
             # Stochastic depth: one draw for each image of the batch (arXiv 1603.09382).
             x = layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{prefix}drop")(x)
         x = layers.Add(name=f"{prefix}add")([x, inputs])
     return x
+
+
+def _depthwise(graph: Graph, x: Any, block: Block, routing: Any = None) -> Any:
+    name = f"{block.name}_dwconv" if routing is None else f"{block.name}_dw_experts"
+    x, padding = _pad(graph, x, name, block.kernel_size, block.strides)
+    depthwise = graph.keras.layers.DepthwiseConv2D(
+        block.kernel_size,
+        strides=block.strides,
+        padding=padding,
+        depth_multiplier=block.experts,
+        use_bias=False,
+        depthwise_initializer=scaled_conv_initializer(block.experts),
+        name=name,
+    )
+    x = graph.call(depthwise, x)
+    return x if routing is None else conditional.mix_outputs(graph, x, routing, f"{block.name}_dw")
+
+
+def _pad(graph: Graph, x: Any, name: str, kernel_size: int, strides: int) -> tuple[Any, str]:
+    """What a convolution is called with, and the ``padding`` that it gets, so that it pads as the variant does."""
+    if strides == 1 or graph.variant.padding == "same":  # with a stride of 1 both are symmetric
+        return x, "same"
+    return graph.keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
 
 
 def _squeeze_excite(graph: Graph, x: Any, block: Block) -> Any:
@@ -205,19 +230,32 @@ def _squeeze_excite(graph: Graph, x: Any, block: Block) -> Any:
 
 
 def _conv_norm(
-    graph: Graph, x: Any, filters: int, prefix: str, kernel_size: int = 1, strides: int = 1, activation: bool = True
+    graph: Graph,
+    x: Any,
+    filters: int,
+    prefix: str,
+    kernel_size: int = 1,
+    strides: int = 1,
+    activation: bool = True,
+    routing: Any = None,
 ) -> Any:
     """Convolution without bias, batch norm, activation."""
-    conv = graph.keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=CONV_INITIALIZER,
-        name=f"{prefix}conv",
-    )
-    x = _norm(graph, graph.call(conv, x), prefix)
+    name = f"{prefix}conv"
+    if routing is not None:
+        x = conditional.pointwise(graph, x, routing, filters, prefix)
+    else:
+        x, padding = _pad(graph, x, name, kernel_size, strides)
+        conv = graph.keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=False,
+            kernel_initializer=CONV_INITIALIZER,
+            name=name,
+        )
+        x = graph.call(conv, x)
+    x = _norm(graph, x, prefix)
     if activation:
         x = graph.keras.layers.Activation(graph.variant.activation, name=f"{prefix}activation")(x)
     return x
@@ -294,6 +332,8 @@ def create(
     drop_connect_rate: float = 0.2,
     include_preprocessing: bool = False,
     features_only: bool = False,
+    padding: str | None = None,
+    batch_norm_epsilon: float | None = None,
     name: str | None = None,
     backend: Any = None,
     layers: Any = None,
@@ -306,8 +346,9 @@ def create(
         variant: its name, the path of a ``.json`` file that a design or ``save_variant`` wrote, or a ``Variant``.
         include_top: whether to end in the classifier.
         weights: the name of a published set (``list_weights(variant)``); None for random weights; the path of a
-            file of weights; or ``https://…#sha256=…``. With another number of classes than a published set has,
-            its body is kept and the classifier starts at random.
+            file of weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. With another number of classes
+            than a published set has, its body is kept and the classifier starts at random. Of 1,001 classes the
+            first, the background, is left out unless ``classes=1001``.
         input_tensor: a Keras tensor (batch, height, width, channels) to build on instead of a new input.
         input_shape: (height, width, channels), sides of at least 32 pixels or None; the variant's by default.
             Other numbers of channels than 3 need ``weights=None`` or a file made so.
@@ -319,6 +360,9 @@ def create(
         include_preprocessing: whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
             takes what ``preprocess_input`` gives in the mode of the weights.
         features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
+        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does; what the weights were trained
+            with by default, or else the variant's.
+        batch_norm_epsilon: likewise.
         name: of the model.
         backend, layers, models, utils: the modules of the Keras to build with (``efficientnet.model`` only).
 
@@ -339,10 +383,16 @@ def create(
             f"{variant.name} was not told which Keras to build with ({missing} missing): import it from "
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
         )
-    source = None
+    found = None
+    mode: str | Scaling = variant.preprocessing
     if weights is not None:
-        source = weight_sets.locate(weights, variant, include_top and not features_only, classes)
-    mode = source.preprocessing if source else variant.preprocessing
+        found = weight_sets.find(weights, variant, include_top and not features_only, classes, padding)
+        mode = found.preprocessing
+        variant = dataclasses.replace(variant, padding=found.padding, batch_norm_epsilon=found.epsilon)
+    if padding is not None:
+        variant = dataclasses.replace(variant, padding=padding)
+    if batch_norm_epsilon is not None:
+        variant = dataclasses.replace(variant, batch_norm_epsilon=batch_norm_epsilon)
     model = build(
         variant,
         keras,
@@ -357,11 +407,12 @@ def create(
         preprocessing=mode if include_preprocessing else None,
         features_only=features_only,
         name=name,
-        draw_weights=source is None or source.fresh_classifier,
+        draw_weights=found is None or found.fresh_classifier,
     )
-    if source is not None:
+    if found is not None:
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
-        weight_sets.load(model, source, variant, skip_layers={layer.name for layer in in_front})
+        weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
+    remember_preprocessing(model, "none" if include_preprocessing else mode)
     return model
 
 
@@ -471,6 +522,9 @@ EfficientNetLite4 = constructor(create, "EfficientNetLite4")
 EfficientNetEdgeTPUS = constructor(create, "EfficientNetEdgeTPUS")
 EfficientNetEdgeTPUM = constructor(create, "EfficientNetEdgeTPUM")
 EfficientNetEdgeTPUL = constructor(create, "EfficientNetEdgeTPUL")
+EfficientNetCondConvB0x4 = constructor(create, "EfficientNetCondConvB0x4")
+EfficientNetCondConvB0x8 = constructor(create, "EfficientNetCondConvB0x8")
+EfficientNetCondConvB0x8Depth = constructor(create, "EfficientNetCondConvB0x8Depth")
 EfficientNetV2B0 = constructor(create, "EfficientNetV2B0")
 EfficientNetV2B1 = constructor(create, "EfficientNetV2B1")
 EfficientNetV2B2 = constructor(create, "EfficientNetV2B2")

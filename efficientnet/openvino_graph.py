@@ -208,6 +208,30 @@ class _Writer:
         x = self.transpose(x, _TO_CHANNELS_LAST)
         return self.ops.reshape(x, self.ops.constant(np.array([0, -1], np.int64)), special_zero=True)
 
+    def _ZeroPadding2D(self, layer: Any, x: Any) -> Any:
+        (top, bottom), (left, right) = layer.padding
+        begin, end = ([0, 0, *sides] for sides in ((top, left), (bottom, right)))
+        pads = (self.ops.constant(np.array(sides, np.int64)) for sides in (begin, end))
+        return self.ops.pad(x, *pads, "constant", self._constant(np.zeros((), np.float32)))
+
+    def _Dot(self, layer: Any, first: Any, second: Any) -> Any:
+        if layer.normalize:
+            raise _unsupported(layer, "normalises what it multiplies")
+        axes = layer.axes if isinstance(layer.axes, (list, tuple)) else (layer.axes, layer.axes)
+        # One letter for each axis of the model's layout, "z" for the one that is summed over.
+        names = [list("abcd"), list("aefg")]
+        operands = []
+        for x, letters, axis in zip((first, second), names, axes, strict=True):
+            del letters[_rank(x) :]
+            letters[axis] = "z"
+            operands.append(self._in_graph_order(letters))
+        result = self._in_graph_order([letter for letter in (*names[0], *names[1][1:]) if letter != "z"])
+        return self.ops.einsum([first, second], f"{','.join(operands)}->{result}")
+
+    def _in_graph_order(self, letters: Sequence[str]) -> str:
+        is_image = self.channels_last and len(letters) == 4
+        return "".join(letters[axis] for axis in _TO_CHANNELS_FIRST) if is_image else "".join(letters)
+
     def _Multiply(self, layer: Any, *inputs: Any) -> Any:
         return self._merge(layer, self.ops.multiply, inputs)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -28,10 +28,19 @@ _MEAN_AND_STD = {
     "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     "v2": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 MODES = tuple(_MEAN_AND_STD)
 
 _TENSOR_PACKAGES = {"tensorflow", "tf_keras", "keras", "torch", "jax", "jaxlib"}
+
+
+class Scaling(NamedTuple):
+    """What is done to each channel: network input = pixels * scale + offset. A mode by its numbers."""
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
 
 Floats = NDArray[np.floating[Any]]
 Band = tuple[slice, slice, NDArray[Any]]  # some new samples, the old ones they need, and the weights
@@ -40,7 +49,7 @@ Band = tuple[slice, slice, NDArray[Any]]  # some new samples, the old ones they 
 def center_crop_and_resize(
     image: NDArray[Any],
     image_size: int,
-    crop_padding: int = 32,
+    crop_padding: float = 32,
     interpolation: str = "bicubic",
 ) -> NDArray[Any]:
     """Cut out the central square and resize it, as EfficientNet is evaluated on ImageNet.
@@ -194,13 +203,14 @@ def _b_spline(distance: Floats, order: int) -> Floats:
     return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, (2 - x) ** 3 / 6)
 
 
-def scale_and_offset(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def scale_and_offset(mode: str | Scaling) -> Scaling:
     """What a preprocessing mode does to each RGB channel: network input = pixels * scale + offset.
 
     Args:
         mode: "torch": (x / 255 - mean) / std with the mean (0.485, 0.456, 0.406) and standard
             deviation (0.229, 0.224, 0.225) of ImageNet's training images. "tf": x / 127.5 - 1.
-            "lite": (x - 127) / 128. "v2": (x - 128) / 128.
+            "lite": (x - 127) / 128. "v2": (x - 128) / 128. "none": x, for networks that take raw
+            pixels. Or the numbers themselves.
 
     Returns:
         Three scales and three offsets, for red, green and blue.
@@ -208,21 +218,24 @@ def scale_and_offset(mode: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     Raises:
         ValueError: The mode is unknown.
     """
+    if isinstance(mode, Scaling):
+        return mode
     if mode not in _MEAN_AND_STD:
         raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
     mean, std = _MEAN_AND_STD[mode]
-    return tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))
+    return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 
-def preprocess_input(x: Any, mode: str = "torch", data_format: str | None = None, **kwargs: Any) -> Any:
+def preprocess_input(x: Any, mode: str | Scaling = "torch", data_format: str | None = None, **kwargs: Any) -> Any:
     """Turn pixel levels 0..255 into the levels that a network was trained on.
 
     Args:
         x: (..., height, width, 3) RGB levels 0..255, or (..., 3, height, width) where data_format
             is "channels_first". A NumPy array, anything that ``np.asarray`` takes (a list, a Pillow
             image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It is
-            left as it is. Modes other than "torch" take any number of channels.
-        mode: "torch", "tf", "lite" or "v2"; see ``scale_and_offset``.
+            left as it is. Modes that treat all channels alike take any number of them.
+        mode: "torch", "tf", "lite", "v2", "none" or a ``Scaling``; see ``scale_and_offset``. That of a
+            model is ``model_preprocessing(model)``.
         data_format: "channels_last" or "channels_first". None means the
             ``backend.image_data_format()`` of a given backend, and "channels_last" without one.
         **kwargs: ``backend``, ``layers``, ``models`` and ``utils``, as in keras_applications.
@@ -249,7 +262,7 @@ def preprocess_input(x: Any, mode: str = "torch", data_format: str | None = None
         raise ValueError(f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}.")
 
     x = _as_floating(x)
-    if mode != "torch":  # one scale and one offset for all channels
+    if len(set(scale)) == len(set(offset)) == 1:  # one scale and one offset for all channels
         return x * scale[0] + offset[0]
     channel_axis = -1 if data_format == "channels_last" else -3
     # Within tf.data, even the number of dimensions may be unknown until an image is decoded.
@@ -257,7 +270,7 @@ def preprocess_input(x: Any, mode: str = "torch", data_format: str | None = None
         shape = tuple(x.shape)
         if len(shape) < -channel_axis or shape[channel_axis] not in (3, None):
             raise ValueError(
-                f"Mode 'torch' scales red, green and blue, each in its own way: with {data_format} "
+                f"Mode {mode!r} scales red, green and blue, each in its own way: with {data_format} "
                 f"x needs length 3 on axis {channel_axis}; got shape {shape}. Convert grey images "
                 "to RGB, or choose another mode."
             )

@@ -343,10 +343,16 @@ def _dense(layer: Any, x: Tensor, output: Tensor) -> int:
     return _kernel_size(layer) * math.prod(_known(output)[:-1])
 
 
+def _dot(layer: Any, x: Tensor, output: Tensor) -> int:
+    axis = layer.axes[0] if isinstance(layer.axes, (list, tuple)) else layer.axes
+    return math.prod(_known(output)) * (x.shape[axis] or 1)
+
+
 _COUNTERS: dict[str, Callable[[Any, Tensor, Tensor], int]] = {
     **{f"Conv{n}D": _convolution for n in (1, 2, 3)},
     **{f"DepthwiseConv{n}D": _convolution for n in (1, 2)},
     **{f"SeparableConv{n}D": _convolution for n in (1, 2)},
     **{f"Conv{n}DTranspose": _transposed_convolution for n in (1, 2, 3)},
     "Dense": _dense,
+    "Dot": _dot,
 }

@@ -31,6 +31,7 @@ class Block:
         expanded_filters: channels within the block; equal to ``input_filters`` where it does not expand.
         se_filters: channels of the squeeze-and-excite bottleneck; 0 for none.
         output_filters: channels out.
+        experts: kernels that each image mixes into its own; 1 for ordinary ones.
         residual: whether the input is added to the output.
         drop_connect_fraction: share of the network's drop connect rate that falls on this block, 0..1,
             growing with depth.
@@ -45,6 +46,7 @@ class Block:
     expanded_filters: int
     se_filters: int
     output_filters: int
+    experts: int
     residual: bool
     drop_connect_fraction: float
 
@@ -285,6 +287,7 @@ def scale_blocks(variant: Variant) -> tuple[Block, ...]:
                     expanded_filters=widened * stage.expand_ratio if stage.expand_ratio > 1 else input_filters,
                     se_filters=max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0,
                     output_filters=output_filters,
+                    experts=stage.experts,
                     residual=stage.id_skip and strides == 1 and input_filters == output_filters,
                     drop_connect_fraction=len(blocks) / total,
                 )
@@ -323,8 +326,13 @@ def cost(variant: Variant, resolution: int | None = None, classes: int | None = 
         convolutions.append((project, block.output_filters, new_size))
         size = new_size
         for weights, filters, side in convolutions:
-            parameters += weights + 2 * filters
+            parameters += block.experts * weights + 2 * filters
             macs += weights * side**2
+        if block.experts > 1:
+            # Routing, and mixing each kernel once for an image (arXiv 1904.04971, equation 1).
+            routing = block.input_filters * block.experts
+            parameters += routing + block.experts
+            macs += routing + block.experts * sum(weights for weights, _, _ in convolutions)
         if block.se_filters:
             squeeze = 2 * inner * block.se_filters
             parameters += squeeze + block.se_filters + inner

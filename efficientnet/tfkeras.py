@@ -11,8 +11,9 @@ from .imagenet import decode_predictions
 from .images import load_image
 from .model import Framework, bind
 from .preprocessing import center_crop_and_resize
+from .saved_models import model_preprocessing
 from .variants import get_variant, list_variants
-from .weights import list_weights
+from .weights import list_weights, weights_info
 
 __all__ = [
     "EfficientNet",
@@ -25,6 +26,9 @@ __all__ = [
     "EfficientNetB6",
     "EfficientNetB7",
     "EfficientNetB8",
+    "EfficientNetCondConvB0x4",
+    "EfficientNetCondConvB0x8",
+    "EfficientNetCondConvB0x8Depth",
     "EfficientNetEdgeTPUL",
     "EfficientNetEdgeTPUM",
     "EfficientNetEdgeTPUS",
@@ -50,7 +54,9 @@ __all__ = [
     "list_weights",
     "load_image",
     "load_model",
+    "model_preprocessing",
     "preprocess_input",
+    "weights_info",
 ]
 
 _keras = import_tensorflow_keras()
@@ -76,6 +82,9 @@ EfficientNetLite4 = bind(model.EfficientNetLite4, FRAMEWORK)
 EfficientNetEdgeTPUS = bind(model.EfficientNetEdgeTPUS, FRAMEWORK)
 EfficientNetEdgeTPUM = bind(model.EfficientNetEdgeTPUM, FRAMEWORK)
 EfficientNetEdgeTPUL = bind(model.EfficientNetEdgeTPUL, FRAMEWORK)
+EfficientNetCondConvB0x4 = bind(model.EfficientNetCondConvB0x4, FRAMEWORK)
+EfficientNetCondConvB0x8 = bind(model.EfficientNetCondConvB0x8, FRAMEWORK)
+EfficientNetCondConvB0x8Depth = bind(model.EfficientNetCondConvB0x8Depth, FRAMEWORK)
 EfficientNetV2B0 = bind(model.EfficientNetV2B0, FRAMEWORK)
 EfficientNetV2B1 = bind(model.EfficientNetV2B1, FRAMEWORK)
 EfficientNetV2B2 = bind(model.EfficientNetV2B2, FRAMEWORK)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from .files import replacing
 
+PADDINGS = ("same", "symmetric")
+
 # Of the files that save_variant writes.
 _FORMAT = 1
 
@@ -39,6 +41,7 @@ class BlockArgs:
         se_ratio: squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
         scale_repeats: whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
         fused: whether one full convolution stands for the expansion and the depthwise convolution.
+        experts: kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
     """
 
     kernel_size: int
@@ -51,6 +54,7 @@ class BlockArgs:
     se_ratio: float | None = None
     scale_repeats: bool = True
     fused: bool = False
+    experts: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.strides, (list, tuple)):
@@ -60,10 +64,14 @@ class BlockArgs:
                     "give an int, or a pair of equal ints."
                 )
             object.__setattr__(self, "strides", self.strides[0])
-        for field in ("kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides"):
+        for field in (
+            "kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides", "experts",
+        ):  # fmt: skip
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+        if self.experts > 1 and self.fused:
+            raise ValueError(f"experts={self.experts} with fused=True: only pointwise and depthwise kernels are mixed.")
         if self.se_ratio is not None and not 0 <= self.se_ratio <= 1:
             raise ValueError(f"se_ratio={self.se_ratio!r}: expected None or a fraction between 0 and 1.")
 
@@ -90,6 +98,8 @@ class Variant:
         limit_rounding_loss: whether rounding filters down may lose at most 10 %.
         batch_norm_momentum: of the moving statistics, as Keras counts it.
         batch_norm_epsilon: added to the variance.
+        padding: of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
+            ``"symmetric"`` as PyTorch does, alike on all sides.
         classes: classes of the published classifier.
         preprocessing: mode of ``preprocess_input`` the published weights expect by default.
         paper: where the network is defined.
@@ -109,6 +119,7 @@ class Variant:
     limit_rounding_loss: bool = True
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-3
+    padding: str = "same"
     classes: int = 1000
     preprocessing: str = "torch"
     paper: str = "arXiv 1905.11946"
@@ -122,6 +133,8 @@ class Variant:
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding={self.padding!r}: expected one of {', '.join(map(repr, PADDINGS))}.")
         if not self.blocks:
             raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
 
@@ -204,6 +217,16 @@ def _edgetpu(size: str, width: float, depth: float, resolution: int, dropout_rat
     )  # fmt: skip
 
 
+def _condconv(name: str, depth: float, experts: int) -> Variant:
+    """V1's blocks, with kernels mixed in the last three stages (arXiv 1904.04971, section 4)."""
+    first, last = V1_BLOCKS[:-3], V1_BLOCKS[-3:]
+    return Variant(
+        f"efficientnet-condconv-{name}", 1.0, depth, 224, 0.25,
+        (*first, *(dataclasses.replace(block, experts=experts) for block in last)),
+        preprocessing="lite", paper="arXiv 1904.04971",
+    )  # fmt: skip
+
+
 def _v2(name: str, blocks: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
     stages = _v2_blocks(_V2_STAGES[blocks])
     return Variant(
@@ -233,6 +256,10 @@ _TABLE = (
     _edgetpu("s",  1.0, 1.0,  224,  0.2),
     _edgetpu("m",  1.0, 1.1,  240,  0.2),
     _edgetpu("l",  1.2, 1.4,  300,  0.3),
+    #          name       depth experts
+    _condconv("b0-4e",       1.0, 4),
+    _condconv("b0-8e",       1.0, 8),
+    _condconv("b0-8e-depth", 1.1, 8),
     #   name blocks   width depth resolution dropout
     _v2("b0", "base", 1.0,  1.0,  224,  0.2),
     _v2("b1", "base", 1.0,  1.1,  240,  0.2),
@@ -245,9 +272,19 @@ _TABLE = (
 )  # fmt: skip
 
 
+# Further names: the constructors', which cannot begin with a digit after "B0", and another that goes around.
+_ALIASES = {
+    "condconvb0x4": "condconvb04e",
+    "condconvb0x8": "condconvb08e",
+    "condconvb0x8depth": "condconvb08edepth",
+    "condconvb18e": "condconvb08edepth",
+}
+
+
 def _short(name: str) -> str:
     """``"EfficientNetB0"``, ``"efficientnet-b0"``, ``"efficientnet_b0"`` and ``"b0"`` are one name."""
-    return re.sub(r"[-_ ]", "", name.lower()).removeprefix("efficientnet")
+    short = re.sub(r"[-_ ]", "", name.lower()).removeprefix("efficientnet")
+    return _ALIASES.get(short, short)
 
 
 def list_variants(pattern: str | None = None) -> tuple[str, ...]:

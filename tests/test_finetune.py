@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from efficientnet import get_variant, save_variant
-from efficientnet.class_names import read_class_names, write_class_names
+from efficientnet.notes import read_class_names, write_class_names
 from efficientnet.variants import V1_BLOCKS
 
 pytest.importorskip("keras")

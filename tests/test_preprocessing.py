@@ -133,6 +133,7 @@ FORMULAS = {
     "tf": lambda x: x / 127.5 - 1,
     "lite": lambda x: (x - 127) / 128,
     "v2": lambda x: (x - 128) / 128,
+    "none": lambda x: x,
 }
 PIXELS = noise(2, 5, 4, 3)
 

@@ -10,12 +10,13 @@ import pytest
 from efficientnet import BlockArgs, get_variant, list_variants, save_variant
 
 
-def test_every_published_variant_is_listed_but_for_condconv():
+def test_every_published_variant_is_listed():
     names = list_variants()
     assert names[:10] == (*(f"efficientnet-b{i}" for i in range(9)), "efficientnet-l2")
     assert names[10:15] == tuple(f"efficientnet-lite{i}" for i in range(5))
     assert names[15:18] == tuple(f"efficientnet-edgetpu-{size}" for size in "sml")
-    assert names[18:] == tuple(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"))
+    assert names[18:21] == tuple(f"efficientnet-condconv-b0-{kind}" for kind in ("4e", "8e", "8e-depth"))
+    assert names[21:] == tuple(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"))
 
 
 @pytest.mark.parametrize(

@@ -9,62 +9,98 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterable, Iterator
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficientnet.checkpoints import CheckpointError
+from . import hdf5
+from .arrays import Checkpoint, CheckpointError, Stored
+from .hdf5 import SIGNATURE, Object
+from .hdf5_elements import UnusualError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# What Keras 3's layout puts between the names of a layer and of a layer within it.
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the latter: Keras 2.13's
 
-# In the order in which Keras keeps the weights of a layer; a layer without bias or scale has fewer.
-_ROLES = {
-    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "Conv2D": ("kernel", "bias"),
-    "DepthwiseConv2D": ("kernel", "bias"),
-    "Dense": ("kernel", "bias"),
-}
+# Models within models within …: deeper than anyone builds, and not so deep that reading becomes a burden.
+_DEEPEST = 16
 
 
-def read(path: str | PathLike[str], layers: Sequence[tuple[str, str]]) -> Mapping[str, np.ndarray]:
-    """The arrays of a file, named as ours: ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …
+def recognises(start: bytes) -> bool:
+    """Whether a file that begins so is one of Keras' HDF5 files, or the list of the parts of one in several."""
+    return start.startswith(SIGNATURE) or _lists_shards(start)
+
+
+def _lists_shards(start: bytes) -> bool:
+    return start.lstrip().startswith(b"{") and b'"weight_map"' in start and b'.weights.h5"' in start
+
+
+def read(path: str | PathLike[str]) -> Checkpoint:
+    """The arrays of a file of weights or of a whole model.
 
     Args:
         path: an HDF5 file.
-        layers: name and class name of each layer that the file may hold, in order. Only Keras 3's layout needs
-            them, since such a file says no more than "the third Conv2D"; further ones keep that for a name.
+
+    Returns:
+        Keras 2's layout gives ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, in the model's order, also from
+        a model within the model: that model's name is put in front only where two layers have one name.
+        Keras 3's gives ``"conv2d_3/0"``, ``"batch_normalization/2"``, … (see :func:`number_layers`), and
+        ``"functional/conv2d_3/0"`` from a model within the model.
+        State of optimisers, metrics and random numbers is left out.
 
     Raises:
         CheckpointError: the file is damaged or holds no Keras weights.
+        OSError: it cannot be opened.
     """
-    with _opened(path) as file:
-        root = file.get("model_weights", file)
-        if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-            return _read_keras2(root)
-        if "layers" in root or "_layer_checkpoint_dependencies" in root:
-            return _read_keras3(root, layers)
-        raise CheckpointError(
-            f"{path} is an HDF5 file, but not of Keras: it holds {', '.join(map(str, list(file)[:5])) or 'nothing'}. "
-            "Give a file that model.save_weights or model.save wrote."
-        )
+    with reading(path):
+        buffer = hdf5.map_file(path)
+        if _lists_shards(bytes(buffer[:512])):
+            raise CheckpointError(
+                f"{fspath(path)} lists the files that weights were saved into with max_shard_size, which are not read "
+                "here. Load it with Keras' model.load_weights and save it again without max_shard_size."
+            )
+        root = hdf5.root(buffer)
+        whole = "model_weights" in root
+        named = root["model_weights"] if whole else root
+        if (layers := _list(named, "layer_names")) is not None:
+            name, arrays = f"Keras 2 {'model' if whole else 'weights'}, HDF5", _read_keras2(named, layers)
+        elif any(container in root for container in _CONTAINERS):
+            name, arrays, layers = "Keras 3 weights, HDF5", *read_keras3(root)
+        else:
+            raise CheckpointError(
+                f"{fspath(path)} is an HDF5 file, but not of Keras: it holds {', '.join(list(root)[:5]) or 'nothing'}. "
+                "Give a file that model.save_weights or model.save wrote."
+            )
+    return Checkpoint(name, {key: guarded(path, stored) for key, stored in arrays.items()}, layers=tuple(layers))
 
 
 @contextlib.contextmanager
-def _opened(path: str | PathLike[str]) -> Iterator[Any]:
-    """An HDF5 file to read from, whatever h5py finds wrong with it being one kind of error."""
-    import h5py
-
+def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
+    """Tells of which file, and what kind of file, it is that something is wrong with."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except CheckpointError:
         raise
-    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+    except UnusualError as error:
         raise CheckpointError(
-            f"{path} is a damaged or incomplete HDF5 file ({error}). Delete it and download or save it again."
+            f"{fspath(path)} has {error}, which Keras writes into no {kind} file and which is not read here. "
+            "Load it with the program that wrote it, and save it again with Keras' model.save_weights."
         ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"{fspath(path)} is a damaged or incomplete {kind} file ({error}). Delete it and download or save it again."
+        ) from error
+
+
+def guarded(path: str | PathLike[str], stored: Stored, kind: str = "HDF5") -> Stored:
+    """The same array; what is found wrong with it only when it is read is told likewise."""
+
+    def read() -> np.ndarray:
+        with reading(path, kind):
+            return stored.read()
+
+    return Stored(stored.shape, stored.dtype, read)
 
 
 def role(weight_name: str) -> str:
@@ -73,46 +109,103 @@ def role(weight_name: str) -> str:
     return "kernel" if last == "depthwise_kernel" else last
 
 
-def _read_keras2(root: Any) -> dict[str, np.ndarray]:
-    arrays = {}
-    for layer in _texts(_attribute(root.attrs, "layer_names")):
-        for weight in _texts(_attribute(root[layer].attrs, "weight_names")):
-            arrays[f"{layer}/{role(weight)}"] = np.asarray(root[layer][weight])
-    return arrays
+def number_layers(layers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The groups that Keras 3 puts the weights of a model's layers into, by class and number.
 
+    Args:
+        layers: name and class name of each layer in the model's order, those without weights too.
 
-def _read_keras3(root: Any, layers: Iterable[tuple[str, str]]) -> dict[str, np.ndarray]:
-    stored = root["layers"] if "layers" in root else root["_layer_checkpoint_dependencies"]
+    Returns:
+        Group to layer name: ``{"conv2d": "stem_conv", "conv2d_1": "block1a_se_reduce", …}``.
+    """
     names: dict[str, str] = {}
     count: dict[str, int] = {}
     for name, kind in layers:
         group = _snake_case(kind)
-        names[f"{group}_{count[group]}" if group in count else group] = name
-        count[group] = count.get(group, 0) + 1
-    roles = {_snake_case(kind): parts for kind, parts in _ROLES.items()}
-    arrays = {}
-    for group in stored:
-        parts = roles.get(re.sub(r"_\d+$", "", group), ())
-        for index, variable in enumerate(sorted(stored[group].get("vars", ()))):
-            part = parts[index] if index < len(parts) else variable
-            arrays[f"{names.get(group, group)}/{part}"] = np.asarray(stored[group]["vars"][variable])
-    return arrays
+        number = count.get(group, 0)
+        names[f"{group}_{number}" if number else group] = name
+        count[group] = number + 1
+    return names
 
 
-def _attribute(attributes: Any, name: str) -> list[Any]:
+def unique(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Of each pair the short name, unless an earlier one has it: then the long one.
+
+    Raises:
+        ValueError: two have the same long name.
+    """
+    taken: dict[str, None] = {}
+    for short, long in names:
+        name = long if short in taken else short
+        if name in taken:
+            raise ValueError(f"it holds {name[:80]!r} twice")
+        taken[name] = None
+    return list(taken)
+
+
+def _read_keras2(root: Object, layers: list[str]) -> dict[str, Stored]:
+    names, arrays = [], []
+    for layer in layers:
+        group = root[layer]
+        weights = _list(group, "weight_names") or []
+        # A layer's weights share a scope, which need not be its name; those of a model's layers do not.
+        scopes = {weight.rpartition("/")[0] for weight in weights}
+        for weight in weights:
+            scope = weight.split("/")[:-1] if len(scopes) > 1 else []
+            path = [layer, *scope, role(weight)]
+            names.append(("/".join(path[-2:]), "/".join(path)))
+            arrays.append(group[weight].array())
+    return dict(zip(unique(names), arrays, strict=True))
+
+
+def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
+    """The arrays of a file in Keras 3's layout, and the names of the layers that it tells.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    arrays: dict[str, Stored] = {}
+    layers: list[str] = []
+    seen: set[int] = set()
+
+    def visit(group: Object, path: tuple[str, ...]) -> None:
+        if group.address in seen or len(path) > _DEEPEST:
+            raise ValueError("its groups are nested in themselves")
+        seen.add(group.address)
+        for name in sorted(group, key=_natural):
+            if name == "seed_generator":
+                continue  # a random state, with which no answer is computed
+            if name == "vars":
+                variables = group[name]
+                layers.extend(variables.texts("name") or [])
+                for index in sorted(variables, key=_natural):
+                    arrays["/".join((*path, index))] = variables[index].array()
+            elif group[name].is_group:
+                visit(group[name], path if name in _CONTAINERS else (*path, name))
+
+    for container in _CONTAINERS:
+        if container in root:
+            visit(root[container], ())
+    return arrays, layers
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Orders ``conv2d``, ``conv2d_1``, ``conv2d_10`` by their numbers."""
+    stem, number = re.fullmatch(r"(.*?)_?(\d{0,18})", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    return stem, int(number or 0)
+
+
+def _list(group: Object, name: str) -> list[str] | None:
     """A list attribute, which Keras cuts into ``name0``, ``name1``, … where it outgrows HDF5's 64 KB."""
-    if name in attributes:
-        return list(attributes[name])
-    values: list[Any] = []
+    values = group.texts(name)
     chunk = 0
-    while f"{name}{chunk}" in attributes:
-        values.extend(attributes[f"{name}{chunk}"])
+    while values is None or chunk:
+        part = group.texts(f"{name}{chunk}")
+        if part is None:
+            break
+        values = (values or []) + part
         chunk += 1
     return values
-
-
-def _texts(values: Iterable[bytes | str]) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else value for value in values]
 
 
 def _snake_case(name: str) -> str:
@@ -142,14 +235,16 @@ def read_saved_model(path: str | PathLike[str]) -> SavedModel:
     Raises:
         CheckpointError: the file is damaged or holds weights alone.
     """
-    with _opened(path) as file:
-        if "model_config" not in file.attrs:
+    with reading(path):
+        root = hdf5.root(hdf5.map_file(path))
+        config = root.texts("model_config")
+        if not config:
             raise CheckpointError(
-                f"{path} holds weights, not a whole model: build the model and pass the file as weights=, "
+                f"{fspath(path)} holds weights, not a whole model: build the model and pass the file as weights=, "
                 "or call model.load_weights."
             )
-        config, version = _texts([file.attrs["model_config"], file.attrs.get("keras_version", "1")])
-        return SavedModel(json.loads(config), version, "training_config" in file.attrs)
+        (version,) = root.texts("keras_version") or ["1"]
+        return SavedModel(json.loads(config[0]), version, root.texts("training_config") is not None)
 
 
 def replace_model_config(path: str | PathLike[str], config: Any) -> None:

@@ -1,8 +1,8 @@
 """Evaluates the pickle that describes a state dict, without unpickling it.
 
 A pickle is a program: whoever runs `pickle.load` on it runs whatever its author chose. So none is run here:
-`evaluate` follows the few instructions that a dict of tensors needs, and what it builds are plain numbers, strings,
-containers and the inert records below. Nothing is ever imported or called by a name that a file gives.
+`evaluate` follows the few instructions that a training checkpoint needs, and what it builds are plain numbers,
+strings, containers and the inert records below. Nothing is ever imported or called by a name that a file gives.
 (`pickle.Unpickler` with a strict `find_class` would import nothing either, but still overflows its memory and its
 stack where a file wants it to.)
 """
@@ -13,7 +13,7 @@ import math
 import pickle  # for the names of its instructions; it loads nothing
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,11 +34,29 @@ _ORDERED_DICT = "collections OrderedDict"
 _TENSOR = "torch._utils _rebuild_tensor"
 _TENSOR_V2 = "torch._utils _rebuild_tensor_v2"
 _PARAMETER = "torch._utils _rebuild_parameter"
-_ADMITTED = {_ORDERED_DICT, _TENSOR, _TENSOR_V2, _PARAMETER, *_STORAGES}
+# What training checkpoints keep beside the weights: the options of the run, its best score, the states of random
+# generators and schedulers. Only its place is kept, as an `Opaque`.
+_OPAQUE = {
+    "_codecs encode",  # bytes, as protocol 2 writes them
+    "argparse Namespace",
+    "collections Counter",
+    "numpy dtype",
+    "numpy ndarray",
+    "numpy._core.multiarray _reconstruct",
+    "numpy._core.multiarray scalar",
+    "numpy.core.multiarray _reconstruct",
+    "numpy.core.multiarray scalar",
+    "torch Size",
+    "torch device",
+}
+_ADMITTED = {_ORDERED_DICT, _TENSOR, _TENSOR_V2, _PARAMETER, *_STORAGES, *_OPAQUE}
 
-# Far above what a network needs (EfficientNet-L2: some 80,000 instructions, 5e8 elements), and
-# small enough that a hostile file cannot take minutes, gigabytes, or overflow NumPy's integers.
+# Far above what a network needs (EfficientNet-L2: some 80,000 instructions, 5e8 elements; in training with averages
+# and two moments, four times that), and small enough that a hostile file cannot take minutes, gigabytes, or overflow
+# NumPy's integers. The first also bounds the number of tensors.
 _MAX_INSTRUCTIONS = 1_000_000
+_MAX_BYTES = 2**25
+_MAX_TEXT = 2**18
 _MAX_ELEMENTS = 2**40
 _MAX_DIMENSIONS = 32
 
@@ -69,23 +87,44 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-def evaluate(file: Any) -> tuple[Any, dict[str, Storage]]:
-    """Follows one pickle, from where `file` stands to its end.
+@dataclass(frozen=True)
+class Opaque:
+    """Stands for what calling an admitted name with any arguments would have made."""
 
-    Args:
-        file: Memory map or `BytesIO`: their `read`, asked for more than there is (the lengths in a
-            hostile pickle are anything), takes no more memory than what is there.
+    name: str
+
+
+def is_shape(shape: object) -> bool:
+    """Whether a file's shape, a tuple or list of anything, is one that NumPy can have."""
+    return (
+        isinstance(shape, tuple | list)
+        and len(shape) <= _MAX_DIMENSIONS
+        and all(type(length) is int and length >= 0 for length in shape)
+        and math.prod(max(length, 1) for length in shape) <= _MAX_ELEMENTS
+    )
+
+
+def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+    """Follows one pickle, from where `file` stands to its end.
 
     Returns:
         The object, with every tensor as a `Tensor`; and all storages it mentions, by key.
+
+    Raises:
+        ValueError: The pickle is damaged, too large, or asks for anything that is not admitted.
     """
     stack: list[Any] = []
     marks: list[int] = []  # how much lay on the stack at each MARK that is still open
     memo: dict[int, Any] = {}
     storages: dict[str, Storage] = {}
+    left = _MAX_BYTES
 
     def read(size: int) -> bytes:
-        data: bytes = file.read(size)
+        nonlocal left
+        left -= size
+        if size > _MAX_TEXT or left < 0:
+            raise ValueError("its pickle, or a text in it, is larger than any file of weights needs")
+        data = file.read(size)
         if len(data) < size:
             raise ValueError("it is cut short, or its pickle is damaged")
         return data
@@ -94,8 +133,10 @@ def evaluate(file: Any) -> tuple[Any, dict[str, Storage]]:
         return int.from_bytes(read(size), "little", signed=signed)
 
     def line() -> str:
-        data: bytes = file.readline()
-        return data.removesuffix(b"\n").decode()
+        data = file.readline(_MAX_TEXT)
+        if not data.endswith(b"\n"):
+            raise ValueError("it is cut short, or its pickle is damaged")
+        return data[:-1].decode()
 
     def pop_from(start: int) -> list[Any]:
         if not 0 <= start <= len(stack):
@@ -142,6 +183,10 @@ def evaluate(file: Any) -> tuple[Any, dict[str, Storage]]:
                     stack.append(read(number(4)).decode())
                 case pickle.SHORT_BINUNICODE:
                     stack.append(read(number(1)).decode())
+                case pickle.BINBYTES:
+                    stack.append(read(number(4)))
+                case pickle.SHORT_BINBYTES:
+                    stack.append(read(number(1)))
                 case pickle.MARK:
                     marks.append(len(stack))
                 case pickle.TUPLE:
@@ -168,12 +213,12 @@ def evaluate(file: Any) -> tuple[Any, dict[str, Storage]]:
                 case pickle.STACK_GLOBAL:
                     name, module = stack.pop(), stack.pop()
                     stack.append(_global(module, name))
-                case pickle.REDUCE:
+                case pickle.REDUCE | pickle.NEWOBJ:
                     arguments, function = stack.pop(), stack.pop()
                     stack.append(_construct(function, arguments))
                 case pickle.BUILD:
                     stack.pop()  # attributes; a state dict has one, `_metadata`, without arrays
-                    if not isinstance(stack[-1], dict):
+                    if not isinstance(stack[-1], dict | Opaque):
                         raise ValueError("its pickle sets attributes of what is no dict")
                 case pickle.BINPERSID:
                     storage = _storage(stack.pop())
@@ -241,6 +286,8 @@ def _construct(function: object, arguments: object) -> object:
             name == _TENSOR_V2  # the last two: whether it is trained, and its hooks
         ):
             return _tensor(storage, offset, shape, strides)
+        case Global(name), _ if name in _OPAQUE:
+            return Opaque(name)
     raise ValueError("its pickle calls something in a way that no state dict does; nothing was run")
 
 
@@ -257,12 +304,12 @@ def _storage(identifier: object) -> Storage:
 def _tensor(storage: Storage, offset: object, shape: object, strides: object) -> Tensor:
     """Makes a tensor after checking that all of it lies inside its storage."""
     if not (
-        isinstance(offset, int)
-        and isinstance(shape, tuple)
+        isinstance(shape, tuple)
+        and is_shape(shape)
         and isinstance(strides, tuple)
-        and len(shape) == len(strides) <= _MAX_DIMENSIONS
-        and all(isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides))
-        and math.prod(max(length, 1) for length in shape) <= _MAX_ELEMENTS
+        and len(shape) == len(strides)
+        and isinstance(offset, int)
+        and all(isinstance(number, int) and number >= 0 for number in (offset, *strides))
     ):
         raise ValueError("it describes a tensor whose offset, shape or strides make no sense")
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))

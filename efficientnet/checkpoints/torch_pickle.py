@@ -17,174 +17,252 @@ import mmap
 import os
 import struct
 import zipfile
-from typing import BinaryIO
+import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
-from . import CheckpointError
+from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
 from .pickled_tensors import BFLOAT16, Tensor, evaluate
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 
+# Where training scripts keep the weights among their other state, averages first: timm ("state_dict_ema"), torchvision
+# ("model", "model_ema"), DeepSpeed ("module"), BasicSR ("params", "params_ema"), and common habit.
+_AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema")
+_WEIGHTS = ("state_dict", "model_state_dict", "model", "module", "net", "params")
+# Wrappers put them before every name: DataParallel and AveragedModel, torch.compile, Lightning.
+_PREFIXES = ("module.", "_orig_mod.", "model.")
 
-def recognises(head: bytes) -> bool:
-    """Tells whether a file was written by `torch.save`.
+# EfficientNet-L2's names are of 40 characters, and its training checkpoint's directory would take 1 MB.
+_MAX_NAME = 1000
+_MAX_DIRECTORY = 2**22
+
+
+def recognises(start: bytes) -> bool:
+    """Whether a file was written by `torch.save`, also where the rest of it is damaged.
 
     Args:
-        head: The first 512 bytes of the file, or all of a shorter one.
-
-    Returns:
-        True for both layouts, also where the rest of the file is damaged.
+        start: The first 512 bytes of the file, or all of a shorter one.
     """
-    if head.startswith(b"PK"):
-        return b"/data.pkl" in head  # the archive's first member
-    return _MAGIC.to_bytes(10, "little") in head[:32]
+    if start.startswith(b"PK"):
+        return b"/data.pkl" in start  # the archive's first member
+    return _MAGIC.to_bytes(10, "little") in start[:32]
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads the tensors of a file that `torch.save` wrote, of either layout.
 
-    The file may hold a dict of tensors, or such a dict under one of the keys "state_dict",
-    "model_state_dict" and "model" (the first that is there; all else is left out). Where every
-    name begins with "module.", as `DataParallel` makes them, that prefix is taken off.
+    The file may hold a dict of tensors, or a training checkpoint with such a dict under one of the usual keys. Moving
+    averages of the weights are preferred to the weights; all else in a training checkpoint is left out. Prefixes that
+    wrappers put before every name are taken off.
 
     Args:
         path: The file.
 
     Returns:
-        Name to array, in the file's order. The arrays are read-only views of the memory-mapped
-        file, so names, shapes and dtypes cost nothing and the data is read as it is used. Only
-        bfloat16 is converted, to float32, and so read at once.
+        Format "PyTorch, zip" or "PyTorch, legacy", and the arrays in the file's order. They are read-only views of
+        the memory-mapped file, except that bfloat16 becomes float32. An archive's checksum of a storage is compared
+        when the first of its arrays is read.
 
     Raises:
-        CheckpointError: The file is damaged, or of another kind, or asks for anything that a dict
-            of tensors does not need. Nothing of it was run.
+        CheckpointError: The file is damaged, or of another kind, or asks for anything that a training checkpoint
+            does not need. Nothing of it was run.
         OSError: The file cannot be opened.
     """
-    with open(path, "rb") as file:
+    with _BoundedReader(io.FileIO(path)) as file:
         try:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ValueError("it is empty")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            head = buffer[:512]
-            if not recognises(head):
-                raise ValueError(f"it begins with {head[:16]!r}, as no PyTorch file does")
-            locate = _locate_in_zip if head.startswith(b"PK") else _locate_in_stream
-            content, starts = locate(file, buffer)
-            tensors = _tensors(content)
+            start = buffer[:512]
+            if not recognises(start):
+                raise ValueError(f"it begins with {start[:16]!r}, as no PyTorch file does")
+            is_zip = start.startswith(b"PK")
+            content, runs = (_read_zip if is_zip else _read_stream)(file, buffer)
+            tensors, averaged = _weights(content)
         except ValueError as error:
-            raise CheckpointError(
-                f"Cannot read weights from {os.fspath(path)!r}: {error}. What can be read is a "
-                "dict of tensors, as `torch.save(model.state_dict(), path)` writes it."
-            ) from error
-    return {name: _array(buffer, starts[tensor.storage.key], tensor) for name, tensor in tensors.items()}
+            raise _refusal(path, error) from error
+    arrays = {name: _stored(path, buffer, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
+    return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged)
 
 
-def _locate_in_stream(file: BinaryIO, buffer: mmap.mmap) -> tuple[object, dict[str, int]]:
-    """Evaluates the layout before PyTorch 1.6: (the object, storage key -> first byte)."""
-    magic, version, machine = (evaluate(buffer)[0] for _ in range(3))
+def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError:
+    return CheckpointError(
+        f"Cannot read weights from {os.fspath(path)!r}: {error}. What can be read is a dict of tensors, as "
+        "`torch.save(model.state_dict(), path)` writes it: save or download the file again."
+    )
+
+
+class _BoundedReader(io.BufferedReader):
+    """Refuses directories that claim to be huge: `zipfile` reads them whole and makes ten times as much of them."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_DIRECTORY:
+            raise ValueError(f"its archive has a directory of {size} bytes; read are at most {_MAX_DIRECTORY}")
+        return super().read(size)
+
+
+@dataclass
+class _Run:
+    """Bytes `start` to `stop` of the file, and their checksum; 0 where there is none or it has been compared."""
+
+    start: int
+    stop: int
+    checksum: int = 0
+
+    def check(self, buffer: mmap.mmap) -> None:
+        if self.checksum and zlib.crc32(memoryview(buffer)[self.start : self.stop]) != self.checksum:
+            raise ValueError(
+                f"bytes {self.start} to {self.stop} are damaged: their checksum is not what its archive says"
+            )
+        self.checksum = 0
+
+
+def _read_stream(file: io.BufferedReader, buffer: mmap.mmap) -> tuple[object, dict[str, _Run]]:
+    """Evaluates the layout before PyTorch 1.6: the object, and storages by key."""
+    magic, version, machine = (evaluate(file)[0] for _ in range(3))
     if magic != _MAGIC or version != _VERSION:
         raise ValueError(f"its format is not version {_VERSION} of PyTorch's")
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("it was not written by a little-endian machine")
-    content, storages = evaluate(buffer)
-    keys, _ = evaluate(buffer)
+    content, storages = evaluate(file)
+    keys, _ = evaluate(file)
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
         raise ValueError("the storages it lists are not those that its tensors use")
-    starts = {}
+    runs = {}
     for key in keys:
         size = storages[key].size
-        if buffer.read(8) != size.to_bytes(8, "little"):
+        if file.read(8) != size.to_bytes(8, "little"):
             raise ValueError(f"storage {key[:80]!r} is not there with the {size} elements it needs")
-        starts[key] = buffer.tell()
-        end = starts[key] + size * storages[key].dtype.itemsize
-        if end > len(buffer):
-            raise ValueError(f"it is cut short: {len(buffer)} bytes, of at least {end}")
-        buffer.seek(end)
-    if buffer.tell() != len(buffer):
-        raise ValueError(f"{len(buffer) - buffer.tell()} bytes follow after its last storage")
-    return content, starts
+        start = file.tell()
+        run = runs[key] = _Run(start, start + size * storages[key].dtype.itemsize)
+        if run.stop > len(buffer):
+            raise ValueError(f"it is cut short: {len(buffer)} bytes, of at least {run.stop}")
+        file.seek(run.stop)
+    if file.tell() != len(buffer):
+        raise ValueError(f"{len(buffer) - file.tell()} bytes follow after its last storage")
+    return content, runs
 
 
-def _locate_in_zip(file: BinaryIO, buffer: mmap.mmap) -> tuple[object, dict[str, int]]:
-    """Evaluates the layout since PyTorch 1.6: (the object, storage key -> first byte)."""
+def _read_zip(file: io.BufferedReader, buffer: mmap.mmap) -> tuple[object, dict[str, _Run]]:
+    """Evaluates the layout since PyTorch 1.6: the object, and storages by key."""
+    members = _members(file, buffer)
+    folders = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
+    if len(folders) != 1:
+        raise ValueError("its archive holds no data.pkl, or more than one")
+    folder = folders[0]
+    order = members.get(f"{folder}byteorder")
+    if order and buffer[order.start : min(order.stop, order.start + 16)] != b"little":
+        raise ValueError("it was not written by a little-endian machine")
+
+    pickled = members[f"{folder}data.pkl"]
+    file.seek(pickled.start)
+    content, storages = evaluate(file)
+    if file.tell() != pickled.stop:
+        raise ValueError(f"its pickle ends at byte {file.tell()} and not, as its archive says, at {pickled.stop}")
+    pickled.check(buffer)
+    runs = {}
+    for key, storage in storages.items():
+        run = members.get(f"{folder}data/{key}")
+        if run is None or run.stop - run.start != storage.size * storage.dtype.itemsize:
+            raise ValueError(f"storage {key[:80]!r} is not there with the {storage.size} elements it needs")
+        runs[key] = run
+    return content, runs
+
+
+def _members(file: io.BufferedReader, buffer: mmap.mmap) -> dict[str, _Run]:
+    """The members of a zip archive by name, after checking that none is there twice or lies in another."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError, OSError) as error:
         raise ValueError(f"it is cut short or damaged ({error})") from error
-    places = {member.filename: _place_in_zip(buffer, member) for member in members}
-    folders = [name.removesuffix("data.pkl") for name in places if name.endswith("/data.pkl")]
-    if len(folders) != 1 or len(places) != len(members):
-        raise ValueError("its archive holds no data.pkl, more than one, or a name twice")
-    folder = folders[0]
-    order = places.get(f"{folder}byteorder")
-    if order is not None and buffer[order.start : order.stop] != b"little":
-        raise ValueError("it was not written by a little-endian machine")
-
-    pickled = places[f"{folder}data.pkl"]
-    stream = io.BytesIO(buffer[pickled.start : pickled.stop])
-    content, storages = evaluate(stream)
-    if stream.tell() != len(pickled):
-        raise ValueError(f"{len(pickled) - stream.tell()} bytes follow after its pickle")
-    starts = {}
-    for key, storage in storages.items():
-        place = places.get(f"{folder}data/{key}")
-        if place is None or len(place) != storage.size * storage.dtype.itemsize:
-            raise ValueError(f"storage {key[:80]!r} is not there with the {storage.size} elements it needs")
-        starts[key] = place.start
-    return content, starts
+    members.sort(key=lambda member: member.header_offset)
+    # A file that is cut short may end with an archive that lies in it as data.
+    if members and members[0].header_offset > 0:
+        raise ValueError("it is cut short, or its archive was put behind something else")
+    runs: dict[str, _Run] = {}
+    end = 0
+    for member in members:
+        name = member.filename
+        run = _run(buffer, member)
+        if name in runs:
+            raise ValueError(f"its archive holds {name[:80]!r} twice")
+        if member.header_offset < end:
+            raise ValueError(f"{name[:80]!r} in its archive lies inside another member")
+        runs[name] = run
+        end = run.stop
+    return runs
 
 
-def _place_in_zip(buffer: mmap.mmap, member: zipfile.ZipInfo) -> range:
-    """Finds a member's bytes; its local header, of a length of its own, stands before them."""
-    header = buffer[member.header_offset : member.header_offset + 30]
-    if member.header_offset < 0 or len(header) < 30 or not header.startswith(b"PK\3\4"):
-        raise ValueError(f"its archive does not hold {member.filename[:80]!r} where it says")
-    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+def _run(buffer: mmap.mmap, member: zipfile.ZipInfo) -> _Run:
+    """Finds a member's bytes; a header, with a length and, so that it can be checked, a name of its own, stands
+    before them. Size and checksum are taken from the directory: PyTorch leaves them out of that header."""
+    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size or member.flag_bits & 1:
         raise ValueError(f"{member.filename[:80]!r} in its archive is compressed or encrypted")
-    start = member.header_offset + 30 + sum(struct.unpack("<HH", header[26:]))
+    name = member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
+    name_start = member.header_offset + 30
+    header = buffer[member.header_offset : name_start]
+    found = header.startswith(b"PK\3\4") and buffer[name_start : name_start + len(name)] == name
+    if member.header_offset < 0 or len(header) < 30 or not found:
+        raise ValueError(f"its archive does not hold {member.filename[:80]!r} where it says")
+    start = name_start + sum(struct.unpack("<HH", header[26:]))
     if start + member.file_size > len(buffer):
         raise ValueError(f"{member.filename[:80]!r} in its archive is cut short")
-    return range(start, start + member.file_size)
+    return _Run(start, start + member.file_size, member.CRC)
 
 
-def _tensors(content: object) -> dict[str, Tensor]:
-    """Picks the state dict out of what a file holds."""
-    if isinstance(content, dict):
-        for key in ("state_dict", "model_state_dict", "model"):
-            if isinstance(content.get(key), dict):
-                content = content[key]
-                break
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not a dict")
-    if not content:
+def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
+    """Picks the state dict out of what a file holds; and whether it is one of moving averages."""
+    found, averaged = _find(content, depth=2)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}, not a dict")
+    # PyTorch's AveragedModel counts under this name how many weights went into the averages.
+    weights = {name: value for name, value in found.items() if name != "n_averaged"}
+    if not weights:
         raise ValueError("the dict it holds is empty")
-    for name, value in content.items():
+    for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"under {str(name)[:80]!r} it holds a {type(value).__name__}, not a tensor")
-    if all(name.startswith("module.") for name in content):
-        return {name.removeprefix("module."): value for name, value in content.items()}
-    return content
+        if len(name) > _MAX_NAME:
+            raise ValueError(f"it has a name of {len(name)} characters; read are at most {_MAX_NAME}")
+    while prefix := next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in weights)), ""):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights, averaged or len(weights) < len(found)
 
 
-def _array(buffer: mmap.mmap, start: int, tensor: Tensor) -> np.ndarray:
-    """Views a tensor in the file, given where its storage starts."""
-    dtype = tensor.storage.dtype
-    if 0 in tensor.shape:
-        array = np.empty(tensor.shape, dtype)
-    else:
-        # PyTorch leaves any number as the stride of a dimension of length 1.
-        strides = [
-            stride * dtype.itemsize if length > 1 else 0
-            for length, stride in zip(tensor.shape, tensor.strides, strict=True)
-        ]
-        offset = start + tensor.offset * dtype.itemsize
-        array = np.ndarray(tensor.shape, dtype, buffer, offset, strides)
-    if dtype != BFLOAT16:
-        return array
-    halves = np.zeros((*tensor.shape, 2), "<u2")  # a bfloat16 is the upper half of a float32
-    halves[..., 1] = array.view("<u2")
-    return halves.view("<f4")[..., 0]
+def _find(content: object, depth: int) -> tuple[object, bool]:
+    """The first dict of tensors under the usual keys, at most `depth` levels deep, else `content` itself."""
+    if depth and isinstance(content, dict):
+        for key in (*_AVERAGES, *_WEIGHTS):
+            found, averaged = _find(content.get(key), depth - 1)
+            if isinstance(found, dict) and any(isinstance(value, Tensor) for value in found.values()):
+                return found, averaged or key in _AVERAGES
+    return content, False
+
+
+def _stored(path: str | os.PathLike[str], buffer: mmap.mmap, run: _Run, tensor: Tensor) -> Stored:
+    """A tensor in the file, given the run of its storage."""
+    shape, dtype = tensor.shape, tensor.storage.dtype
+    is_bfloat16 = dtype == BFLOAT16
+    raw_dtype = np.dtype("<u2") if is_bfloat16 else dtype
+    # PyTorch leaves any number as the stride of a dimension of length 1.
+    strides = [
+        stride * dtype.itemsize if length > 1 else 0 for length, stride in zip(shape, tensor.strides, strict=True)
+    ]
+
+    def read() -> np.ndarray:
+        try:
+            run.check(buffer)
+        except ValueError as error:
+            raise _refusal(path, error) from error
+        if 0 in shape:
+            raw = np.empty(shape, raw_dtype)
+        else:
+            raw = np.ndarray(shape, raw_dtype, buffer, run.start + tensor.offset * dtype.itemsize, strides)
+        return widen_bfloat16(np.atleast_1d(raw)).reshape(shape) if is_bfloat16 else raw
+
+    return Stored(shape, np.dtype("<f4") if is_bfloat16 else dtype, read)

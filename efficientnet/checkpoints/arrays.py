@@ -1,0 +1,72 @@
+"""What every reader gives: names, shapes and types at once, the numbers when they are asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class CheckpointError(ValueError):
+    """A weight file is damaged, hostile, or not of a kind that can be read."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file, not read yet.
+
+    Attributes:
+        shape: of the array.
+        dtype: of the array; bfloat16, which NumPy lacks, is given as float32, which holds it exactly.
+        read: reads the numbers. What it gives may be a read-only view of the memory-mapped file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.read()
+        return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
+
+    def rearranged(self, view: Sequence[int], axes: Sequence[int], shape: Sequence[int]) -> Stored:
+        """The same numbers: reshaped to ``view``, transposed by ``axes``, reshaped to ``shape``."""
+
+        def read() -> np.ndarray:
+            return self.read().reshape(view).transpose(axes).reshape(shape)
+
+        return Stored(tuple(shape), self.dtype, read)
+
+    def cut(self, first: int) -> Stored:
+        """Without the first ``first`` entries of the last axis."""
+        shape = (*self.shape[:-1], self.shape[-1] - first)
+        return Stored(shape, self.dtype, lambda: self.read()[..., first:])
+
+    @property
+    def nbytes(self) -> int:
+        """Of the array in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Checkpoint(NamedTuple):
+    """What a file of weights holds.
+
+    Attributes:
+        format: of the file, in words: ``"safetensors"``.
+        arrays: under the names that the file has for them, in its order.
+        averaged: whether these are moving averages of the weights, which the file keeps beside the weights themselves.
+        layers: names of all layers that the file tells of, those without arrays too; empty where it tells of none.
+    """
+
+    format: str
+    arrays: dict[str, Stored]
+    averaged: bool = False
+    layers: tuple[str, ...] = ()
+
+
+def widen_bfloat16(raw: np.ndarray) -> np.ndarray:
+    """float32 numbers from the two bytes of each bfloat16, given as little-endian unsigned integers."""
+    return (raw.astype("<u4") << 16).view("<f4")

@@ -1,0 +1,110 @@
+"""Reads the whole models that Keras 3 saves as ``.keras``: a zip archive of a configuration and an HDF5 file.
+
+That file, not compressed, is read where it lies. What it only numbers, the configuration names.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+
+from . import hdf5
+from .arrays import Checkpoint, CheckpointError, Stored
+from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
+from .zip_members import directory, members
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+# In the order in which Keras keeps the weights of a layer, and the option without which it has no such weight.
+_ROLES = {
+    "BatchNormalization": {"gamma": "scale", "beta": "center", "moving_mean": "", "moving_variance": ""},
+    "Conv2D": {"kernel": "", "bias": "use_bias"},
+    "DepthwiseConv2D": {"kernel": "", "bias": "use_bias"},
+    "Dense": {"kernel": "", "bias": "use_bias"},
+    "Normalization": {"mean": "", "variance": "", "count": ""},
+}
+
+
+def recognises(path: str | PathLike[str]) -> bool:
+    """Whether a file is a ``.keras`` archive, by what it holds; False where it is no archive or a damaged one.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        return {_CONFIG, _METADATA} <= {info.filename for info in directory(path)}
+    except ValueError:
+        return False
+
+
+def read(path: str | PathLike[str]) -> Checkpoint:
+    """The arrays of a whole model.
+
+    Args:
+        path: a ``.keras`` file.
+
+    Returns:
+        ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, also from a model within the model: that one's group
+        is put in front only where two layers have one name. Weights of layers that are not known here are numbered:
+        ``"my_layer/0"``. The archive's checksum of the weights is checked when the first of them is read.
+
+    Raises:
+        CheckpointError: the file is damaged or compressed, or holds no weights.
+        OSError: it cannot be opened.
+    """
+    with reading(path, ".keras"):
+        found = members(path, hdf5.map_file(path))
+        for name in (_CONFIG, _WEIGHTS):
+            if name not in found:
+                raise CheckpointError(
+                    f"{fspath(path)} is an archive without {name}, and so none of a whole model. Save the model again "
+                    "with model.save."
+                )
+        config, weights = found[_CONFIG], found[_WEIGHTS]
+        config.check()
+        arrays, _ = read_keras3(hdf5.root(weights.content))
+        try:
+            layers = dict(_layers(json.loads(bytes(config.content))))
+            names = [_names(name, layers) for name in arrays]
+            layer_names = tuple(str(layer["config"]["name"]) for layer in layers.values())
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"its {_CONFIG} does not describe a model of layers: {error!r}"[:200]) from error
+        check = functools.cache(weights.check)
+        named = zip(unique(names), arrays.values(), strict=True)
+        checked = {name: guarded(path, _after(check, stored), ".keras") for name, stored in named}
+    return Checkpoint("Keras 3 model, .keras", checked, layers=layer_names)
+
+
+def _after(check: Callable[[], None], stored: Stored) -> Stored:
+    def read() -> np.ndarray:
+        check()
+        return stored.read()
+
+    return Stored(stored.shape, stored.dtype, read)
+
+
+def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The group, and the configuration, of each layer of a model and of models within it."""
+    layers = model["config"]["layers"]
+    groups = number_layers((layer["config"]["name"], layer["class_name"]) for layer in layers)
+    for group, layer in zip(groups, layers, strict=True):
+        yield path + group, layer
+        if "layers" in layer["config"]:
+            yield from _layers(layer, f"{path}{group}/")
+
+
+def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
+    """An array's name by its layer, and a longer one for where that is taken."""
+    group, _, index = array.rpartition("/")
+    if group not in layers:
+        return array, array
+    config = layers[group]["config"]
+    options = _ROLES.get(layers[group]["class_name"], {})
+    roles = [role for role, option in options.items() if config.get(option, True)]
+    role = roles[int(index)] if index.isdecimal() and int(index) < len(roles) else index
+    return f"{config['name']}/{role}", f"{group}/{role}"

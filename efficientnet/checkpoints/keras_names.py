@@ -1,0 +1,47 @@
+"""Names in Keras' own files: ours (and the older package's), those of keras.applications, and mere numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ..layout import Layer
+from .keras_h5 import number_layers
+from .naming import Entry, Origin, same
+
+# What keras.applications' networks do to raw pixels by themselves; no array of the network proper.
+NORMALIZATION = re.compile(r"normalization/(mean|variance|count|[012])")
+
+
+def _by_name(layers: Sequence[Layer]) -> Iterator[Entry]:
+    for layer in layers:
+        for role, shape in layer.shapes.items():
+            yield same(f"{layer.name}/{role}", f"{layer.name}/{role}", shape)
+
+
+def _applications(layers: Sequence[Layer]) -> Iterator[Entry]:
+    is_v2 = any(layer.place.block.fused for layer in layers if layer.place)
+    for layer in layers:
+        name = "predictions" if layer.name == "probs" else layer.name
+        if is_v2 and layer.part == "dwconv":
+            name += "2"
+        for role, shape in layer.shapes.items():
+            yield same(f"{name}/{role}", f"{layer.name}/{role}", shape)
+
+
+def _by_number(layers: Sequence[Layer]) -> Iterator[Entry]:
+    numbers = {name: group for group, name in number_layers((layer.name, layer.kind) for layer in layers).items()}
+    for layer in layers:
+        for index, (role, shape) in enumerate(layer.shapes.items()):
+            yield same(f"{numbers[layer.name]}/{index}", f"{layer.name}/{role}", shape)
+
+
+OURS = Origin("efficientnet", landmark=re.compile(r"stem_conv/kernel"), entries=_by_name)
+APPLICATIONS = Origin(
+    "keras.applications",
+    landmark=re.compile(r"normalization/mean|predictions/kernel|block\d+[a-z]+_dwconv2/kernel"),
+    entries=_applications,
+    ignored=NORMALIZATION,
+)
+# Keras 3's files of weights, ours or keras.applications'.
+NUMBERED = Origin("Keras", landmark=re.compile(r"conv2d/0"), entries=_by_number, ignored=NORMALIZATION)

@@ -1,0 +1,95 @@
+"""The members of a zip archive that holds them uncompressed, as views of the file."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from os import PathLike
+from typing import NamedTuple
+
+# EfficientNet-L2's training checkpoint, with a member for each array, has a directory of 1 MB; of what an archive
+# tells of its members, the zipfile module makes ten times as much.
+_LARGEST_DIRECTORY = 4 * 2**20
+
+# What zipfile raises where a directory is damaged; a name of no length is an IndexError.
+_DAMAGED = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError, IndexError, ValueError)
+
+
+class Member(NamedTuple):
+    """A file in an archive.
+
+    Attributes:
+        name: in the archive.
+        content: its bytes.
+        crc: what their checksum was when they were written.
+    """
+
+    name: str
+    content: memoryview
+    crc: int
+
+    def check(self) -> None:
+        """Compares the checksum.
+
+        Raises:
+            ValueError: the bytes have changed.
+        """
+        if zlib.crc32(self.content) != self.crc:
+            raise ValueError(f"the bytes of {self.name[:80]!r} in it are not those that were written")
+
+
+class _Bounded(io.FileIO):
+    """A file that is not read in large pieces, as only a directory that claims too much would be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGEST_DIRECTORY:
+            raise ValueError(f"its directory claims {size} bytes, and {_LARGEST_DIRECTORY} are more than enough")
+        return super().read(size) or b""
+
+
+def directory(path: str | PathLike[str]) -> list[zipfile.ZipInfo]:
+    """What an archive says of its members, in order.
+
+    Raises:
+        ValueError: the file is no archive, or its directory is damaged.
+        OSError: it cannot be opened.
+    """
+    with _Bounded(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return archive.infolist()
+        except _DAMAGED as error:
+            raise ValueError(f"its directory cannot be read: {error}") from error
+
+
+def members(path: str | PathLike[str], buffer: memoryview) -> dict[str, Member]:
+    """The files in an archive by name.
+
+    Args:
+        path: of the archive.
+        buffer: its bytes.
+
+    Raises:
+        ValueError: it is damaged, a member is compressed or encrypted, or two have one name or place.
+        OSError: it cannot be opened.
+    """
+    found: dict[str, Member] = {}
+    end = 0
+    for info in sorted(directory(path), key=lambda info: info.header_offset):
+        name, start = info.filename, info.header_offset
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise ValueError(f"{name[:80]!r} in it is compressed or encrypted, and read are archives that are neither")
+        if name in found:
+            raise ValueError(f"it holds {name[:80]!r} twice")
+        header = bytes(buffer[start : start + 30]) if start >= end else b""
+        if len(header) < 30 or not header.startswith(b"PK\3\4"):
+            raise ValueError(f"{name[:80]!r} in it is not where it says")
+        # The header before a member has a length of its own.
+        start += 30 + sum(struct.unpack_from("<HH", header, 26))
+        end = start + info.file_size
+        found[name] = Member(name, buffer[start:end], info.CRC)
+        if len(found[name].content) != info.file_size:
+            raise ValueError(f"{name[:80]!r} in it is cut short")
+    return found

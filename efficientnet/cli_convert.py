@@ -1,0 +1,123 @@
+"""The commands ``efficientnet convert`` and ``efficientnet inspect``: files of weights, whoever saved them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .variants import PADDINGS, get_variant
+
+
+def add_parsers(commands: Any) -> None:
+    """Adds ``convert`` and ``inspect``."""
+    add_convert_arguments(
+        commands.add_parser(
+            "convert",
+            help="write a file of weights in another format",
+            description="Writes the weights of a file in another format, every number to the bit. What the source is "
+            "is told by its content, what the target is to be by its suffix: .keras or .h5 (a whole model), "
+            ".weights.h5, .safetensors, .pth.",
+        )
+    )
+    inspect = commands.add_parser(
+        "inspect",
+        help="tell what a file of weights holds",
+        description="Tells format, origin and variant of a file of weights, and what is missing or left over. The "
+        "exit status is 1 where it is not wholly one variant's.",
+    )
+    inspect.add_argument("file", metavar="FILE", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    inspect.add_argument("--variant", help="compare with this one (default: the one that fits best)")
+    inspect.add_argument("--json", action="store_true", help="as one JSON object")
+    inspect.set_defaults(run=_inspect)
+
+
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``efficientnet convert`` and ``scripts/convert_checkpoint.py`` take."""
+    parser.add_argument("source", metavar="IN", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    parser.add_argument("target", metavar="OUT", help="what to write")
+    parser.add_argument("--variant", help="whose weights these are, or its .json file (default: told from the file)")
+    parser.add_argument(
+        "--names", default="timm", help="in .safetensors and .pth: timm (default), lukemelas or torchvision"
+    )
+    parser.add_argument("--padding", choices=PADDINGS, help="of a whole model; timm's files do not tell")
+    parser.add_argument("--epsilon", type=float, help="of a whole model's batch norms; timm's files do not tell")
+    parser.add_argument(
+        "--check", action="store_true", help="answer random input through both and print the largest difference"
+    )
+    parser.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from . import convert
+
+    options = {"padding": arguments.padding, "batch_norm_epsilon": arguments.epsilon}
+    reading = convert.convert(
+        arguments.source, arguments.target, variant=arguments.variant, names=arguments.names, **options
+    )
+    print(f"{arguments.target}: {reading.variant.name}, {_classes(reading.classes)}")
+    if arguments.check:
+        models = [
+            convert.open_model(convert.read(path, reading.variant), **options)
+            for path in (arguments.source, arguments.target)
+        ]
+        print(f"largest difference of the answers to a random image: {convert.largest_difference(*models):.3g}")
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from . import checkpoints
+
+    variant = None if arguments.variant is None else get_variant(arguments.variant)
+    reading = checkpoints.read(arguments.file, variant)
+    problem = checkpoints.explain(reading)
+    stored = reading.checkpoint.arrays.values()
+    size = sum(array.nbytes for array in stored)
+    facts: dict[str, Any] = {
+        "file": str(Path(arguments.file)),
+        "format": reading.checkpoint.format,
+        "origin": reading.origin.name,
+        "variant": reading.variant.name,
+        "fits": not problem,
+        "classes": reading.classes,
+        "channels": reading.channels,
+        "moving averages": reading.checkpoint.averaged,
+        "arrays": len(reading.checkpoint.arrays),
+        "bytes": size,
+        "types": sorted({array.dtype.name for array in stored}),
+    }
+    if arguments.json:
+        differences = {
+            "unequal": {entry.ours: {"file": shape, "network": entry.shape} for entry, shape in reading.unequal},
+            "missing": {entry.ours: entry.shape for entry in reading.missing},
+            "left over": reading.left_over,
+        }
+        print(json.dumps({**facts, **differences}))
+        return int(not facts["fits"])
+    fit = "" if facts["fits"] else f", but {reading.differences} arrays differ"
+    averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
+    print(f"file      {facts['file']}")
+    print(f"format    {facts['format']}")
+    print(f"origin    {facts['origin']}")
+    print(f"variant   {facts['variant']}{fit}")
+    print(f"classes   {_classes(reading.classes)}, for inputs of {reading.channels} channels")
+    print(f"arrays    {facts['arrays']}, {size / 1e6:.1f} MB of {', '.join(facts['types'])}; {averaged}")
+    if missing := [entry.ours for entry in reading.missing]:
+        print(f"missing   {_some(missing)}")
+    if reading.left_over:
+        print(f"left over {_some(list(reading.left_over))}")
+    if problem:
+        print(problem)
+    return int(not facts["fits"])
+
+
+def _classes(classes: int | None) -> str:
+    return "no classifier" if classes is None else f"{classes:,} classes"
+
+
+def _some(names: list[str]) -> str:
+    more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

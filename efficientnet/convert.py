@@ -1,0 +1,148 @@
+"""From any readable file of weights to the formats of others, every number to the bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checkpoints, layout
+from .checkpoints import CheckpointError, Reading, safetensors
+from .checkpoints.arrays import Stored
+from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
+from .files import replacing
+from .notes import write_preprocessing
+from .saved_models import model_preprocessing
+from .variants import Variant, get_variant
+
+PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}
+_KERAS_SUFFIXES = (".keras", ".weights.h5", ".h5")
+_PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
+    """A file of weights that is one variant's, wholly.
+
+    Args:
+        path: as for ``checkpoints.open_checkpoint``.
+        variant: whose weights these are; told from the file by default.
+
+    Raises:
+        CheckpointError: it cannot be read, or something is missing from it or left over.
+        OSError: it cannot be opened.
+    """
+    reading = checkpoints.read(path, None if variant is None else get_variant(variant))
+    if problem := checkpoints.explain(reading):
+        raise CheckpointError(problem)
+    return reading
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    variant: Variant | str | os.PathLike[str] | None = None,
+    names: str = "timm",
+    padding: str | None = None,
+    batch_norm_epsilon: float | None = None,
+) -> Reading:
+    """Writes the weights of a file in another format, told by the suffix of the target.
+
+    Args:
+        source: as for ``checkpoints.open_checkpoint``.
+        target: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``; ``.safetensors``, or ``.pth`` (``.pt``), a state
+            dict, which takes PyTorch to write. One that is there is replaced as a whole.
+        variant: whose weights these are; told from the file by default.
+        names: of the arrays in a file for PyTorch: ``"timm"``, ``"lukemelas"`` or ``"torchvision"``.
+        padding, batch_norm_epsilon: of a whole model, where they are others than the file's origin tells.
+
+    Returns:
+        What was read.
+
+    Raises:
+        ValueError: a format that is not written here, or a variant that the names do not know; CheckpointError: the
+            source cannot be read, or is not one variant's.
+        OSError: a file cannot be opened or written.
+        ImportError: what writes the format is not installed.
+    """
+    target = Path(target)
+    suffix = _suffix(target)
+    reading = read(source, variant)
+    if suffix in _KERAS_SUFFIXES:
+        model = open_model(reading, padding, batch_norm_epsilon)
+        with replacing(target) as part:
+            if suffix == ".weights.h5":
+                model.save_weights(part)
+            else:
+                model.save(part)
+            if suffix == ".keras":
+                write_preprocessing(part, model_preprocessing(model))
+    else:
+        arrays = dict(_for_pytorch(reading, names))
+        with replacing(target) as part:
+            if suffix == ".safetensors":
+                safetensors.write(part, arrays, {"format": "pt"})
+            else:
+                _save_state_dict(part, arrays)
+    return reading
+
+
+def open_model(reading: Reading, padding: str | None = None, batch_norm_epsilon: float | None = None) -> Any:
+    """The Keras model that a file of weights makes, with the classes and channels that it has."""
+    from . import keras
+
+    size = reading.variant.resolution
+    return keras.create(
+        reading.variant,
+        include_top=reading.classes is not None,
+        weights=reading.path,
+        input_shape=(size, size, reading.channels),
+        classes=reading.classes or reading.variant.classes,
+        padding=padding,
+        batch_norm_epsilon=batch_norm_epsilon,
+    )
+
+
+def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
+    """How far the answers of two models to the same random image are apart at most."""
+    x = np.random.default_rng(seed).standard_normal((1, *model.input_shape[1:]), np.float32)
+    answers = [np.asarray(network.predict_on_batch(x), np.float64) for network in (model, other)]
+    return float(np.abs(answers[0] - answers[1]).max())
+
+
+def _suffix(target: Path) -> str:
+    name = target.name.lower()
+    for suffix in (*_KERAS_SUFFIXES, *_PYTORCH_SUFFIXES):  # the longer one first
+        if name.endswith(suffix):
+            return suffix
+    raise ValueError(
+        f"{target}: cannot tell the format to write; give a name that ends in "
+        f"{', '.join((*_KERAS_SUFFIXES, *_PYTORCH_SUFFIXES))}."
+    )
+
+
+def _for_pytorch(reading: Reading, names: str) -> Iterator[tuple[str, Stored]]:
+    """The arrays under an origin's names and in its layout, with the counters that PyTorch's batch norms have."""
+    if names not in PYTORCH_ORIGINS:
+        raise ValueError(f"names={names!r}: expected one of {', '.join(map(repr, PYTORCH_ORIGINS))}.")
+    table = PYTORCH_ORIGINS[names].entries(layout.layers(reading.variant, reading.classes, reading.channels))
+    counter = Stored((), np.dtype(np.int64), lambda: np.zeros((), np.int64))
+    for entry in table:
+        if entry.ours in reading.arrays:
+            yield entry.theirs, entry.to_theirs(reading.arrays[entry.ours])
+            if entry.ours.endswith("/moving_variance"):
+                yield entry.theirs.replace(".running_var", ".num_batches_tracked"), counter
+
+
+def _save_state_dict(path: Path, arrays: dict[str, Stored]) -> None:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "Writing .pth needs PyTorch: pip install 'efficientnet[torch]'. A .safetensors file needs nothing, and "
+            "PyTorch reads it as well."
+        ) from error
+    torch.save({name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}, path)

@@ -1,0 +1,113 @@
+"""Which arrays a network has: name and shape of each, counted from its blocks without building anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from . import scaling
+from .scaling import Block
+from .variants import Variant
+
+# In the order in which Keras keeps the weights of a layer; a layer without bias or scale has fewer.
+ROLES = {
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "Conv2D": ("kernel", "bias"),
+    "DepthwiseConv2D": ("kernel", "bias"),
+    "Dense": ("kernel", "bias"),
+}
+
+# The layers behind the last block: a file may hold them though the model, built without a top, does not.
+HEAD = ("top_conv", "top_bn", "probs")
+
+
+class Place(NamedTuple):
+    """Where a block stands.
+
+    Attributes:
+        block: itself.
+        number: in the whole network, from 0.
+        stage: from 0.
+        repeat: in its stage, from 0.
+    """
+
+    block: Block
+    number: int
+    stage: int
+    repeat: int
+
+
+class Layer(NamedTuple):
+    """A layer with weights.
+
+    Attributes:
+        name: ``"block2a_expand_conv"``.
+        kind: its class in Keras.
+        shapes: of its arrays by role, in Keras' order and layout: ``{"kernel": (1, 1, 16, 96)}``.
+        part: the name without that of the block: ``"expand_conv"``.
+        place: of the block that it belongs to; None for stem and head.
+    """
+
+    name: str
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+    part: str
+    place: Place | None
+
+
+def places(variant: Variant) -> Iterator[Place]:
+    """The variant's blocks and where they stand."""
+    stage, repeat, previous = -1, 0, ""
+    for number, block in enumerate(scaling.scale_blocks(variant)):
+        current = block.name.rstrip("abcdefghijklmnopqrstuvwxyz")
+        stage, repeat = (stage, repeat + 1) if current == previous else (stage + 1, 0)
+        previous = current
+        yield Place(block, number, stage, repeat)
+
+
+def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> tuple[Layer, ...]:
+    """All layers with weights of a variant, classifier included, each kind in the order of Keras' ``model.layers``.
+
+    Args:
+        variant: a row of the table, or one of your own.
+        classes: of the classifier; the variant's own by default.
+        channels: of the input.
+    """
+    found: list[Layer] = []
+
+    def add(part: str, kind: str, place: Place | None = None, **shapes: tuple[int, ...]) -> None:
+        prefix = f"{place.block.name}_" if place else ""
+        found.append(Layer(prefix + part, kind, shapes, part, place))
+
+    def norm(part: str, filters: int, place: Place | None = None) -> None:
+        add(part, "BatchNormalization", place, **dict.fromkeys(ROLES["BatchNormalization"], (filters,)))
+
+    def conv_norm(prefix: str, size: int, inputs: int, filters: int, place: Place | None = None) -> None:
+        if place and place.block.experts > 1:
+            add(f"{prefix}experts", "Dense", place, kernel=(place.block.experts, inputs * filters))
+        else:
+            add(f"{prefix}conv", "Conv2D", place, kernel=(size, size, inputs, filters))
+        norm(f"{prefix}bn", filters, place)
+
+    channels_in = scaling.stem_filters(variant)
+    conv_norm("stem_", 3, channels, channels_in)
+    for place in places(variant):
+        block = place.block
+        size, inner, experts = block.kernel_size, block.expanded_filters, block.experts
+        if experts > 1:
+            add("routing", "Dense", place, kernel=(block.input_filters, experts), bias=(experts,))
+        if block.expands:
+            conv_norm("expand_", size if block.fused else 1, block.input_filters, inner, place)
+        if not block.fused:
+            part = "dwconv" if experts == 1 else "dw_experts"
+            add(part, "DepthwiseConv2D", place, kernel=(size, size, inner, experts))
+            norm("bn", inner, place)
+        if block.se_filters:
+            add("se_reduce", "Conv2D", place, kernel=(1, 1, inner, block.se_filters), bias=(block.se_filters,))
+            add("se_expand", "Conv2D", place, kernel=(1, 1, block.se_filters, inner), bias=(inner,))
+        conv_norm("project_", size if block.fused and not block.expands else 1, inner, block.output_filters, place)
+        channels_in = block.output_filters
+    head, classes = scaling.head_filters(variant), classes or variant.classes
+    conv_norm("top_", 1, channels_in, head)
+    add("probs", "Dense", kernel=(head, classes), bias=(classes,))
+    return tuple(found)

@@ -1,0 +1,68 @@
+"""What a ``.keras`` file says besides the model: the names of its classes, and how it wants its pixels.
+
+Such a file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
+a new file, without them.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .files import replacing
+from .preprocessing import Scaling
+
+_CLASS_NAMES, _PREPROCESSING = "class_names.json", "preprocessing.json"
+
+
+def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Adds the names, in the order of the model's outputs, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has names already.
+    """
+    _write(path, _CLASS_NAMES, list(names), "class names")
+
+
+def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
+    """The names in the order of the model's outputs; None where the file holds none."""
+    names = _read(path, _CLASS_NAMES)
+    return None if names is None else [str(name) for name in names]
+
+
+def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
+    """Adds the mode of ``preprocess_input`` that the model wants to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a mode already.
+    """
+    _write(path, _PREPROCESSING, mode, "preprocessing")
+
+
+def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
+    """The mode that the model in a file wants; None where the file does not say."""
+    mode = _read(path, _PREPROCESSING)
+    return Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode
+
+
+def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -> None:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
+    if _read(path, member) is not None:
+        raise ValueError(f"{path} already holds {what}: save the model again first.")
+    with replacing(Path(path)) as part:
+        shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(member, json.dumps(content, ensure_ascii=False))
+
+
+def _read(path: str | os.PathLike[str], member: str) -> Any:
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(member)) if member in archive.namelist() else None

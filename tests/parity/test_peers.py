@@ -1,0 +1,144 @@
+"""Full-size networks of other implementations, with random weights, answer the same when read from their files."""
+
+import importlib
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _once(backend, is_legacy):
+    if is_legacy or backend != "tensorflow":
+        pytest.skip("once is enough: the graph is the same on every backend")
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+def _import_torchvision(torch):
+    """torchvision has no build for processors alone; it imports beside that of PyTorch once its operators are known."""
+    if find_spec("torchvision") is None:
+        pytest.skip("needs: pip install --no-deps torchvision==0.28.0")
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return importlib.import_module("torchvision")
+
+
+@pytest.fixture(scope="module")
+def torchvision(torch):
+    return _import_torchvision(torch)
+
+
+@pytest.fixture(scope="module")
+def timm(torch):
+    if find_spec("timm") is None:
+        pytest.skip("needs: pip install --no-deps timm==1.0.22")
+    _import_torchvision(torch)
+    return importlib.import_module("timm")
+
+
+def randomise(torch, network, seed=0):
+    """Weights and statistics as after a training, so that batch norm is not the identity, and answers differ."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5, generator=generator)
+            elif tensor.ndim == 1 and name.endswith("weight"):
+                tensor.uniform_(0.5, 1.0, generator=generator)
+            elif tensor.ndim == 1:
+                tensor.uniform_(-0.2, 0.2, generator=generator)
+            elif tensor.ndim > 1:
+                spread = 4 if len(tensor) == 1000 else 1  # so that the classifier tells classes apart
+                tensor.normal_(0, spread * tensor[0].numel() ** -0.5, generator=generator)
+    return network.eval()
+
+
+def answer(torch, network, x):
+    with torch.no_grad():
+        return torch.softmax(network(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())), 1).numpy()
+
+
+def check(theirs, ours):
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    assert np.ptp(theirs) > 1e-3
+    np.testing.assert_array_equal(np.argsort(-ours, 1)[:, :5], np.argsort(-theirs, 1)[:, :5])
+
+
+def images(size, seed=0):
+    return np.random.default_rng(seed).normal(0, 1, (1, size, size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "options"),
+    [
+        ("tf_efficientnet_b1", "b1", {}),
+        ("tf_efficientnet_lite2", "lite2", {}),
+        ("tf_efficientnet_em", "edgetpu-m", {}),
+        ("tf_efficientnetv2_s", "v2-s", {}),
+        ("efficientnet_b0", "b0", {"padding": "symmetric", "batch_norm_epsilon": 1e-5}),
+        ("tf_efficientnet_cc_b0_8e", "condconv-b0-8e", {}),
+    ],
+)
+def test_timm(eff, torch, timm, tmp_path, name, variant, options):
+    network = randomise(torch, timm.create_model(name))
+    torch.save(network.state_dict(), tmp_path / "model.pth")
+    model = eff.create(variant, weights=tmp_path / "model.pth", **options)
+    x = images(model.input_shape[1])
+    check(answer(torch, network, x), model.predict_on_batch(x))
+
+
+def test_lukemelas(eff, torch, tmp_path):
+    package = pytest.importorskip("efficientnet_pytorch")
+    network = randomise(torch, package.EfficientNet.from_name("efficientnet-b1"))
+    torch.save(network.state_dict(), tmp_path / "model.pth")
+    x = images(240)
+    check(answer(torch, network, x), eff.EfficientNetB1(weights=tmp_path / "model.pth").predict_on_batch(x))
+
+
+@pytest.mark.parametrize(("name", "variant"), [("efficientnet_b0", "b0"), ("efficientnet_v2_s", "v2-s")])
+def test_torchvision(eff, torch, torchvision, tmp_path, name, variant):
+    network = randomise(torch, getattr(torchvision.models, name)())
+    torch.save(network.state_dict(), tmp_path / "model.pth")
+    model = eff.create(variant, weights=tmp_path / "model.pth")
+    assert eff.model_preprocessing(model) == "torch"
+    x = images(model.input_shape[1])
+    check(answer(torch, network, x), model.predict_on_batch(x))
+
+
+@pytest.mark.parametrize(("name", "variant"), [("B2", "b2"), ("V2B1", "v2-b1"), ("V2S", "v2-s")])
+def test_keras_applications(eff, keras, tmp_path, name, variant):
+    network = getattr(keras.applications, f"EfficientNet{name}")(weights=None)
+    rng = np.random.default_rng(0)
+    for layer in network.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            bounds = ((0.5, 1.0), (-0.2, 0.2), (-0.2, 0.2), (0.5, 1.5))
+            layer.set_weights([rng.uniform(*b, w.shape) for b, w in zip(bounds, layer.get_weights(), strict=True)])
+        elif layer.name == "normalization" and layer.weights:
+            # As the published files of V1 have it: the standard deviation in the variance's place.
+            mean, std, count = map(np.array, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0))
+            layer.set_weights([mean, std, count])
+        elif layer.name == "predictions":
+            layer.set_weights([rng.normal(0, 0.05, w.shape) for w in layer.get_weights()])
+    x = rng.uniform(0, 255, (1, *network.input_shape[1:])).astype("float32")
+    theirs = network
+    if not name.startswith("V2"):
+        # Their graph divides by the root once more, but only where it loads the published weights by itself.
+        before, after = (network.get_layer(layer) for layer in ("normalization", "stem_conv_pad"))
+        rest = keras.Model(after.input, network.output)
+        y = before(network.get_layer("rescaling")(x)) / np.sqrt([0.229, 0.224, 0.225], dtype="float32")
+        theirs_answer = rest.predict_on_batch(y)
+    else:
+        theirs_answer = theirs.predict_on_batch(x)
+    for file in ("model.weights.h5", "model.h5", "model.keras"):
+        network.save_weights(tmp_path / file) if ".weights" in file else network.save(tmp_path / file)
+        model = eff.create(variant, weights=tmp_path / file, include_preprocessing=True)
+        check(theirs_answer, model.predict_on_batch(x))
