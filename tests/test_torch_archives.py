@@ -31,7 +31,7 @@ def test_damaged_numbers_are_found_when_they_are_read():
     arrays = torch_pickle.read("weights.pth").arrays
     np.testing.assert_array_equal(arrays["a"].read(), SIX.reshape(2, 3))
     for name in ("b", "c", "b"):
-        with pytest.raises(CheckpointError, match=r"weights\.pth.*damaged: their checksum"):
+        with pytest.raises(CheckpointError, match=r"weights\.pth.*are not those that were written"):
             arrays[name].read()
 
 
@@ -79,7 +79,7 @@ def test_archive_with_a_storage_of_another_size():
 
 
 def test_archive_whose_pickle_goes_on():
-    with pytest.raises(CheckpointError, match=r"its pickle ends at byte \d+ and not"):
+    with pytest.raises(CheckpointError, match=r"its pickle ends after \d+ bytes and not"):
         load(archive(ONE_TENSOR + b".N", {"0": SIX}))
 
 
@@ -124,13 +124,13 @@ def test_archive_whose_members_share_their_bytes():
         outer = writer.filelist[-1]
         other.header_offset = outer.header_offset + len(outer.FileHeader())
         writer.filelist.append(other)
-    with pytest.raises(CheckpointError, match="'m/data/1' in its archive lies inside another member"):
+    with pytest.raises(CheckpointError, match="'m/data/1' in it is not where it says"):
         load(file.getvalue())
 
 
 def test_archive_whose_member_has_another_name_in_its_header():
     data = archive(ONE_TENSOR, {"0": SIX})
-    with pytest.raises(CheckpointError, match="does not hold 'm/data/0' where it says"):
+    with pytest.raises(CheckpointError, match="'m/data/0' in it is not where it says"):
         load(data.replace(b"m/data/0", b"m/data/1", 1))
 
 
@@ -139,13 +139,13 @@ def test_archive_with_a_huge_directory():
     end, entry = data.rindex(b"PK\5\6"), data.index(b"PK\1\2")
     directory = data[entry:end] + data[data.rindex(b"PK\1\2") : end] * 100_000
     record = data[end : end + 12] + struct.pack("<II", len(directory), entry) + data[end + 20 :]
-    with pytest.raises(CheckpointError, match=f"a directory of {len(directory)} bytes"):
+    with pytest.raises(CheckpointError, match=f"its directory claims {len(directory)} bytes"):
         load(data[:entry] + directory + record)
 
 
 def test_damaged_pickle_in_an_archive():
     data = archive(ONE_TENSOR, {"0": SIX})
-    with pytest.raises(CheckpointError, match="their checksum is not what its archive says"):
+    with pytest.raises(CheckpointError, match="are not those that were written"):
         load(data.replace(text("w"), text("v"), 1))
 
 
@@ -154,5 +154,5 @@ def test_archive_whose_directory_points_elsewhere():
     entry = data.rindex(b"PK\1\2")
     for offset in (1, len(data) - 4, 0xFFFFFFFE):
         moved = data[: entry + 42] + struct.pack("<I", offset) + data[entry + 46 :]
-        with pytest.raises(CheckpointError, match="does not hold 'm/data/0' where it says"):
+        with pytest.raises(CheckpointError, match="'m/data/0' in it is not where it says"):
             load(moved)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -67,6 +69,21 @@ class Checkpoint(NamedTuple):
     layers: tuple[str, ...] = ()
 
 
+def map_file(path: str | os.PathLike[str]) -> memoryview:
+    """A file's bytes, memory-mapped for as long as anything uses them.
+
+    Raises:
+        ValueError: the file is empty.
+        OSError: it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ValueError("it is empty")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 def widen_bfloat16(raw: np.ndarray) -> np.ndarray:
     """float32 numbers from the two bytes of each bfloat16, given as little-endian unsigned integers."""
-    return (raw.astype("<u4") << 16).view("<f4")
+    wide = np.zeros((*raw.shape, 2), "<u2")  # a bfloat16 is the upper half of a float32
+    wide[..., 1] = raw
+    return wide.view("<f4")[..., 0]

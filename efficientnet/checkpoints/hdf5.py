@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import mmap
-import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -41,19 +39,6 @@ _DATASPACE, _DATATYPE, _EXTERNAL_FILES, _LAYOUT, _FILTERS, _ATTRIBUTE = 0x01, 0x
 _CONTINUATION, _SYMBOL_TABLE = 0x10, 0x11
 # Those that only new-style groups have: link info, a link, attributes outside of the header.
 _NEW_STYLE = {0x02: "links of another kind", 0x06: "links of another kind", 0x15: "attributes outside of the header"}
-
-
-def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """A file's bytes, memory-mapped for as long as anything uses them.
-
-    Raises:
-        ValueError: the file is empty.
-        OSError: it cannot be opened.
-    """
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise ValueError("it is empty")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def root(buffer: memoryview) -> Object:

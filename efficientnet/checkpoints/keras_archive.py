@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import hdf5
-from .arrays import Checkpoint, CheckpointError, Stored
+from .arrays import Checkpoint, CheckpointError, Stored, map_file
 from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
 from .zip_members import directory, members
 
@@ -58,7 +58,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         OSError: it cannot be opened.
     """
     with reading(path, ".keras"):
-        found = members(path, hdf5.map_file(path))
+        found = members(path, map_file(path))
         for name in (_CONFIG, _WEIGHTS):
             if name not in found:
                 raise CheckpointError(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import hdf5
-from .arrays import Checkpoint, CheckpointError, Stored
+from .arrays import Checkpoint, CheckpointError, Stored, map_file
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError
 
@@ -54,7 +54,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         OSError: it cannot be opened.
     """
     with reading(path):
-        buffer = hdf5.map_file(path)
+        buffer = map_file(path)
         if _lists_shards(bytes(buffer[:512])):
             raise CheckpointError(
                 f"{fspath(path)} lists the files that weights were saved into with max_shard_size, which are not read "
@@ -236,7 +236,7 @@ def read_saved_model(path: str | PathLike[str]) -> SavedModel:
         CheckpointError: the file is damaged or holds weights alone.
     """
     with reading(path):
-        root = hdf5.root(hdf5.map_file(path))
+        root = hdf5.root(map_file(path))
         config = root.texts("model_config")
         if not config:
             raise CheckpointError(

@@ -55,7 +55,7 @@ _ADMITTED = {_ORDERED_DICT, _TENSOR, _TENSOR_V2, _PARAMETER, *_STORAGES, *_OPAQU
 # and two moments, four times that), and small enough that a hostile file cannot take minutes, gigabytes, or overflow
 # NumPy's integers. The first also bounds the number of tensors.
 _MAX_INSTRUCTIONS = 1_000_000
-_MAX_BYTES = 2**25
+MAX_BYTES = 2**25
 _MAX_TEXT = 2**18
 _MAX_ELEMENTS = 2**40
 _MAX_DIMENSIONS = 32
@@ -117,7 +117,7 @@ def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
     marks: list[int] = []  # how much lay on the stack at each MARK that is still open
     memo: dict[int, Any] = {}
     storages: dict[str, Storage] = {}
-    left = _MAX_BYTES
+    left = MAX_BYTES
 
     def read(size: int) -> bytes:
         nonlocal left

@@ -53,10 +53,22 @@ class Reading:
     left_over: dict[str, Shape] = field(default_factory=dict)
 
     @property
+    def amiss(self) -> list[Entry]:
+        """What is missing and should not be: a network may end anywhere in its head, but not lack a part of it."""
+        absent = {_layer(entry) for entry in self.missing}
+        first = next((place for place, layer in enumerate(layout.HEAD) if layer in absent), len(layout.HEAD))
+        behind = set(layout.HEAD[first:])
+        present = {ours.split("/")[0] for ours in self.arrays} | {_layer(entry) for entry, _ in self.unequal}
+        return [entry for entry in self.missing if _layer(entry) not in behind or behind & present]
+
+    @property
     def differences(self) -> int:
-        """How many arrays do not fit; that there is no head is no difference."""
-        missing = [entry for entry in self.missing if entry.ours.split("/")[0] not in layout.HEAD]
-        return len(missing) + len(self.unequal) + len(self.left_over)
+        """How many arrays do not fit."""
+        return len(self.amiss) + len(self.unequal) + len(self.left_over)
+
+
+def _layer(entry: Entry) -> str:
+    return entry.ours.split("/")[0]
 
 
 def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
@@ -166,11 +178,7 @@ def explain(reading: Reading) -> str:
         f"{entry.ours} has shape {_in_our_order(entry, shape)} in the file and {entry.shape} in the network"
         for entry, shape in reading.unequal
     ]
-    reasons += [
-        f"{entry.ours} {entry.shape} is missing from the file"
-        for entry in reading.missing
-        if entry.ours.split("/")[0] not in layout.HEAD
-    ]
+    reasons += [f"{entry.ours} {entry.shape} is missing from the file" for entry in reading.amiss]
     reasons += [f"{name} {shape} is in the file only" for name, shape in reading.left_over.items()]
     if not reasons:
         return ""

@@ -12,18 +12,17 @@ Two layouts, told apart by content, differ only in where pickle and storages lie
 
 from __future__ import annotations
 
+import functools
 import io
-import mmap
 import os
-import struct
-import zipfile
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
-from .pickled_tensors import BFLOAT16, Tensor, evaluate
+from .arrays import Checkpoint, CheckpointError, Stored, map_file, widen_bfloat16
+from .pickled_tensors import BFLOAT16, MAX_BYTES, Tensor, evaluate
+from .zip_members import members
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
@@ -35,9 +34,7 @@ _WEIGHTS = ("state_dict", "model_state_dict", "model", "module", "net", "params"
 # Wrappers put them before every name: DataParallel and AveragedModel, torch.compile, Lightning.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 
-# EfficientNet-L2's names are of 40 characters, and its training checkpoint's directory would take 1 MB.
-_MAX_NAME = 1000
-_MAX_DIRECTORY = 2**22
+_MAX_NAME = 1000  # characters; EfficientNet-L2's are of 40
 
 
 def recognises(start: bytes) -> bool:
@@ -71,20 +68,17 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             does not need. Nothing of it was run.
         OSError: The file cannot be opened.
     """
-    with _BoundedReader(io.FileIO(path)) as file:
-        try:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ValueError("it is empty")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            start = buffer[:512]
-            if not recognises(start):
-                raise ValueError(f"it begins with {start[:16]!r}, as no PyTorch file does")
-            is_zip = start.startswith(b"PK")
-            content, runs = (_read_zip if is_zip else _read_stream)(file, buffer)
-            tensors, averaged = _weights(content)
-        except ValueError as error:
-            raise _refusal(path, error) from error
-    arrays = {name: _stored(path, buffer, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
+    try:
+        buffer = map_file(path)
+        start = bytes(buffer[:512])
+        if not recognises(start):
+            raise ValueError(f"it begins with {start[:16]!r}, as no PyTorch file does")
+        is_zip = start.startswith(b"PK")
+        content, runs = (_read_zip if is_zip else _read_stream)(path, buffer)
+        tensors, averaged = _weights(content)
+    except ValueError as error:
+        raise _refusal(path, error) from error
+    arrays = {name: _stored(path, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
     return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged)
 
 
@@ -95,124 +89,66 @@ def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError
     )
 
 
-class _BoundedReader(io.BufferedReader):
-    """Refuses directories that claim to be huge: `zipfile` reads them whole and makes ten times as much of them."""
+class _Run(NamedTuple):
+    """The bytes of a storage, and what compares their checksum."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MAX_DIRECTORY:
-            raise ValueError(f"its archive has a directory of {size} bytes; read are at most {_MAX_DIRECTORY}")
-        return super().read(size)
+    content: memoryview
+    check: Callable[[], None]
 
 
-@dataclass
-class _Run:
-    """Bytes `start` to `stop` of the file, and their checksum; 0 where there is none or it has been compared."""
-
-    start: int
-    stop: int
-    checksum: int = 0
-
-    def check(self, buffer: mmap.mmap) -> None:
-        if self.checksum and zlib.crc32(memoryview(buffer)[self.start : self.stop]) != self.checksum:
-            raise ValueError(
-                f"bytes {self.start} to {self.stop} are damaged: their checksum is not what its archive says"
-            )
-        self.checksum = 0
-
-
-def _read_stream(file: io.BufferedReader, buffer: mmap.mmap) -> tuple[object, dict[str, _Run]]:
+def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run]]:
     """Evaluates the layout before PyTorch 1.6: the object, and storages by key."""
-    magic, version, machine = (evaluate(file)[0] for _ in range(3))
-    if magic != _MAGIC or version != _VERSION:
-        raise ValueError(f"its format is not version {_VERSION} of PyTorch's")
-    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise ValueError("it was not written by a little-endian machine")
-    content, storages = evaluate(file)
-    keys, _ = evaluate(file)
+    with open(path, "rb") as file:
+        magic, version, machine = (evaluate(file)[0] for _ in range(3))
+        if magic != _MAGIC or version != _VERSION:
+            raise ValueError(f"its format is not version {_VERSION} of PyTorch's")
+        if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+            raise ValueError("it was not written by a little-endian machine")
+        content, storages = evaluate(file)
+        keys, _ = evaluate(file)
+        start = file.tell()
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
         raise ValueError("the storages it lists are not those that its tensors use")
     runs = {}
     for key in keys:
         size = storages[key].size
-        if file.read(8) != size.to_bytes(8, "little"):
+        if buffer[start : start + 8] != size.to_bytes(8, "little"):
             raise ValueError(f"storage {key[:80]!r} is not there with the {size} elements it needs")
-        start = file.tell()
-        run = runs[key] = _Run(start, start + size * storages[key].dtype.itemsize)
-        if run.stop > len(buffer):
-            raise ValueError(f"it is cut short: {len(buffer)} bytes, of at least {run.stop}")
-        file.seek(run.stop)
-    if file.tell() != len(buffer):
-        raise ValueError(f"{len(buffer) - file.tell()} bytes follow after its last storage")
+        start, stop = start + 8, start + 8 + size * storages[key].dtype.itemsize
+        if stop > len(buffer):
+            raise ValueError(f"it is cut short: {len(buffer)} bytes, of at least {stop}")
+        runs[key] = _Run(buffer[start:stop], lambda: None)  # this layout has no checksums
+        start = stop
+    if start != len(buffer):
+        raise ValueError(f"{len(buffer) - start} bytes follow after its last storage")
     return content, runs
 
 
-def _read_zip(file: io.BufferedReader, buffer: mmap.mmap) -> tuple[object, dict[str, _Run]]:
+def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run]]:
     """Evaluates the layout since PyTorch 1.6: the object, and storages by key."""
-    members = _members(file, buffer)
-    folders = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
+    found = members(path, buffer)
+    folders = [name.removesuffix("data.pkl") for name in found if name.endswith("/data.pkl")]
     if len(folders) != 1:
-        raise ValueError("its archive holds no data.pkl, or more than one")
+        raise ValueError("it holds no data.pkl, or more than one")
     folder = folders[0]
-    order = members.get(f"{folder}byteorder")
-    if order and buffer[order.start : min(order.stop, order.start + 16)] != b"little":
+    order = found.get(f"{folder}byteorder")
+    if order and order.content.tobytes() != b"little":
         raise ValueError("it was not written by a little-endian machine")
 
-    pickled = members[f"{folder}data.pkl"]
-    file.seek(pickled.start)
+    pickled = found[f"{folder}data.pkl"]
+    file = io.BytesIO(pickled.content[: MAX_BYTES + 1])
     content, storages = evaluate(file)
-    if file.tell() != pickled.stop:
-        raise ValueError(f"its pickle ends at byte {file.tell()} and not, as its archive says, at {pickled.stop}")
-    pickled.check(buffer)
+    if file.tell() != len(pickled.content):
+        raise ValueError(f"its pickle ends after {file.tell()} bytes and not, as it says, {len(pickled.content)}")
+    pickled.check()
     runs = {}
     for key, storage in storages.items():
-        run = members.get(f"{folder}data/{key}")
-        if run is None or run.stop - run.start != storage.size * storage.dtype.itemsize:
+        member = found.get(f"{folder}data/{key}")
+        if member is None or len(member.content) != storage.size * storage.dtype.itemsize:
             raise ValueError(f"storage {key[:80]!r} is not there with the {storage.size} elements it needs")
-        runs[key] = run
+        runs[key] = _Run(member.content, functools.cache(member.check))
     return content, runs
-
-
-def _members(file: io.BufferedReader, buffer: mmap.mmap) -> dict[str, _Run]:
-    """The members of a zip archive by name, after checking that none is there twice or lies in another."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError, OSError) as error:
-        raise ValueError(f"it is cut short or damaged ({error})") from error
-    members.sort(key=lambda member: member.header_offset)
-    # A file that is cut short may end with an archive that lies in it as data.
-    if members and members[0].header_offset > 0:
-        raise ValueError("it is cut short, or its archive was put behind something else")
-    runs: dict[str, _Run] = {}
-    end = 0
-    for member in members:
-        name = member.filename
-        run = _run(buffer, member)
-        if name in runs:
-            raise ValueError(f"its archive holds {name[:80]!r} twice")
-        if member.header_offset < end:
-            raise ValueError(f"{name[:80]!r} in its archive lies inside another member")
-        runs[name] = run
-        end = run.stop
-    return runs
-
-
-def _run(buffer: mmap.mmap, member: zipfile.ZipInfo) -> _Run:
-    """Finds a member's bytes; a header, with a length and, so that it can be checked, a name of its own, stands
-    before them. Size and checksum are taken from the directory: PyTorch leaves them out of that header."""
-    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size or member.flag_bits & 1:
-        raise ValueError(f"{member.filename[:80]!r} in its archive is compressed or encrypted")
-    name = member.orig_filename.encode("utf-8" if member.flag_bits & 0x800 else "cp437")
-    name_start = member.header_offset + 30
-    header = buffer[member.header_offset : name_start]
-    found = header.startswith(b"PK\3\4") and buffer[name_start : name_start + len(name)] == name
-    if member.header_offset < 0 or len(header) < 30 or not found:
-        raise ValueError(f"its archive does not hold {member.filename[:80]!r} where it says")
-    start = name_start + sum(struct.unpack("<HH", header[26:]))
-    if start + member.file_size > len(buffer):
-        raise ValueError(f"{member.filename[:80]!r} in its archive is cut short")
-    return _Run(start, start + member.file_size, member.CRC)
 
 
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
@@ -244,7 +180,7 @@ def _find(content: object, depth: int) -> tuple[object, bool]:
     return content, False
 
 
-def _stored(path: str | os.PathLike[str], buffer: mmap.mmap, run: _Run, tensor: Tensor) -> Stored:
+def _stored(path: str | os.PathLike[str], run: _Run, tensor: Tensor) -> Stored:
     """A tensor in the file, given the run of its storage."""
     shape, dtype = tensor.shape, tensor.storage.dtype
     is_bfloat16 = dtype == BFLOAT16
@@ -256,13 +192,13 @@ def _stored(path: str | os.PathLike[str], buffer: mmap.mmap, run: _Run, tensor: 
 
     def read() -> np.ndarray:
         try:
-            run.check(buffer)
+            run.check()
         except ValueError as error:
             raise _refusal(path, error) from error
         if 0 in shape:
             raw = np.empty(shape, raw_dtype)
         else:
-            raw = np.ndarray(shape, raw_dtype, buffer, run.start + tensor.offset * dtype.itemsize, strides)
-        return widen_bfloat16(np.atleast_1d(raw)).reshape(shape) if is_bfloat16 else raw
+            raw = np.ndarray(shape, raw_dtype, run.content, tensor.offset * dtype.itemsize, strides)
+        return widen_bfloat16(raw) if is_bfloat16 else raw
 
     return Stored(shape, np.dtype("<f4") if is_bfloat16 else dtype, read)

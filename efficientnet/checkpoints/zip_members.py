@@ -23,7 +23,7 @@ class Member(NamedTuple):
     Attributes:
         name: in the archive.
         content: its bytes.
-        crc: what their checksum was when they were written.
+        crc: what their checksum was when they were written; 0 where none was noted down.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Member(NamedTuple):
         Raises:
             ValueError: the bytes have changed.
         """
-        if zlib.crc32(self.content) != self.crc:
+        if self.crc and zlib.crc32(self.content) != self.crc:
             raise ValueError(f"the bytes of {self.name[:80]!r} in it are not those that were written")
 
 
@@ -77,16 +77,22 @@ def members(path: str | PathLike[str], buffer: memoryview) -> dict[str, Member]:
     """
     found: dict[str, Member] = {}
     end = 0
-    for info in sorted(directory(path), key=lambda info: info.header_offset):
+    infos = sorted(directory(path), key=lambda info: info.header_offset)
+    # A file that is cut short may end with an archive that lies in it as data.
+    if infos and infos[0].header_offset > 0:
+        raise ValueError("it is cut short, or was put behind something else")
+    for info in infos:
         name, start = info.filename, info.header_offset
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        is_stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+        if not is_stored or info.flag_bits & 1:
             raise ValueError(f"{name[:80]!r} in it is compressed or encrypted, and read are archives that are neither")
         if name in found:
             raise ValueError(f"it holds {name[:80]!r} twice")
-        header = bytes(buffer[start : start + 30]) if start >= end else b""
-        if len(header) < 30 or not header.startswith(b"PK\3\4"):
+        # Before a member stand a header and, so that it can be checked, its name once more.
+        written = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+        header = bytes(buffer[start : start + 30 + len(written)]) if start >= end else b""
+        if len(header) < 30 or not header.startswith(b"PK\3\4") or header[30:] != written:
             raise ValueError(f"{name[:80]!r} in it is not where it says")
-        # The header before a member has a length of its own.
         start += 30 + sum(struct.unpack_from("<HH", header, 26))
         end = start + info.file_size
         found[name] = Member(name, buffer[start:end], info.CRC)

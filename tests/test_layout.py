@@ -1,0 +1,47 @@
+"""A network's arrays as counted from its blocks are those of the model that Keras builds."""
+
+import math
+
+import pytest
+
+from efficientnet import get_variant, layout, list_variants, scaling
+from efficientnet.checkpoints.keras_h5 import role
+
+
+@pytest.mark.parametrize("name", ["b0", "lite1", "edgetpu-s", "condconv-b0-4e", "v2-b1"])
+def test_layers_are_those_of_the_model(eff, name):
+    """Also in their order within a kind, by which Keras' own files number them."""
+    variant = get_variant(name)
+    model = eff.create(variant, weights=None, input_shape=(64, 64, 1), classes=7)
+    counted = layout.layers(variant, classes=7, channels=1)
+    for kind in layout.ROLES:
+        built = [
+            (layer.name, {role(weight.name): tuple(weight.shape) for weight in layer.weights})
+            for layer in model.layers
+            if type(layer).__name__ == kind
+        ]
+        assert [(layer.name, layer.shapes) for layer in counted if layer.kind == kind] == built
+    assert {layer.kind for layer in counted} == set(layout.ROLES)
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_parameters_add_up(name):
+    variant = get_variant(name)
+    trainable = sum(
+        math.prod(shape)
+        for layer in layout.layers(variant)
+        for role, shape in layer.shapes.items()
+        if not role.startswith("moving_")
+    )
+    assert trainable == scaling.cost(variant).parameters
+
+
+def test_places():
+    places = list(layout.places(get_variant("b0")))
+    assert [(place.block.name, place.stage, place.repeat) for place in places[:4]] == [
+        ("block1a", 0, 0),
+        ("block2a", 1, 0),
+        ("block2b", 1, 1),
+        ("block3a", 2, 0),
+    ]
+    assert [place.number for place in places] == list(range(16))

@@ -1,0 +1,145 @@
+"""The naming tables: every array of every variant has one name of theirs, and goes there and back unchanged."""
+
+import numpy as np
+import pytest
+
+from efficientnet import checkpoints, get_variant, layout, list_variants
+from efficientnet.checkpoints import CheckpointError, safetensors
+from efficientnet.checkpoints.arrays import Stored
+from efficientnet.checkpoints.keras_names import APPLICATIONS
+from efficientnet.checkpoints.reading import ORIGINS
+from efficientnet.checkpoints.tensorflow_names import AUTHORS
+from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+TABLES = pytest.mark.parametrize("origin", ORIGINS, ids=[origin.name for origin in ORIGINS])
+
+
+def stored(array):
+    return Stored(array.shape, array.dtype, lambda: array)
+
+
+def entry(origin, variant, ours):
+    return next(e for e in origin.entries(layout.layers(get_variant(variant))) if e.ours == ours)
+
+
+@TABLES
+@pytest.mark.parametrize("name", list_variants())
+def test_every_array_has_one_place(origin, name):
+    layers = layout.layers(get_variant(name))
+    entries = list(origin.entries(layers))
+    assert {e.ours: e.shape for e in entries} == {
+        f"{layer.name}/{role}": shape for layer in layers for role, shape in layer.shapes.items()
+    }
+    assert len({e.theirs for e in entries}) == len(entries)
+    assert all(np.prod(e.shape) == np.prod(e.their_shape) == np.prod(e.view) for e in entries)
+    if origin is not APPLICATIONS or name.startswith("efficientnetv2"):
+        assert origin is AUTHORS or any(origin.landmark.fullmatch(e.theirs) for e in entries)
+
+
+@TABLES
+@pytest.mark.parametrize("name", ["b0", "edgetpu-s", "condconv-b0-4e", "v2-b0"])
+def test_there_and_back(origin, name):
+    rng = np.random.default_rng(0)
+    for e in origin.entries(layout.layers(get_variant(name))):
+        array = rng.integers(0, 99, e.shape)
+        theirs = np.asarray(e.to_theirs(stored(array)))
+        assert theirs.shape == e.their_shape
+        np.testing.assert_array_equal(np.asarray(e.to_ours(stored(theirs))), array)
+
+
+@pytest.mark.parametrize(
+    ("origin", "variant", "ours", "theirs", "shape"),
+    [
+        (TIMM, "b0", "stem_conv/kernel", "conv_stem.weight", (32, 3, 3, 3)),
+        (TIMM, "b0", "block1a_project_conv/kernel", "blocks.0.0.conv_pw.weight", (16, 32, 1, 1)),
+        (TIMM, "b0", "block1a_project_bn/gamma", "blocks.0.0.bn2.weight", (16,)),
+        (TIMM, "b0", "block3b_dwconv/kernel", "blocks.2.1.conv_dw.weight", (240, 1, 5, 5)),
+        (TIMM, "b0", "block3b_se_expand/bias", "blocks.2.1.se.conv_expand.bias", (240,)),
+        (TIMM, "v2-s", "block1b_project_conv/kernel", "blocks.0.1.conv.weight", (24, 24, 3, 3)),
+        (TIMM, "v2-s", "block2a_expand_conv/kernel", "blocks.1.0.conv_exp.weight", (96, 24, 3, 3)),
+        (TIMM, "condconv-b0-4e", "block5a_dw_experts/kernel", "blocks.4.0.conv_dw.weight", (4, 12000)),
+        (TIMM, "condconv-b0-4e", "block5a_routing/kernel", "blocks.4.0.routing_fn.weight", (4, 80)),
+        (LUKEMELAS, "b1", "block7b_project_bn/moving_variance", "_blocks.22._bn2.running_var", (320,)),
+        (LUKEMELAS, "b0", "probs/kernel", "_fc.weight", (1000, 1280)),
+        (TORCHVISION, "b0", "block1a_project_conv/kernel", "features.1.0.block.2.0.weight", (16, 32, 1, 1)),
+        (TORCHVISION, "b0", "block2a_se_reduce/kernel", "features.2.0.block.2.fc1.weight", (4, 96, 1, 1)),
+        (TORCHVISION, "v2-s", "block1a_project_bn/beta", "features.1.0.block.0.1.bias", (24,)),
+        (TORCHVISION, "v2-s", "top_conv/kernel", "features.7.0.weight", (1280, 256, 1, 1)),
+        (AUTHORS, "b0", "block1a_bn/beta", "blocks_0/batch_normalization/beta", (32,)),
+        (AUTHORS, "b0", "block2a_project_conv/kernel", "blocks_1/conv2d_1/kernel", (1, 1, 96, 24)),
+        (AUTHORS, "b0", "block2a_dwconv/kernel", "blocks_1/depthwise_conv2d/depthwise_kernel", (3, 3, 96, 1)),
+        (APPLICATIONS, "v2-s", "block4a_dwconv/kernel", "block4a_dwconv2/kernel", (3, 3, 256, 1)),
+        (APPLICATIONS, "b0", "probs/bias", "predictions/bias", (1000,)),
+    ],
+)
+def test_known_names(origin, variant, ours, theirs, shape):
+    found = entry(origin, variant, ours)
+    assert (found.theirs, found.their_shape) == (theirs, shape)
+
+
+def test_layouts_of_pytorch():
+    """Where a number lies in their layout, it is found in ours."""
+    array = np.arange(np.prod((1152, 1, 3, 3))).reshape(1152, 1, 3, 3)
+    ours = np.asarray(entry(TIMM, "b0", "block7a_dwconv/kernel").to_ours(stored(array)))
+    assert ours[2, 1, 700, 0] == array[700, 0, 2, 1]
+    array = np.arange(4 * 480 * 80).reshape(4, 480 * 80)
+    ours = np.asarray(entry(TIMM, "condconv-b0-4e", "block5a_expand_experts/kernel").to_ours(stored(array)))
+    assert ours.reshape(4, 80, 480)[3, 7, 400] == array.reshape(4, 480, 80)[3, 400, 7]
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes the arrays of a variant under an origin's names, each filled with its number."""
+
+    def write(origin, variant, classes=10, **changes):
+        entries = origin.entries(layout.layers(get_variant(variant), classes))
+        arrays = {e.theirs: np.full(e.their_shape, number, np.float16) for number, e in enumerate(entries)}
+        for name, array in changes.get("changes", {}).items():
+            arrays.pop(name) if array is None else arrays.update({name: array})
+        safetensors.write(tmp_path / "model.safetensors", arrays)
+        return tmp_path / "model.safetensors"
+
+    return write
+
+
+@pytest.mark.parametrize("origin", [TIMM, LUKEMELAS, TORCHVISION], ids=lambda origin: origin.name)
+@pytest.mark.parametrize("name", ["b1", "lite2", "b5"])
+def test_variant_and_origin_are_told_from_the_file(save, origin, name):
+    reading = checkpoints.read(save(origin, name))
+    assert (reading.variant, reading.origin, reading.classes) == (get_variant(name), origin, 10)
+    assert not checkpoints.explain(reading)
+    expected = {f"{layer.name}/{role}" for layer in layout.layers(get_variant(name)) for role in layer.shapes}
+    assert set(reading.arrays) == expected
+
+
+def test_counters_of_batch_norm_are_no_left_over(save):
+    path = save(TIMM, "b0", changes={"bn1.num_batches_tracked": np.zeros((), np.int64)})
+    assert not checkpoints.explain(checkpoints.read(path))
+
+
+def test_near_misses(save):
+    reading = checkpoints.read(save(TIMM, "b1"), get_variant("b0"))
+    message = checkpoints.explain(reading)
+    assert "These are weights of efficientnet-b1 (23 blocks, where this has 16)." in message
+    path = save(TIMM, "b0", changes={"conv_head.weight": None, "extra": np.zeros((3, 4), np.float32)})
+    message = checkpoints.explain(checkpoints.read(path, get_variant("b0")))
+    assert "top_conv/kernel (1, 1, 320, 1280) is missing from the file; extra (3, 4) is in the file only" in message
+    path = save(TIMM, "b0", changes={"blocks.0.0.bn1.bias": np.zeros(31, np.float32)})
+    message = checkpoints.explain(checkpoints.read(path))
+    assert "block1a_bn/beta has shape (31,) in the file and (32,) in the network" in message
+    assert "These are" not in message
+
+
+def test_a_network_may_end_before_its_classifier_or_its_head(save):
+    without = {"classifier.weight": None, "classifier.bias": None}
+    reading = checkpoints.read(save(TIMM, "b0", changes=without))
+    assert (reading.differences, reading.classes) == (0, None)
+    without |= {"conv_head.weight": None, **{f"bn2.{part}": None for part in BATCH_NORM}}
+    assert not checkpoints.explain(checkpoints.read(save(TIMM, "b0", changes=without)))
+
+
+def test_names_of_nobody(tmp_path):
+    safetensors.write(tmp_path / "model.safetensors", {"layer1.weight": np.zeros(3, np.float32)})
+    with pytest.raises(CheckpointError, match=r"its names \(layer1\.weight, …\) are not those of an EfficientNet"):
+        checkpoints.read(tmp_path / "model.safetensors")
