@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__, cli_convert, cli_design, cli_predict, cli_profile, scaling
+from .registry import published_top1
 from .variants import get_variant, list_variants
-from .weights import list_weights, weights_info
 
 SUCCESS, SOME_FAILED, USAGE = 0, 1, 2
 
@@ -55,8 +55,7 @@ def _models(arguments: argparse.Namespace) -> int:
     for name in names:
         variant = get_variant(name)
         cost = scaling.cost(variant)
-        # A set's files of several publishers, with and without a classifier, are one set to whoever picks it.
-        sets = {row.name: weights_info(variant, row.name).top1 for row in list_weights(variant)}
+        sets = published_top1(variant)
         best = max((top1 for top1 in sets.values() if top1 is not None), default=None)
         shown = ", ".join(f"{key} ({top1:.1%})" if top1 else key for key, top1 in sets.items())
         print(

@@ -185,6 +185,18 @@ def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bo
     return chosen
 
 
+def published_top1(variant: str | Variant) -> dict[str, float | None]:
+    """ImageNet top-1 accuracy, 0..1, of each set of a variant, by the set's name.
+
+    Where the publisher of the file that is loaded gives none, it is that of another one's file of the same name.
+    """
+    found: dict[str, float | None] = {}
+    for name in _unique(row.name for row in list_weights(variant)):
+        others = (row.top1 for row in list_weights(variant) if row.name == name)
+        found[name] = weights_info(variant, name).top1 or next(filter(None, others), None)
+    return found
+
+
 def unknown_message(name: str, variant: Variant) -> str:
     """What to say of a name that is neither a published set of the variant nor a file."""
     rows = list_weights(variant)

@@ -1,0 +1,31 @@
+"""Prints the README's table of variants and their weights, from the package's own tables.
+
+python scripts/families_table.py
+"""
+
+from __future__ import annotations
+
+from efficientnet import get_variant, list_variants, model, scaling
+from efficientnet.registry import published_top1
+
+
+def constructor(name: str) -> str:
+    """The name of a variant's constructor."""
+    variant = get_variant(name)
+    names = (key for key in vars(model) if key.startswith("EfficientNet") and key != "EfficientNet")
+    return next(key for key in names if get_variant(key) == variant)
+
+
+def main() -> None:
+    """Prints the table."""
+    print("| constructor | parameters | multiply-adds | input | `weights=`, published top-1 |")
+    print("|---|--:|--:|--:|---|")
+    for name in list_variants():
+        variant, cost = get_variant(name), scaling.cost(get_variant(name))
+        sets = (f"`{key}`" + (f" {top1:.1%}" if top1 else "") for key, top1 in published_top1(name).items())
+        numbers = f"{cost.parameters / 1e6:.1f} M | {cost.macs / 1e9:.2f} G | {variant.resolution}"
+        print(f"| `{constructor(name)}` | {numbers} | {', '.join(sets).replace('%', ' %')} |")
+
+
+if __name__ == "__main__":
+    main()
