@@ -57,10 +57,11 @@ def test_the_deepest_variant_is_saved_and_opened(eff, is_legacy, tmp_path):
 
 
 def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
-    constructors = {name.lower(): getattr(eff, name) for name in eff.__all__ if name.startswith("EfficientNet")}
-    assert constructors.pop("efficientnet")
+    names = [name for name in eff.__all__ if name.startswith("EfficientNet") and name != "EfficientNet"]
+    constructors = {get_variant(name).name: getattr(eff, name) for name in names}
+    assert len(constructors) == len(names)
     for name in list_variants():
-        constructor = constructors.pop(name.replace("-", ""))
+        constructor = constructors.pop(name)
         assert f"{constructor.__name__}: {cost(get_variant(name)).parameters / 1e6:.1f} million" in constructor.__doc__
         parameters = list(inspect.signature(constructor).parameters)
         assert parameters[:6] == ["include_top", "weights", "input_tensor", "input_shape", "pooling", "classes"]
