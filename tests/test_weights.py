@@ -115,6 +115,18 @@ def test_weights_that_the_network_has_no_place_for(keras, tiny, tmp_path):
         tiny(weights=tmp_path / "mine.h5", include_top=False)
 
 
+def test_a_network_within_a_model(keras, tiny, tmp_path):
+    """The classifier that someone put on top is the network's."""
+    body = tiny(weights=None, include_top=False, pooling="avg")
+    outer = keras.models.Sequential([body, keras.layers.Dense(4, name="mine")])
+    outer.save_weights(tmp_path / "mine.weights.h5")
+    model = tiny(weights=tmp_path / "mine.weights.h5", classes=4, classifier_activation=None)
+    twins = [(layer, model.get_layer(layer.name)) for layer in body.layers if layer.weights]
+    for old, new in [(outer.get_layer("mine"), model.get_layer("probs")), *twins]:
+        for value, other in zip(old.get_weights(), new.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, other)
+
+
 def test_the_same_network_under_other_names(eff, tmp_path):
     import h5py
 

@@ -44,4 +44,11 @@ APPLICATIONS = Origin(
     ignored=NORMALIZATION,
 )
 # Keras 3's files of weights, ours or keras.applications'.
-NUMBERED = Origin("Keras", landmark=re.compile(r"conv2d/0"), entries=_by_number, ignored=NORMALIZATION)
+NUMBERED = Origin(
+    "Keras",
+    landmark=re.compile(r"(.*/)?conv2d/0"),
+    entries=_by_number,
+    # The network may be a part of a model, whose own classifier then counts as that of the network.
+    normalise=lambda name: "/".join(name.split("/")[-2:]),
+    ignored=NORMALIZATION,
+)
