@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .initialization import DENSE_INITIALIZER, scaled_conv_initializer
 
 if TYPE_CHECKING:
-    from .model import Graph
+    from .graph import Graph
     from .scaling import Block
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from . import model, preprocessing, saved_models
 from .backends import import_tensorflow_keras
+from .graph import Framework
 from .imagenet import decode_predictions
 from .images import load_image
-from .model import Framework, bind
+from .model import bind
 from .preprocessing import center_crop_and_resize
 from .saved_models import model_preprocessing
 from .variants import get_variant, list_variants

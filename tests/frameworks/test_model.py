@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.model import build
+from efficientnet.graph import build
 from efficientnet.scaling import cost
 
 
