@@ -15,7 +15,7 @@ import numpy as np
 
 from . import checkpoints, download, registry
 from .checkpoints import CheckpointError, Reading, tf_checkpoint
-from .checkpoints.arrays import Stored
+from .checkpoints.arrays import Stored, release
 from .checkpoints.keras_h5 import role
 from .checkpoints.keras_names import APPLICATIONS
 from .checkpoints.torch_names import TIMM, TORCHVISION
@@ -122,7 +122,10 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
     arrays = _without_background(weights.reading, expected)
     _check_fits(expected, arrays, weights.reading.path)
     for layer in layers:
-        layer.set_weights([np.asarray(arrays[f"{layer.name}/{role(weight.name)}"]) for weight in layer.weights])
+        values = [np.asarray(arrays[f"{layer.name}/{role(weight.name)}"]) for weight in layer.weights]
+        layer.set_weights(values)
+        for value in values:
+            release(value)
 
 
 def _locate(text: str, variant: Variant) -> Path:

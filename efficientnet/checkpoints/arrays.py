@@ -87,3 +87,16 @@ def widen_bfloat16(raw: np.ndarray) -> np.ndarray:
     wide = np.zeros((*raw.shape, 2), "<u2")  # a bfloat16 is the upper half of a float32
     wide[..., 1] = raw
     return wide.view("<f4")[..., 0]
+
+
+def release(array: np.ndarray) -> None:
+    """Lets go of the memory that holds the file behind an array: what has been used need not stay in it.
+
+    The numbers stay as they are; whoever looks at them again reads them from the file again.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
