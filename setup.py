@@ -16,8 +16,11 @@ TORCH = ["torch>=2.4", "keras>=3.5"]
 # SciPy: Keras imports it on OpenVINO without asking for it.
 OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy"]
 DESIGN = ["optuna>=4", "matplotlib"]
+ONNX = ["onnx", "onnxruntime"]
+INT8 = ["nncf"]
+LITERT = ["ai-edge-litert"]
 TEST = [
-    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16",
+    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
     "pytest", "scikit-image", "scikit-learn", "safetensors",
 ]  # fmt: skip
 
@@ -32,8 +35,16 @@ setup(
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
     package_data={"efficientnet": ["py.typed", "data/*.tsv"]},
     install_requires=[
-        "numpy", "h5py", "google-crc32c", "pillow>=11.3", "filelock", "platformdirs", "requests", "tqdm", "urllib3>=2",
-    ],  # fmt: skip
+        "numpy",
+        "h5py",
+        "google-crc32c",
+        "pillow>=11.3",
+        "filelock",
+        "platformdirs",
+        "requests",
+        "tqdm",
+        "urllib3>=2",
+    ],
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": JAX,
@@ -42,6 +53,10 @@ setup(
         "legacy": ["tensorflow>=2.16", "tf_keras>=2.16"],
         "lite0": LITE0,
         "hub": ["huggingface_hub"],
+        "onnx": ONNX,
+        "int8": [*OPENVINO, *INT8],
+        "litert": [*TENSORFLOW, *LITERT],
+        "ray": ["ray[data]", "pyarrow"],
         "design": DESIGN,
         "demo": [*OPENVINO, *LITE0],
         "test": TEST,

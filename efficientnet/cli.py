@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, cli_convert, cli_design, cli_predict, cli_profile, scaling
+from . import __version__, cli_convert, cli_design, cli_evaluate, cli_export, cli_predict, cli_profile, scaling
 from .registry import published_top1
 from .variants import get_variant, list_variants
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     cli_predict.add_parser(commands)
+    cli_evaluate.add_parser(commands)
 
     models = commands.add_parser("models", help="list the variants and their weights")
     models.add_argument("pattern", nargs="?", metavar="PATTERN", help="such as 'lite*' or 'b?'")
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_profile.add_parser(commands)
     cli_convert.add_parsers(commands)
+    cli_export.add_parser(commands)
     cli_design.add_parser(commands)
     return parser
 

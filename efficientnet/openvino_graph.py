@@ -7,6 +7,7 @@ and outputs keep the model's own layout.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from .checkpoints.keras_h5 import role
 from .layer_calls import LayerCall, keras_layer, run
+from .preprocessing import Scaling
 
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
@@ -26,11 +28,12 @@ class UnsupportedLayerError(ValueError):
         self.problem = problem
 
 
-def convert(model: Any) -> Any:
+def convert(model: Any, scaling: Scaling | None = None) -> Any:
     """The OpenVINO model of a functional or sequential Keras model, in float32 and for any batch size.
 
     Args:
         model: of either Keras, on any backend, in either channel order.
+        scaling: what is done to the colours of each input image before the model; nothing by default.
 
     Returns:
         An ``openvino.Model`` with the inputs and outputs of ``model``.
@@ -45,18 +48,19 @@ def convert(model: Any) -> Any:
     for tensor in model.inputs:
         shape = [-1 if side is None else int(side) for side in tensor.shape]
         parameters.append(ops.parameter(shape, np.float32))
-    writer = _Writer(ops, channels_last=_channels_last(model))
-    inputs = [writer.transpose(parameter, _TO_CHANNELS_FIRST) for parameter in parameters]
+    formats = data_formats(model)
+    if len(formats) > 1:
+        raise UnsupportedLayerError(f"{model.name} mixes channels_first and channels_last layers")
+    writer = _Writer(ops, channels_last=formats != {"channels_first"})
+    scaled = parameters if scaling is None else [writer.scale_image(x, *scaling) for x in parameters]
+    inputs = [writer.transpose(x, _TO_CHANNELS_FIRST) for x in scaled]
     outputs = [writer.transpose(output, _TO_CHANNELS_LAST) for output in run(model, inputs, writer.layer)]
     return openvino.Model(outputs, parameters, model.name)
 
 
-def _channels_last(model: Any) -> bool:
-    """Whether images are (batch, height, width, channels): the layers say so, all of them alike."""
-    formats = {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
-    if len(formats) > 1:
-        raise UnsupportedLayerError(f"{model.name} mixes channels_first and channels_last layers")
-    return formats != {"channels_first"}
+def data_formats(model: Any) -> set[str]:
+    """The channel orders of a model's layers: ``"channels_last"``, ``"channels_first"``, both, or none."""
+    return {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
 
 
 def _flatten(model: Any) -> Iterator[Any]:
@@ -69,18 +73,6 @@ def _flatten(model: Any) -> Iterator[Any]:
 
 def _unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
     return UnsupportedLayerError(f"Layer {layer.name!r}, a {type(layer).__name__}, {reason}")
-
-
-def _name_operations(output: Any, inputs: Sequence[Any], layer: str) -> None:
-    """Names what a layer was written as ``LAYER:OPERATION``: what OpenVINO tells of it can so be told of the layer."""
-    known = {_node(x).get_name() for x in inputs}
-    unnamed = [_node(output)]
-    while unnamed:
-        node = unnamed.pop()
-        if node.get_name() not in known:
-            known.add(node.get_name())
-            node.set_friendly_name(f"{layer}:{node.get_type_name()}")
-            unnamed += [_node(source) for source in node.input_values()]
 
 
 def _node(x: Any) -> Any:
@@ -98,6 +90,7 @@ class _Writer:
     def __init__(self, ops: Any, channels_last: bool) -> None:
         self.ops = ops
         self.channels_last = channels_last
+        self.names: Counter[str] = Counter()
 
     def layer(self, call: LayerCall, inputs: list[Any]) -> list[Any]:
         """Writes one call of a layer."""
@@ -105,8 +98,24 @@ class _Writer:
         if write is None:
             raise _unsupported(call.layer, "has no OpenVINO form here")
         written = write(call.layer, *inputs)
-        _name_operations(written, inputs, call.name)
+        self._name_operations(written, inputs, call.name)
         return [written]
+
+    def _name_operations(self, output: Any, inputs: Sequence[Any], layer: str) -> None:
+        """Names what a layer was written as ``LAYER:OPERATION``: what OpenVINO tells of it is so told of the layer.
+
+        A second one gets a number, ``LAYER:OPERATION.2``, since nncf tells operations apart by their names.
+        """
+        known = {_node(x).get_name() for x in inputs}
+        unnamed = [_node(output)]
+        while unnamed:
+            node = unnamed.pop()
+            if node.get_name() not in known:
+                known.add(node.get_name())
+                name = f"{layer}:{node.get_type_name()}"
+                self.names[name] += 1
+                node.set_friendly_name(name if self.names[name] == 1 else f"{name}.{self.names[name]}")
+                unnamed += [_node(source) for source in node.input_values()]
 
     def transpose(self, x: Any, order: Sequence[int]) -> Any:
         """Swaps between the model's layout and the graph's: images only, and only where they differ."""
@@ -165,10 +174,22 @@ class _Writer:
 
     def _Rescaling(self, layer: Any, x: Any) -> Any:
         scale, offset = (np.ravel(np.asarray(value, np.float32)) for value in (layer.scale, layer.offset))
-        return self._scale_channels(x, scale, offset)
+        return self.transpose(self.scale_image(self.transpose(x, _TO_CHANNELS_LAST), scale, offset), _TO_CHANNELS_FIRST)
+
+    def scale_image(self, x: Any, scale: Any, offset: Any) -> Any:
+        """Scales colours in the model's layout: beside the input, OpenVINO then need not reorder pixels by itself.
+
+        It stays a multiplication and an addition: a convolution that pads with zeros cannot absorb the offset, since
+        its border would be another colour; and what the multiplication takes is less than can be measured.
+        """
+        axis = _rank(x) - 1 if self.channels_last else 1
+        return self._scale_axis(x, axis, np.asarray(scale, np.float32), np.asarray(offset, np.float32))
 
     def _scale_channels(self, x: Any, scale: np.ndarray, offset: np.ndarray) -> Any:
-        shape = (1, -1) + (1,) * (_rank(x) - 2)
+        return self._scale_axis(x, 1, scale, offset)
+
+    def _scale_axis(self, x: Any, axis: int, scale: np.ndarray, offset: np.ndarray) -> Any:
+        shape = [-1 if place == axis else 1 for place in range(_rank(x))]
         x = self.ops.multiply(x, self._constant(scale.reshape(shape)))
         return self.ops.add(x, self._constant(offset.reshape(shape)))
 

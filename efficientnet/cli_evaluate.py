@@ -1,0 +1,68 @@
+"""The command ``efficientnet evaluate``: how good a model is on pictures of known classes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .cli_predict import _compile, _positive
+from .preprocessing import MODES
+
+SUCCESS, SOME_FAILED = 0, 1
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``evaluate``."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on pictures of known classes",
+        description="Measures a model on pictures of known classes: accuracy, each class, calibration, and what is "
+        "taken for what. A picture that cannot be read, or is of a class that the model does not have, is told on "
+        "stderr, the others are measured, and the exit status is 1.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA",
+        help="folder with a folder of pictures per class, called as the model calls it or by its id; or a CSV file "
+        "with the columns path and label",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
+    parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
+    parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    parser.add_argument("--engine", default="auto", help="as in efficientnet predict")
+    parser.add_argument("--precision", default="f32", help="f32 (default), bf16 or int8")
+    parser.add_argument("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="pictures at a time (default: the engine's)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="of the processor (default: the engine's)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .evaluation import evaluate
+
+    if not arguments.data.exists():
+        raise FileNotFoundError(
+            f"There is no {arguments.data}: expected a folder with a folder of pictures per class, or a CSV file."
+        )
+    if arguments.out and arguments.out.is_file():
+        raise FileExistsError(f"--out {arguments.out} is a file: expected a folder, there or not.")
+    if arguments.out and find_spec("matplotlib") is None:
+        raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
+    name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
+    with _compile(arguments) as predictor:
+        found = evaluate(predictor, arguments.data, name)
+    for path, reason in found.unreadable:
+        print(f"efficientnet: {path}: {reason}", file=sys.stderr)
+    for note in found.notes:
+        print(f"efficientnet: {note}", file=sys.stderr)
+    try:
+        if arguments.out:
+            found.write(arguments.out)
+    finally:  # what was measured is not lost with a full disk
+        print(json.dumps(found.as_json(), ensure_ascii=False) if arguments.json else found.text())
+    return SOME_FAILED if found.unreadable or len(found.labelled) < len(found.outcomes) else SUCCESS

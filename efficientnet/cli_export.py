@@ -1,0 +1,64 @@
+"""The command ``efficientnet export``: a model as a file for another runtime."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .cli_predict import IMAGE_SUFFIXES
+from .export.options import FORMATS, PRECISIONS
+from .preprocessing import MODES
+from .saved_models import is_saved_model
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``export``."""
+    parser = commands.add_parser(
+        "export",
+        help="write a model for another runtime",
+        description="Writes a model for another runtime, with class names and preprocessing in it. Then asks the file, "
+        "in that runtime, and Keras the same, and prints how far their answers differ. What differs more than the "
+        "precision explains is not written.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
+    parser.add_argument("out", metavar="OUT", help="file to write (.onnx, .xml, .tflite), or folder of a SavedModel")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="of weights (default: f32)")
+    parser.add_argument("--calibrate", metavar="FOLDER", help="of some hundred pictures, which int8 needs")
+    parser.add_argument(
+        "--batch", type=_batch, default="dynamic", metavar="N", help="images at a time, or dynamic (default) for any"
+    )
+    parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
+    parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    parser.set_defaults(run=_run)
+
+
+def _batch(text: str) -> int | str:
+    return text if text == "dynamic" else int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from .export import export
+    from .inference import Source
+
+    if not is_saved_model(arguments.model):
+        source = Source.of_variant(arguments.model, arguments.weights or "imagenet")
+    elif arguments.weights:
+        raise ValueError(f"--weights={arguments.weights}: {arguments.model} is a whole model with its own weights.")
+    else:
+        source = Source.of_file(arguments.model, arguments.preprocessing)
+    pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
+    print(export(source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch))
+    return 0
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """A folder's pictures, those of the folders within it too, in the order of their names."""
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if not found:
+        raise ValueError(f"--calibrate={folder}: there are no pictures in such a folder.")
+    return iter(found)

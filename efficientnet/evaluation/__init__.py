@@ -1,0 +1,38 @@
+"""How good a classifier is on pictures of known classes: accuracy, each class, calibration, the worst mistakes.
+
+from efficientnet.evaluation import measure, score
+
+print(measure(score(probabilities, labels)))
+"""
+
+from __future__ import annotations
+
+from .evaluating import evaluate
+from .outcomes import Outcomes, confusion_matrix, confusions, join, score
+from .report import Answer, Evaluation
+from .samples import Sample, Samples, find_samples, match_classes
+from .statistics import Calibration, Measures, PerClass, Share, calibrate, measure, per_class, top_k, wilson
+
+__all__ = [
+    "Answer",
+    "Calibration",
+    "Evaluation",
+    "Measures",
+    "Outcomes",
+    "PerClass",
+    "Sample",
+    "Samples",
+    "Share",
+    "calibrate",
+    "confusion_matrix",
+    "confusions",
+    "evaluate",
+    "find_samples",
+    "join",
+    "match_classes",
+    "measure",
+    "per_class",
+    "score",
+    "top_k",
+    "wilson",
+]

@@ -1,0 +1,185 @@
+"""The pictures of an evaluation: what is taken for what, calibration, and the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..design.figures import LIGHT, Theme, _new_figure, _style
+from ..design.verdict import clean
+from ..images import load_image
+from .outcomes import Outcomes, confusion_matrix, confusions
+from .report import Answer
+from .statistics import BINS, calibrate, wilson
+
+_MOST_CLASSES = 30  # of which a page holds names and numbers in letters that can be read
+# Of the contact sheet, in inches: width and height of a picture with its captions, the picture's side, what is around.
+_COLUMNS = 4
+_CELL, _SIDE, _MARGIN = (1.95, 2.5), 1.8, 0.075
+_PIXELS = 360  # to a side
+
+
+def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGHT) -> Any:
+    """The confusion matrix: a row for each true class, how its pictures were answered. Right is blue, wrong is red.
+
+    A cell is the stronger coloured the larger its share of the row. Of more than 30 classes those are shown that are
+    confused most often, and the others together.
+
+    Args:
+        outcomes: every picture with a label.
+        names: of the classes.
+        theme: of the colours.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    chosen = _most_confused(outcomes)
+    matrix = confusion_matrix(outcomes, chosen)
+    labels = [_shorten(names[index], 24) for index in chosen]
+    if matrix[-1].any() or matrix[:, -1].any():
+        labels.append(f"{outcomes.classes - len(chosen)} others")
+    side = len(labels)
+    matrix = matrix[:side, :side]
+    cell = max(0.22, min(0.45, 4.5 / side))  # inches
+    margin = 0.45 + 0.075 * max(map(len, labels))
+    figure = _new_figure(cell * side + margin, theme, width=cell * side + margin)
+    axes = figure.subplots()
+    matrix[len(chosen) :, len(chosen) :] = 0  # among the others, right and wrong are not told apart
+    axes.imshow(_shade(matrix, theme), aspect="equal")
+    size = min(9.0, 72 * cell * 0.9 / (0.62 * len(str(matrix.max()))))  # points, so that the longest number fits
+    for row, column in np.argwhere(matrix):
+        count = str(matrix[row, column])
+        axes.text(column, row, count, ha="center", va="center", fontsize=size, color=theme.ink)
+    axes.set_xticks(range(side), labels, rotation=90)
+    axes.set_yticks(range(side), labels)
+    axes.set(xlabel="taken for", ylabel="true class")
+    _style(axes, theme, grid="both")
+    axes.grid(visible=False)
+    axes.set_xticks(np.arange(side + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(side + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=theme.grid, linewidth=0.6)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set(parse_math=False, fontsize=8 if cell > 0.25 else 7)
+    return figure
+
+
+def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
+    """How often answers of about the same confidence are right (arXiv 1706.04599, figure 1), and how many they are.
+
+    The whiskers are 95 % confidence intervals. Arguments, return value and errors are those of :func:`draw_confusion`.
+    """
+    bins, by_mass = calibrate(outcomes, "width"), calibrate(outcomes, "mass")
+    intervals = [wilson(round(share * n), int(n)) for share, n in zip(bins.accuracy, bins.counts, strict=True)]
+    figure = _new_figure(4.8, theme, width=4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+    upper.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
+    upper.errorbar(
+        bins.confidence, bins.accuracy, fmt="o", markersize=5, elinewidth=1.1, capsize=2.5, clip_on=False,
+        yerr=np.maximum(0, [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]),
+        color=theme.series[0], label="this model", zorder=3,
+    )  # fmt: skip
+    counts, edges = np.histogram(outcomes.confidence, BINS, (0, 1))
+    lower.stairs(counts / len(outcomes), edges, fill=True, color=theme.series[0])
+    upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    upper.set_title(
+        f"expected calibration error {_percent(bins.error)}\n({_percent(by_mass.error)} in bins of equal mass)",
+        color=theme.ink, fontsize=9, pad=10,
+    )  # fmt: skip
+    lower.set(xlabel="confidence: probability of the answer", ylabel="share of\nthe pictures")
+    for axes in (upper, lower):
+        _style(axes, theme, grid="y")
+    upper.legend(loc="lower right", frameon=False, fontsize=8, labelcolor=theme.ink)
+    figure.align_ylabels()
+    return figure
+
+
+def draw_mistakes(mistakes: Sequence[Answer], theme: Theme = LIGHT) -> Any:
+    """A contact sheet: under each picture what it shows, what it was taken for, and the probability of either.
+
+    The pictures are opened anew, one at a time.
+
+    Args:
+        mistakes: at least one, of pictures of the model's classes.
+        theme: of the colours.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+        OSError: a picture is no longer there.
+    """
+    columns = min(_COLUMNS, len(mistakes))
+    width, height = columns * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
+    figure = _new_figure(height, theme, width=width)
+    figure.set_layout_engine("none")  # all has its place already
+    for place, mistake in enumerate(mistakes):
+        row, column = divmod(place, columns)
+        left, top = column * _CELL[0] + _MARGIN, row * _CELL[1] + _MARGIN
+        axes = figure.add_axes((left / width, 1 - (top + _SIDE) / height, _SIDE / width, _SIDE / height))
+        axes.set_axis_off()
+        axes.imshow(_thumbnail(mistake.path, theme))
+        lines = (
+            (_shorten(mistake.label, 17), _percent(mistake.probability_of_label or 0), theme.ink, 8),
+            (f"→ {_shorten(mistake.predicted, 15)}", _percent(mistake.probability), theme.methods["compound"], 8),
+            (_shorten(mistake.path.name, 32), "", theme.faint, 6),
+        )
+        for line, (name, share, colour, size) in enumerate(lines):
+            for text, x, side in ((name, 0, "left"), (share, 1, "right")):
+                axes.annotate(
+                    text, (x, 0), (0, -4 - 11 * line), "axes fraction", "offset points", ha=side, va="top",
+                    fontsize=size, color=colour, parse_math=False,
+                )  # fmt: skip
+    return figure
+
+
+def _most_confused(outcomes: Outcomes) -> NDArray[np.int64]:
+    """The classes to show, in their order: all, or those that occur, or those most often confused."""
+    if outcomes.classes <= _MOST_CLASSES:
+        return np.arange(outcomes.classes)
+    pairs = confusions(outcomes)
+    pairs = np.concatenate([pairs[pairs[:, 0] != pairs[:, 1]], pairs[pairs[:, 0] == pairs[:, 1]]])  # mistakes first
+    chosen = list(dict.fromkeys(pairs[:, :2].ravel().tolist()))[:_MOST_CLASSES]
+    return np.sort(np.array(chosen))
+
+
+def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
+    """(rows, columns, 3) RGB, 0..1."""
+    from matplotlib.colors import to_rgb
+
+    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    opacity = 0.85 * np.sqrt(share)[..., np.newaxis]  # by the root, so that rare mistakes are seen, too
+    right = np.eye(len(matrix), dtype=bool)[..., np.newaxis]
+    colours = np.where(right, to_rgb(theme.methods["width"]), to_rgb(theme.methods["compound"]))
+    blended: NDArray[np.float64] = (1 - opacity) * np.array(to_rgb(theme.background)) + opacity * colours
+    return blended
+
+
+def _thumbnail(path: Path, theme: Theme) -> NDArray[np.uint8]:
+    """The whole picture, small, in the middle of a square."""
+    from PIL import Image
+
+    image = Image.fromarray(load_image(path))
+    scale = _PIXELS / max(image.size)
+    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    square = Image.new("RGB", (_PIXELS, _PIXELS), theme.background)
+    square.paste(image, ((_PIXELS - image.width) // 2, (_PIXELS - image.height) // 2))
+    return np.asarray(square)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _shorten(text: str, length: int) -> str:
+    """A name without its middle, since names of a kind are often alike at one end."""
+    text = clean(text)
+    half = length // 2
+    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"

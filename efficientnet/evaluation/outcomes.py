@@ -1,0 +1,125 @@
+"""What is kept of each answer: a few numbers instead of a probability for every class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How a model answered pictures of known classes; the arrays have a row for each picture.
+
+    Attributes:
+        classes: how many the model has.
+        labels: each picture's class; -1 where the model has no such class.
+        predicted: the class of the greatest probability, of equal ones the first.
+        confidence: that probability.
+        likelihood: the probability of the label; NaN without one.
+        rank: of the label among all classes, from 1; 0 without one.
+        brier: sum over the classes of the squared error of their probabilities, 0..2; NaN without a label.
+    """
+
+    classes: int
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    likelihood: NDArray[np.float64]
+    rank: NDArray[np.int64]
+    brier: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def is_correct(self) -> NDArray[np.bool_]:
+        return np.equal(self.labels, self.predicted)
+
+    def rows(self, chosen: NDArray[Any]) -> Outcomes:
+        """Some of the pictures, by a mask or by indices."""
+        return Outcomes(self.classes, *(getattr(self, name)[chosen] for name in _ARRAYS))
+
+
+_ARRAYS = tuple(field.name for field in dataclasses.fields(Outcomes) if field.name != "classes")
+
+
+def score(probabilities: Any, labels: Any) -> Outcomes:
+    """Holds a model's answers against the truth.
+
+    Args:
+        probabilities: (pictures, classes), each row 0 or more and 1 in sum.
+        labels: (pictures,) integers below ``classes``; -1 where the model has no such class.
+
+    Raises:
+        ValueError: these are no probabilities, or no labels of them.
+    """
+    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    if p.ndim != 2 or p.shape[1] < 2 or y.shape != p.shape[:1]:
+        raise ValueError(
+            f"Expected probabilities of shape (pictures, classes), at least 2 classes, and a label for each picture; "
+            f"got shapes {p.shape} and {y.shape}."
+        )
+    if len(y) and (y.dtype.kind not in "iu" or y.min() < -1 or y.max() >= p.shape[1]):
+        raise ValueError(f"Labels are whole numbers from 0 to {p.shape[1] - 1}, or -1 for none of the model's classes.")
+    wrong = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (abs(p.sum(axis=1) - 1) < _SUM_TOLERANCE))
+    if wrong.any():
+        row = p[wrong][0]
+        raise ValueError(
+            f"The answers to {wrong.sum()} of {len(p)} pictures are no probabilities: one lies between {row.min():.3g} "
+            f"and {row.max():.3g} and sums to {row.sum():.3g}. A classifier has to end in softmax; where it does, look "
+            "for NaN in its weights."
+        )
+    known = y >= 0
+    likelihood = np.where(known, p[np.arange(len(p)), y], np.nan)
+    target = likelihood[:, np.newaxis]
+    earlier = np.arange(p.shape[1]) < y[:, np.newaxis]
+    ahead = ((p > target) | ((p == target) & earlier)).sum(axis=1)
+    return Outcomes(
+        classes=p.shape[1],
+        labels=y.astype(np.int64),
+        predicted=p.argmax(axis=1),
+        confidence=p.max(axis=1),
+        likelihood=likelihood,
+        rank=np.where(known, 1 + ahead, 0),
+        brier=np.square(p).sum(axis=1) - 2 * likelihood + 1,
+    )
+
+
+def join(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of one batch after another, at least one of them and all of the same model."""
+    return Outcomes(parts[0].classes, *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS))
+
+
+def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
+    """The pairs of classes that occur, with the right ones: (pairs, 3) of label, prediction and how many pictures.
+
+    The most frequent come first, equally frequent ones in the order of the classes. Every picture needs a label.
+    """
+    pairs, counts = np.unique(np.stack([outcomes.labels, outcomes.predicted], axis=1), axis=0, return_counts=True)
+    found = np.concatenate([pairs, counts[:, np.newaxis]], axis=1)
+    return found[np.argsort(-counts, kind="stable")]
+
+
+def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """How often a class (the row) was taken for another (the column).
+
+    Args:
+        outcomes: every picture with a label.
+        chosen: indices of classes, each once; all by default.
+
+    Returns:
+        (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.
+    """
+    chosen = np.arange(outcomes.classes) if chosen is None else chosen
+    place = np.full(outcomes.classes, len(chosen))
+    place[chosen] = np.arange(len(chosen))
+    side = len(chosen) + 1
+    counts = np.bincount(place[outcomes.labels] * side + place[outcomes.predicted], minlength=side**2)
+    return counts.reshape(side, side)

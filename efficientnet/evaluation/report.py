@@ -1,0 +1,224 @@
+"""What came out of an evaluation, in tables, files and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..files import replacing
+from ..tables import table
+from .outcomes import Outcomes, confusions
+from .samples import Sample
+from .statistics import BINS, Calibration, Measures, Share, measure, per_class
+
+_MOST_LINES = 25  # of a table in the text; the files have it all
+
+
+class Answer(NamedTuple):
+    """What a model said of a picture; None where it does not have the picture's class.
+
+    Attributes:
+        path: of the picture.
+        label: the name of its class.
+        predicted: the name of the class that the model gave it.
+        probability: that the model gave to ``predicted``.
+        probability_of_label: that it gave to ``label``.
+        rank_of_label: among all classes, from 1.
+    """
+
+    path: Path
+    label: str
+    predicted: str
+    probability: float
+    probability_of_label: float | None
+    rank_of_label: int | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered to pictures of known classes.
+
+    Attributes:
+        model: its name.
+        data: the folder or table of the pictures.
+        classes: names of the model's classes, no two the same.
+        samples: the pictures that could be read.
+        outcomes: a row for each of these; without a label where the model does not have its class.
+        unreadable: files that could not be read, and why.
+        notes: what else was left out or should be known; a sentence each.
+    """
+
+    model: str
+    data: str
+    classes: Sequence[str]
+    samples: Sequence[Sample]
+    outcomes: Outcomes
+    unreadable: Sequence[tuple[Path, str]]
+    notes: Sequence[str]
+
+    @property
+    def labelled(self) -> Outcomes:
+        """The pictures of the model's own classes; the measures are of these."""
+        return self.outcomes.rows(self.outcomes.labels >= 0)
+
+    def answer(self, row: int) -> Answer:
+        """A picture of ``samples`` and its answer."""
+        o, sample = self.outcomes, self.samples[row]
+        has_label = o.labels[row] >= 0
+        return Answer(
+            path=sample.path,
+            label=self.classes[o.labels[row]] if has_label else sample.label,
+            predicted=self.classes[o.predicted[row]],
+            probability=float(o.confidence[row]),
+            probability_of_label=float(o.likelihood[row]) if has_label else None,
+            rank_of_label=int(o.rank[row]) if has_label else None,
+        )
+
+    def worst_mistakes(self, most: int = 24) -> list[Answer]:
+        """Wrong answers, those first of which the model was surest."""
+        wrong = np.flatnonzero((self.outcomes.labels >= 0) & ~self.outcomes.is_correct)
+        order = np.argsort(-self.outcomes.confidence[wrong], kind="stable")
+        return [self.answer(int(row)) for row in wrong[order][:most]]
+
+    def text(self) -> str:
+        """Tables of the measures, the classes and what is taken for what, as Markdown."""
+        found = measure(self.labelled)
+        parts = [
+            f"{self.model} on {self.data}: {found.pictures} pictures",
+            table(["", "", "95 % interval"], _measure_rows(found)),
+            self._class_table(),
+        ]
+        if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
+            shown = [[self.classes[label], self.classes[predicted], count] for label, predicted, count in confused[:10]]
+            parts.append(table(["true class", "taken for", "pictures"], shown))
+        return "\n\n".join(parts)
+
+    def _class_table(self) -> str:
+        each = per_class(self.labelled)
+        rows = np.flatnonzero(each.pictures)
+        if len(rows) > _MOST_LINES:
+            rows = rows[np.argsort(each.f1[rows], kind="stable")[:_MOST_LINES]]
+        header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.pictures > 0).sum() else "class"
+        shares = [[_percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
+        names = [self.classes[int(row)] for row in rows]
+        cells = zip(names, each.pictures[rows], *shares, strict=True)
+        return table([header, "pictures", "precision", "recall", "F1"], cells)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the single answers, ready for ``json.dumps``; null is what cannot be computed."""
+        found = measure(self.labelled)
+        plain = {
+            name: value._asdict() if isinstance(value, Share) else value
+            for name, value in vars(found).items()
+            if not isinstance(value, Calibration)
+        }
+        bins = {"equal_width": found.by_width, "equal_mass": found.by_mass}
+        calibration = {
+            name: {"expected_error": bin.error, **{key: array.tolist() for key, array in asdict(bin).items()}}
+            for name, bin in bins.items()
+        }
+        return {
+            "model": self.model,
+            "data": self.data,
+            **plain,
+            "calibration": calibration,
+            "per_class": self._class_rows(),
+            "confusions": [
+                {"label": self.classes[label], "predicted": self.classes[predicted], "pictures": int(count)}
+                for label, predicted, count in confusions(self.labelled)
+                if label != predicted
+            ],
+            "worst_mistakes": [{**answer._asdict(), "path": str(answer.path)} for answer in self.worst_mistakes()],
+            "unreadable": [{"path": str(path), "error": reason} for path, reason in self.unreadable],
+            "notes": list(self.notes),
+        }
+
+    def _class_rows(self) -> list[dict[str, Any]]:
+        each = per_class(self.labelled)
+        columns = ("pictures", "predicted", "correct", "precision", "recall", "f1")
+        arrays = [getattr(each, name).tolist() for name in columns]
+        return [
+            {"class": name, **{key: _or_none(value) for key, value in zip(columns, values, strict=True)}}
+            for name, *values in zip(self.classes, *arrays, strict=True)
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Writes measures, tables and pictures into a folder, which is made; each file is replaced as a whole.
+
+        They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with the right answers),
+        ``predictions.csv``, ``confusion.png``, ``reliability.png`` and, where the model was ever wrong,
+        ``mistakes.png``.
+
+        Raises:
+            ImportError: Matplotlib is missing; the message names the extra.
+            OSError: the files cannot be written.
+        """
+        from ..design.figures import render
+        from .figures import draw_confusion, draw_mistakes, draw_reliability
+
+        folder.mkdir(parents=True, exist_ok=True)
+        labelled = self.labelled
+        _write(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
+        told = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
+        _write(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in told), ""]).encode())
+        _write_table(folder / "classes.csv", self._class_rows())
+        pairs = confusions(labelled)
+        names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]
+        _write_table(folder / "confusions.csv", names)
+        _write_table(folder / "predictions.csv", (self.answer(row)._asdict() for row in range(len(self.samples))))
+        _write(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))
+        _write(folder / "reliability.png", render(draw_reliability(labelled)))
+        if mistakes := self.worst_mistakes():
+            _write(folder / "mistakes.png", render(draw_mistakes(mistakes)))
+        else:
+            (folder / "mistakes.png").unlink(missing_ok=True)
+
+
+def _measure_rows(found: Measures) -> list[list[str]]:
+    rows = [
+        [name, _percent(share.value), f"{_percent(share.low)} to {_percent(share.high)}"]
+        for name, share in (("top-1", found.top1), ("top-5", found.top5))
+        if share is not None
+    ]
+    bins = f"expected calibration error, {BINS} bins"
+    return [
+        *rows,
+        ["mean recall of the classes", _percent(found.balanced_accuracy), ""],
+        ["mean F1 of the classes", _percent(found.macro_f1), ""],
+        ["mean confidence", _percent(found.confidence), ""],
+        [f"{bins} of equal width", _percent(found.by_width.error), ""],
+        [f"{bins} of equal mass", _percent(found.by_mass.error), ""],
+        ["negative log-likelihood", f"{found.negative_log_likelihood:.3f}", ""],
+        ["Brier score (0..2)", f"{found.brier_score:.3f}", ""],
+    ]
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def _write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes at least one row; all have the same keys."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        remaining = iter(rows)
+        first = next(remaining)
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(remaining)

@@ -1,0 +1,149 @@
+"""Pictures and what is in them: a folder per class, or a table; and which of a model's classes that is."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+_MOST_HINTS = 10
+
+
+class Sample(NamedTuple):
+    """A picture's file and the name of its class."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures of known classes.
+
+    Attributes:
+        found: the pictures, each once.
+        notes: what was left out, and why; one sentence each.
+    """
+
+    found: Sequence[Sample]
+    notes: Sequence[str] = ()
+
+
+def find_samples(data: Path) -> Samples:
+    """Finds pictures and their classes; none is opened.
+
+    Args:
+        data: a folder with a folder of pictures per class; hidden files are no pictures. Or a CSV file with the columns
+            ``path``, relative to the file, and ``label``.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it holds no picture with a class.
+    """
+    if data.is_dir():
+        samples = _in_folders(data)
+    elif data.is_file():
+        samples = _in_table(data)
+    else:
+        raise FileNotFoundError(f"There is no {data}: expected a folder with a folder per class, or a CSV file.")
+    if not samples.found:
+        raise ValueError(
+            " ".join([f"{data} holds no picture with a class.", *samples.notes])
+            + " Expected a folder of pictures per class, or a CSV file with the columns path and label."
+        )
+    return samples
+
+
+def _in_folders(data: Path) -> Samples:
+    entries = sorted(data.glob("[!.]*"))
+    folders = [path for path in entries if path.is_dir()]
+    notes = []
+    if loose := len(entries) - len(folders):
+        notes.append(f"{loose} files lie in {data} itself, in no folder of a class: they are left out.")
+    found: list[Sample] = []
+    for folder in folders:
+        inside = sorted(folder.glob("[!.]*"))
+        files = [path for path in inside if path.is_file()]
+        if not files:
+            notes.append(f"The class {folder.name} is empty: there are no files in {folder}.")
+        if deeper := [path.name for path in inside if path.is_dir()]:
+            notes.append(f"Folders within {folder} are not looked into: {', '.join(deeper[:5])}.")
+        found += [Sample(path, folder.name) for path in files]
+    return Samples(found, notes)
+
+
+def _in_table(data: Path) -> Samples:
+    try:
+        with data.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if not {"path", "label"} <= set(table.fieldnames or ()):
+                columns = ", ".join(table.fieldnames or ()) or "none"
+                raise ValueError(f"{data} has the columns {columns}: expected path and label in its first line.")
+            rows = [(table.line_num, row["path"] or "", row["label"] or "") for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from error
+    notes = []
+    labels: dict[Path, dict[str, int]] = {}  # of each file, and the line of each
+    for line, path, label in rows:
+        if not path.strip() or not label.strip():
+            notes.append(f"{data}, line {line}: the {'label' if path.strip() else 'path'} is missing: left out.")
+            continue
+        seen = labels.setdefault(data.parent / path.strip(), {})
+        if label.strip() in seen:
+            notes.append(f"{data}, line {line}: {path} stands in line {seen[label.strip()]} already: counted once.")
+        seen.setdefault(label.strip(), line)
+    for path, seen in labels.items():
+        if len(seen) > 1:
+            told = " and ".join(f"{label} (line {line})" for label, line in seen.items())
+            notes.append(f"{data}: {path} is called {told}: left out.")
+    return Samples([Sample(path, *seen) for path, seen in labels.items() if len(seen) == 1], notes)
+
+
+def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
+    """Which of a model's classes a label means.
+
+    A label is a class' name as the model has it, or differs from it in nothing but upper case and signs ("T-shirt_top"
+    is "T-shirt/top"); or it is an id, such as ImageNet's. Names that only number the outputs are ids, too.
+
+    Args:
+        labels: of the data.
+        classes: each output's id and name, as ``efficientnet predict`` has them.
+
+    Returns:
+        The index of each label's class, and a sentence for each label that is none.
+    """
+    exact, alike = _index(name for _, name in classes), _index(_plain(name) for _, name in classes)
+    # Where classes have names, a number is no id: "7" may be the name of another class than the seventh.
+    ids = _index(key if not key.isdigit() or name == f"class_{key}" else "" for key, name in classes)
+    matched: dict[str, int] = {}
+    notes = []
+    for label in dict.fromkeys(labels):
+        found = exact.get(label) or ids.get(label) or alike.get(_plain(label)) or []
+        if len(found) == 1:
+            matched[label] = found[0]
+        elif found:
+            meant = ", ".join(f"{classes[index][0]} ({classes[index][1]})" for index in found)
+            notes.append(f"The class {label} of the data is several of the model's: use the ids {meant}.")
+        else:
+            # Of many unknown labels a few tell what is wrong, and each takes a while.
+            near = difflib.get_close_matches(_plain(label), alike, n=1) if len(notes) < _MOST_HINTS else []
+            hint = f" Did you mean {classes[alike[near[0]][0]][1]}?" if near else ""
+            notes.append(f"The class {label} of the data is none of the model's {len(classes)}.{hint}")
+    return matched, notes
+
+
+def _index(names: Iterable[str]) -> dict[str, list[int]]:
+    """Where each name stands."""
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        if name:
+            places.setdefault(name, []).append(index)
+    return places
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name).strip("_").casefold()

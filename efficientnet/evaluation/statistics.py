@@ -1,0 +1,183 @@
+"""Measures of a classifier, from what :func:`score` keeps of its answers. Every picture needs a label here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .outcomes import Outcomes
+
+BINS = 15  # of confidence, as in arXiv 1706.04599
+_NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a probability of 0.95
+
+
+class Share(NamedTuple):
+    """A share of pictures and its 95 % confidence interval, fractions."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Each class by itself, arrays of (classes,).
+
+    Attributes:
+        pictures: of this class.
+        predicted: pictures that were taken for it.
+        correct: pictures of it that were.
+    """
+
+    pictures: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    correct: NDArray[np.int64]
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Share of what was taken for the class that is of it; NaN where nothing was."""
+        return _ratio(self.correct, self.predicted)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of the class' pictures that were found; NaN without pictures."""
+        return _ratio(self.correct, self.pictures)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Harmonic mean of both, 0 where either is 0; NaN where the class neither has pictures nor was predicted."""
+        return _ratio(2 * self.correct, self.pictures + self.predicted)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often answers of about the same confidence are right, arrays of (bins,); empty bins are left out.
+
+    Attributes:
+        counts: pictures in the bin.
+        confidence: their mean.
+        accuracy: share of them that is right.
+    """
+
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: mean distance of accuracy from confidence, weighted by the counts."""
+        return float(np.average(abs(self.accuracy - self.confidence), weights=self.counts))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A classifier in numbers.
+
+    Attributes:
+        pictures: that they are of.
+        top1, top5: share whose label is the first, or one of the first five answers; ``top5`` is None where the model
+            has no more than five classes.
+        balanced_accuracy: mean recall of the classes that have pictures.
+        macro_f1: mean F1 of the same.
+        negative_log_likelihood: mean of -ln(probability of the label). A probability of 0 counts as float32's least.
+        brier_score: mean of the sum of squared errors, 0..2.
+        confidence: mean; above ``top1`` the model is too sure of itself.
+        by_width, by_mass: calibration in bins of equal width, and of equally many pictures.
+    """
+
+    pictures: int
+    top1: Share
+    top5: Share | None
+    balanced_accuracy: float
+    macro_f1: float
+    negative_log_likelihood: float
+    brier_score: float
+    confidence: float
+    by_width: Calibration
+    by_mass: Calibration
+
+
+def measure(outcomes: Outcomes) -> Measures:
+    """All measures at once.
+
+    Raises:
+        ValueError: there is no picture, or one without a label.
+    """
+    if not len(outcomes) or (outcomes.labels < 0).any():
+        raise ValueError(f"Measures need at least one picture, and a label for each; got {len(outcomes)} pictures.")
+    each = per_class(outcomes)
+    present = each.pictures > 0
+    return Measures(
+        pictures=len(outcomes),
+        top1=top_k(outcomes, 1),
+        top5=top_k(outcomes, 5) if outcomes.classes > 5 else None,
+        balanced_accuracy=float(each.recall[present].mean()),
+        macro_f1=float(each.f1[present].mean()),
+        negative_log_likelihood=float(-np.log(np.maximum(outcomes.likelihood, np.finfo(np.float32).tiny)).mean()),
+        brier_score=float(outcomes.brier.mean()),
+        confidence=float(outcomes.confidence.mean()),
+        by_width=calibrate(outcomes, "width"),
+        by_mass=calibrate(outcomes, "mass"),
+    )
+
+
+def top_k(outcomes: Outcomes, k: int) -> Share:
+    """Share of the pictures whose label is among the first ``k`` answers."""
+    return wilson(int((outcomes.rank <= k).sum()), len(outcomes))
+
+
+def wilson(successes: int, total: int) -> Share:
+    """A share and Wilson's 95 % interval of it, which holds for few pictures and for shares near 0 and 1, too.
+
+    Raises:
+        ValueError: not 0 <= successes <= total, or nothing in total.
+    """
+    if not 0 <= successes <= total or not total:
+        raise ValueError(f"Expected from 0 to {total} successes, and a total of at least 1; got {successes}.")
+    share, z2 = successes / total, _NORMAL_95**2
+    centre = share + z2 / (2 * total)
+    spread = _NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    low, high = ((centre + side * spread) / (1 + z2 / total) for side in (-1, 1))
+    return Share(share, max(0.0, low), min(1.0, high))
+
+
+def per_class(outcomes: Outcomes) -> PerClass:
+    """Counts each class."""
+    pictures, predicted, correct = (
+        np.bincount(labels, minlength=outcomes.classes)
+        for labels in (outcomes.labels, outcomes.predicted, outcomes.labels[outcomes.is_correct])
+    )
+    return PerClass(pictures, predicted, correct)
+
+
+def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = BINS) -> Calibration:
+    """Sorts the answers into bins by their confidence (Guo et al., arXiv 1706.04599, section 2).
+
+    Args:
+        outcomes: at least one.
+        equal: ``"width"``: bin i of n holds confidences above i/n up to (i+1)/n; ``"mass"``: each holds as many
+            pictures, but for equal confidences, which stay together.
+        bins: how many.
+    """
+    confidence = outcomes.confidence
+    if equal == "width":
+        chosen = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    else:
+        # By the place of the first of equals: so the order of the pictures has no part in it.
+        chosen = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
+    counts = np.bincount(chosen, minlength=bins)
+    filled = counts > 0
+    means = (
+        np.bincount(chosen, values, minlength=bins)[filled] / counts[filled]
+        for values in (confidence, outcomes.is_correct)
+    )
+    return Calibration(counts[filled], *means)
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return ratio

@@ -1,0 +1,15 @@
+"""Writing a network down for other runtimes, and making sure that it answers there as it does in Keras.
+
+    from efficientnet.export import export
+
+    report = export(model, "b0.onnx", "onnx")
+    print(report)
+
+Importing this imports no framework and no runtime.
+"""
+
+from .exporting import ExportReport, export, litert_bytes, onnx_bytes
+from .metadata import read_metadata
+from .options import FORMATS, PRECISIONS
+
+__all__ = ["FORMATS", "PRECISIONS", "ExportReport", "export", "litert_bytes", "onnx_bytes", "read_metadata"]

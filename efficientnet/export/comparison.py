@@ -1,0 +1,83 @@
+"""Comparing what an exported file answers with what Keras does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..inference.pictures import read
+from ..inference.recipe import DEFAULT_SIZE, Recipe
+from .runtimes import Answer
+
+MOST_COMPARED = 20
+_MADE_UP = 4
+# Images for Keras at a time, so that large ones fit into memory.
+_KERAS_BATCH = 4
+
+
+def network_inputs(recipe: Recipe, pictures: Iterable[Any]) -> np.ndarray | None:
+    """What the model takes of pictures (paths or pixels), float32; None where there are none.
+
+    Raises:
+        OSError, ValueError: one of them cannot be read, or the model takes no pictures.
+    """
+    inputs = [recipe.scale(read(picture, recipe)[np.newaxis].astype(np.float32)) for picture in pictures]
+    return np.concatenate(inputs) if inputs else None
+
+
+def compared_samples(recipe: Recipe, samples: np.ndarray | None, batch: int | None) -> np.ndarray:
+    """What to compare answers to: the first of the samples, or pictures made up, in whole batches."""
+    count = MOST_COMPARED if samples is not None else _MADE_UP
+    if batch is not None:
+        count = batch * max(1, count // batch)
+    if samples is None:
+        return _made_up(recipe, count)
+    shown = count if batch is not None else min(count, len(samples))
+    return np.resize(samples, (shown, *samples.shape[1:]))  # which repeats them where there are too few
+
+
+def compare(
+    model: Any, recipe: Recipe, answer: Answer, names: Sequence[str], samples: np.ndarray, batch: int | None
+) -> tuple[float, float | None]:
+    """How far the answers of an exported file, whose outputs have these names, are from Keras'.
+
+    Returns:
+        The largest difference of an output, relative to the largest output where that is above 1; and the share of
+        samples with the same best class, None for a model without classes.
+    """
+    # Any number of images is tried with two numbers.
+    places = [1] if batch is None else range(batch, len(samples), batch)
+    batches = [part for part in np.split(samples, places) if len(part)]
+    answers = [answer(part) for part in batches]
+    found = [np.concatenate([part[name] for part in answers]) for name in names]
+    parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
+    expected = [np.concatenate(part) for part in zip(*(_keras_answers(model, x) for x in parts), strict=True)]
+    differences = [
+        np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
+        for ours, theirs in zip(found, expected, strict=True)
+    ]
+    difference = float(np.max(differences))  # NaN where any is
+    if not recipe.classes:
+        return difference, None
+    return difference, float(np.mean(found[0].argmax(axis=-1) == expected[0].argmax(axis=-1)))
+
+
+def _keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+    outputs = model.predict_on_batch(batch)
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
+    return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def _made_up(recipe: Recipe, count: int) -> np.ndarray:
+    """Coloured patches with some noise, always the same."""
+    rng = np.random.default_rng(0)
+    height, width = (side or DEFAULT_SIZE for side in recipe.sides)
+    patches = rng.uniform(0, 255, (count, 8, 8, recipe.channels))
+    pixels = patches[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
+    pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.float32)
+    if not recipe.channels_last:
+        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    return recipe.scale(pixels) if recipe.scaling is not None else pixels / np.float32(127.5) - 1

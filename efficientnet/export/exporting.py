@@ -1,0 +1,192 @@
+"""Exports: written beside their place, compared with Keras in their own runtime, and only then put there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import __version__, onnx_graph
+from ..folding import fold_batch_norm
+from ..inference.sources import Source
+from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
+from .formats import WRITERS
+from .metadata import write_metadata
+from .options import Options, check
+from .runtimes import open_exported, require_runtime
+from .tensorflow_formats import backend_of, write_with_tensorflow
+
+# Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some pictures, but not on most.
+_TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
+# Keras on OpenVINO computes in bfloat16 itself, where the processor can.
+_TOLERANCE_ON_OPENVINO = 0.1
+_LEAST_AGREEMENT = 0.5
+# Pictures to find the ranges of 8-bit numbers with.
+_MOST_CALIBRATED = 300
+
+
+class ExportReport(NamedTuple):
+    """What was written, and how it compares with Keras on the same pictures.
+
+    Attributes:
+        path: of the file or folder.
+        format, precision: as asked for.
+        size: bytes in all.
+        runtime: name and version of what was compared.
+        difference: the largest of an output, relative to the largest output where that is above 1.
+        agreement: the share of the pictures with the same best class, 0..1; None where there are no classes.
+        pictures: how many were compared.
+    """
+
+    path: Path
+    format: str
+    precision: str
+    size: int
+    runtime: str
+    difference: float
+    agreement: float | None
+    pictures: int
+
+    def __str__(self) -> str:
+        agreement = "" if self.agreement is None else f"; the best class is the same for {self.agreement:.0%} of them"
+        return (
+            f"{self.path}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
+            f"in {self.runtime}, answers to {self.pictures} pictures differ from Keras' by up to "
+            f"{self.difference:.2g}{agreement}"
+        )
+
+
+def export(
+    model: Any,
+    path: str | os.PathLike[str],
+    format: str,
+    precision: str = "f32",
+    calibration: Iterable[Any] = (),
+    batch: int | str = "dynamic",
+) -> ExportReport:
+    """Writes a model for another runtime, all or nothing.
+
+    Before it is in its place, what was written is opened in that runtime and asked the same as Keras: the first
+    20 pictures of the calibration, or 4 made up. The result is kept in the file with class names and preprocessing,
+    for ``read_metadata``. The file takes what the model takes.
+
+    Args:
+        model: a Keras model from images to anything, of either Keras and on any backend, or an
+            ``efficientnet.inference.Source`` of one, which may know more of its pictures and classes.
+        path: of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for a SavedModel the folder. What is
+            there is replaced.
+        format: ``"onnx"``, ``"openvino"``, ``"litert"`` or ``"saved_model"``. The latter two are written by
+            TensorFlow, in a process of its own where Keras runs on something else.
+        precision: ``"f32"``; ``"f16"``, for weights of half the size; ``"int8"``, for weights and activations in
+            8 bits. A SavedModel is in the model's own precision, ``"f32"``.
+        calibration: for ``"int8"``, pictures of the kind that the model will see, the first 300 of which set the
+            ranges of its 8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
+        batch: how many images the file takes at a time; ``"dynamic"`` for any number.
+
+    Raises:
+        ValueError: an argument is not one of these, the model takes no images or has a layer that the format lacks,
+            or the answers differ by more than the precision explains.
+        ImportError: a package is missing; the message names the extra.
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    check(path, format, precision, batch)
+    runtime = require_runtime(format)
+    loaded, recipe = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()
+    if not recipe.channels_last and format in ("litert", "saved_model"):
+        raise ValueError(
+            f"{recipe.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
+            "openvino."
+        )
+    most = _MOST_CALIBRATED if precision == "int8" else MOST_COMPARED
+    samples = network_inputs(recipe, itertools.islice(calibration, most))
+    if precision == "int8" and samples is None:
+        raise ValueError(
+            "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
+            "pictures of the kind that the model will see (--calibrate FOLDER)."
+        )
+    options = Options(precision, None if batch == "dynamic" else int(batch), samples)
+    with _staged(path) as part:
+        folded = fold_batch_norm(loaded)
+        WRITERS[format](folded, part, options)
+        answer, names = open_exported(part, format), onnx_graph.tensor_names(folded)[1]
+        shown = compared_samples(recipe, samples, options.batch)
+        difference, agreement = compare(loaded, recipe, answer, names, shown, options.batch)
+        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, len(shown))
+        _refuse_if_wrong(report, loaded)
+        verification = {key: getattr(report, key) for key in ("runtime", "difference", "agreement", "pictures")}
+        producer = f"efficientnet {__version__}"
+        write_metadata(
+            part, format,
+            {**recipe._asdict(), "precision": precision, "producer": producer, "verification": verification},
+        )  # fmt: skip
+        return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
+
+
+def onnx_bytes(model: Any) -> bytes:
+    """A Keras model as the content of an ONNX file, float32, for any batch size.
+
+    Raises:
+        ValueError, ImportError: as ``onnx_graph.convert``.
+    """
+    content: bytes = onnx_graph.convert(fold_batch_norm(model)).SerializeToString()
+    return content
+
+
+def litert_bytes(model: Any) -> bytes:
+    """A Keras model as the content of a .tflite file, float32, for any batch size.
+
+    Raises:
+        ValueError: it cannot be converted.
+        ImportError: TensorFlow, which converts it, is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        write_with_tensorflow(fold_batch_norm(model), path, "litert", Options())
+        return path.read_bytes()
+
+
+def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
+    tolerance = _TOLERANCES[report.precision]
+    if backend_of(model) == "openvino":
+        tolerance = max(tolerance, _TOLERANCE_ON_OPENVINO)
+    if report.precision == "int8" and report.agreement is not None:
+        is_right = bool(np.isfinite(report.difference)) and report.agreement >= _LEAST_AGREEMENT
+    else:
+        is_right = report.difference <= tolerance  # which NaN is not
+    if not is_right:
+        raise ValueError(
+            f"Not written, since the answers differ from Keras' more than {report.precision} explains: {report}. Take "
+            "another precision or format."
+        )
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """A path in a folder of its own to write to; all that is there then takes its place beside ``path``, or nothing.
+
+    What is at ``path`` goes first and comes last, so that no file stands beside one of another export.
+    """
+    folder = path.with_name(f"part-{os.getpid()}-{path.name}")
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        others = [file for file in folder.iterdir() if file.name != path.name]
+        if others or path.is_dir():
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(folder / "replaced")
+        for part in (*others, folder / path.name):
+            os.replace(part, path.with_name(part.name))
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as error:  # runtimes and converters have exceptions of their own
+        raise ValueError(f"{path} was not written: {type(error).__name__}: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""One writer for each format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import onnx_graph, openvino_graph
+from ..inference.quantization import quantize
+from ..layer_calls import functional
+from .options import Options
+from .tensorflow_formats import write_with_tensorflow
+
+
+def _write_onnx(model: Any, path: Path, options: Options) -> None:
+    written = onnx_graph.convert(model, options.batch or "dynamic")
+    if options.precision == "int8" and options.samples is not None:
+        size = options.batch or 1
+        whole = np.resize(options.samples, (-(-len(options.samples) // size), size, *options.samples.shape[1:]))
+        batches: list[Any] = [{written.graph.input[0].name: batch} for batch in whole]
+        written = quantize(written, batches)
+    elif options.precision == "f16":
+        _store_in_half(written)
+    path.write_bytes(written.SerializeToString())
+
+
+def _store_in_half(model: Any) -> None:
+    """Keeps an ONNX model's weights in float16, which the runtime makes float32 of before it computes."""
+    import onnx
+
+    casts = []
+    for constant in model.graph.initializer:
+        if constant.data_type == onnx.TensorProto.FLOAT and constant.dims:
+            name = constant.name
+            half = onnx.numpy_helper.to_array(constant).astype(np.float16)
+            constant.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}:half"))
+            casts.append(
+                onnx.helper.make_node("Cast", [constant.name], [name], name=f"{name}:Cast", to=onnx.TensorProto.FLOAT)
+            )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _write_openvino(model: Any, path: Path, options: Options) -> None:
+    import openvino
+
+    graph = openvino_graph.convert(model)
+    for ports, names in zip((graph.inputs, graph.outputs), onnx_graph.tensor_names(model), strict=True):
+        for port, name in zip(ports, names, strict=True):
+            port.get_tensor().set_names({name})
+    if options.precision == "int8" and options.samples is not None:
+        graph = quantize(graph, [sample[np.newaxis] for sample in options.samples])
+    if options.batch is not None:
+        sides = functional(model).inputs[0].shape[1:]
+        graph.reshape([options.batch, *(-1 if side is None else side for side in sides)])
+    openvino.save_model(graph, path, compress_to_fp16=options.precision == "f16")
+
+
+def _write_litert(model: Any, path: Path, options: Options) -> None:
+    write_with_tensorflow(model, path, "litert", options)
+
+
+def _write_saved_model(model: Any, path: Path, options: Options) -> None:
+    write_with_tensorflow(model, path, "saved_model", options)
+
+
+WRITERS: dict[str, Callable[[Any, Path, Options], None]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "litert": _write_litert,
+    "saved_model": _write_saved_model,
+}

@@ -1,0 +1,84 @@
+"""What an exported file says about itself: classes, preprocessing, and how far its answers are from Keras'.
+
+It is one text of JSON: the property ``efficientnet`` of an ONNX file, the same of an OpenVINO file's ``rt_info``,
+``efficientnet.json`` in the archive behind a .tflite file's content (where that format has its readers look for
+further files) or in a SavedModel's ``assets.extra``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+_KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
+
+
+def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
+    """Adds metadata, values that JSON knows, to a file that has none yet."""
+    text = json.dumps(metadata, ensure_ascii=False)
+    if format == "onnx":
+        import onnx
+
+        model = onnx.load(path)
+        model.metadata_props.add(key=_KEY, value=text)
+        path.write_bytes(model.SerializeToString())
+    elif format == "openvino":
+        tree = ElementTree.parse(path)
+        root = tree.getroot()
+        section = root.find("rt_info")
+        ElementTree.SubElement(
+            ElementTree.SubElement(root, "rt_info") if section is None else section, _KEY, value=text
+        )
+        tree.write(path, encoding="utf-8", xml_declaration=True)
+    elif format == "litert":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_FILE, text)
+    else:
+        extra = path / _EXTRA
+        extra.mkdir()
+        (extra / _FILE).write_text(text, encoding="utf-8")
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``export`` noted in a file.
+
+    Args:
+        path: of a file or folder that it wrote; for OpenVINO, the ``.xml``.
+
+    Returns:
+        The fields of ``efficientnet.inference.Recipe``, ``classes`` and ``scaling`` (network input = pixels * scale +
+        offset) among them; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        ValueError: this package did not write it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"No exported model at {path}.")
+    text = _read_text(path)
+    if text is None:
+        raise ValueError(f"{path} does not say what it holds: expected what `efficientnet export` has written.")
+    metadata: dict[str, Any] = json.loads(text)
+    return metadata
+
+
+def _read_text(path: Path) -> str | None:
+    if path.is_dir():
+        file = path / _EXTRA / _FILE
+        return file.read_text(encoding="utf-8") if file.exists() else None
+    if path.suffix == ".onnx":
+        import onnx
+
+        return next((prop.value for prop in onnx.load(path).metadata_props if prop.key == _KEY), None)
+    if path.suffix == ".xml":
+        found = ElementTree.parse(path).find(f"rt_info/{_KEY}")
+        return None if found is None else found.get("value")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(_FILE).decode() if _FILE in archive.namelist() else None
+    return None

@@ -1,0 +1,18 @@
+"""Answering: a model compiled for the processor at hand.
+
+    from efficientnet.inference import compile
+
+    predictor = compile(model)
+    predictor(pixels)  # (batch, height, width, 3), 0..255 -> (batch, classes), NumPy
+    predictor.top(["cat.jpg", "dog.jpg"], k=5)
+    for record in predictor.stream(paths): ...
+
+Importing this imports no framework and no engine.
+"""
+
+from .compiling import ENGINES, PRECISIONS, compile
+from .predictor import Predictor, Record
+from .recipe import Recipe
+from .sources import Source
+
+__all__ = ["ENGINES", "PRECISIONS", "Predictor", "Recipe", "Record", "Source", "compile"]

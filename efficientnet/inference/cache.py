@@ -1,0 +1,128 @@
+"""Compiled engines on disk: found by all that they are made of, checked whenever they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backends import deep_recursion
+from ..download import cache_dir
+from ..files import replacing
+
+logger = logging.getLogger("efficientnet")
+
+SUFFIX = ".engine"
+# The folder is kept below this; whatever was not used for longest goes first.
+MAX_BYTES = 2 << 30
+
+
+class Entry(NamedTuple):
+    """What is kept of an engine.
+
+    Attributes:
+        notes: what has to be known to use it; of what JSON can hold.
+        content: the compiled engine.
+    """
+
+    notes: dict[str, Any]
+    content: bytes
+
+
+def folder() -> Path:
+    """Where the engines lie: beside the downloaded weights."""
+    return cache_dir() / "engines"
+
+
+def key_of(*parts: Any) -> str:
+    """A name for what these parts make: it changes with each of them, and with the code of this package."""
+    return hashlib.sha256("\n".join(map(repr, (*parts, *_code()))).encode()).hexdigest()
+
+
+def model_key(model: Any) -> str | None:
+    """A name for a Keras model by its content, its configuration and all of its numbers; None where Keras has none."""
+    try:
+        with deep_recursion():
+            configuration = model.to_json()
+    except (NotImplementedError, TypeError, ValueError):  # a layer of the user's own that cannot be written down
+        return None
+    digest = hashlib.sha256(configuration.encode())
+    for weight in model.get_weights():
+        digest.update(np.asarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def file_key(path: Path) -> str:
+    """A name for a file by its content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read(key: str) -> Entry | None:
+    """What was written under a key; None where there is nothing, or it is damaged."""
+    path = folder() / (key + SUFFIX)
+    try:
+        digest, _, rest = path.read_bytes().partition(b"\n")
+        os.utime(path)  # so that it counts as used
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logger.warning("The cached engine %s cannot be read: %s. It is compiled anew.", path, error)
+        return None
+    notes, _, content = rest.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        logger.warning("The cached engine %s is damaged; it is compiled anew.", path)
+        return None
+    return Entry(json.loads(notes), content)
+
+
+def write(key: str, entry: Entry) -> None:
+    """Keeps an engine, all of it or nothing; where that cannot be, a warning says why."""
+    path = folder() / (key + SUFFIX)
+    rest = json.dumps(entry.notes, ensure_ascii=False).encode() + b"\n" + entry.content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_room(path.parent, len(rest))
+        with replacing(path) as part:
+            part.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+    except OSError as error:
+        logger.warning(
+            "The compiled engine cannot be kept: %s. Next time it is compiled again; EFFICIENTNET_HOME names a folder "
+            "that can be written to.", error,
+        )  # fmt: skip
+
+
+def _make_room(directory: Path, size: int) -> None:
+    entries = sorted(_stat(directory.glob(f"*{SUFFIX}")), key=lambda entry: entry[1].st_mtime)
+    total = size + sum(status.st_size for _, status in entries)
+    for path, status in entries:
+        if total <= MAX_BYTES:
+            break
+        path.unlink(missing_ok=True)
+        total -= status.st_size
+
+
+def _stat(paths: Iterable[Path]) -> list[tuple[Path, os.stat_result]]:
+    found = []
+    for path in paths:
+        try:
+            found.append((path, path.stat()))
+        except FileNotFoundError:  # another process has made room
+            continue
+    return found
+
+
+def _code() -> list[tuple[str, int, int]]:
+    """What this package consists of: another version writes other graphs."""
+    root = Path(__file__).parents[1]
+    statuses = sorted(_stat(root.rglob("*.py")))
+    return [(str(path.relative_to(root)), status.st_size, status.st_mtime_ns) for path, status in statuses]

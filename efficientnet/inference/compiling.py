@@ -1,0 +1,178 @@
+"""From a model to a predictor: the choice of the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..preprocessing import Scaling
+from . import engines
+from .engines import Engine, Order
+from .openvino_engine import openvino
+from .predictor import Predictor
+from .recipe import DEFAULT_CROP, DEFAULT_INTERPOLATION
+from .sources import Source
+
+logger = logging.getLogger("efficientnet")
+
+_MAKERS: dict[str, Callable[[Order], Engine]] = {
+    "openvino": openvino,
+    "onnxruntime": engines.onnxruntime,
+    "litert": engines.litert,
+    "keras": engines.keras,
+}
+# What an engine imports, and the extra that installs it.
+_NEEDS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "keras": "keras"}
+_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx", "litert": "litert", "keras": "tensorflow"}
+
+ENGINES = ("auto", "fastest", *_MAKERS)
+# The faster first, as measured on processors with AVX2 and AVX-512. LiteRT's conversion would take TensorFlow.
+_AUTO = ("openvino", "onnxruntime", "keras")
+PRECISIONS = ("f32", "bf16", "int8")
+
+# What engines and converters raise of a layer that they do not know, or where a package is missing.
+_CANNOT = (ValueError, ImportError, TypeError, RuntimeError)
+
+_MICRO_BATCHES = (1, 2, 4, 8)
+_TRIED_TOGETHER, _REPEATS = 16, 3
+
+
+def compile(
+    model: Any,
+    engine: str = "auto",
+    batch_size: int | None = None,
+    precision: str = "f32",
+    threads: int | None = None,
+    *,
+    preprocessing: str | Scaling | None = None,
+    crop: float = DEFAULT_CROP,
+    interpolation: str = DEFAULT_INTERPOLATION,
+    class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
+    calibration: Iterable[Any] = (),
+    cache: bool = True,
+) -> Predictor:
+    """Compiles a model for answering.
+
+    Args:
+        model: a Keras model that takes images, of either Keras and on any backend; the path of a saved one (``.keras``,
+            ``.h5``); or a ``Source``.
+        engine: ``"openvino"`` writes the model's layers down as an OpenVINO graph, ``"onnxruntime"`` and ``"litert"``
+            export it, ``"keras"`` asks the model itself (on Keras' own OpenVINO backend that is bfloat16 on
+            processors that have it). ``"auto"`` takes the first of openvino, onnxruntime and keras that is installed
+            and knows every layer, ``"fastest"`` the one of all four that is measured to be, which takes some seconds.
+            ``Predictor.engine`` says which.
+        batch_size: images that are computed together where there are many. By default the engine's own, which on
+            OpenVINO is 2 up to 256 pixels and 1 above; ``engine="fastest"`` tries 1, 2, 4 and 8.
+        precision: ``"f32"`` is float32 on every processor. ``"bf16"``, for processors that have it, and ``"int8"`` are
+            OpenVINO's; ``Predictor.deviation`` says what they change.
+        threads: of the processor; as many as the engine likes by default.
+        preprocessing: how the model wants its pixels, a mode of ``preprocess_input`` or its numbers; by default what
+            ``model_preprocessing`` knows. The predictor takes raw pixels 0..255 and does it itself; ``"none"`` leaves
+            arrays as they are.
+        crop: the part of a picture's shorter side that is kept, 0..1; for pictures, not for arrays.
+        interpolation: of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or ``"bicubic"``.
+        class_names: labels, or ids and labels, in the order of the outputs; ImageNet's where there are 1,000.
+        calibration: pictures for ``precision="int8"``, some hundred of the kind that the model will see.
+        cache: whether what is compiled is kept on disk, in the folder ``engines`` beside the downloaded weights, and
+            taken from there. Up to 2 GiB are kept.
+
+    Returns:
+        A :class:`Predictor`, safe to call from many threads.
+
+    Raises:
+        ValueError: an unknown engine or precision, a model that takes no images, or a layer that the engine cannot
+            run; the message names it.
+        ImportError: the engine is not installed; the message names the extra.
+        FileNotFoundError: there is no model at the path.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"Unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+    for option, value in (("batch_size", batch_size), ("threads", threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option}={value!r}: expected an integer of at least 1.")
+    if isinstance(model, Source):
+        source = model
+    elif isinstance(model, (str, Path)):
+        source = Source.of_file(model, preprocessing, keep=cache)
+    else:
+        source = Source.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
+    order = Order(source, precision, threads, batch_size, tuple(calibration))
+    if precision != "f32":
+        if engine not in ("auto", "fastest", "openvino"):
+            raise ValueError(f"precision={precision!r} is OpenVINO's alone: engine='openvino', and not {engine!r}.")
+        engine = "openvino"
+    if engine == "auto":
+        return _first(order)
+    if engine == "fastest":
+        return _fastest(order)
+    return Predictor(_make(engine, order), precision)
+
+
+def _is_installed(name: str) -> bool:
+    return find_spec(_NEEDS[name]) is not None
+
+
+def _make(name: str, order: Order) -> Engine:
+    if not _is_installed(name):
+        raise ImportError(
+            f"engine={name!r} needs the package {_NEEDS[name]}: pip install 'efficientnet[{_EXTRAS[name]}]'."
+        )
+    return _MAKERS[name](order)
+
+
+def _first(order: Order) -> Predictor:
+    """The first engine that is installed and knows every layer; Keras knows them all."""
+    *others, last = _AUTO
+    for name in filter(_is_installed, others):
+        try:
+            return Predictor(_make(name, order), order.precision)
+        except _CANNOT as error:
+            logger.info("%s is passed over: %s", name, error)
+    return Predictor(_make(last, order), order.precision)
+
+
+def _fastest(order: Order) -> Predictor:
+    """The engine, and the micro-batch, that takes least for an image alone and sixteen together."""
+    timings: dict[str, float] = {}
+    best: tuple[float, Engine] | None = None
+    for name in filter(_is_installed, _MAKERS):
+        try:
+            made = _make(name, order)
+        except _CANNOT as error:
+            logger.info("%s is passed over: %s", name, error)
+            continue
+        sizes = _MICRO_BATCHES if name == "openvino" and order.micro_batch is None else (made.micro_batch,)
+        for size in sizes:
+            candidate = made if size == made.micro_batch else _make(name, dataclasses.replace(order, micro_batch=size))
+            label = f"{name}, {size} at a time"
+            timings[label] = _milliseconds(candidate)
+            logger.info("%s: %.2f ms per image", label, timings[label])
+            if best is None or timings[label] < best[0]:
+                best = timings[label], candidate
+    if best is None:
+        raise ImportError(f"No engine is installed: pip install 'efficientnet[{_EXTRAS['openvino']}]'.")
+    return Predictor(best[1], order.precision, timings)
+
+
+def _milliseconds(engine: Engine) -> float:
+    """For each of the images, at best."""
+    shape = [224 if side == -1 else side for side in engine.recipe.input_shape(1)]
+    one = np.zeros(shape, np.float32)
+    many = np.zeros((_TRIED_TOGETHER, *shape[1:]), np.float32)
+    seconds = []
+    predictor = Predictor(engine, "f32")
+    for _ in range(_REPEATS + 1):  # the first run prepares what the others reuse
+        begin = time.perf_counter()
+        predictor.predict(one)
+        predictor.predict(many)
+        seconds.append(time.perf_counter() - begin)
+    return 1000 * min(seconds[1:]) / (1 + _TRIED_TOGETHER)

@@ -1,0 +1,125 @@
+"""What computes: each engine answers batches of two sizes, so that nothing is compiled while it answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import cache
+from .recipe import Recipe
+from .sources import Source
+
+# A batch in, the arrays that the model gives out; safe to call from many threads.
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be compiled, and how.
+
+    Attributes:
+        source: the model.
+        precision: ``"f32"``, ``"bf16"`` or ``"int8"``.
+        threads: of the processor; None leaves it to the engine.
+        micro_batch: images at a time where there are many; None for the engine's own number.
+        calibration: pictures to find the ranges of int8 with.
+    """
+
+    source: Source
+    precision: str = "f32"
+    threads: int | None = None
+    micro_batch: int | None = None
+    calibration: tuple[Any, ...] = ()
+
+
+class Engine(NamedTuple):
+    """A compiled model.
+
+    Attributes:
+        name: of the engine.
+        recipe: of the model.
+        lone: answers one image, with all threads.
+        bulk: makes what answers ``micro_batch`` images at a time, in ``workers`` threads at once.
+        micro_batch: as it is.
+        workers: as it is.
+        deviation: by how much answers differ from those in float32, at most; None where they are float32 themselves.
+    """
+
+    name: str
+    recipe: Recipe
+    lone: Run
+    bulk: Callable[[], Run]
+    micro_batch: int
+    workers: int
+    deviation: float | None = None
+
+
+def onnxruntime(order: Order) -> Engine:
+    """ONNX Runtime on the exported graph; one session, whose threads share each micro-batch."""
+    import onnxruntime as ort
+
+    recipe, content = _exported(order, "onnx", f"onnxruntime {ort.__version__}")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # warnings of an optimiser about what it has optimised are no news
+    if order.threads is not None:
+        options.intra_op_num_threads = order.threads
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        results: list[np.ndarray] = session.run(None, {name: recipe.scale(batch.astype(np.float32, copy=False))})
+        return results
+
+    return Engine("onnxruntime", recipe, run, lambda: run, order.micro_batch or 4, workers=1)
+
+
+def litert(order: Order) -> Engine:
+    """LiteRT on the exported graph; its interpreter answers one call at a time, one image each."""
+    from ai_edge_litert import interpreter as tflite
+
+    recipe, content = _exported(order, "litert", "litert")
+    interpreter = tflite.Interpreter(model_content=content, num_threads=order.threads)
+    side = interpreter.get_input_details()[0]
+    lock = threading.Lock()
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        with lock:
+            if tuple(interpreter.get_input_details()[0]["shape"]) != batch.shape:
+                interpreter.resize_tensor_input(side["index"], batch.shape)
+                interpreter.allocate_tensors()
+            interpreter.set_tensor(side["index"], recipe.scale(batch.astype(np.float32, copy=False)))
+            interpreter.invoke()
+            return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+
+    interpreter.allocate_tensors()
+    return Engine("litert", recipe, run, lambda: run, order.micro_batch or 1, workers=1)
+
+
+def keras(order: Order) -> Engine:
+    """The model itself, on the backend that its Keras has."""
+    model, recipe = order.source.load()
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        outputs = model.predict_on_batch(recipe.scale(batch.astype(np.float32, copy=False)))
+        return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+    return Engine("keras", recipe, run, lambda: run, order.micro_batch or 8, workers=1)
+
+
+def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes]:
+    """The model in another format, from the cache where it is there."""
+    key = order.source.key(kind, version)
+    entry = key and cache.read(key)
+    if entry:
+        return Recipe.from_json(entry.notes["recipe"]), entry.content
+    from .. import export
+
+    model, recipe = order.source.load()
+    content: bytes = {"onnx": export.onnx_bytes, "litert": export.litert_bytes}[kind](model)
+    if key:
+        cache.write(key, cache.Entry({"recipe": recipe._asdict()}, content))
+    return recipe, content

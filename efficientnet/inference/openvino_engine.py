@@ -1,0 +1,168 @@
+"""The engine of OpenVINO: the graph that is written from the model's layers, compiled for the processor's cores.
+
+Measured on two cores (Zen 5, AVX-512, 2026): one image is answered fastest by both cores together, many by each core
+working on images of its own, two at a time up to 256 pixels and one by one above, where activations outgrow the cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import openvino_graph
+from . import cache
+from .engines import Engine, Order, Run
+from .recipe import Recipe
+
+logger = logging.getLogger("efficientnet")
+
+# Memory for activations is needed once for each stream.
+_MOST_STREAMS = 16
+_PROBES = 8
+
+
+def openvino(order: Order) -> Engine:
+    """Compiles for OpenVINO, or takes what was compiled before from the cache.
+
+    Raises:
+        UnsupportedLayerError: a layer has no OpenVINO form.
+        ValueError: the processor has no bfloat16, or int8 comes without calibration pictures.
+    """
+    return _Compiler(order).engine()
+
+
+class _Compiler:
+    """Compiles one model for different batches."""
+
+    def __init__(self, order: Order) -> None:
+        import openvino
+
+        self.order = order
+        self.core = openvino.Core()
+        self.processor = self.core.get_property("CPU", "FULL_DEVICE_NAME")
+        self.capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if order.precision == "bf16" and "BF16" not in self.capabilities:
+            raise ValueError(f"precision='bf16': this processor, {self.processor}, has no bfloat16. Take 'f32'.")
+        self.version = openvino.get_version()
+        self.graph = functools.cache(self._graph)
+
+    def engine(self) -> Engine:
+        lone, notes = self.compile(1, {"PERFORMANCE_HINT": "LATENCY"})
+        recipe = Recipe.from_json(notes["recipe"])
+        threads = int(lone.get_property("INFERENCE_NUM_THREADS"))
+        streams = min(threads, _MOST_STREAMS)
+        micro_batch = self.order.micro_batch or self._micro_batch(recipe)
+
+        @functools.cache
+        def bulk() -> Run:
+            return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0])
+
+        if self.order.precision == "int8":
+            bulk()  # of the same quantisation, which takes long
+
+        return Engine("openvino", recipe, _runner(lone), bulk, micro_batch, streams, notes["deviation"])
+
+    def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The compiled model for so many images, and what is noted of it."""
+        # Left to itself OpenVINO computes in bfloat16 wherever the processor can, several per cent off; it forgets
+        # what a compiled model was told, too, so that imported ones have to be told again.
+        options["INFERENCE_PRECISION_HINT"] = "bf16" if self.order.precision == "bf16" else "f32"
+        # A thread that is pinned to a core waits while others use it: on a busy machine up to twice as long.
+        options["ENABLE_CPU_PINNING"] = False
+        if self.order.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = self.order.threads
+        key = self.order.source.key(
+            "openvino", self.version, self.processor, self.capabilities, self.order.precision, options, batch,
+            _content(self.order.calibration),
+        )  # fmt: skip
+        entry = key and cache.read(key)
+        if entry:
+            try:
+                return self.core.import_model(entry.content, "CPU", options), entry.notes
+            except RuntimeError as error:
+                logger.warning("A cached engine cannot be used, and is compiled anew: %s", error)
+        recipe = self.order.source.load()[1]
+        compiled = self.core.compile_model(_shaped(self.graph(), recipe, batch), "CPU", options)
+        notes = {"recipe": recipe._asdict(), "deviation": self._deviation(compiled) if batch == 1 else None}
+        if key:
+            cache.write(key, cache.Entry(notes, compiled.export_model().getvalue()))
+        return compiled, notes
+
+    def _graph(self) -> Any:
+        model, recipe = self.order.source.load()
+        graph = openvino_graph.convert(model, recipe.scaling if recipe.is_scaled else None)
+        if self.order.precision != "int8":
+            return graph
+        from .quantization import quantize
+
+        return quantize(graph, self._pictures(self.order.calibration))
+
+    def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
+        from .pictures import read
+
+        recipe = self.order.source.load()[1]
+        return [read(source, recipe)[np.newaxis] for source in sources]
+
+    def _deviation(self, compiled: Any) -> float | None:
+        """By how much answers differ from float32's, at most, on pictures: calibration's, or else random ones."""
+        if self.order.precision == "f32":
+            return None
+        model, recipe = self.order.source.load()
+        probes = self._pictures(self.order.calibration[:_PROBES]) or _random_pictures(recipe)
+        graph = openvino_graph.convert(model, recipe.scaling if recipe.is_scaled else None)
+        exact = _runner(self.core.compile_model(_shaped(graph, recipe, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
+        run = _runner(compiled)
+        pairs = [pair for probe in probes for pair in zip(run(probe), exact(probe), strict=True)]
+        return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)
+
+    def _micro_batch(self, recipe: Recipe) -> int:
+        return 1 if max(side or 0 for side in recipe.sides) > 256 else 2
+
+
+def _runner(compiled: Any) -> Run:
+    idle: deque[Any] = deque()  # requests are not shared between threads, and are dear to make
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            results = request.infer([batch.astype(np.float32, copy=False)], share_inputs=True)
+            return [np.array(results[output]) for output in compiled.outputs]
+        finally:
+            idle.append(request)
+
+    return run
+
+
+def _shaped(graph: Any, recipe: Recipe, batch: int) -> Any:
+    """A graph of its own for a number of images: what knows its shapes is compiled into something faster."""
+    shaped = graph.clone()
+    shaped.reshape(recipe.input_shape(batch))
+    return shaped
+
+
+def _content(pictures: Sequence[Any]) -> str:
+    """A name for pictures by their content."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        is_path = isinstance(picture, (str, Path))
+        digest.update(Path(picture).read_bytes() if is_path else np.asarray(picture).tobytes())
+    return digest.hexdigest()
+
+
+def _random_pictures(recipe: Recipe) -> list[np.ndarray]:
+    """Coarse noise, as the model takes it; where it does not tell how, of mean 0 and standard deviation 1."""
+    generator = np.random.default_rng(0)
+    shape = [224 if side == -1 else side for side in recipe.input_shape(1)]
+    if recipe.scaling is None:
+        return [generator.standard_normal(shape, np.float32) for _ in range(_PROBES)]
+    return [generator.uniform(0, 255, shape).astype(np.float32) for _ in range(_PROBES)]

@@ -1,0 +1,193 @@
+"""What answers: an engine, fed with micro-batches from arrays, pictures and streams of them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .engines import Engine, Run
+from .pictures import overlap, read
+
+Outputs = np.ndarray | list[np.ndarray]
+
+# So many pictures of a stream are answered before it pays to compile for micro-batches.
+_FEW = 32
+
+
+class Record(NamedTuple):
+    """What came of one picture of a stream.
+
+    Attributes:
+        source: as it was given.
+        outputs: the model's, without the batch axis: (classes,) or features, or a list of feature maps; None where
+            the picture cannot be read.
+        error: why it cannot.
+    """
+
+    source: Any
+    outputs: Outputs | None
+    error: str | None = None
+
+
+class Predictor:
+    """A compiled model: called with pixels or pictures, it answers in NumPy. Many threads may call it at once.
+
+    Attributes:
+        engine: what it runs on: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``.
+        precision: that it computes in.
+        batch_size: images that are computed together where there are many.
+        recipe: how pictures are prepared, and what the classes are called.
+        deviation: by how much answers differ from float32's at most, relative to the larger of 1 and the largest
+            answer, on the calibration pictures or on random ones; None in float32.
+        timings: milliseconds per image for each engine that ``engine="fastest"`` has tried.
+    """
+
+    def __init__(self, engine: Engine, precision: str, timings: dict[str, float] | None = None) -> None:
+        self.engine = engine.name
+        self.precision = precision
+        self.batch_size = engine.micro_batch
+        self.recipe = engine.recipe
+        self.deviation = engine.deviation
+        self.timings = timings or {}
+        self._engine: Engine | None = engine
+        self._lock = threading.Lock()
+        self._bulk: Run | None = None
+        self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-answer")
+
+    def predict(self, x: Any) -> Outputs:
+        """Answers a batch of arrays, or pictures of any size.
+
+        Args:
+            x: an array of pixels in the model's own shape, (batch, height, width, channels), 0..255, whole or floating
+                numbers, which are preprocessed as the model wants it; of a model that does not tell how, floating
+                numbers as it takes them. Or a list or another iterable of pictures: paths, addresses, contents of
+                files as bytes, or arrays (height, width, 3) of any size, which are cropped and resized as evaluation
+                does it.
+
+        Returns:
+            What the model gives, float32: (batch, classes) probabilities, features, or a list of feature maps.
+
+        Raises:
+            ValueError: there is no image, the shape is not the model's, or numbers are NaN or infinite.
+            OSError: a picture cannot be read.
+        """
+        engine = self._open()
+        if isinstance(x, (str, bytes, Path)):
+            raise ValueError(f"Expected an array of pixels or a list of pictures; got a single one: predict([{x!r}]).")
+        if not hasattr(x, "shape"):
+            return self._predict_pictures(x)
+        images = engine.recipe.check(np.asarray(x))
+        pieces = self._pieces(images)
+        return _unpack([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)])
+
+    __call__ = predict
+
+    def top(self, x: Any, k: int = 5) -> list[list[tuple[str, str, float]]]:
+        """Names the ``k`` best classes of each image: id, label and probability, best first.
+
+        Args:
+            x: as ``predict`` takes it.
+            k: at least 1.
+
+        Raises:
+            ValueError: as ``predict`` does, or the model is no classifier.
+        """
+        return [self.recipe.top(scores, k) for scores in self.predict(x)]
+
+    def stream(self, sources: Iterable[Any]) -> Iterator[Record]:
+        """Answers any number of pictures in their order; reading, cropping, resizing and answering overlap.
+
+        Args:
+            sources: pictures as ``predict`` takes them. They are asked for as they are needed, and few are in memory
+                at a time.
+
+        Yields:
+            A record for each; one that cannot be read has an ``error``, and the others go on.
+        """
+        for source, answer in self._stream(sources):
+            if isinstance(answer, Exception):
+                yield Record(source, None, str(answer))
+            else:
+                yield Record(source, _unpack(answer))
+
+    def close(self) -> None:
+        """Frees the compiled model; the predictor cannot be called afterwards."""
+        with self._lock:
+            self._engine, self._bulk = None, None
+        self._workers.shutdown()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Engine:
+        engine = self._engine
+        if engine is None:
+            raise ValueError("This predictor is closed; compile the model again.")
+        return engine
+
+    def _pieces(self, images: np.ndarray) -> list[list[np.ndarray]]:
+        """The outputs of a batch in pieces: micro-batches that all threads work on at once, and single images.
+
+        What does not fill a micro-batch is answered one by one: so two shapes are compiled, whatever is asked.
+        """
+        engine = self._open()
+        count = len(images)
+        is_many = 2 * count > engine.micro_batch * engine.workers and count > 1
+        together = count - count % engine.micro_batch if is_many else 0
+        starts = range(0, together, engine.micro_batch)
+        bulk = self._make_bulk() if starts else engine.lone
+        futures = [self._workers.submit(bulk, images[start : start + engine.micro_batch]) for start in starts]
+        pieces = [future.result() for future in futures]
+        return pieces + [engine.lone(images[index : index + 1]) for index in range(together, count)]
+
+    def _make_bulk(self) -> Run:
+        with self._lock:
+            if self._bulk is None:
+                self._bulk = self._open().bulk()
+            return self._bulk
+
+    def _predict_pictures(self, sources: Iterable[Any]) -> Outputs:
+        answers = []
+        for _, answer in self._stream(sources):
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        if not answers:
+            raise ValueError("Expected at least one picture; got none.")
+        return _unpack([np.stack(parts) for parts in zip(*answers, strict=True)])
+
+    def _stream(self, sources: Iterable[Any]) -> Iterator[tuple[Any, list[np.ndarray] | Exception]]:
+        engine = self._open()
+        groups = itertools.count()
+
+        def start(images: list[np.ndarray]) -> Future[list[list[np.ndarray]]]:
+            is_many = next(groups) * engine.micro_batch >= _FEW
+            run = self._make_bulk() if is_many and len(images) == engine.micro_batch else None
+            return self._workers.submit(_each, self._open().lone, run, images)
+
+        return overlap(
+            sources, functools.partial(read, recipe=self.recipe), start, engine.micro_batch, 2 * engine.workers
+        )
+
+
+def _each(lone: Run, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The outputs of each image: of all at once, or of one after the other."""
+    pieces = [lone(image[np.newaxis]) for image in images] if bulk is None else [bulk(np.stack(images))]
+    return [list(parts) for piece in pieces for parts in zip(*piece, strict=True)]
+
+
+def _unpack(outputs: list[np.ndarray]) -> Outputs:
+    return outputs[0] if len(outputs) == 1 else outputs

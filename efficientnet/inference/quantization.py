@@ -1,0 +1,37 @@
+"""Graphs in 8-bit integers."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+
+def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
+    """An OpenVINO graph with 8-bit weights and activations, whose ranges are those of the pictures' activations.
+
+    Args:
+        graph: in float32; stays as it is.
+        pictures: what it takes, a batch of one each; a few hundred of the kind that it will see are right.
+
+    Raises:
+        ValueError: there are no pictures.
+        ImportError: nncf is not installed; the message names the extra.
+    """
+    if not pictures:
+        raise ValueError(
+            "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
+            "pictures of the kind that the model will see (--calibrate FOLDER)."
+        )
+    if find_spec("nncf") is None:
+        raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]'.")
+    import nncf
+
+    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between answers
+        return nncf.quantize(
+            graph, nncf.Dataset(list(pictures)), preset=nncf.QuantizationPreset.MIXED, subset_size=len(pictures)
+        )

@@ -1,0 +1,232 @@
+"""How pictures are made into what a model takes, and what its answers are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..imagenet import class_names as imagenet_class_names
+from ..layer_calls import functional
+from ..openvino_graph import data_formats
+from ..preprocessing import Scaling, center_crop_and_resize, scale_and_offset
+from ..saved_models import model_preprocessing
+
+# Of the shorter side, where a model's own is not known: what the paper's crop leaves of 256 pixels.
+DEFAULT_CROP = 224 / 256
+DEFAULT_INTERPOLATION = "bicubic"
+# Of a model that takes any.
+DEFAULT_SIZE = 224
+# Raw pixels that are neither black nor white have levels above this; preprocessed ones never do.
+_HIGHEST_PREPROCESSED = 16
+
+
+class Recipe(NamedTuple):
+    """What a predictor does before and after the model.
+
+    Attributes:
+        name: of the model.
+        sides: height and width of its input, pixels; None for any.
+        channels: of its input.
+        channels_last: whether it takes (batch, height, width, channels), and not (batch, channels, height, width).
+        scaling: of pixels 0..255 to what the model takes; None where the model does not tell.
+        crop: the part of a picture's shorter side that is kept, 0..1.
+        interpolation: of the resizing after that.
+        classes: each output's id and label; empty for a model that is no classifier.
+    """
+
+    name: str
+    sides: tuple[int | None, int | None]
+    channels: int
+    channels_last: bool
+    scaling: Scaling | None
+    crop: float = DEFAULT_CROP
+    interpolation: str = DEFAULT_INTERPOLATION
+    classes: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """From what ``_asdict`` made, after JSON made lists of its tuples."""
+        scaling = values["scaling"]
+        return cls(
+            **{
+                **values,
+                "sides": tuple(values["sides"]),
+                "scaling": None if scaling is None else Scaling(*map(tuple, scaling)),
+                "classes": tuple((key, label) for key, label in values["classes"]),
+            }
+        )
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the levels of pixels have to be changed for the model."""
+        return self.scaling is not None and (set(self.scaling.scale) != {1.0} or set(self.scaling.offset) != {0.0})
+
+    def input_shape(self, batch: int) -> list[int]:
+        """The model's input for so many images; -1 for sides that may be any."""
+        height, width = (-1 if side is None else side for side in self.sides)
+        return [batch, height, width, self.channels] if self.channels_last else [batch, self.channels, height, width]
+
+    def scale(self, batch: np.ndarray) -> np.ndarray:
+        """Pixels 0..255 to what the model takes, float32."""
+        if self.scaling is None or not self.is_scaled:
+            return batch
+        shape = (-1,) if self.channels_last else (-1, 1, 1)
+        scale, offset = (np.array(values, np.float32).reshape(shape) for values in self.scaling)
+        return batch * scale + offset
+
+    def check(self, batch: np.ndarray) -> np.ndarray:
+        """A batch in the model's layout as float32.
+
+        Raises:
+            ValueError: it is none, or not pixels.
+        """
+        expected = self.input_shape(len(batch) if batch.ndim else 0)
+        fits = batch.ndim == 4 and all(side in (-1, own) for own, side in zip(batch.shape, expected, strict=True))
+        if not fits or not batch.size:
+            shown = ", ".join("any" if side == -1 else str(side) for side in expected[1:])
+            raise ValueError(
+                f"{self.name} takes a batch of at least one image, of shape (batch, {shown}); got shape {batch.shape}. "
+                "A single image needs a batch axis, image[None]; pictures of other sizes come as a list of them."
+            )
+        if batch.dtype.kind not in "uif":
+            raise ValueError(f"Pixels are numbers 0..255; got an array of {batch.dtype}.")
+        if batch.dtype.kind != "f":
+            if self.scaling is None:
+                raise ValueError(self._untold("Whole numbers are raw pixels, but"))
+            return batch
+        low, high = float(batch.min()), float(batch.max())  # NaN where any number is
+        if not np.isfinite(low + high):
+            bad = np.flatnonzero(~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1))
+            raise ValueError(f"Pixels are numbers 0..255; image {bad[0]} of the batch has NaN or infinite ones.")
+        if self.is_scaled and low < 0 and high < _HIGHEST_PREPROCESSED:
+            raise ValueError(
+                f"The predictor takes raw pixels 0..255 and preprocesses them itself; got levels from {low:.3g} to "
+                f"{high:.3g}, which look preprocessed already. Give it the pixels, or compile the model with "
+                'preprocessing="none".'
+            )
+        return batch.astype(np.float32, copy=False)
+
+    def picture(self, pixels: Any) -> np.ndarray:
+        """A picture of any size, (height, width, 3) of 0..255, as one image for ``check``: cropped and resized.
+
+        Raises:
+            ValueError: it is no picture, or the model takes none.
+        """
+        size = self.check_pictures()
+        array = np.asarray(pixels)
+        if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
+            raise ValueError(f"A picture is an array (height, width, 3) of at least one pixel; got {array.shape}.")
+        square = center_crop_and_resize(array, size, size / self.crop - size, self.interpolation).astype(np.float32)
+        return square if self.channels_last else square.transpose(2, 0, 1)
+
+    def check_pictures(self) -> int:
+        """The side of the square that pictures are made into, pixels.
+
+        Raises:
+            ValueError: the model takes none.
+        """
+        height, width = (side or DEFAULT_SIZE for side in self.sides)
+        if self.scaling is None:
+            raise ValueError(self._untold("To answer pictures,"))
+        if height != width or self.channels != 3:
+            raise ValueError(
+                f"{self.name} takes images of {height} x {width} pixels with {self.channels} channels; pictures are "
+                "made into square ones of 3. Give it arrays of its own shape."
+            )
+        return height
+
+    def top(self, scores: Any, k: int = 5) -> list[tuple[str, str, float]]:
+        """The ``k`` classes that score best: id, label and score; of equal ones the first comes first.
+
+        Raises:
+            ValueError: the model is no classifier, or ``k`` is less than 1.
+        """
+        if not self.classes:
+            raise ValueError(f"{self.name} gives no scores of classes that could be named: call predict().")
+        if k < 1:
+            raise ValueError(f"k={k!r}: expected a number of classes, at least 1.")
+        return [(*self.classes[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
+
+    def _untold(self, start: str) -> str:
+        return (
+            f"{start} {self.name} does not tell how it wants its pixels: compile it with preprocessing=, the mode of "
+            'preprocess_input that it was trained with ("none" for raw ones).'
+        )
+
+
+def describe(
+    model: Any,
+    preprocessing: str | Scaling | None = None,
+    crop: float = DEFAULT_CROP,
+    interpolation: str = DEFAULT_INTERPOLATION,
+    class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
+) -> Recipe:
+    """The recipe of a model.
+
+    Args:
+        model: a Keras model that takes images.
+        preprocessing: how it wants its pixels; by default what it tells itself.
+        crop, interpolation: as in ``Recipe``.
+        class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
+            1,000.
+
+    Raises:
+        ValueError: it does not take images, or has another number of outputs than there are names.
+    """
+    graph = functional(model)
+    shapes = [tuple(tensor.shape) for tensor in graph.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ValueError(
+            f"{model.name} takes {', '.join(map(str, shapes))}: expected one input, images of shape (batch, height, "
+            "width, channels)."
+        )
+    if not 0 < crop <= 1:
+        raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
+    sides, channels, channels_last = _layout(model, shapes[0])
+    return Recipe(
+        name=model.name,
+        sides=sides,
+        channels=channels,
+        channels_last=channels_last,
+        scaling=_scaling(model, preprocessing, channels),
+        crop=crop,
+        interpolation=interpolation,
+        classes=_classes(model, [tuple(tensor.shape) for tensor in graph.outputs], class_names),
+    )
+
+
+def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:
+    """Height and width, channels, and whether these come last."""
+    channels_last = data_formats(model) != {"channels_first"}
+    height, width, channels = shape[1:] if channels_last else (shape[2], shape[3], shape[1])
+    return (height, width), int(channels), channels_last
+
+
+def _scaling(model: Any, preprocessing: str | Scaling | None, channels: int) -> Scaling | None:
+    if preprocessing is None:
+        try:
+            preprocessing = model_preprocessing(model)
+        except ValueError:
+            return None
+    scaling = scale_and_offset(preprocessing)
+    if channels == len(scaling.scale):
+        return scaling
+    if len(set(scaling.scale)) == len(set(scaling.offset)) == 1:
+        return Scaling(scaling.scale[:1] * channels, scaling.offset[:1] * channels)
+    raise ValueError(
+        f"preprocessing={preprocessing!r} scales red, green and blue, each in its own way; {model.name} takes "
+        f'{channels} channels. Preprocess the images yourself, and compile the model with preprocessing="none".'
+    )
+
+
+def _classes(model: Any, outputs: Sequence[Sequence[Any]], names: Any) -> tuple[tuple[str, str], ...]:
+    count = outputs[0][-1] if len(outputs) == 1 and len(outputs[0]) == 2 else 0
+    if names is None:
+        if count == len(imagenet_class_names()):
+            return imagenet_class_names()
+        names = [f"class_{index}" for index in range(count)]
+    if len(names) != count:
+        raise ValueError(f"{model.name} has {count} outputs but {len(names)} class names.")
+    return tuple((str(i), name) if isinstance(name, str) else (name[0], name[1]) for i, name in enumerate(names))

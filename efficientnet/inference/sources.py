@@ -1,0 +1,103 @@
+"""Where a model to compile comes from; loaded only where no cached engine stands for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import notes, registry
+from ..preprocessing import Scaling
+from ..variants import get_variant
+from . import cache
+from .recipe import DEFAULT_CROP, DEFAULT_INTERPOLATION, Recipe, describe
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to compile.
+
+    Attributes:
+        load: gives the Keras model and its recipe; loads them at the first call.
+        content: gives a name for all that they are made of, None where there is none.
+    """
+
+    load: Callable[[], tuple[Any, Recipe]]
+    content: Callable[[], str | None]
+
+    def key(self, *parts: Any) -> str | None:
+        """The cache's name for an engine that is made of the model and of these parts; None for not to be kept."""
+        content = self.content()
+        return None if content is None else cache.key_of(content, *parts)
+
+    @classmethod
+    def of_model(
+        cls,
+        model: Any,
+        preprocessing: str | Scaling | None = None,
+        crop: float = DEFAULT_CROP,
+        interpolation: str = DEFAULT_INTERPOLATION,
+        class_names: Any = None,
+        keep: bool = True,
+    ) -> Source:
+        """A Keras model.
+
+        Args:
+            model, preprocessing, crop, interpolation, class_names: as in ``recipe.describe``.
+            keep: whether the cache keeps engines of it.
+        """
+        recipe = describe(model, preprocessing, crop, interpolation, class_names)
+
+        def content() -> str | None:
+            key = cache.model_key(model) if keep else None
+            return None if key is None else f"{key} {recipe}"
+
+        return cls(lambda: (model, recipe), functools.cache(content))
+
+    @classmethod
+    def of_file(cls, path: str | Path, preprocessing: str | Scaling | None = None, keep: bool = True) -> Source:
+        """A whole saved model; the file says how it wants its pixels, and what its classes are called."""
+        path = Path(path).expanduser()
+
+        def load() -> tuple[Any, Recipe]:
+            from .. import keras
+
+            model = keras.load_model(path, compile=False)
+            return model, describe(model, preprocessing, class_names=notes.read_class_names(path))
+
+        def content() -> str | None:
+            return f"{cache.file_key(path)} {preprocessing}" if keep and path.is_file() else None
+
+        return cls(functools.cache(load), functools.cache(content))
+
+    @classmethod
+    def of_variant(cls, name: str, weights: str = "imagenet", keep: bool = True) -> Source:
+        """A variant with published weights or a file's, at the size and the crop that these are evaluated with."""
+        variant = get_variant(name)
+        chosen = registry.resolve(weights, variant)
+        size = variant.resolution if chosen is None else chosen.resolution
+
+        def load() -> tuple[Any, Recipe]:
+            from .. import keras
+            from ..weights import find
+
+            in_file = find(weights, variant).reading.classes or variant.classes
+            # Of 1,001 classes the first is the background, which is no answer.
+            classes = 1000 if in_file == 1001 else in_file
+            model = keras.create(variant, weights=weights, classes=classes, input_shape=(size, size, 3))
+            crops = () if chosen is None else (chosen.crop, chosen.interpolation)
+            return model, describe(model, None, *crops)
+
+        def content() -> str | None:
+            file = _file(weights, chosen) if keep else None
+            return None if file is None else f"{variant} {chosen} {cache.file_key(file)}"
+
+        return cls(functools.cache(load), functools.cache(content))
+
+
+def _file(weights: str, chosen: registry.WeightSet | None) -> Path | None:
+    """The file that weights are read from, where it is a single one on this machine."""
+    path = Path(weights).expanduser() if chosen is None else registry.path(chosen)
+    return path if path.is_file() else None

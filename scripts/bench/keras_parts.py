@@ -1,0 +1,155 @@
+"""Parts "import", "build", "memory", "predict", "train" and "preprocess": this package beside keras.applications."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from .backends import BACKENDS, SIDES, Backend, start
+from .measuring import Case, Effort, Row, bare_seconds, compare, in_fresh_process, peak_memory, timed
+
+PARTS = ("import", "build", "memory", "predict", "train", "preprocess")
+
+TRAINING_BATCH = 16
+CLASSES = 1000
+
+
+def rows(backends: Sequence[str], parts: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
+    """Measures what was asked for of these parts, row by row."""
+    if "import" in parts:
+        yield compare(import_case(BACKENDS[backends[0]]), effort)
+    if "preprocess" in parts:
+        for case in preprocessing_cases():
+            case.ours(), case.peer()  # imports
+            yield compare(case, effort._replace(seconds=min(effort.seconds, 5)))
+    for name in backends:
+        backend = BACKENDS[name]
+        for case in fresh_cases(name, backend, quick, parts):
+            yield compare(case, effort)
+        # Keras on OpenVINO answers, but does not train.
+        shared = [part for part in ("predict", "train") if part in parts and (name, part) != ("openvino", "train")]
+        if shared:
+            yield from in_fresh_process(forward_and_training, backend, f"{name}:", shared, effort)
+
+
+def fresh_cases(name: str, backend: Backend, quick: bool, parts: Sequence[str]) -> Iterator[Case]:
+    """The cases of a backend that take a fresh process for each measurement."""
+    if "import" in parts:
+        yield Case(
+            f"{name}: import {backend.shim}",
+            functools.partial(import_seconds, backend.shim, backend.environment),
+            functools.partial(import_seconds, backend.keras, backend.environment),
+        )
+    if "build" in parts:
+        for model in ("EfficientNetB0",) if quick else ("EfficientNetB0", "EfficientNetB7"):
+            ours, peer = (functools.partial(in_fresh_process, build_seconds, backend, side, model) for side in SIDES)
+            yield Case(f"{name}: build {model.removeprefix('EfficientNet')}", ours, peer)
+    if "memory" in parts:
+        ours, peer = (functools.partial(in_fresh_process, memory_of_an_answer, backend, side) for side in SIDES)
+        yield Case(f"{name}: peak memory, build and ask B0", ours, peer, unit="MB")
+
+
+def import_case(backend: Backend) -> Case:
+    """Looking up a variant must cost no framework."""
+    frameworks = ["keras", "tensorflow", "tf_keras", "jax", "torch", "openvino"]
+    return Case(
+        f"import efficientnet (peer: {backend.keras})",
+        functools.partial(import_seconds, "efficientnet", {}, frameworks),
+        functools.partial(import_seconds, backend.keras, backend.environment),
+    )
+
+
+def import_seconds(module: str, environment: dict[str, str], must_not_import: Sequence[str] = ()) -> float:
+    """The seconds that a bare interpreter takes to import a module."""
+    seconds, imported = bare_seconds(f"import {module}", environment)
+    if found := imported & set(must_not_import):
+        raise RuntimeError(f"import {module} has imported {', '.join(sorted(found))} too, and must not.")
+    return seconds
+
+
+def build_seconds(backend: Backend, side: str, name: str) -> float:
+    """The seconds that the first build in a process takes, once Keras is imported and its backend awake."""
+    build = start(backend)[side]
+    return timed(build, name)()
+
+
+def memory_of_an_answer(backend: Backend, side: str) -> float:
+    """The most bytes that a process held while it built B0 and answered one image."""
+    model = start(backend)[side]("EfficientNetB0")
+    model.predict_on_batch(random_images(model, 1))
+    return peak_memory()
+
+
+def random_images(model: Any, batch: int) -> np.ndarray:
+    """Raw pixels 0..255, (batch, height, width, 3) float32, of the size that the model takes."""
+    return np.random.default_rng(0).uniform(0, 255, (batch, *model.input_shape[1:])).astype(np.float32)
+
+
+def forward_and_training(backend: Backend, prefix: str, parts: Sequence[str], effort: Effort) -> list[Row]:
+    """The rows of parts "predict" and "train": two warm B0 in one process."""
+    build = start(backend)
+    ours, peer = build["ours"]("EfficientNetB0"), build["peer"]("EfficientNetB0")
+    cases = []
+    for batch in (1, 32) if "predict" in parts else ():
+        images = random_images(ours, batch)
+        asked_peer = timed(peer.predict_on_batch, images)
+        cases.append(Case(f"{prefix} predict B0, batch {batch}", timed(ours.predict_on_batch, images), asked_peer))
+        if find_spec("openvino"):
+            from efficientnet.inference import compile
+
+            fast = compile(ours, "openvino")
+            cases.append(Case(f"{prefix} OpenVINO engine B0, batch {batch}", timed(fast.predict, images), asked_peer))
+    if "train" in parts:
+        for model in (ours, peer):
+            model.compile("sgd", "sparse_categorical_crossentropy")
+        images, labels = random_images(ours, TRAINING_BATCH), np.arange(TRAINING_BATCH) % CLASSES
+        cases.append(
+            Case(
+                f"{prefix} training step B0, batch {TRAINING_BATCH}",
+                timed(ours.train_on_batch, images, labels),
+                timed(peer.train_on_batch, images, labels),
+            )
+        )
+    rows = []
+    for case in cases:
+        compare(case, Effort(pairs=3, seconds=0))  # compiles: TensorFlow up to twice, for new batch sizes
+        rows.append(compare(case, effort))
+    return rows
+
+
+def preprocessing_cases() -> list[Case]:
+    """Ours keeps the small matrices of the sizes that it has met; pictures of ever new sizes show their cost."""
+    from efficientnet.preprocessing import center_crop_and_resize
+
+    photograph = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    heights = {side: iter(range(599, 300, -1)) for side in SIDES}
+
+    def of_a_new_size(side: str, preprocess: Callable[..., Any]) -> float:
+        return timed(preprocess, photograph[: next(heights[side])], 224)()
+
+    return [
+        Case(
+            "crop and resize 800×600 to 224 (peer: 1.1.1)",
+            timed(center_crop_and_resize, photograph, 224),
+            timed(older_center_crop_and_resize, photograph, 224),
+        ),
+        Case(
+            "the same, each picture of a new size",
+            functools.partial(of_a_new_size, "ours", center_crop_and_resize),
+            functools.partial(of_a_new_size, "peer", older_center_crop_and_resize),
+        ),
+    ]
+
+
+def older_center_crop_and_resize(image: np.ndarray, image_size: int, crop_padding: int = 32) -> Any:
+    """What version 1.1.1 did: cut out the central square, let scikit-image resize it (bicubic, anti-aliased)."""
+    resize: Any = importlib.import_module("skimage.transform").resize
+    height, width = image.shape[:2]
+    side = int(image_size / (image_size + crop_padding) * min(height, width))
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    return resize(image[top : top + side, left : left + side], (image_size, image_size), order=3, preserve_range=True)

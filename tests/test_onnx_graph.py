@@ -1,0 +1,145 @@
+"""The ONNX graph answers as the model it was written from."""
+
+import builtins
+
+import numpy as np
+import pytest
+
+from efficientnet import onnx_graph
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+keras = pytest.importorskip("keras")
+efn = pytest.importorskip("efficientnet.keras")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(0)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def with_statistics(model):
+    """Gives each batch norm something to do."""
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([value + rng.uniform(-0.2, 0.2, value.shape) for value in layer.get_weights()])
+    return model
+
+
+def check(model, *inputs, batch="dynamic"):
+    """Compares plain ONNX Runtime with Keras, and returns the ONNX model."""
+    written = onnx_graph.convert(model, batch)
+    onnx.checker.check_model(written, full_check=True)
+    session = ort.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    answers = session.run(None, dict(zip(names, inputs, strict=True)))
+    expected = model.predict_on_batch(inputs[0] if len(inputs) == 1 else list(inputs))
+    expected = expected if isinstance(expected, list) else [expected]
+    for answer, reference in zip(answers, expected, strict=True):
+        reference = np.asarray(reference)
+        assert answer.shape == reference.shape
+        assert np.abs(answer - reference).max() <= 1e-4 * max(1, np.abs(reference).max())
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("EfficientNetB0", {"classes": 5, "classifier_activation": None}),
+        ("EfficientNetLite0", {"include_preprocessing": True, "padding": "symmetric", "classes": 5}),
+        ("EfficientNetV2B0", {"features_only": True}),
+        ("EfficientNetCondConvB0x4", {"classes": 5, "classifier_activation": None}),
+        ("EfficientNetEdgeTPUS", {"include_top": False, "pooling": "max"}),
+    ],
+)
+def test_every_family(name, options):
+    model = with_statistics(getattr(efn, name)(weights=None, input_shape=(64, 48, 3), **options))
+    check(model, noise(2, 64, 48, 3))
+
+
+def test_any_size_and_batch():
+    model = efn.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
+    session = ort.InferenceSession(onnx_graph.convert(model).SerializeToString())
+    for shape in ((1, 32, 32, 3), (3, 47, 65, 3)):
+        (answer,) = session.run(None, {session.get_inputs()[0].name: noise(*shape)})
+        np.testing.assert_allclose(answer, model.predict_on_batch(noise(*shape)), atol=1e-4)
+
+
+def test_a_fixed_batch():
+    model = efn.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5)
+    written = check(model, noise(3, 32, 32, 3), batch=3)
+    for tensor in (*written.graph.input, *written.graph.output):
+        assert tensor.type.tensor_type.shape.dim[0].dim_value == 3
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_heads_of_ones_own(data_format):
+    layers = keras.layers
+    is_last = data_format == "channels_last"
+    inputs = layers.Input((6, 9, 4) if is_last else (4, 6, 9), name="left")
+    more = layers.Input((7,), name="right")
+    x = layers.ZeroPadding2D(((1, 0), (2, 1)), data_format=data_format)(inputs)
+    x = layers.BatchNormalization(axis=2)(layers.BatchNormalization(axis=-1)(x))
+    x = layers.Dense(4, activation="relu")(x)
+    x = layers.Rescaling([1.0, 2.0, 3.0, 4.0], 1.0)(x)
+    x = layers.Activation("softmax")(x)
+    maximum = layers.GlobalMaxPooling2D(keepdims=True, data_format=data_format)(x)
+    vectors = layers.Reshape((-1, 4))(layers.Add()([x, maximum]))
+    vectors = layers.Dense(7, activation="tanh")(layers.BatchNormalization()(vectors))
+    mixed = layers.Dot(axes=(2, 1))([vectors, layers.Dense(7, activation="silu")(more)])
+    flat = layers.Flatten(data_format=data_format)(layers.Dropout(0.5)(x))
+    model = with_statistics(keras.Model([inputs, more], [layers.Dense(3, name="probs")(flat), mixed, x, x]))
+    written = check(model, noise(2, *inputs.shape[1:]), noise(2, 7))
+    assert [tensor.name for tensor in written.graph.input] == ["left", "right"]
+    assert len({tensor.name for tensor in written.graph.output}) == 4
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"dilation_rate": 2}, {"strides": 2, "kernel_size": 4}])
+def test_convolutions(options):
+    inputs = keras.layers.Input((9, 8, 4))
+    x = keras.layers.Conv2D(6, **{"kernel_size": 3, "padding": "same", "activation": "sigmoid", **options})(inputs)
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, bias_initializer="ones")(x)
+    check(keras.Model(inputs, x), noise(2, 9, 8, 4))
+
+
+def test_a_layer_called_twice_in_a_model_within_the_model():
+    inner = keras.Input((8, 8, 3))
+    body = keras.Model(inner, keras.layers.Conv2D(3, 3, padding="same", name="conv")(inner), name="body")
+    inputs = keras.Input((8, 8, 3))
+    written = check(keras.Model(inputs, body(body(inputs))), noise(2, 8, 8, 3))
+    names = [node.name for node in written.graph.node]
+    assert "body/conv:Conv" in names
+    assert len(set(names)) == len(names)
+
+
+def test_what_cannot_be_written():
+    inputs = keras.layers.Input((8, 8, 3))
+    for layer, problem in (
+        (keras.layers.UpSampling2D(name="enlarge"), "'enlarge', a UpSampling2D, has no ONNX form"),
+        (keras.layers.Activation("selu", name="odd"), "'odd', a Activation, has the activation 'selu'.*swish"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            onnx_graph.convert(keras.Model(inputs, layer(inputs)))
+    with pytest.raises(ValueError, match="no ONNX form"):  # an operation of the same name as a layer
+        onnx_graph.convert(keras.Model(inputs, inputs + 1.0))
+    first = keras.layers.Conv2D(2, 1, data_format="channels_first")(inputs)
+    with pytest.raises(ValueError, match="mixes channels_first and channels_last"):
+        onnx_graph.convert(keras.Model(inputs, keras.layers.Conv2D(2, 1)(first)))
+
+
+def test_without_the_package_onnx(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name == "onnx":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r"efficientnet\[onnx\]"):
+        onnx_graph.convert(None)

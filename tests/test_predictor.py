@@ -1,0 +1,262 @@
+"""The predictor: what it takes, what it refuses, and which engine answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.inference import Source, compile
+from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
+
+pytest.importorskip("openvino")
+pytest.importorskip("keras")
+
+
+def has(*modules):
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return tiny(weights=None, classes=5)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def expected(model, images):
+    return np.asarray(model.predict_on_batch(preprocess_input(images, mode="torch")))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png", pixels
+
+
+@pytest.mark.parametrize(
+    ("engine", "modules"),
+    [
+        ("auto", ()),
+        ("openvino", ()),
+        ("onnxruntime", ("onnxruntime", "onnx", "efficientnet.export")),
+        ("litert", ("ai_edge_litert", "efficientnet.export")),
+        ("keras", ()),
+    ],
+)
+def test_every_engine_answers_as_the_model_does(model, images, expected, engine, modules):
+    if not has(*modules):
+        pytest.skip(f"needs {', '.join(modules)}")
+    with compile(model, engine, threads=2) as predictor:
+        assert predictor.engine == ("openvino" if engine == "auto" else engine)
+        np.testing.assert_allclose(predictor(images), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor(images[:1].astype(np.float64)), expected[:1], atol=1e-5)
+
+
+def test_pictures_are_cropped_and_resized(model, picture):
+    path, pixels = picture
+    with compile(model) as predictor:
+        square = center_crop_and_resize(pixels, 64, crop_padding=64 / 0.875 - 64)
+        reference = predictor(square[np.newaxis])
+        answers = predictor([path, str(path), pixels, path.read_bytes()])
+        np.testing.assert_allclose(answers, np.repeat(reference, 4, axis=0), atol=1e-6)
+        np.testing.assert_array_equal(predictor(iter([pixels])), answers[2:3])
+
+
+def test_names_of_the_best_classes(model, images, expected):
+    names = ["a", "b", "c", "d", "e"]
+    with compile(model, class_names=names) as predictor:
+        best = predictor.top(images, k=2)
+    for row, scores in zip(best, expected, strict=True):
+        first, second = np.argsort(-scores)[:2]
+        assert [label for _, label, _ in row] == [names[first], names[second]]
+        assert row[0][2] == pytest.approx(scores[first], abs=1e-5)
+
+
+def test_feature_maps_and_features(tiny, images):
+    with compile(tiny(weights=None, features_only=True)) as predictor:
+        maps = predictor(images)
+        assert [part.shape for part in maps] == [(7, 32, 32, 8), (7, 16, 16, 16), (7, 8, 8, 24)]
+        record = next(predictor.stream(images))
+        for part, whole in zip(record.outputs, predictor([images[0]]), strict=True):
+            np.testing.assert_allclose(part, whole[0], atol=1e-5)
+        with pytest.raises(ValueError, match="no scores of classes"):
+            predictor.top(images)
+    with compile(tiny(weights=None, include_top=False, pooling="avg")) as predictor:
+        assert predictor(images).ndim == 2
+
+
+def test_bf16_and_int8_are_told(model, images, expected):
+    import openvino
+
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with compile(model, precision="bf16") as predictor:
+            assert 0 < predictor.deviation < 0.05
+            np.testing.assert_allclose(predictor(images), expected, atol=0.05)
+    else:
+        with pytest.raises(ValueError, match="has no bfloat16"):
+            compile(model, precision="bf16")
+    with pytest.raises(ValueError, match="calibration="):
+        compile(model, precision="int8")
+    with pytest.raises(ValueError, match="OpenVINO's alone"):
+        compile(model, "keras", precision="bf16")
+    if has("nncf"):
+        with compile(model, precision="int8", calibration=list(images)) as predictor:
+            assert 0 < predictor.deviation < 0.2
+            np.testing.assert_allclose(predictor(images), expected, atol=0.2)
+    else:
+        with pytest.raises(ImportError, match=r"efficientnet\[int8\]"):
+            compile(model, precision="int8", calibration=list(images))
+
+
+def test_the_fastest_is_measured(model, images, expected, monkeypatch):
+    # LiteRT's conversion alone takes longer than all other tests here.
+    monkeypatch.setattr("efficientnet.inference.compiling._is_installed", lambda name: name in ("openvino", "keras"))
+    with compile(model, "fastest", threads=1) as predictor:
+        best = min(predictor.timings, key=predictor.timings.get)
+        assert best == f"{predictor.engine}, {predictor.batch_size} at a time"
+        assert {"openvino, 1 at a time", "openvino, 8 at a time", "keras, 8 at a time"} <= predictor.timings.keys()
+        np.testing.assert_allclose(predictor(images), expected, atol=1e-5)
+
+
+def test_an_engine_that_is_not_installed_names_the_extra(model, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "efficientnet.inference.compiling.find_spec",
+        lambda name: None if name in ("openvino", "onnxruntime", "ai_edge_litert") else find_spec(name),
+    )
+    for engine, extra in (("openvino", "openvino"), ("onnxruntime", "onnx"), ("litert", "litert")):
+        with pytest.raises(ImportError, match=rf"efficientnet\[{extra}\]"):
+            compile(model, engine)
+    with compile(model) as predictor:
+        assert predictor.engine == "keras"
+
+
+def test_a_thousand_requests_from_eight_threads(model, images, expected):
+    wrong = []
+    with compile(model, threads=2) as predictor:
+
+        def ask(seed):
+            generator = np.random.default_rng(seed)
+            for _ in range(125):
+                chosen = generator.integers(0, 7, generator.integers(1, 6))
+                if np.abs(predictor(images[chosen]) - expected[chosen]).max() > 1e-5:
+                    wrong.append(chosen)
+
+        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([], "at least one picture"),
+        (np.zeros((0, 64, 64, 3), np.uint8), r"at least one image.*\(0, 64, 64, 3\)"),
+        (np.zeros((64, 64, 3), np.uint8), r"image\[None\]"),
+        (np.zeros((1, 32, 64, 3), np.uint8), r"\(batch, 64, 64, 3\)"),
+        (np.full((1, 64, 64, 3), "a"), "numbers 0..255"),
+        (np.stack([np.zeros((64, 64, 3), "f"), np.full((64, 64, 3), np.nan, "f")]), "image 1 of the batch has NaN"),
+        (np.full((1, 64, 64, 3), -2.1, "f"), 'look preprocessed already.*preprocessing="none"'),
+        ([np.zeros((0, 5, 3), np.uint8)], "at least one pixel"),
+        ([np.zeros((5, 5), np.uint8)], r"\(height, width, 3\)"),
+        ([np.full((70, 70, 3), np.nan, "f")], "NaN"),
+        ("a.jpg", "list of pictures"),
+    ],
+)
+def test_bad_input(model, x, message):
+    with compile(model) as predictor, pytest.raises(ValueError, match=message):
+        predictor(x)
+
+
+def test_a_file_that_is_not_there(model):
+    with compile(model) as predictor, pytest.raises(FileNotFoundError):
+        predictor(["missing.jpg"])
+
+
+def test_models_that_take_no_images_and_bad_options(model):
+    import keras
+
+    vectors = keras.Input((10,))
+    with pytest.raises(ValueError, match=r"takes \(None, 10\).*images"):
+        compile(keras.Model(vectors, keras.layers.Dense(2)(vectors)))
+    for options, message in (
+        ({"engine": "tpu"}, "Unknown engine 'tpu'"),
+        ({"precision": "f16"}, "Unknown precision 'f16'"),
+        ({"threads": 0}, "threads=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"crop": 1.5}, "crop=1.5"),
+        ({"class_names": ["a"]}, "5 outputs but 1 class names"),
+        ({"preprocessing": "caffe"}, "Unknown preprocessing mode"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compile(model, **options)
+
+
+def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
+    import keras
+
+    inputs = keras.Input((64, 64, 3))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    with compile(model) as predictor:
+        x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("f")
+        np.testing.assert_allclose(predictor(x), x.mean(axis=(1, 2)), atol=1e-5)
+        for raw in (images, [images[0]]):
+            with pytest.raises(ValueError, match=r"does not tell how it wants its pixels.*preprocessing="):
+                predictor(raw)
+
+
+def test_a_saved_model_by_its_path(model, images, expected, tmp_path):
+    from efficientnet.notes import write_class_names
+
+    model.save(tmp_path / "model.keras")
+    write_class_names(tmp_path / "model.keras", ["a", "b", "c", "d", "e"])
+    with compile(tmp_path / "model.keras", preprocessing="torch") as predictor:
+        np.testing.assert_allclose(predictor(images), expected, atol=1e-5)
+        assert predictor.top(images[:1], 1)[0][0][1] == "abcde"[expected[0].argmax()]
+    with pytest.raises(FileNotFoundError, match=r"No model at .*missing\.keras"):
+        compile(tmp_path / "missing.keras")
+
+
+def test_importing_it_imports_no_framework():
+    code = "import sys, efficientnet.inference; print({'keras', 'tensorflow', 'openvino', 'PIL'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path):
+    model.save(tmp_path / "model.keras")
+    with compile(Source.of_file(tmp_path / "model.keras", "torch")) as predictor:
+        predictor(images)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np; from efficientnet.inference import compile, Source; "
+        f"predictor = compile(Source.of_file({str(tmp_path / 'model.keras')!r}, 'torch')); "
+        f"np.save({str(tmp_path / 'answers.npy')!r}, predictor(np.load({str(tmp_path / 'images.npy')!r}))); "
+        "print({'keras', 'tensorflow', 'jax', 'torch'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert run.stdout.strip() == "set()"
+    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), expected, atol=1e-5)

@@ -1,0 +1,121 @@
+"""The cache of compiled engines: found by content, never trusted, never half written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from efficientnet.inference import cache, compile
+
+pytest.importorskip("openvino")
+pytest.importorskip("keras")
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def model(tiny):
+    return tiny(weights=None, classes=5)
+
+
+def entries():
+    return sorted(cache.folder().glob("*"))
+
+
+def fail_to_convert(*arguments):
+    raise AssertionError("was compiled again")
+
+
+def test_the_second_time_nothing_is_compiled(model, monkeypatch):
+    first = compile(model)(IMAGES)
+    monkeypatch.setattr("efficientnet.openvino_graph.convert", fail_to_convert)
+    np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "f32", "threads": 1}, {"preprocessing": "tf"}, {"crop": 0.5}, {"class_names": [*"abcde"]}]
+)
+def test_whatever_makes_a_difference_is_another_entry(model, options):
+    compile(model)
+    before = len(entries())
+    compile(model, **options)
+    assert len(entries()) == before + 1
+
+
+def test_other_numbers_are_another_entry(model):
+    compile(model)
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] += 1
+    model.set_weights(weights)
+    compile(model)
+    assert len(entries()) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "garbage"])
+def test_a_damaged_entry_is_made_again(model, damage, caplog):
+    expected = compile(model)(IMAGES)
+    (path,) = entries()
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            "cut": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "emptied": b"",
+            "garbage": b"\n\n\n",
+        }[damage]
+    )
+    np.testing.assert_allclose(compile(model)(IMAGES), expected, atol=1e-6)
+    assert "damaged" in caplog.text
+    assert cache.read(path.stem) is not None
+
+
+def test_an_entry_of_another_kind_is_made_again(model, caplog):
+    expected = compile(model)(IMAGES)
+    (path,) = entries()
+    entry = cache.read(path.stem)
+    cache.write(path.stem, entry._replace(content=b"no engine"))
+    np.testing.assert_allclose(compile(model)(IMAGES), expected, atol=1e-6)
+    assert "cannot be used" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_done_without(model, home, caplog):
+    cache.folder().write_text("a file where the folder should be")
+    assert compile(model)(IMAGES).shape == (1, 5)
+    assert "cannot be kept" in caplog.text
+    assert "EFFICIENTNET_HOME" in caplog.text
+
+
+def test_a_full_disk_leaves_nothing_half_written(model, monkeypatch, caplog):
+    def write_half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", write_half)
+    assert compile(model)(IMAGES).shape == (1, 5)
+    assert "No space left on device" in caplog.text
+    assert entries() == []
+
+
+def test_the_oldest_entries_make_room(monkeypatch):
+    import os
+
+    monkeypatch.setattr(cache, "MAX_BYTES", 1500)
+    for age, key in enumerate(("old", "used", "new")):
+        cache.write(key, cache.Entry({}, bytes(500)))
+        os.utime(cache.folder() / f"{key}.engine", (age, age))
+        if key == "used":
+            cache.read("old")  # which makes it the youngest
+    assert sorted(path.stem for path in entries()) == ["new", "old"]
+
+
+def test_nothing_is_kept_where_that_is_not_wanted(model):
+    compile(model, cache=False)(IMAGES)
+    assert not cache.folder().exists()

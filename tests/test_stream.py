@@ -1,0 +1,88 @@
+"""Streams: in order, bounded, and a bad picture stops nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.inference import compile
+
+pytest.importorskip("openvino")
+pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EFFICIENTNET_HOME", str(tmp_path_factory.mktemp("home")))
+        with compile(tiny(weights=None, classes=5), threads=2) as predictor:
+            yield predictor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for index in range(75):
+        size = generator.integers(20, 90, 2)
+        Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{index:02}.png")
+    (folder / "03.png").write_bytes(b"no picture")
+    (folder / "50.png").unlink()
+    return folder
+
+
+def test_order_is_kept_and_bad_files_are_told(predictor, folder):
+    paths = [folder / f"{index:02}.png" for index in range(75)]
+    records = list(predictor.stream(paths))
+    assert [record.source for record in records] == paths
+    assert [record.source.name for record in records if record.error] == ["03.png", "50.png"]
+    assert "not an image" in records[3].error
+    assert records[3].outputs is None
+    for index in (0, 4, 49, 74):
+        np.testing.assert_allclose(records[index].outputs, predictor([paths[index]])[0], atol=1e-6)
+
+
+def test_only_bad_files(predictor):
+    records = list(predictor.stream(["missing-1.png", "missing-2.png", None]))
+    assert [bool(record.error) for record in records] == [True] * 3
+
+
+def test_nothing_gives_nothing(predictor):
+    assert list(predictor.stream([])) == []
+
+
+def test_sources_are_asked_for_as_they_are_needed(predictor):
+    asked = []
+
+    def endless():
+        while True:
+            asked.append(None)
+            yield np.zeros((30, 40, 3), np.uint8)
+
+    stream = predictor.stream(endless())
+    for _ in range(200):
+        assert next(stream).outputs.shape == (5,)
+    assert len(asked) < 260
+
+
+def test_a_stream_that_is_left_leaves_no_threads(predictor):
+    def names():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("efficientnet-decode")]
+
+    stream = predictor.stream(np.zeros((30, 40, 3), np.uint8) for _ in range(1000))
+    next(stream)
+    assert names()
+    stream.close()
+    assert names() == []
+
+
+def test_an_error_of_the_source_itself_comes_through(predictor):
+    def broken():
+        yield np.zeros((30, 40, 3), np.uint8)
+        raise RuntimeError("the list ends here")
+
+    with pytest.raises(RuntimeError, match="the list ends here"):
+        list(predictor.stream(broken()))
