@@ -54,7 +54,7 @@ setup(
         "lite0": LITE0,
         "hub": ["huggingface_hub"],
         "onnx": ONNX,
-        "int8": [*OPENVINO, *INT8],
+        "int8": [*OPENVINO, *ONNX, *INT8],
         "litert": [*TENSORFLOW, *LITERT],
         "ray": ["ray[data]", "pyarrow"],
         "design": DESIGN,

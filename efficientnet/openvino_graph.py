@@ -226,7 +226,8 @@ class _Writer:
         return self.transpose(x, _TO_CHANNELS_FIRST)
 
     def _Flatten(self, layer: Any, x: Any) -> Any:
-        x = self.transpose(x, _TO_CHANNELS_LAST)
+        if _rank(x) == 4:  # Keras flattens images with their channels last, in whichever order they are
+            x = self.ops.transpose(x, self.ops.constant(np.array(_TO_CHANNELS_LAST, np.int64)))
         return self.ops.reshape(x, self.ops.constant(np.array([0, -1], np.int64)), special_zero=True)
 
     def _ZeroPadding2D(self, layer: Any, x: Any) -> Any:

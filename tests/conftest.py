@@ -22,6 +22,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled engines go to a folder of the tests' own, unless one is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "EFFICIENTNET_HOME" not in os.environ:
+            patch.setenv("EFFICIENTNET_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Golden weights and pictures, which lie beside the checkout and are not part of it."""

@@ -113,7 +113,7 @@ def _milliseconds(baseline: Baseline, factors: Factors) -> float:
     model = baseline.build(factors)
     image = np.zeros((1, *model.input_shape[1:]), np.float32)
     seconds = []
-    with compile(model) as predictor:
+    with compile(model, cache=False) as predictor:
         for _ in range(3):
             predictor(image)
         for _ in range(_TIMINGS):

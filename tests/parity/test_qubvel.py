@@ -42,7 +42,7 @@ class TestGolden:
 
         pytest.importorskip("openvino")
         io = np.load(golden / "io.npz")
-        predictor = compile(network(eff, golden / "weights.h5", **options), engine="openvino")
+        predictor = compile(network(eff, golden / "weights.h5", **options), engine="openvino", preprocessing="none")
         assert relative_error(predictor(io["x"]), io["y"]) < 1e-5
 
     def test_full_model_as_weights(self, eff, golden, options, tolerance):
