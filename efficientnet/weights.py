@@ -17,7 +17,7 @@ from . import checkpoints, download, registry
 from .checkpoints import CheckpointError, Reading, tf_checkpoint
 from .checkpoints.arrays import Stored, release
 from .checkpoints.keras_h5 import role
-from .checkpoints.keras_names import APPLICATIONS
+from .checkpoints.keras_names import APPLICATIONS, NORMALIZATION
 from .checkpoints.torch_names import TIMM, TORCHVISION
 from .preprocessing import Scaling
 from .registry import WeightSet, list_weights, weights_info
@@ -200,12 +200,16 @@ def _preprocessing(reading: Reading) -> str | Scaling:
     """How the weights of a file want their pixels, as far as the file tells; else as the variant's published ones."""
     if reading.origin is TORCHVISION:
         return "torch"
-    arrays = reading.checkpoint.arrays
+    arrays = {
+        name.rpartition("/")[2]: stored
+        for name, stored in reading.checkpoint.arrays.items()
+        if NORMALIZATION.fullmatch(name)
+    }
     for mean, variance in (("mean", "variance"), ("0", "1")):
-        if f"normalization/{mean}" in arrays:
-            return _normalization(*(np.ravel(arrays[f"normalization/{part}"]) for part in (mean, variance)))
+        if mean in arrays and variance in arrays:
+            return _normalization(np.ravel(arrays[mean]), np.ravel(arrays[variance]))
     # keras.applications normalises in its graph; in V2-B0 to B3 by constants, which are in no file.
-    if "normalization" in reading.checkpoint.layers:
+    if any(re.fullmatch(r"normalization(_\d+)?", layer) for layer in reading.checkpoint.layers):
         return "torch"
     if reading.origin is APPLICATIONS and re.fullmatch(r"efficientnetv2-b\d", reading.variant.name):
         return "torch"

@@ -10,7 +10,8 @@ from .keras_h5 import number_layers
 from .naming import Entry, Origin, same
 
 # What keras.applications' networks do to raw pixels by themselves; no array of the network proper.
-NORMALIZATION = re.compile(r"normalization/(mean|variance|count|[012])")
+# (Keras numbers such layers where a process makes several.)
+NORMALIZATION = re.compile(r"normalization(_\d+)?/(mean|variance|count|[012])")
 
 
 def _by_name(layers: Sequence[Layer]) -> Iterator[Entry]:
@@ -39,7 +40,7 @@ def _by_number(layers: Sequence[Layer]) -> Iterator[Entry]:
 OURS = Origin("efficientnet", landmark=re.compile(r"stem_conv/kernel"), entries=_by_name)
 APPLICATIONS = Origin(
     "keras.applications",
-    landmark=re.compile(r"normalization/mean|predictions/kernel|block\d+[a-z]+_dwconv2/kernel"),
+    landmark=re.compile(r"normalization(_\d+)?/mean|predictions/kernel|block\d+[a-z]+_dwconv2/kernel"),
     entries=_applications,
     ignored=NORMALIZATION,
 )

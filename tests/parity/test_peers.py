@@ -122,7 +122,7 @@ def test_keras_applications(eff, keras, tmp_path, name, variant):
         if type(layer).__name__ == "BatchNormalization":
             bounds = ((0.5, 1.0), (-0.2, 0.2), (-0.2, 0.2), (0.5, 1.5))
             layer.set_weights([rng.uniform(*b, w.shape) for b, w in zip(bounds, layer.get_weights(), strict=True)])
-        elif layer.name == "normalization" and layer.weights:
+        elif type(layer).__name__ == "Normalization" and layer.weights:
             # As the published files of V1 have it: the standard deviation in the variance's place.
             mean, std, count = map(np.array, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0))
             layer.set_weights([mean, std, count])
@@ -132,9 +132,12 @@ def test_keras_applications(eff, keras, tmp_path, name, variant):
     theirs = network
     if not name.startswith("V2"):
         # Their graph divides by the root once more, but only where it loads the published weights by itself.
-        before, after = (network.get_layer(layer) for layer in ("normalization", "stem_conv_pad"))
-        rest = keras.Model(after.input, network.output)
-        y = before(network.get_layer("rescaling")(x)) / np.sqrt([0.229, 0.224, 0.225], dtype="float32")
+        scale, normalize = (
+            next(layer for layer in network.layers if type(layer).__name__ == kind)
+            for kind in ("Rescaling", "Normalization")
+        )
+        rest = keras.Model(network.get_layer("stem_conv_pad").input, network.output)
+        y = normalize(scale(x)) / np.sqrt([0.229, 0.224, 0.225], dtype="float32")
         theirs_answer = rest.predict_on_batch(y)
     else:
         theirs_answer = theirs.predict_on_batch(x)
