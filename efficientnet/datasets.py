@@ -1,18 +1,19 @@
-"""Pictures of known classes to train on and to validate with: from folders, or sets that packages bring."""
+"""Pictures of known classes to train on and to validate with: from folders, tables, or sets that packages bring."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gzip
 import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+CROP = 224 / 256  # of the shorter side: what the paper's evaluation leaves of 256 pixels
+_COLUMNS = ("path", "label")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Data:
 
     Attributes:
         name: of the set.
-        pixels: (pictures, height, width, 3) uint8, RGB levels 0..255.
+        pixels: (pictures, height, width, 3) uint8, RGB levels 0..255; or :class:`Files`, which are read anew each time
+            and whose sizes differ.
         labels: (pictures,), each picture's index into ``classes``.
         classes: their names.
         training: indices into ``pixels``; a picture that cannot be read is in neither.
@@ -41,17 +45,17 @@ class Data:
     """
 
     name: str
-    pixels: NDArray[np.uint8]
+    pixels: Any
     labels: NDArray[np.integer[Any]]
     classes: list[str]
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
 
     def resized(self, size: int) -> Data:
-        """The same pictures at ``size`` x ``size`` pixels."""
-        if self.pixels.shape[1:3] == (size, size):
+        """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
+        if isinstance(self.pixels, Files) or self.pixels.shape[1:3] == (size, size):
             return self
-        pixels = np.empty((len(self.pixels), size, size, 3), np.uint8)
+        pixels = temporary_array((len(self.pixels), size, size, 3))
 
         def resize(index: int) -> None:
             square = center_crop_and_resize(self.pixels[index], size, crop_padding=0)
@@ -64,6 +68,8 @@ class Data:
 
     def subset(self, training: int | None, validation: int | None, seed: int) -> Data:
         """So many pictures of each side, drawn at random, and no others; None, or more than there are, keeps all."""
+        if training is None and validation is None:
+            return self
         rng = np.random.default_rng(seed)
         rows = [
             np.sort(rng.permutation(side)[:count])
@@ -112,7 +118,31 @@ def batches(
         yield x if augment is None else augment(x), targets[batch]
 
 
-def load_folder(folder: Path, validation: float | Path, size: int) -> Data:
+class Files(Sequence[NDArray[np.uint8]]):
+    """Picture files, each decoded when it is asked for: (height, width, 3) uint8, sizes as they are."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A picture, or for several indices the files of them."""
+        if np.ndim(index):
+            return Files([self.paths[each] for each in index])
+        return load_image(self.paths[index])
+
+
+class Item(NamedTuple):
+    """A file of a known class; ``side`` is "train", "validation", or None where its content decides."""
+
+    path: Path
+    label: str
+    side: str | None = None
+
+
+def load_folder(folder: Path, validation: float | Path, size: int | None) -> Data:
     """Reads a folder of class folders; what cannot be read is told on stderr and left out.
 
     The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
@@ -120,37 +150,120 @@ def load_folder(folder: Path, validation: float | Path, size: int) -> Data:
     Args:
         folder: holds a folder of pictures for each class.
         validation: the fraction of the files to hold out, decided by each file's content; or a folder like ``folder``.
-        size: side of the square that each picture is cropped and resized to, pixels.
+        size: side of the square that each picture is cropped and resized to, pixels. None leaves the pictures whole
+            and in their files, where they have to stay.
 
     Raises:
         FileNotFoundError, ValueError: the folders are not as described.
     """
-    sides = [_find_pictures(folder)]
-    fraction = 0.0 if isinstance(validation, Path) else validation
+    found = _find_pictures(folder)
+    held_out: dict[str, list[Path]] = {}
     if isinstance(validation, Path):
-        sides.append(_find_pictures(validation))
-        if differing := sorted(sides[0].keys() ^ sides[1].keys()):
+        held_out = _find_pictures(validation)
+        if differing := sorted(found.keys() ^ held_out.keys()):
             raise ValueError(f"{folder} and {validation} hold other classes: only one has {', '.join(differing)}.")
-    classes = list(sides[0])
-    files = [(side, name, path) for side, found in enumerate(sides) for name in classes for path in found[name]]
-    pixels = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=(len(files), size, size, 3))  # noqa: SIM115
+    side = "train" if held_out else None
+    items = [Item(path, name, side) for name in found for path in found[name]]
+    items += [Item(path, name, "validation") for name in held_out for path in held_out[name]]
+    return load_items(folder.resolve().name, items, list(found), 0 if held_out else float(validation), size)  # type: ignore[arg-type]
+
+
+def load_csv(table: Path, validation: float | Path, size: int | None) -> Data:
+    """Reads the pictures that a table names; rows that cannot be used are told on stderr and left out.
+
+    Args:
+        table: a CSV file with the columns ``path``, from the table's folder on, and ``label``; further ones are
+            ignored.
+        validation: as for :func:`load_folder`; or another such table, with no other labels.
+        size: as for :func:`load_folder`.
+
+    Raises:
+        FileNotFoundError, ValueError: a table is not as described.
+    """
+    items = _read_table(table, "train" if isinstance(validation, Path) else None)
+    classes = sorted({item.label for item in items})
+    if isinstance(validation, Path):
+        held_out = _read_table(validation, "validation")
+        if unseen := sorted({item.label for item in held_out} - set(classes)):
+            raise ValueError(
+                f"{validation} has labels that {table} has not: {', '.join(unseen)}. Add pictures of them."
+            )
+        items += held_out
+        validation = 0.0
+    return load_items(table.stem, items, classes, validation, size)
+
+
+def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: float, size: int | None) -> Data:
+    """Reads files of known classes; see :func:`load_folder`."""
+    whole = Files([item.path for item in items])
+    pixels: Any = whole if size is None else temporary_array((len(items), size, size, 3))
+    digests: list[bytes] = [b""] * len(items)
 
     def load(index: int) -> int:
         """Fills in a picture's pixels; returns 0 to train on it, 1 to validate, -1 where it cannot be read."""
-        side, _, path = files[index]
+        item = items[index]
         try:
-            content = path.read_bytes()
-            pixels[index] = np.rint(center_crop_and_resize(load_image(content), size))
+            content = item.path.read_bytes()
+            pixels_of_file = load_image(content)
         except (OSError, ValueError) as error:
-            tqdm.write(f"skipped {path}: {error}", file=sys.stderr)
+            tqdm.write(f"skipped {item.path}: {error}", file=sys.stderr)
             return -1
-        return int(side == 1 or is_held_out(content, fraction))
+        if size is not None:
+            square = center_crop_and_resize(pixels_of_file, size, crop_padding=size / CROP - size)
+            pixels[index] = np.rint(square)
+        digests[index] = hashlib.sha256(content).digest()
+        return int(item.side == "validation" or (item.side is None and is_held_out(content, fraction)))
 
     with ThreadPoolExecutor() as threads:
-        loaded = threads.map(load, range(len(files)))
-        use = np.array(list(tqdm(loaded, total=len(files), unit="picture", leave=False, disable=None)))
-    labels = np.array([classes.index(name) for _, name, _ in files])
-    return Data(folder.resolve().name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1))
+        loaded = threads.map(load, range(len(items)))
+        use = np.array(list(tqdm(loaded, total=len(items), unit="picture", leave=False, disable=None)), int)
+    _tell_contradictions(items, digests)
+    labels = np.array([classes.index(item.label) for item in items])
+    return Data(name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1))
+
+
+def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
+    """Tells of files with the same content that are said to be of different classes."""
+    first: dict[bytes, Item] = {}
+    for item, digest in zip(items, digests, strict=True):
+        other = first.setdefault(digest, item)
+        if digest and other.label != item.label:
+            print(
+                f"the same picture has two labels: {other.path} {other.label}, {item.path} {item.label}",
+                file=sys.stderr,
+            )
+
+
+def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Bytes that do not fill the memory but a nameless temporary file (``TMPDIR`` says where)."""
+    return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+
+
+def _read_table(table: Path, side: str | None) -> list[Item]:
+    """The usable rows of a table of paths and labels."""
+    try:
+        file = table.open(newline="", encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no table {table}: expected a CSV file of path and label.") from error
+    items, labels = [], dict[Path, str]()
+    with file:
+        rows = csv.DictReader(file)
+        if lacking := [column for column in _COLUMNS if column not in (rows.fieldnames or ())]:
+            given = ", ".join(rows.fieldnames or ()) or "none"
+            raise ValueError(f"{table} has no column {' and no '.join(lacking)}: expected path and label; got {given}.")
+        for row in rows:
+            path, label = ((row[column] or "").strip() for column in _COLUMNS)
+            place = table.parent / path
+            known = labels.get(place)
+            if not (path and label) or known is not None:
+                what = "has no path or no label" if known is None else f"names {path} again, which was {known}"
+                print(f"skipped line {rows.line_num} of {table}: it {what}", file=sys.stderr)
+                continue
+            labels[place] = label
+            items.append(Item(place, label, side))
+    if not items:
+        raise ValueError(f"{table} has no row with a path and a label.")
+    return items
 
 
 def _find_pictures(folder: Path) -> dict[str, list[Path]]:

@@ -1,4 +1,4 @@
-"""What a ``.keras`` file says besides the model: the names of its classes, and how it wants its pixels.
+"""What a ``.keras`` file says besides the model: the names of its classes, how it wants its pixels, how it was trained.
 
 Such a file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
 a new file, without them.)
@@ -17,7 +17,7 @@ from typing import Any
 from .files import replacing
 from .preprocessing import Scaling
 
-_CLASS_NAMES, _PREPROCESSING = "class_names.json", "preprocessing.json"
+_CLASS_NAMES, _PREPROCESSING, _RECIPE = "class_names.json", "preprocessing.json", "recipe.json"
 
 
 def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
@@ -48,6 +48,21 @@ def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
     """The mode that the model in a file wants; None where the file does not say."""
     mode = _read(path, _PREPROCESSING)
     return Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode
+
+
+def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
+    """Adds how the model was trained, a recipe's fields, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a recipe already.
+    """
+    _write(path, _RECIPE, recipe, "a recipe")
+
+
+def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """How the model in a file was trained; None where the file does not say."""
+    recipe: dict[str, Any] | None = _read(path, _RECIPE)
+    return recipe
 
 
 def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.datasets import Data, batches, is_held_out, load_digits, load_fashion_mnist, load_folder
+from efficientnet.datasets import (
+    Data,
+    Files,
+    batches,
+    is_held_out,
+    load_csv,
+    load_digits,
+    load_fashion_mnist,
+    load_folder,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -62,6 +71,78 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
     with pytest.raises(ValueError, match="other classes: only one has black, dark"):
         load_folder(tmp_path / "train", tmp_path / "val", 16)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Six pictures of two classes, and rows that cannot be used."""
+    rng = np.random.default_rng(0)
+    rows = ["path,label,note"]
+    for index in range(6):
+        folder = tmp_path / ("one", "two")[index % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(folder / "same-name-1.png" if index < 2 else
+                                                                         folder / f"{index}.png")  # fmt: skip
+        rows.append(f"{('one', 'two')[index % 2]}/{'same-name-1' if index < 2 else index}.png,{'ab'[index % 2]},x")
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([*rows, "one/2.png,b,again", "one/9.png,a,missing", "one/4.png", ",a,"]), "utf-8-sig")
+    return path
+
+
+def test_a_table_of_paths_and_labels(table, capsys):
+    data = load_csv(table, 0.5, 8)
+    assert (data.classes, len(data.pixels)) == (["a", "b"], 7)
+    assert sorted([*data.training, *data.validation]) == [0, 1, 2, 3, 4, 5]
+    assert data.labels[:6].tolist() == [0, 1, 0, 1, 0, 1]
+    err = capsys.readouterr().err
+    assert "skipped line 8 of" in err
+    assert "names one/2.png again, which was a" in err
+    assert "one/9.png" in err
+    assert "skipped line 10" in err
+    assert "skipped line 11 of" in err
+
+
+def test_a_table_to_validate_with(table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("label,path\nb,two/3.png\n")
+    data = load_csv(table, other, 8)
+    assert len(data.training) == 6
+    assert data.labels[data.validation].tolist() == [1]
+    other.write_text("label,path\nc,two/3.png\n")
+    with pytest.raises(ValueError, match=r"has labels that .* has not: c"):
+        load_csv(table, other, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "has no column path and no label: .* got none"), ("path,class\na,b", "no column label"),
+     ("path,label\n,\n", "no row with a path and a label")],
+)  # fmt: skip
+def test_what_is_no_table(tmp_path, text, message):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_csv(path, 0.2, 8)
+    with pytest.raises(FileNotFoundError, match="There is no table"):
+        load_csv(tmp_path / "none.csv", 0.2, 8)
+
+
+def test_whole_pictures_stay_in_their_files(table):
+    data = load_csv(table, 0.5, None)
+    assert isinstance(data.pixels, Files)
+    assert data.pixels[0].shape == (9, 12, 3)
+    some = data.subset(2, 1, seed=0)
+    assert len(some.pixels) == len(some.training) + len(some.validation)
+    assert some.pixels[0].shape == (9, 12, 3)
+    assert data.resized(4) is data
+
+
+def test_a_picture_with_two_labels_is_told(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), "red").save(tmp_path / name / "1.png")
+    load_folder(tmp_path, 0.2, 8)
+    assert "the same picture has two labels" in capsys.readouterr().err
 
 
 def test_digits_are_enlarged():

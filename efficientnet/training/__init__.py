@@ -1,0 +1,35 @@
+"""Training: recipes, a loop that can stop and go on anywhere, and what it reads and writes.
+
+from pathlib import Path
+
+from efficientnet import get_variant
+from efficientnet.datasets import load_folder
+from efficientnet.training import FINETUNE, Task, train
+
+data = load_folder(Path("flowers"), validation=0.2, size=224)
+train(Task(get_variant("lite0"), "imagenet", data, FINETUNE, 224), Path("runs/flowers"))
+"""
+
+from __future__ import annotations
+
+from .loop import Interrupted, Task, describe, train
+from .processes import OneProcess, Processes
+from .recipes import FINETUNE, RECIPES, V1, V2, Recipe, get_recipe, save_recipe
+from .run_folder import DivergedError
+
+__all__ = [
+    "FINETUNE",
+    "RECIPES",
+    "V1",
+    "V2",
+    "DivergedError",
+    "Interrupted",
+    "OneProcess",
+    "Processes",
+    "Recipe",
+    "Task",
+    "describe",
+    "get_recipe",
+    "save_recipe",
+    "train",
+]

@@ -1,0 +1,259 @@
+"""The batches of a training: what each step sees depends on seed, epoch and step alone.
+
+So a resumed training goes on with the batches that it would have had, and several processes that share a training each
+take their slice of the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import sys
+import zlib
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets import CROP, Data
+from ..images import UnreadableImageError
+from ..preprocessing import center_crop_and_resize
+from .randaugment import rand_augment
+from .recipes import Recipe, Stage
+
+_AHEAD = 2  # batches that are made while a step computes
+_ASPECTS = (3 / 4, 4 / 3)  # width to height of a random crop
+_CROP_TRIALS = 10
+
+# What random numbers are for; each use has its own.
+_ORDER, _PICTURES, _MIXING, _NETWORK = range(4)
+
+
+class Batch(NamedTuple):
+    """What a step takes: (pictures, size, size, 3) raw pixels 0..255, (pictures, classes), (pictures,) weights."""
+
+    pixels: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a stage, in the order of its steps.
+
+    Attributes:
+        data: the pictures.
+        recipe, stage: how they are augmented.
+        seed: of all that is random.
+        share: this process' part of each batch, as rows of it.
+        class_weights: (classes,), how much each class counts.
+        features: (pictures, channels), what stands for the pixels in the head's stage.
+    """
+
+    data: Data
+    recipe: Recipe
+    stage: Stage
+    seed: int
+    share: slice
+    class_weights: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch; what is left over has its chance in another epoch."""
+        return len(self.data.training) // self.recipe.batch_size
+
+    def rows(self, step: int) -> NDArray[np.integer[Any]]:
+        """The pictures of a step of the stage, counted from 0."""
+        epoch, index = divmod(step, self.steps)
+        order = self._rng(_ORDER, epoch).permutation(self.data.training)
+        size = self.recipe.batch_size
+        return order[index * size : (index + 1) * size]
+
+    def batch(self, step: int, threads: ThreadPoolExecutor) -> Batch:
+        """What a step of the stage takes; where pictures are mixed, all processes' parts, yet to be mixed.
+
+        Raises:
+            FileNotFoundError: a file of a picture is gone.
+        """
+        rows = self.rows(step)
+        # Partners of a mixture may be in any process' part.
+        here = rows if self._mixes else rows[self.share]
+        weights = np.ones(len(here), np.float32)
+        targets = np.eye(len(self.data.classes), dtype=np.float32)[self.data.labels[here]]
+        if self.features is not None:
+            return Batch(self.features[here], targets, weights)
+        pictures = list(threads.map(lambda row: self.picture(int(row), step), here))
+        weights = np.array([picture is not None for picture in pictures], np.float32)
+        blank = np.zeros((self.stage.image_size, self.stage.image_size, 3), np.uint8)
+        pixels = np.stack([blank if picture is None else picture for picture in pictures])
+        return Batch(pixels.astype(np.float32), targets, weights)
+
+    def step_seed(self, step: int, rank: int) -> int:
+        """A seed for what the network draws in a step, in one of the processes."""
+        return int(self._rng(_NETWORK, step, rank).integers(2**63))
+
+    def with_features(self, features: NDArray[np.float32]) -> Batches:
+        """The same batches, with vectors in place of the pictures."""
+        return dataclasses.replace(self, features=features)
+
+    def from_step(self, first: int, last: int) -> Generator[Batch]:
+        """The batches of the steps from ``first`` to before ``last``; a thread makes them ahead of time."""
+        with ThreadPoolExecutor() as threads, ThreadPoolExecutor(1) as maker:
+            waiting = deque(maker.submit(self.batch, step, threads) for step in range(first, min(first + _AHEAD, last)))
+            try:
+                for step in range(first, last):
+                    batch = waiting.popleft().result()
+                    if step + _AHEAD < last:
+                        waiting.append(maker.submit(self.batch, step + _AHEAD, threads))
+                    yield self._finish(batch, step)
+            finally:
+                maker.shutdown(cancel_futures=True)
+
+    def _finish(self, batch: Batch, step: int) -> Batch:
+        """What is left to do in the main thread: on PyTorch, mixup uses the random generator that the network uses."""
+        if self._mixes:
+            batch = Batch(*(array[self.share] for array in self._mix(batch, step)))
+        if self.class_weights is not None:
+            batch = batch._replace(weights=batch.weights * (batch.targets @ self.class_weights))
+        return batch
+
+    @property
+    def _mixes(self) -> bool:
+        return self.stage.mixup > 0 and self.features is None
+
+    def picture(self, row: int, step: int) -> NDArray[np.uint8] | None:
+        """A picture as a step sees it, (size, size, 3); None where its file cannot be read."""
+        pixels = read(self.data, row)
+        if pixels is None:
+            return None
+        recipe, size = self.recipe, self.stage.image_size
+        rng = self._rng(_PICTURES, step, row)
+        if recipe.crop < 1:
+            pixels = random_crop(pixels, size, recipe.crop, rng)
+        else:
+            pixels = shifted(square(pixels, size), recipe.shift, rng)
+        if recipe.flip and rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+        if self.stage.magnitude > 0:
+            from PIL import Image
+
+            pixels = np.asarray(rand_augment(Image.fromarray(pixels), self.stage.magnitude, rng))
+        return pixels
+
+    def _mix(self, batch: Batch, step: int) -> Batch:
+        """Mixes each picture and its target with another's."""
+        import keras
+
+        state = self._mixup.generator.state
+        state.assign(np.array(self._rng(_MIXING, step).integers(0, 2**31, 2), state.dtype))
+        mixed = self._mixup({"images": batch.pixels, "labels": batch.targets})
+        pixels, targets = (keras.ops.convert_to_numpy(mixed[key]) for key in ("images", "labels"))
+        return batch._replace(pixels=pixels, targets=targets)
+
+    @functools.cached_property
+    def _mixup(self) -> Any:
+        import keras
+
+        return keras.layers.MixUp(alpha=self.stage.mixup)
+
+    def _rng(self, use: int, *what: int) -> np.random.Generator:
+        stage = zlib.crc32(self.stage.name.encode())  # so that no two stages of a recipe draw alike
+        return np.random.default_rng([self.seed, use, stage, *what])
+
+
+def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """One pass over the pictures to validate with: raw pixels, float32, and labels. Unreadable ones are left out."""
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(data.validation), batch_size):
+            rows = data.validation[start : start + batch_size]
+            pictures = list(threads.map(lambda row: _whole(data, int(row), size), rows))
+            kept = [(picture, row) for picture, row in zip(pictures, rows, strict=True) if picture is not None]
+            if kept:
+                found, labelled = zip(*kept, strict=True)
+                yield np.stack(found).astype(np.float32), data.labels[np.array(labelled)]
+
+
+def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
+    """Every picture of the data in its order, unaugmented; unreadable ones are black."""
+    blank = np.zeros((size, size, 3), np.uint8)
+    with ThreadPoolExecutor() as threads:
+        for start in range(0, len(data.pixels), batch_size):
+            rows = range(start, min(start + batch_size, len(data.pixels)))
+            pictures = threads.map(lambda row: _whole(data, row, size), rows)
+            yield np.stack([blank if picture is None else picture for picture in pictures]).astype(np.float32)
+
+
+def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:
+    pixels = read(data, row)
+    return None if pixels is None else square(pixels, size)
+
+
+def read(data: Data, row: int) -> NDArray[np.uint8] | None:
+    """A picture's pixels as they are; None, and a line on stderr, where its file is damaged.
+
+    Raises:
+        FileNotFoundError: its file is gone.
+    """
+    try:
+        pixels: NDArray[np.uint8] = data.pixels[row]
+    except UnreadableImageError as error:
+        print(f"left out {data.pixels.paths[row]}: {error}", file=sys.stderr)
+        return None
+    return pixels
+
+
+def square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The central square, as the evaluation cuts it; of what is square already, all of it."""
+    height, width = pixels.shape[:2]
+    if height == width == size:
+        return pixels
+    padding = 0.0 if height == width else size / CROP - size
+    resized: NDArray[np.uint8] = np.rint(center_crop_and_resize(pixels, size, crop_padding=padding)).astype(np.uint8)
+    return resized
+
+
+def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A rectangle of ``smallest``..1 of the area and an aspect of 3/4..4/3, resized to a square.
+
+    Where ten of them do not fit into the picture, its central square.
+    """
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    image = Image.fromarray(pixels)
+    for _ in range(_CROP_TRIALS):
+        area = height * width * rng.uniform(smallest, 1.0)
+        aspect = math.exp(rng.uniform(math.log(_ASPECTS[0]), math.log(_ASPECTS[1])))
+        w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        if w <= width and h <= height:
+            left, top = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            break
+    else:
+        w = h = min(height, width)
+        left, top = (width - w) / 2, (height - h) / 2
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h)))
+
+
+def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Moved by up to this fraction of its side; the edge's pixels fill what comes in."""
+    size = len(pixels)
+    most = round(fraction * size)
+    if not most:
+        return pixels
+    down, right = rng.integers(-most, most + 1, 2)
+    index = np.arange(size)
+    moved: NDArray[np.uint8] = pixels[np.clip(index + down, 0, size - 1)][:, np.clip(index + right, 0, size - 1)]
+    return moved
+
+
+def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
+    """Weights with which each class counts alike: pictures / (classes x pictures of the class), (classes,)."""
+    counts = np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+    return weights

@@ -1,0 +1,339 @@
+"""The loop: one step after the other, so that a training can stop after any of them and go on there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..backends import import_keras
+from ..datasets import Data
+from ..variants import Variant
+from . import networks
+from .inputs import Batches, all_pictures, balanced_weights, validation_batches
+from .networks import Networks
+from .processes import OneProcess, Processes
+from .recipes import Recipe, Stage, to_json
+from .run_folder import LOG_FIELDS, Checkpoint, DivergedError, RunFolder, State, diverged, quality
+
+
+class Interrupted(Exception):
+    """A signal has ended a training, after a checkpoint was written."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained on what, and how.
+
+    Attributes:
+        variant: of the network.
+        weights: that it starts from, as ``efficientnet.keras.create`` takes them.
+        data: pictures; whole where the recipe crops, or else squares.
+        recipe: how; its batch size comes down to the number of pictures to train on.
+        image_size: side of the last stage's pictures, pixels.
+        seed: of all that is random.
+        weigh_classes: whether all classes count alike, however many pictures they have.
+    """
+
+    variant: Variant
+    weights: str | None
+    data: Data
+    recipe: Recipe
+    image_size: int
+    seed: int = 0
+    weigh_classes: bool = False
+
+    def __post_init__(self) -> None:
+        size = min(self.recipe.batch_size, max(1, len(self.data.training)))
+        object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, batch_size=size))
+
+    def stages(self) -> list[Stage]:
+        return self.recipe.plan_stages(self.variant, self.image_size)
+
+    def batches(self, stage: Stage, processes: Processes) -> Batches:
+        labels = self.data.labels[self.data.training]
+        weights = balanced_weights(labels, len(self.data.classes)) if self.weigh_classes else None
+        share = processes.share(self.recipe.batch_size)
+        return Batches(self.data, self.recipe, stage, self.seed, share, weights)
+
+    def build(self, stage: Stage, steps: int) -> Networks:
+        """A stage's networks, as they start where there is no stage before it."""
+        import_keras().utils.set_random_seed(self.seed)
+        return networks.build(self.variant, self.weights, len(self.data.classes), self.recipe, stage, steps)
+
+    def settings(self) -> dict[str, Any]:
+        """All that the course of the training depends on."""
+        keras = import_keras()
+        return {
+            "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
+            "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
+            "pictures": self.data.fingerprint(), "backend": keras.backend.backend(),
+        }  # fmt: skip
+
+
+def train(
+    task: Task,
+    out: Path,
+    *,
+    resume: bool = False,
+    checkpoint_steps: int | None = None,
+    keep: int = 2,
+    processes: Processes | None = None,
+) -> dict[str, Any]:
+    """Trains a network.
+
+    On one backend, a training that was interrupted, however and wherever, and is resumed ends with the same weights as
+    one that was not.
+
+    Args:
+        task: what, on what, how.
+        out: the run's folder. It gets ``model.keras``, the best epoch's model with its class names, preprocessing and
+            recipe; ``log.csv``, ``curves.png`` and TensorBoard's log; ``recipe.json``; and checkpoints.
+        resume: whether to go on with the training in ``out``, which has to be of the same task.
+        checkpoint_steps: steps from one checkpoint to the next; there is one after each epoch anyway.
+        keep: so many of the last checkpoints.
+        processes: those that share the work; this one alone by default.
+
+    Returns:
+        The best epoch's row of the log.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
+        DivergedError: loss or weights are no longer finite.
+        ValueError: the data cannot be learnt from, or ``out`` holds another training.
+        OSError: a file cannot be read or written; the checkpoints before are kept.
+    """
+    keras = import_keras()
+    if keras.backend.backend() == "openvino":
+        raise ValueError("Keras on OpenVINO answers but cannot train: set KERAS_BACKEND to tensorflow, jax or torch.")
+    task.data.check()
+    processes = processes or OneProcess()
+    run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
+    try:
+        with _stop_requests() as stop, processes.scope():
+            return _Training(task, run, checkpoint_steps, processes, stop).run()
+    finally:
+        run.close()
+
+
+class _Stop:
+    """The signal that asks to stop, once there was one."""
+
+    number: int | None = None
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[_Stop]:
+    """Takes note of SIGTERM and SIGINT. A second SIGINT interrupts at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if stop.number is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.number = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Training:
+    def __init__(
+        self, task: Task, run: RunFolder, checkpoint_steps: int | None, processes: Processes, stop: _Stop
+    ) -> None:
+        self.task, self.run_folder, self.processes, self.stop = task, run, processes, stop
+        self.checkpoint_steps = checkpoint_steps
+        self.checkpoint = run.latest()
+        self.state = self.checkpoint.state if self.checkpoint else State()
+        if self.checkpoint:
+            self.say(f"{run.folder}: going on after step {self.state.step} of stage {self.state.stage + 1}")
+
+    def say(self, text: str) -> None:
+        if self.processes.rank == 0:
+            tqdm.write(text)
+            sys.stdout.flush()
+
+    def run(self) -> dict[str, Any]:
+        stages = self.task.stages()
+        for index in range(self.state.stage, len(stages)):
+            if index > self.state.stage:
+                self.state.stage, self.state.step = index, 0
+            self.train_stage(stages[index], stages[index - 1] if index else None)
+        best = self.state.best()
+        assert best is not None  # each stage has an epoch
+        return best
+
+    def train_stage(self, stage: Stage, before: Stage | None) -> None:
+        batches = self.task.batches(stage, self.processes)
+        if self.is_over(batches):
+            return
+        nets = self.task.build(stage, batches.steps)
+        if self.checkpoint:
+            # Progressive stages go on with the optimizer, too.
+            is_same = self.state.step > 0 or (before is not None and before.trained == stage.trained)
+            networks.restore(nets, self.checkpoint.arrays, with_optimizer=is_same)
+            self.checkpoint = None  # frees the arrays
+        self.processes.prepare(nets.trained)
+        if nets.body is not None:
+            batches = self.with_features(batches, nets)
+        self.step_through(batches, nets)
+        self.checkpoint = Checkpoint(self.state, networks.collect(nets))
+
+    def step_through(self, batches: Batches, nets: Networks) -> None:
+        """Does the steps of a stage that are left, and validates after each epoch."""
+        state, last = self.state, batches.stage.epochs * batches.steps
+        with contextlib.closing(batches.from_step(state.step, last)) as stream, tqdm(
+            total=batches.steps, initial=state.step % batches.steps, unit="step", leave=False,
+            disable=None if self.processes.rank == 0 else True,
+        ) as bar:  # fmt: skip
+            while not self.is_over(batches):
+                if self.epochs_to_validate(batches):
+                    with self.saving_where_unreadable(nets):
+                        self.end_epoch(batches, nets)
+                    bar.reset()
+                    continue
+                started = time.monotonic()
+                with self.saving_where_unreadable(nets):
+                    batch = next(stream)
+                self.seed_step(batches)
+                logs = self.processes.step(nets.trained, batch)
+                if not math.isfinite(logs["loss"]):
+                    raise DivergedError(diverged("The loss is", state))
+                state.step += 1
+                state.loss += logs["loss"]
+                state.accuracy += logs["accuracy"]
+                state.seconds += time.monotonic() - started
+                bar.update()
+                stops = self.processes.any(self.stop.number is not None)
+                if stops or (self.checkpoint_steps and state.step % self.checkpoint_steps == 0):
+                    self.save(nets)
+                if stops:
+                    raise Interrupted(
+                        f"Stopped after step {state.step} of stage {state.stage + 1}; the same command with --resume "
+                        "goes on there.", self.stop.number or signal.SIGTERM,
+                    )  # fmt: skip
+
+    @contextlib.contextmanager
+    def saving_where_unreadable(self, nets: Networks) -> Iterator[None]:
+        """Saves what has been trained where a file, or all of them, are gone."""
+        try:
+            yield
+        except OSError as error:
+            self.save(nets)
+            raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from error
+
+    def seed_step(self, batches: Batches) -> None:
+        """On PyTorch, where Keras' dropout draws from the global generator, makes the step's draws its own.
+
+        The other backends have their random states among the network's variables.
+        """
+        keras = import_keras()
+        if keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(batches.step_seed(self.state.step, self.processes.rank))
+
+    def rows(self, batches: Batches) -> list[dict[str, Any]]:
+        """Those of the stage in the log."""
+        return [row for row in self.state.history if row["stage"] == batches.stage.name]
+
+    def epochs_to_validate(self, batches: Batches) -> int:
+        """Epochs of the stage whose steps are done and which are not in the log: 0 or 1."""
+        return self.state.step // batches.steps - len(self.rows(batches))
+
+    def is_over(self, batches: Batches) -> bool:
+        """Whether a stage has had all its epochs, or its patience has come to an end."""
+        rows = self.rows(batches)
+        best = max(range(len(rows)), key=lambda index: quality(rows[index]), default=0)
+        patience = self.task.recipe.patience
+        return len(rows) >= batches.stage.epochs or (patience is not None and len(rows) > best + patience)
+
+    def end_epoch(self, batches: Batches, nets: Networks) -> None:
+        """Validates and writes all files, the checkpoint last: with it the epoch counts, without it is repeated."""
+        started, state = time.monotonic(), self.state
+        with networks.averaged(nets):
+            loss, accuracy = self.validate(batches, nets)
+            rate = nets.trained.optimizer.learning_rate
+            row = {
+                "epoch": len(state.history) + 1, "stage": batches.stage.name, "image_size": batches.stage.image_size,
+                "learning_rate": float(np.asarray(rate)), "loss": state.loss / batches.steps,
+                "accuracy": state.accuracy / batches.steps, "val_loss": loss, "val_accuracy": accuracy,
+            }  # fmt: skip
+            if self.processes.rank == 0 and all(quality(row) > quality(other) for other in state.history):
+                self.run_folder.save_model(nets.full, self.task.data.classes, to_json(self.task.recipe))
+        row["seconds"] = state.seconds + time.monotonic() - started
+        state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
+                              for key, value in row.items()})  # fmt: skip
+        state.loss = state.accuracy = state.seconds = 0.0
+        if self.processes.rank == 0:
+            self.run_folder.log(state.history)
+        self.save(nets)
+        self.say("  ".join(f"{key} {state.history[-1][key]}" for key in LOG_FIELDS))
+
+    def save(self, nets: Networks) -> None:
+        checkpoint = Checkpoint(self.state, networks.collect(nets))
+        if self.processes.rank == 0:
+            self.run_folder.save(checkpoint)
+
+    def with_features(self, batches: Batches, nets: Networks) -> Batches:
+        """The same batches, of what the frozen body gives for each picture."""
+        size = batches.stage.image_size
+        pictures = all_pictures(self.task.data, size, batches.recipe.batch_size)
+        features = [self.processes.predict(nets.body, pixels) for pixels in pictures]
+        return batches.with_features(np.concatenate(features))
+
+    def validate(self, batches: Batches, nets: Networks) -> tuple[float, float]:
+        """Cross-entropy and accuracy on the pictures to validate with."""
+        losses, right = [], 0
+        for inputs, labels in self.validation(batches):
+            probabilities = self.processes.predict(nets.trained, inputs)
+            losses.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)))
+            right += int(np.sum(np.argmax(probabilities, axis=1) == labels))
+        found = np.concatenate(losses)
+        return float(np.mean(found, dtype=np.float64)), right / len(found)
+
+    def validation(self, batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        data = self.task.data
+        if batches.features is None:
+            yield from validation_batches(data, batches.stage.image_size, batches.recipe.batch_size)
+        else:
+            yield batches.features[data.validation], data.labels[data.validation]
+
+
+def describe(data: Data) -> str:
+    """How many pictures there are, of which classes, and how unevenly."""
+    counts = np.bincount(data.labels[data.training], minlength=len(data.classes))
+    text = (
+        f"{len(data.training)} pictures to train on, {len(data.validation)} to validate with, "
+        f"{len(data.classes)} classes"
+    )
+    order = np.argsort(counts, kind="stable")
+    fewest, most = int(order[0]), int(order[-1])
+    if counts[most] > 2 * max(1, counts[fewest]):
+        text += (
+            f"\nunbalanced: {counts[fewest]} pictures of {data.classes[fewest]}, {counts[most]} of "
+            f"{data.classes[most]}; --class-weights lets each class count alike"
+        )
+    return text

@@ -1,0 +1,122 @@
+"""The networks of a training's stages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..variants import Variant
+from .recipes import Recipe, Stage
+from .schedules import learning_rate, make_optimizer
+
+_RANDOM = "seed_generator_state"
+
+
+class Networks(NamedTuple):
+    """What a stage trains.
+
+    Attributes:
+        full: from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; is saved.
+        body: from pixels to the features that stand for them in the head's stage; None in others.
+        trained: shares its layers with ``full`` and is compiled: from pixels, or from features, to probabilities.
+        rates: its schedule of learning rates.
+    """
+
+    full: Any
+    body: Any
+    trained: Any
+    rates: Any
+
+
+def build(
+    variant: Variant, weights: str | os.PathLike[str] | None, classes: int, recipe: Recipe, stage: Stage, steps: int
+) -> Networks:
+    """Builds and compiles what a stage trains; ``steps`` are those of an epoch."""
+    import keras
+
+    from ..keras import create
+
+    full = create(
+        variant, True, weights, input_shape=(stage.image_size, stage.image_size, 3), classes=classes,
+        dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect, include_preprocessing=True,
+    )  # fmt: skip
+    body = None
+    if stage.trained == "head":
+        features = full.get_layer("avg_pool").output
+        body = keras.Model(full.input, features)
+        trained = keras.Model(features, full.output)
+    else:
+        _freeze(full, recipe, keras)
+        # A twin, so that the model itself is saved without an optimizer.
+        trained = keras.Model(full.input, full.output)
+    epochs = stage.epochs if stage.trained == "head" else recipe.epochs
+    rates = learning_rate(recipe, stage.trained, epochs, steps)
+    optimizer = make_optimizer(recipe, rates, trained.trainable_variables, epochs * steps)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    trained.compile(optimizer, loss, metrics=["accuracy"])
+    return Networks(full, body, trained, rates)
+
+
+def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
+    """Makes trainable what the recipe trains."""
+    parts = [layer.name.split("_")[0] for layer in model.layers]
+    blocks = list(dict.fromkeys(part for part in parts if part.startswith("block")))
+    trained = {*blocks[-recipe.unfreeze :], "top", "probs"} if recipe.unfreeze else set(parts)
+    for layer, part in zip(model.layers, parts, strict=True):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = part in trained and not (is_norm and recipe.freeze_batch_norm)
+
+
+def collect(networks: Networks) -> dict[str, NDArray[Any]]:
+    """All that a step changes, random states included, as NumPy arrays of their own."""
+    arrays = {f"model/{name}": _numpy(variable) for name, variable in _named(networks.full).items()}
+    optimizer = networks.trained.optimizer.variables
+    return arrays | {f"optimizer/{index}": _numpy(variable) for index, variable in enumerate(optimizer)}
+
+
+def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimizer: bool) -> None:
+    """Puts back what :func:`collect` has taken from these networks, or from those of another stage."""
+    for name, variable in _named(networks.full).items():
+        if f"model/{name}" in arrays:
+            variable.assign(arrays[f"model/{name}"])
+    if with_optimizer:
+        for index, variable in enumerate(networks.trained.optimizer.variables):
+            variable.assign(arrays[f"optimizer/{index}"])
+
+
+def _named(model: Any) -> dict[str, Any]:
+    """A model's variables by their paths, and random states by their order: Keras numbers those of a process on."""
+    states = [variable for variable in model.variables if variable.path.endswith(_RANDOM)]
+    others = {variable.path: variable for variable in model.variables if not variable.path.endswith(_RANDOM)}
+    return others | {f"random/{index}": state for index, state in enumerate(states)}
+
+
+@contextlib.contextmanager
+def averaged(networks: Networks) -> Iterator[None]:
+    """The moving averages of the weights stand for them meanwhile, where the recipe has averages."""
+    optimizer, variables = networks.trained.optimizer, networks.trained.trainable_variables
+    if not optimizer.use_ema:
+        yield
+        return
+    # Keras' SwapEMAWeights adds and subtracts on TensorFlow, which rounds the weights that it puts back.
+    raw = [_numpy(variable) for variable in variables]
+    optimizer.finalize_variable_values(variables)
+    for variable in variables:
+        # On JAX, an array that model and optimizer shared would be gone after the model's first answer.
+        variable.assign(_numpy(variable))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, raw, strict=True):
+            variable.assign(value)
+
+
+def _numpy(variable: Any) -> NDArray[Any]:
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))

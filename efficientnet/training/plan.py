@@ -1,0 +1,90 @@
+"""What a training will take, before it begins."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import replacing
+from ..tables import table
+from .loop import Task
+from .processes import OneProcess, Processes
+from .recipes import Stage
+
+_MEASURED_STEPS = 3
+
+
+def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
+    """Tells the stages with their steps, learning rates and times, and the memory; draws ``plan.png`` into ``out``.
+
+    Time and memory come from three steps of each stage, after a first one, which compiles. Validation is not in them.
+    """
+    import keras
+
+    processes = processes or OneProcess()
+    rows: list[list[object]] = []
+    rates: list[list[float]] = []
+    seconds, done, steps = 0.0, 0, 1
+    for stage in task.stages():
+        with processes.scope():
+            step_seconds, compiling, steps, schedule = _measure(task, stage, processes)
+        count = stage.epochs * steps
+        start = 0 if stage.trained == "head" else done
+        rates.append([float(np.asarray(schedule(step))) for step in range(start, start + count)])
+        done = start + count if stage.trained != "head" else 0
+        seconds += compiling + count * step_seconds
+        rows.append([
+            stage.name, stage.epochs, count, stage.image_size, f"{stage.magnitude:.3g}", f"{stage.mixup:.3g}",
+            f"{stage.dropout:.3g}", f"{rates[-1][0]:.2g} to {max(rates[-1]):.2g} to {rates[-1][-1]:.2g}",
+            f"{1000 * step_seconds:.0f} ms", _duration(compiling + count * step_seconds),
+        ])  # fmt: skip
+        keras.backend.clear_session()
+    header = ["stage", "epochs", "steps", "pixels", "magnitude", "mixup", "dropout", "learning rate", "step", "time"]
+    lines = [table(header, rows), f"{_duration(seconds)} in all, without validation"]
+    if peak := _peak_memory():
+        lines.append(f"{peak / 1e9:.1f} GB of memory so far, at most")
+    if find_spec("matplotlib"):
+        from .curves import draw_learning_rates
+
+        out.mkdir(parents=True, exist_ok=True)
+        with replacing(out / "plan.png") as part:
+            draw_learning_rates(rates, steps).savefig(part)
+        lines.append(f"learning rates: {out / 'plan.png'}")
+    return "\n".join(lines)
+
+
+def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, float, int, Any]:
+    """Seconds of a step and of the first one, which compiles; steps of an epoch; the schedule of learning rates."""
+    batches = task.batches(stage, processes)
+    nets = task.build(stage, batches.steps)
+    processes.prepare(nets.trained)
+    if nets.body is not None:
+        channels = nets.body.output_shape[-1]
+        batches = batches.with_features(np.zeros((len(task.data.pixels), channels), np.float32))
+    times = []
+    for batch in batches.from_step(0, 1 + _MEASURED_STEPS):
+        started = time.perf_counter()
+        processes.step(nets.trained, batch)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[1:])), times[0], batches.steps, nets.rates
+
+
+def _peak_memory() -> int | None:
+    """The most memory that this process has had, bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,241 @@
+"""Recipes: how the papers train, and how to fine-tune, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import replacing
+from ..variants import Variant
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, under one network, one picture size and one strength of augmentation.
+
+    Attributes:
+        name: for the log.
+        epochs: of this stage.
+        image_size: side of the pictures, pixels.
+        magnitude: of RandAugment, 0 for none.
+        mixup: alpha of mixup's beta distribution, 0 for none.
+        dropout: before the classifier, 0..1.
+        trained: "head" for the classifier alone, on features that are computed once; "blocks" for the last blocks with
+            it; "all".
+    """
+
+    name: str
+    epochs: int
+    image_size: int
+    magnitude: float
+    mixup: float
+    dropout: float
+    trained: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults are those of :data:`FINETUNE`.
+
+    Pairs are of the first and the last stage; in between they grow in equal steps.
+
+    Attributes:
+        name: of the recipe.
+        epochs: passes over the training pictures, after those of the head.
+        head_epochs: passes for the classifier alone, on features of the frozen network.
+        batch_size: pictures of a step, of all processes together.
+        optimizer: "rmsprop", with decay and momentum 0.9 and epsilon 0.001, or "adamw".
+        learning_rate: the highest, at ``reference_batch`` pictures a step; it grows with the batch size.
+        head_learning_rate: likewise, of the classifier alone.
+        reference_batch: None where the rate does not depend on the batch size.
+        decay: "exponential", by 0.97 each 2.4 epochs, or "cosine", to zero.
+        warmup_epochs: in which the rate rises from zero, of each optimizer.
+        layer_decay: factor of the learning rate from each block to the one in front of it.
+        weight_decay: of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this, which is
+            what the papers' code does; "adamw" beside the gradient (arXiv 1711.05101).
+        label_smoothing: 0..1, what all classes share of the target.
+        average: momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
+            take (1 + steps) / (10 + steps), as the papers' code does while it begins.
+        drop_connect: stochastic depth of the deepest block, 0..1.
+        dropout: pair, before the classifier; None for the variant's own.
+        crop: the smallest part of a picture's area that a random crop keeps; 1 takes the central square.
+        shift: pictures are moved by up to this fraction of their sides.
+        flip: whether half of the pictures are mirrored.
+        magnitude: pair, of RandAugment's two operations, 0..30; 0 for none.
+        mixup: pair, alpha of mixup's beta distribution (arXiv 1710.09412); 0 for none.
+        stages: in how many stages of equal length size, magnitude, mixup and dropout grow.
+        first_size: side of the first stage's pictures as a fraction of the last's.
+        unfreeze: how many of the last blocks are trained; None for the whole network.
+        freeze_batch_norm: whether batch norm keeps its scale, offset and statistics.
+        patience: epochs without a better one before a stage ends; None for all epochs.
+    """
+
+    name: str = "finetune"
+    epochs: int = 10
+    head_epochs: int = 5
+    batch_size: int = 32
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-3
+    head_learning_rate: float = 3e-3
+    reference_batch: int | None = None
+    decay: str = "cosine"
+    warmup_epochs: float = 1.0
+    layer_decay: float = 0.9
+    weight_decay: float = 1e-2
+    label_smoothing: float = 0.1
+    average: float = 0.0
+    drop_connect: float = 0.2
+    dropout: tuple[float, float] | None = None
+    crop: float = 1.0
+    shift: float = 0.08
+    flip: bool = True
+    magnitude: tuple[float, float] = (0.0, 0.0)
+    mixup: tuple[float, float] = (0.0, 0.0)
+    stages: int = 1
+    first_size: float = 1.0
+    unfreeze: int | None = 10
+    freeze_batch_norm: bool = True
+    patience: int | None = 5
+
+    def __post_init__(self) -> None:
+        for field in ("magnitude", "mixup", "dropout"):
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, tuple(value))
+                if len(value) != 2:
+                    raise ValueError(f"{field}={value}: expected a pair, of the first and the last stage.")
+        least = {"epochs": 0, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
+        least |= {"reference_batch": 1, "warmup_epochs": 0, "learning_rate": 0, "head_learning_rate": 0}
+        for field, minimum in (least | {"weight_decay": 0}).items():
+            value = getattr(self, field)
+            if value is not None and value < minimum:
+                raise ValueError(f"{field}={value}: expected at least {minimum}.")
+        fractions: dict[str, tuple[float, ...]] = {
+            field: (getattr(self, field),) for field in ("label_smoothing", "average", "drop_connect")
+        }
+        fractions |= {"shift": (self.shift,), "dropout": self.dropout or ()}
+        for field, values in fractions.items():
+            if not all(0 <= value < 1 for value in values):
+                raise ValueError(f"{field}={getattr(self, field)}: expected at least 0 and less than 1.")
+        for field in ("crop", "first_size", "layer_decay"):
+            if not 0 < getattr(self, field) <= 1:
+                raise ValueError(f"{field}={getattr(self, field)}: expected more than 0 and at most 1.")
+        for field, accepted in (("optimizer", ("rmsprop", "adamw")), ("decay", ("exponential", "cosine"))):
+            if getattr(self, field) not in accepted:
+                raise ValueError(f"{field}={getattr(self, field)!r}: expected {' or '.join(accepted)}.")
+        if not all(0 <= value <= 30 for value in self.magnitude):
+            raise ValueError(f"magnitude={self.magnitude}: expected RandAugment's magnitudes, 0..30.")
+        if min(self.mixup) < 0:
+            raise ValueError(f"mixup={self.mixup}: expected at least 0.")
+        if not self.epochs + self.head_epochs:
+            raise ValueError("epochs=0, head_epochs=0: expected something to train.")
+        if 0 < self.epochs < self.stages:
+            raise ValueError(f"epochs={self.epochs}, stages={self.stages}: expected an epoch in each stage.")
+
+    def plan_stages(self, variant: Variant, image_size: int) -> list[Stage]:
+        """The stages in their order; ``image_size`` is that of the last, pixels."""
+        dropout = self.dropout or (variant.dropout_rate, variant.dropout_rate)
+        found = []
+        if self.head_epochs:
+            found.append(Stage("head", self.head_epochs, image_size, 0.0, 0.0, dropout[1], "head"))
+        trained = "all" if self.unfreeze is None else "blocks"
+        for index in range(self.stages if self.epochs else 0):
+            part = index / (self.stages - 1) if self.stages > 1 else 1.0
+            size = round(image_size * (self.first_size + (1 - self.first_size) * part))
+            epochs = self.epochs * (index + 1) // self.stages - self.epochs * index // self.stages
+            magnitude, mixup, drop = (
+                first + (last - first) * part for first, last in (self.magnitude, self.mixup, dropout)
+            )
+            name = trained if self.stages == 1 else f"{trained} {index + 1}"
+            found.append(Stage(name, epochs, size, magnitude, mixup, drop, trained))
+        return found
+
+    def rate(self, trained: str) -> float:
+        """The highest learning rate of a stage that trains this ("head", "blocks" or "all")."""
+        highest = self.head_learning_rate if trained == "head" else self.learning_rate
+        return highest * (self.batch_size / self.reference_batch if self.reference_batch else 1.0)
+
+
+FINETUNE = Recipe()
+
+# arXiv 1905.11946, section 5.2, and the authors' code, which has the warm-up, the epsilon and the 350 epochs.
+V1 = Recipe(
+    name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
+    reference_batch=4096, decay="exponential", warmup_epochs=5.0, layer_decay=1.0, weight_decay=1e-5, average=0.9999,
+    crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None, freeze_batch_norm=False, patience=None,
+)  # fmt: skip
+
+# arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.
+V2 = dataclasses.replace(
+    V1, name="v2", stages=4, first_size=128 / 300, magnitude=(5.0, 15.0), mixup=(0.0, 0.0), dropout=(0.1, 0.3)
+)
+_V2_LARGER = {
+    "m": {"first_size": 128 / 380, "magnitude": (5.0, 20.0), "mixup": (0.0, 0.2), "dropout": (0.1, 0.4)},
+    "l": {"first_size": 128 / 380, "magnitude": (5.0, 25.0), "mixup": (0.0, 0.5), "dropout": (0.1, 0.5)},
+}
+
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (FINETUNE, V1, V2)}
+
+
+def get_recipe(name: str | os.PathLike[str], variant: Variant) -> Recipe:
+    """A recipe by its name, or from the ``.json`` file of one; "v2" as table 6 has it for the variant's size.
+
+    Raises:
+        ValueError: there is none of that name, or the file holds something else.
+        FileNotFoundError: there is no such file.
+    """
+    if str(name).endswith(".json"):
+        return from_json(json.loads(Path(name).read_text(encoding="utf-8")))
+    if str(name) not in RECIPES:
+        raise ValueError(f"There is no recipe {name!r}: choose {', '.join(RECIPES)}, or give a .json file of one.")
+    recipe = RECIPES[str(name)]
+    size = variant.name.rpartition("v2-")[2].replace("xl", "l")
+    return dataclasses.replace(recipe, **_V2_LARGER[size]) if recipe is V2 and size in _V2_LARGER else recipe  # type: ignore[arg-type]
+
+
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """The fields, as JSON has them."""
+    fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return fields
+
+
+def from_json(fields: Any) -> Recipe:
+    """The recipe that :func:`to_json` wrote.
+
+    Raises:
+        ValueError: a field is unknown, or has an impossible value.
+    """
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    unknown = [key for key in fields if key not in known] if isinstance(fields, dict) else [str(fields)]
+    if unknown:
+        raise ValueError(f"A recipe has no {', '.join(unknown)}: its fields are {', '.join(known)}.")
+    return Recipe(**fields)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Writes the ``.json`` file that :func:`get_recipe` reads."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
+
+
+def with_fields(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """The recipe with some fields changed, values in JSON ("0.5", "[0, 0.2]", "null", "true") or plain text.
+
+    Raises:
+        ValueError: a field is unknown, or has an impossible value.
+    """
+    changed: dict[str, Any] = {}
+    for field, text in settings.items():
+        try:
+            changed[field] = json.loads(text)
+        except json.JSONDecodeError:
+            changed[field] = text
+    try:
+        return from_json(to_json(recipe) | changed)
+    except TypeError as error:
+        raise ValueError(f"The recipe's {', '.join(changed)} cannot be {changed}: {error}.") from error

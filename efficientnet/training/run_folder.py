@@ -1,0 +1,228 @@
+"""The folder of a training: checkpoints, logs, curves, and the model, each file whole at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from ..files import replacing
+from ..notes import write_class_names, write_preprocessing, write_recipe
+
+LOG_FIELDS = (
+    "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
+)  # fmt: skip
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
+
+
+class DivergedError(ValueError):
+    """A training whose loss or weights are no longer finite."""
+
+
+@dataclass
+class State:
+    """How far a training has come.
+
+    Attributes:
+        stage: index of the stage.
+        step: steps of it that are done.
+        loss, accuracy: sums over the steps of the epoch that are done.
+        seconds: that the epoch has taken so far.
+        history: a row of the log for each epoch that is over.
+    """
+
+    stage: int = 0
+    step: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best epoch: the highest accuracy in validation, then the lowest loss, then the first."""
+        return max(self.history, key=quality, default=None)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state with the arrays of it, "model/0", … and "optimizer/0", …."""
+
+    state: State
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def quality(row: Mapping[str, Any]) -> tuple[float, float]:
+    """What makes an epoch better than another."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+class RunFolder:
+    """A training's folder, held by one process at a time.
+
+    Args:
+        folder: made where it is not there.
+        settings: all that the training's course depends on; it is only taken up again with the same.
+        resume: whether to take up the training that is in the folder.
+        keep: how many checkpoints.
+        is_writer: whether this process, of several, is the one that holds it and writes.
+
+    Raises:
+        ValueError: another process is at it; it holds a training and ``resume`` is false; or one of other settings.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], resume: bool, keep: int = 2, is_writer: bool = True
+    ) -> None:
+        self.folder, self.keep = folder, keep
+        self.model_path, self._settings_path = folder / "model.keras", folder / "run.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / "run.lock")
+        if not is_writer:
+            return
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(f"Another process is training in {folder}: choose another --out.") from error
+        try:
+            for left_over in folder.glob("part-*"):
+                left_over.unlink()
+            self._check_settings(json.loads(json.dumps(settings)), resume)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Lets other processes have the folder."""
+        self._lock.release()
+
+    def _check_settings(self, settings: dict[str, Any], resume: bool) -> None:
+        if not self._settings_path.exists():
+            self.write_text("recipe.json", json.dumps(settings["recipe"], indent=2))
+            self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
+            return
+        known = json.loads(self._settings_path.read_text(encoding="utf-8"))
+        if differing := [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]:
+            shown = "; ".join(_difference(key, known.get(key), settings.get(key)) for key in sorted(differing))
+            raise ValueError(
+                f"{self.folder} holds a training with other settings ({shown}): repeat those to go on with it, or "
+                "choose another --out."
+            )
+        if not resume and self.checkpoints():
+            raise ValueError(f"{self.folder} holds a training: go on with it by --resume, or choose another --out.")
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints' files, the latest last."""
+        matches = {path: _CHECKPOINT.fullmatch(path.name) for path in self.folder.iterdir()}
+        order = {path: (int(match[1]), int(match[2])) for path, match in matches.items() if match}
+        return sorted(order, key=lambda path: order[path])
+
+    def latest(self) -> Checkpoint | None:
+        """The last checkpoint that can be read; None where there is none."""
+        for path in reversed(self.checkpoints()):
+            try:
+                with np.load(path) as file:
+                    arrays = {name: file[name] for name in file.files}
+                return Checkpoint(State(**json.loads(str(arrays.pop("state")))), arrays)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                print(f"{path} is damaged ({error}): going back to the checkpoint before.", file=sys.stderr)
+        return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint and removes those that are no longer kept.
+
+        Raises:
+            DivergedError: an array is not finite; the checkpoints before stay.
+            OSError: it cannot be written, on a full disk perhaps; the checkpoints before stay.
+        """
+        state = checkpoint.state
+        if not all(np.isfinite(array).all() for array in checkpoint.arrays.values()):
+            raise DivergedError(diverged("The weights are", state))
+        path = self.folder / f"checkpoint-{state.stage}-{state.step:08d}.npz"
+        with self._replacing(path.name) as part, part.open("wb") as file:
+            np.savez(file, **checkpoint.arrays, state=np.array(json.dumps(dataclasses.asdict(state))))  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        for old in self.checkpoints()[: -self.keep]:
+            old.unlink()
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        """As :func:`.files.replacing`, and an error tells how to go on."""
+        try:
+            with replacing(self.folder / name) as part:
+                yield part
+        except OSError as error:
+            raise OSError(
+                f"{self.folder / name} cannot be written: {error}. What was written before is kept; make room, and go "
+                "on with --resume."
+            ) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the folder."""
+        with self._replacing(name) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+
+    def save_model(self, model: Any, classes: Sequence[str], recipe: dict[str, Any]) -> None:
+        """Writes the model, with its class names, its preprocessing (none: it takes raw pixels) and its recipe."""
+        with self._replacing(self.model_path.name) as part:
+            model.save(part)
+            write_class_names(part, classes)
+            write_preprocessing(part, "none")
+            write_recipe(part, recipe)
+
+    def log(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Writes log.csv, curves.png where Matplotlib is installed, and for TensorBoard where that is."""
+        with self._replacing("log.csv") as part, part.open("w", newline="") as file:
+            table = csv.DictWriter(file, LOG_FIELDS)
+            table.writeheader()
+            table.writerows(history)
+        if find_spec("matplotlib"):
+            from .curves import draw_curves
+
+            with self._replacing("curves.png") as part:
+                draw_curves(history).savefig(part)
+        if find_spec("tensorboard"):
+            log_to_tensorboard(self.folder / "tensorboard", history[-1])
+
+
+def diverged(what: str, state: State) -> str:
+    """The message of a :class:`DivergedError`."""
+    return (
+        f"{what} no longer finite after step {state.step} of stage {state.stage + 1}: start again in another --out "
+        "with a lower learning rate. The last good checkpoint, and the best model so far, are kept."
+    )
+
+
+def log_to_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
+    """Adds an epoch's numbers to TensorBoard's log, by the package tensorboard, which TensorFlow would need, too."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    numbers = {key: float(row[key]) for key in LOG_FIELDS if key not in ("epoch", "stage")}
+    values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
+    writer = EventFileWriter(str(folder))
+    writer.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
+    writer.close()
+
+
+def _difference(key: str, was: Any, now: Any) -> str:
+    if isinstance(was, dict) and isinstance(now, dict):
+        fields = [field for field in was.keys() | now.keys() if was.get(field) != now.get(field)]
+        return ", ".join(_difference(f"{key}.{field}", was.get(field), now.get(field)) for field in sorted(fields))
+    return f"{key} was {was!r} and is {now!r}"

@@ -1,0 +1,117 @@
+"""Learning rates over the steps, and optimizers made of them, from Keras' own parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .recipes import Recipe
+
+DECAY_RATE, DECAY_EPOCHS = 0.97, 2.4  # of "exponential"
+_RMSPROP = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}
+
+
+def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: int) -> Any:
+    """A ``keras.optimizers.schedules.LearningRateSchedule``.
+
+    Args:
+        recipe: whose rate, decay and warm-up it has.
+        trained: what, "head", "blocks" or "all".
+        epochs: that the optimizer is used for.
+        steps_per_epoch: of it.
+    """
+    import keras
+
+    schedules = keras.optimizers.schedules
+    highest = recipe.rate(trained)
+    steps = epochs * steps_per_epoch
+    # At least a step is left to fall in.
+    warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps - 1)
+    if recipe.decay == "cosine":
+        if not warmup:
+            return schedules.CosineDecay(highest, max(1, steps))
+        return schedules.CosineDecay(0.0, steps - warmup, warmup_target=highest, warmup_steps=warmup)
+
+    class WarmUp(schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
+        """A rise from zero in so many steps, and another schedule from there on."""
+
+        def __init__(self, after: Any, steps: int) -> None:
+            super().__init__()
+            self.after, self.steps = after, steps
+
+        def __call__(self, step: Any) -> Any:
+            step = keras.ops.cast(step, "float32")
+            return keras.ops.where(step < self.steps, highest * step / self.steps, self.after(step))
+
+        def get_config(self) -> dict[str, Any]:
+            return {"after": self.after, "steps": self.steps}
+
+    falling = schedules.ExponentialDecay(
+        highest, max(1, round(DECAY_EPOCHS * steps_per_epoch)), DECAY_RATE, staircase=True
+    )
+    return WarmUp(falling, warmup) if warmup else falling
+
+
+def average_momentum(recipe: Recipe, steps: int) -> float:
+    """Of the moving average of weights: the recipe's, or what the papers' code has come to after so many steps."""
+    return min(recipe.average, (1 + steps) / (10 + steps))
+
+
+def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], steps: int) -> Any:
+    """A Keras optimizer for these trainable variables, built, its weight decay on their kernels only.
+
+    Args:
+        recipe: says which.
+        schedule: of the learning rate.
+        variables: of blocks, in the order in which pictures pass through them.
+        steps: that it will do.
+    """
+    import keras
+
+    kernels = [variable for variable in variables if is_kernel(variable)]
+    options: dict[str, Any] = {}
+    if recipe.average:
+        options = {"use_ema": True, "ema_momentum": average_momentum(recipe, steps)}
+    if recipe.optimizer == "rmsprop":
+        for kernel in kernels:
+            kernel.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+        optimizer = keras.optimizers.RMSprop(schedule, **_RMSPROP, **options)
+    else:
+        factors = rate_factors(variables, recipe.layer_decay)
+        kind = keras.optimizers.AdamW if recipe.layer_decay == 1 else _layerwise_adamw(factors)
+        optimizer = kind(schedule, weight_decay=recipe.weight_decay, **options)
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_kernel(v)])
+    optimizer.build(variables)
+    return optimizer
+
+
+def is_kernel(variable: Any) -> bool:
+    """Whether a variable is the kernel of a convolution or of a dense layer."""
+    return str(variable.name).endswith("kernel")
+
+
+def rate_factors(variables: Sequence[Any], layer_decay: float) -> list[float]:
+    """Each variable's factor of the learning rate: 1 for the head, less for each block in front of it."""
+    parts = [_part(variable) for variable in variables]
+    order = list(dict.fromkeys(parts))
+    return [layer_decay ** (len(order) - 1 - order.index(part)) for part in parts]
+
+
+def _part(variable: Any) -> str:
+    """The block that a variable is of, or "stem" or "head"."""
+    layer = variable.path.split("/")[-2] if "/" in variable.path else variable.name
+    found = re.match(r"block\w+?(?=_)|stem", layer)
+    return found[0] if found else "head"
+
+
+def _layerwise_adamw(factors: Sequence[float]) -> Any:
+    import keras
+
+    class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
+        """AdamW with a learning rate of its own for each of the variables that it is built for."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(gradient, variable, learning_rate * factors[self._get_variable_index(variable)])
+
+    return LayerwiseAdamW

@@ -1,0 +1,170 @@
+"""Pictures from where other code keeps them: batches of any kind, TFRecords, TensorFlow Datasets.
+
+All of them are read once, into a temporary file, and are from then on like pictures of a folder.
+"""
+
+from __future__ import annotations
+
+import glob
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datasets import Data, is_held_out
+from ..images import UnreadableImageError, load_image
+from .inputs import square
+
+Labelled = tuple[NDArray[np.uint8], int]
+
+
+def load_batches(name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None) -> Data:
+    """Reads pictures and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
+
+    Args:
+        name: of the set.
+        training: finite; gives batches, or single pictures, as (pixels, labels), or as a dictionary with "image" and
+            "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, levels 0..255, or 0..1
+            where they are floats and none is above 1. Labels are integers, or one-hot.
+        validation: the like; or a fraction of ``training`` to hold out, decided by each picture's pixels.
+        size: side of the square that each picture is cropped and resized to, pixels.
+        classes: names of the labels; by default their numbers.
+
+    Raises:
+        ValueError: there is nothing, or what there is is no pictures and labels.
+    """
+    is_fraction = isinstance(validation, (int, float))
+    labels, validates = [], []
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    for side, source in enumerate([training] if is_fraction else [training, validation]):
+        for pixels, label in _pictures(name, source):
+            validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
+            labels.append(label)
+            file.write(square(pixels, size).tobytes())
+    if not labels:
+        raise ValueError(f"{name} has no pictures: expected batches of pixels and labels.")
+    names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
+    if min(labels) < 0 or max(labels) >= len(names):
+        raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
+    file.flush()
+    array = np.memmap(file, np.uint8, "r", shape=(len(labels), size, size, 3))
+    held_out = np.array(validates)
+    return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out))
+
+
+def load_tfrecords(pattern: str, validation: float, size: int) -> Data:
+    """Reads TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
+
+    Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Pictures
+    that cannot be read are told on stderr and left out.
+
+    Raises:
+        ImportError: TensorFlow, which reads such files, is missing.
+        FileNotFoundError: no file matches the pattern.
+        ValueError: a file holds something else.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("TFRecord files are read by TensorFlow: pip install 'efficientnet[tensorflow]'.") from error
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(f"No file matches {pattern}: expected TFRecord files.")
+    names: dict[int, str] = {}
+
+    def examples() -> Iterator[Labelled]:
+        for index, record in enumerate(tf.data.TFRecordDataset(paths).as_numpy_iterator()):
+            features = tf.train.Example.FromString(record).features.feature
+            if not {"image/encoded", "image/class/label"} <= set(features):
+                raise ValueError(
+                    f"{pattern} holds {', '.join(sorted(features)) or 'nothing'}: expected image/encoded and "
+                    "image/class/label."
+                )
+            label = int(features["image/class/label"].int64_list.value[0])
+            if text := features["image/class/text"].bytes_list.value:
+                names[label] = text[0].decode()
+            try:
+                yield load_image(features["image/encoded"].bytes_list.value[0]), label
+            except UnreadableImageError as error:
+                print(f"skipped picture {index} of {pattern}: {error}", file=sys.stderr)
+
+    try:
+        data = load_batches(pattern, examples(), validation, size)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from error
+    return _without_gaps(data, names)
+
+
+def load_tfds(name: str, validation: float, size: int) -> Data:
+    """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
+
+    A split "validation" or "test" serves to validate; without one, ``validation`` of the pictures are held out.
+
+    Raises:
+        ImportError: tensorflow_datasets is missing.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(f"tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets.") from error
+    builder = tfds.builder(name)
+    builder.download_and_prepare()
+    found = [split for split in ("validation", "test") if split in builder.info.splits]
+    sides = [
+        tfds.as_numpy(builder.as_dataset(split=split, as_supervised=True, shuffle_files=False))
+        for split in ("train", *found[:1])
+    ]
+    classes = builder.info.features["label"].names
+    return load_batches(name, sides[0], sides[1] if found else validation, size, classes)
+
+
+def _without_gaps(data: Data, names: dict[int, str]) -> Data:
+    """The data without labels that no picture has, such as the 0 where a set counts from 1."""
+    used, labels = np.unique(data.labels, return_inverse=True)
+    classes = [names.get(int(label), str(label)) for label in used]
+    return Data(data.name, data.pixels, labels, classes, data.training, data.validation)
+
+
+def _pictures(name: str, source: Any) -> Iterator[Labelled]:
+    """Single pictures, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
+    # A PyDataset has a length and no end.
+    items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
+    for item in items:
+        if isinstance(item, dict) and {"image", "label"} <= item.keys():
+            pixels, labels = item["image"], item["label"]
+        elif isinstance(item, (tuple, list)) and len(item) > 1:
+            pixels, labels = item[:2]
+        else:
+            raise ValueError(
+                f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label."
+            )
+        batch = np.asarray(pixels)
+        if batch.ndim == 3:
+            batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
+        yield from zip(_levels(name, batch), _indices(np.asarray(labels)), strict=True)
+
+
+def _levels(name: str, batch: NDArray[Any]) -> NDArray[np.uint8]:
+    """(batch, height, width, 3) levels 0..255 of pixels as other code has them."""
+    if batch.ndim == 4 and batch.shape[-1] != 3 and batch.shape[1] == 3:
+        batch = batch.transpose(0, 2, 3, 1)
+    if batch.ndim == 4 and batch.shape[-1] == 1:
+        batch = np.repeat(batch, 3, axis=-1)
+    if batch.ndim != 4 or batch.shape[-1] != 3:
+        raise ValueError(f"{name} gives pixels of shape {batch.shape}: expected (batch, height, width, 3).")
+    if batch.dtype == np.uint8:
+        return batch
+    low, high = float(batch.min()), float(batch.max())
+    if not (low >= 0 and high <= 255):
+        raise ValueError(f"{name} gives levels {low:g} to {high:g}: expected 0 to 255, or floats 0 to 1.")
+    scale = 255.0 if batch.dtype.kind == "f" and high <= 1 else 1.0
+    return np.rint(batch * scale).astype(np.uint8)
+
+
+def _indices(labels: NDArray[Any]) -> list[int]:
+    """Class indices of labels that are indices or one-hot."""
+    is_one_hot = labels.ndim > 1 and labels.shape[-1] > 1
+    return [int(label) for label in (labels.argmax(axis=-1) if is_one_hot else labels.reshape(-1))]

@@ -1,0 +1,158 @@
+"""The batches of a training: the same whenever, and by how many processes, they are made."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet import get_variant
+from efficientnet.datasets import Data, Files
+from efficientnet.training import FINETUNE, V1, randaugment
+from efficientnet.training.inputs import Batches, balanced_weights, random_crop, shifted, square, validation_batches
+
+RECIPE = dataclasses.replace(
+    FINETUNE, batch_size=4, head_epochs=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
+)
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (14, 20, 20, 3), np.uint8)
+    return Data("noise", pixels, np.arange(14) % 3, ["a", "b", "c"], np.arange(10), np.arange(10, 14))
+
+
+def batches(data, recipe=RECIPE, share=slice(None), **more):
+    (stage,) = recipe.plan_stages(get_variant("b0"), 16)
+    return Batches(data, recipe, stage, 0, share, **more)
+
+
+def test_an_epoch_has_every_picture_once(data):
+    made = batches(data)
+    assert made.steps == 2  # of 10 pictures, 4 at a time
+    first, second = ([made.rows(step) for step in epoch] for epoch in ((0, 1), (2, 3)))
+    for epoch in (first, second):
+        rows = np.concatenate(epoch)
+        assert len(set(rows)) == 8
+        assert set(rows) <= set(data.training)
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+
+
+def test_a_step_has_the_same_batch_wherever_one_begins(data):
+    pytest.importorskip("keras")
+    whole = list(batches(data).from_step(0, 6))
+    assert [batch.pixels.shape for batch in whole] == [(4, 16, 16, 3)] * 6
+    for start in (1, 5):
+        for later, batch in zip(whole[start:], batches(data).from_step(start, 6), strict=True):
+            for old, new in zip(later, batch, strict=True):
+                np.testing.assert_array_equal(old, new)
+    assert not np.array_equal(whole[0].pixels, whole[2].pixels)
+    # Mixed targets still sum to 1.
+    np.testing.assert_allclose(whole[0].targets.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_processes_share_the_same_batches(data):
+    pytest.importorskip("keras")
+    whole = next(batches(data).from_step(3, 4))
+    parts = [next(batches(data, share=slice(start, start + 2)).from_step(3, 4)) for start in (0, 2)]
+    for field in whole._fields:
+        together = np.concatenate([getattr(part, field) for part in parts])
+        np.testing.assert_array_equal(getattr(whole, field), together)
+
+
+def test_classes_count_alike(data):
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
+    weights = balanced_weights(labels, 3)
+    np.testing.assert_allclose(weights, [9 / 18, 9 / 6, 9 / 3])
+    assert weights[labels].sum() == pytest.approx(9)
+    plain = dataclasses.replace(RECIPE, mixup=(0, 0))
+    batch = next(batches(data, plain, class_weights=weights).from_step(0, 1))
+    np.testing.assert_allclose(batch.weights, weights[batch.targets.argmax(axis=1)])
+
+
+def test_files_are_read_when_their_turn_comes(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{index}.png" for index in range(6)]
+    for path, side in zip(paths, (40, 33, 1, 50, 60, 40), strict=True):
+        Image.fromarray(rng.integers(0, 256, (side, side + 7 * (side > 1), 3), np.uint8)).save(path)
+    data = Data("files", Files(paths), np.arange(6) % 2, ["a", "b"], np.arange(4), np.arange(4, 6))
+    recipe = dataclasses.replace(V1, batch_size=4)
+    with ThreadPoolExecutor() as threads:
+        assert batches(data, recipe).batch(0, threads).weights.tolist() == [1, 1, 1, 1]  # 1 x 1 pixels, too
+        paths[1].write_bytes(paths[1].read_bytes()[:300])  # damaged since
+        batch = batches(data, recipe).batch(0, threads)
+        broken = batches(data, recipe).rows(0).tolist().index(1)
+        assert batch.weights[broken] == 0
+        assert batch.weights.sum() == 3
+        assert str(paths[1]) in capsys.readouterr().err
+        paths[3].unlink()
+        with pytest.raises(FileNotFoundError):
+            batches(data, recipe).batch(0, threads)
+    ((x, labels),) = validation_batches(data, 16, 8)
+    assert x.shape == (2, 16, 16, 3)
+    assert labels.tolist() == [0, 1]
+
+
+def test_squares():
+    image = np.zeros((10, 30, 3), np.uint8)
+    image[:, 15:] = 200
+    assert square(image, 8).shape == (8, 8, 3)
+    assert square(image[:, :10], 10) is not None
+    found = square(image, 8).mean(axis=(0, 2))
+    assert found[0] < 10
+    assert found[-1] > 190
+
+
+def test_crops_stay_within_the_picture_and_their_area():
+    ramp = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (80, 100, 3))
+    widths = []
+    for seed in range(50):
+        crop = random_crop(ramp, 50, 0.25, np.random.default_rng(seed)).astype(float)
+        assert crop.shape == (50, 50, 3)
+        widths.append((crop.max() - crop.min()) * 50 / 49)
+    # From a quarter of the area at the narrow aspect to all of the width.
+    assert min(widths) > 0.9 * (0.25 * 8000 * 3 / 4) ** 0.5
+    assert max(widths) <= 101
+    assert max(widths) - min(widths) > 30
+
+
+def test_shifts_repeat_the_edge():
+    image = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 10, 3), np.uint8)
+    moved = {shifted(image, 0.2, np.random.default_rng(seed))[0, 0, 0].item() for seed in range(30)}
+    assert moved == {0, 1, 2}
+    assert shifted(image, 0.0, np.random.default_rng(0)) is image
+
+
+class TestRandAugment:
+    @pytest.fixture
+    def image(self):
+        rng = np.random.default_rng(0)
+        return Image.fromarray(rng.integers(0, 256, (21, 21, 3), np.uint8))
+
+    @pytest.mark.parametrize("name", randaugment.OPERATIONS)
+    def test_every_operation_does_something_and_is_the_same_again(self, image, name):
+        changed = np.asarray(randaugment.apply(name, image, 0.5, 1.0))
+        assert changed.shape == (21, 21, 3)
+        if name != "auto_contrast":  # noise has all levels already
+            assert not np.array_equal(changed, np.asarray(image))
+        np.testing.assert_array_equal(changed, np.asarray(randaugment.apply(name, image, 0.5, 1.0)))
+
+    def test_signs_and_strengths(self, image):
+        pixels = np.asarray(image).astype(int)
+        # A strength of 0.224 is a shift by a tenth of 21 pixels: nearly 2.
+        moved = np.asarray(randaugment.apply("translate_x", image, 2 / 21 * 2.24, 1.0))
+        np.testing.assert_allclose(moved[:, :-2], pixels[:, 2:], atol=1)
+        quarter = np.asarray(randaugment.apply("rotate", image, 3.0, 1.0))  # 3 x 30 degrees
+        np.testing.assert_allclose(quarter[1:-1, 1:-1], np.rot90(pixels, -1)[1:-1, 1:-1], atol=1)
+        dark = np.asarray(randaugment.apply("brightness", image, 1.0, -1.0))
+        np.testing.assert_allclose(dark, pixels * 0.1, atol=1)
+        np.testing.assert_array_equal(np.asarray(randaugment.apply("posterize", image, 1.0, 1.0)), pixels & 0xF0)
+        solarized = np.asarray(randaugment.apply("solarize", image, 0.5, 1.0))
+        np.testing.assert_array_equal(solarized, np.where(pixels < 128, pixels, 255 - pixels))
+
+    def test_drawn_by_the_generator(self, image):
+        drawn = [np.asarray(randaugment.rand_augment(image, 9, np.random.default_rng(seed))) for seed in (1, 1, 2)]
+        np.testing.assert_array_equal(drawn[0], drawn[1])
+        assert not np.array_equal(drawn[0], drawn[2])

@@ -1,0 +1,136 @@
+"""Pictures from other code's data sets."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.training.sources import load_batches, load_tfds, load_tfrecords
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (10, 12, 16, 3), np.uint8)
+SQUARES = RNG.integers(0, 256, (10, 8, 8, 3), np.uint8)
+LABELS = np.arange(10) % 2
+
+
+def check(data):
+    """All pictures of ``SQUARES``, in their order, the first 6 to train on."""
+    np.testing.assert_array_equal(data.pixels, SQUARES)
+    np.testing.assert_array_equal(data.labels, LABELS)
+    np.testing.assert_array_equal(data.training, np.arange(6))
+    np.testing.assert_array_equal(data.validation, np.arange(6, 10))
+    assert data.classes == ["0", "1"]
+    data.check()
+
+
+def halves(pixels=SQUARES, labels=LABELS):
+    return [(pixels[:4], labels[:4]), (pixels[4:6], labels[4:6])], [(pixels[6:], labels[6:])]
+
+
+def test_batches_of_every_form():
+    check(load_batches("x", *halves(), 8))
+    check(load_batches("x", *halves(SQUARES / 255.0), 8))  # floats 0..1
+    check(load_batches("x", *halves(SQUARES.transpose(0, 3, 1, 2)), 8))  # channels first
+    check(load_batches("x", *halves(labels=np.eye(2)[LABELS]), 8))  # one-hot
+    singles = [{"image": picture, "label": label} for picture, label in zip(SQUARES, LABELS, strict=True)]
+    check(load_batches("x", singles[:6], singles[6:], 8))
+    assert load_batches("x", [(PIXELS, LABELS)], 0.5, 8).pixels.shape == (10, 8, 8, 3)
+
+
+def test_a_fraction_stays_where_it_is():
+    """Pictures that are added move none to the other side."""
+    few = load_batches("x", [(SQUARES[:6], LABELS[:6])], 0.5, 8)
+    all_of_them = load_batches("x", [(SQUARES, LABELS)], 0.5, 8)
+    assert set(few.validation) == set(all_of_them.validation) & set(range(6))
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [([], "has no pictures"), ([SQUARES], "gives ndarray: expected"), ([(PIXELS[..., :2], LABELS)], "of shape"),
+     ([{"image": 3}], "gives dict"), ([(PIXELS - 300.0, LABELS)], "gives levels"), ([3], "gives int: expected"),
+     ([(SQUARES, LABELS - 1)], "labels -1")],
+)  # fmt: skip
+def test_what_is_no_pictures(batches, message):
+    with pytest.raises(ValueError, match=message):
+        load_batches("x", batches, 0.2, 8)
+
+
+def test_more_labels_than_names():
+    with pytest.raises(ValueError, match="labels 0 to 1, but 1 class names"):
+        load_batches("x", [(SQUARES, LABELS)], 0.2, 8, ["only"])
+
+
+def test_a_pytorch_loader():
+    torch = pytest.importorskip("torch")
+    tensors = torch.tensor(SQUARES.transpose(0, 3, 1, 2) / 255.0, dtype=torch.float32), torch.tensor(LABELS)
+    sides = [torch.utils.data.TensorDataset(*(t[part] for t in tensors)) for part in (slice(6), slice(6, 10))]
+    check(load_batches("x", *(torch.utils.data.DataLoader(side, batch_size=4) for side in sides), 8))
+
+
+def test_a_keras_dataset():
+    keras = pytest.importorskip("keras")
+
+    class Pictures(keras.utils.PyDataset):
+        def __init__(self, parts):
+            super().__init__()
+            self.parts = parts
+
+        def __len__(self):
+            return len(self.parts)
+
+        def __getitem__(self, index):
+            return self.parts[index]
+
+    check(load_batches("x", *map(Pictures, halves()), 8))
+
+
+def test_tensorflow_data():
+    tf = pytest.importorskip("tensorflow")
+    sides = [tf.data.Dataset.from_tensor_slices((SQUARES[part], LABELS[part])) for part in (slice(6), slice(6, 10))]
+    check(load_batches("x", sides[0].batch(4), sides[1], 8))
+
+
+def test_tfrecords(tmp_path, capsys):
+    tf = pytest.importorskip("tensorflow")
+
+    def example(content, label):
+        features = {
+            "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[content])),
+            "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            "image/class/text": tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=[b"odd" if label % 2 else b"even"])
+            ),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+    picture = tmp_path / "picture.png"
+    with tf.io.TFRecordWriter(str(tmp_path / "train-0.tfrecord")) as writer:
+        for pixels, label in zip(SQUARES, LABELS, strict=True):
+            Image.fromarray(pixels).save(picture)
+            writer.write(example(picture.read_bytes(), int(label) + 1))
+        writer.write(example(picture.read_bytes()[:60], 1))
+    data = load_tfrecords(str(tmp_path / "train-*.tfrecord"), 0.4, 8)
+    np.testing.assert_array_equal(data.pixels, SQUARES)
+    assert data.classes == ["odd", "even"]  # there is no label 0
+    np.testing.assert_array_equal(data.labels, LABELS)
+    assert "skipped picture 10" in capsys.readouterr().err
+
+    with pytest.raises(FileNotFoundError, match="No file matches"):
+        load_tfrecords(str(tmp_path / "test-*"), 0.4, 8)
+    (tmp_path / "bad.tfrecord").write_bytes(b"no record of anything" * 9)
+    with pytest.raises(ValueError, match="cannot be read as TFRecord"):
+        load_tfrecords(str(tmp_path / "bad.tfrecord"), 0.4, 8)
+    with tf.io.TFRecordWriter(str(tmp_path / "other.tfrecord")) as writer:
+        writer.write(tf.train.Example().SerializeToString())
+    with pytest.raises(ValueError, match="holds nothing: expected image/encoded"):
+        load_tfrecords(str(tmp_path / "other.tfrecord"), 0.4, 8)
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match="pip install tensorflow-datasets"):
+        load_tfds("mnist", 0.2, 8)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match="read by TensorFlow"):
+        load_tfrecords("*.tfrecord", 0.2, 8)
