@@ -14,15 +14,12 @@ one device; on JAX as many as it sees.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import socket
-import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -31,22 +28,16 @@ from numpy.typing import NDArray
 
 from ..backends import import_keras
 from .inputs import Batch
+from .meeting import Place, find_place, meet
 
 # What engines say when another process is gone; they have no exception of their own for it.
 _LOST = re.compile(
     r"gloo|nccl|connection (reset|closed|refused)|collective ops is aborted|heartbeat|unavailable|deadline|timed out",
     re.IGNORECASE,
 )
+_SEED = "seed_generator_state"  # how the paths of variables end that random numbers come from
 _RANKS = 1024  # more than there are
 _HEARTBEAT = 60  # seconds; JAX' processes tell each other that they are alive even while they compute or write
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Which of the processes this is. Without addresses, the engine finds the others by itself."""
-
-    addresses: tuple[str, ...]
-    rank: int
 
 
 def connect(addresses: Sequence[str] = (), rank: int | None = None, timeout: int = 300) -> Distributed:
@@ -64,71 +55,15 @@ def connect(addresses: Sequence[str] = (), rank: int | None = None, timeout: int
         ValueError: the place is not told, or not among the addresses.
         ConnectionError: the others do not come.
     """
-    place = _place(addresses, rank)
+    place = find_place(addresses, rank)
     backend = import_keras().backend.backend()
     if backend not in _ENGINES:
         raise ValueError(f"Keras on {backend} does not train: set KERAS_BACKEND to {', '.join(_ENGINES)}.")
     if place is not None:
-        _meet(place, timeout)
+        meet(place, timeout)
     with _naming_the_lost("The processes do not meet"):
         processes: Distributed = _ENGINES[backend](place, timeout)
         return processes
-
-
-def _place(addresses: Sequence[str], rank: int | None) -> _Place | None:
-    if not addresses and rank is None:
-        if "TF_CONFIG" not in os.environ:
-            return None
-        config = json.loads(os.environ["TF_CONFIG"])
-        addresses, rank = config["cluster"]["worker"], int(config["task"]["index"])
-    if rank is None or not 0 <= rank < len(addresses):
-        raise ValueError(
-            f"rank={rank} among {len(addresses)} addresses ({', '.join(addresses)}): expected the address of every "
-            "process, and this one's place among them, from 0."
-        )
-    return _Place(tuple(addresses), rank)
-
-
-def _meet(place: _Place, timeout: int) -> None:
-    """Waits until all processes are there, at the first one's address; TensorFlow by itself would wait for ever."""
-    host, _, port = place.addresses[0].rpartition(":")
-    deadline = time.monotonic() + timeout
-    if place.rank:
-        while True:
-            try:
-                with socket.create_connection(
-                    (host, int(port)), timeout=max(1.0, deadline - time.monotonic())
-                ) as first:
-                    first.sendall(place.rank.to_bytes(4, "big"))
-                    if first.recv(1):
-                        return
-            except OSError:
-                pass
-            if time.monotonic() > deadline:
-                raise ConnectionError(
-                    f"Process {place.rank} has waited {timeout} s for the first one, at {place.addresses[0]}, and for "
-                    "all others: start each of them, with the same addresses and a rank of its own."
-                )
-            time.sleep(0.2)
-    here: dict[int, socket.socket] = {}
-    with contextlib.ExitStack() as connections, socket.create_server(("", int(port))) as door:
-        while missing := set(range(1, len(place.addresses))) - here.keys():
-            try:
-                door.settimeout(max(0.01, deadline - time.monotonic()))
-                other = connections.enter_context(door.accept()[0])
-                other.settimeout(max(0.01, deadline - time.monotonic()))
-                here[int.from_bytes(other.recv(4), "big")] = other
-            except TimeoutError as error:
-                absent = ", ".join(f"{rank} ({place.addresses[rank]})" for rank in sorted(missing))
-                raise ConnectionError(
-                    f"After {timeout} s process {absent} has not come to {place.addresses[0]}: start it, with the same "
-                    "addresses and that rank."
-                ) from error
-        door.close()
-        for other in here.values():
-            other.sendall(b"\1")
-        for other in here.values():
-            other.recv(1)  # they hang up first, which leaves the port free for the engine
 
 
 @contextlib.contextmanager
@@ -186,9 +121,35 @@ class Distributed(ABC):
     def _scope(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext()
 
-    @abstractmethod
+    def check_same(self, digest: int) -> None:
+        """Makes sure that 32 bits, which stand for where a training is, are the same in all processes.
+
+        Raises:
+            ValueError: they are not.
+        """
+        bits = [bool(digest >> place & 1) for place in range(32)]
+        if True in [self.any(bit) and self.any(not bit) for bit in bits]:
+            raise ValueError(
+                "The processes do not start with the same weights: --out has to be one folder that all of them see, "
+                "and the command the same but for --rank."
+            )
+
     def prepare(self, network: Any) -> None:
-        """Is told each network after it was compiled, and its weights set, before its first step."""
+        """Is told each network after it was compiled, and its weights set, before its first step.
+
+        Raises:
+            ValueError: it is not the same in all processes.
+        """
+        digest = 0
+        for variable in [*network.variables, *network.optimizer.variables]:
+            if not variable.path.endswith(_SEED):
+                digest = zlib.crc32(_to_numpy(variable).tobytes(), digest)
+        self.check_same(digest)
+        self._connect(network)
+
+    @abstractmethod
+    def _connect(self, network: Any) -> None:
+        """Makes each step one of all processes."""
 
     def step(self, network: Any, batch: Batch) -> dict[str, float]:
         """Trains on this process' share of a batch, gradients averaged over all of the batch.
@@ -213,7 +174,7 @@ class Distributed(ABC):
 
 
 class _TensorFlow(Distributed):
-    def __init__(self, place: _Place | None, timeout: int) -> None:
+    def __init__(self, place: Place | None, timeout: int) -> None:
         import tensorflow as tf
 
         if place is None:
@@ -234,7 +195,7 @@ class _TensorFlow(Distributed):
         scope: AbstractContextManager[Any] = self._strategy.scope()
         return scope
 
-    def prepare(self, network: Any) -> None:
+    def _connect(self, network: Any) -> None:
         import tensorflow as tf
 
         def whole_batch(statistics: Any) -> Any:
@@ -267,7 +228,7 @@ class _TensorFlow(Distributed):
 
 
 class _Jax(Distributed):
-    def __init__(self, place: _Place | None, timeout: int) -> None:
+    def __init__(self, place: Place | None, timeout: int) -> None:
         import jax
         import keras
 
@@ -287,7 +248,7 @@ class _Jax(Distributed):
         scope: AbstractContextManager[Any] = self._distribution.scope()
         return scope
 
-    def prepare(self, network: Any) -> None:
+    def _connect(self, network: Any) -> None:
         """Nothing: each step is one computation on the whole batch."""
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -314,7 +275,7 @@ class _Jax(Distributed):
 
 
 class _Torch(Distributed):
-    def __init__(self, place: _Place | None, timeout: int) -> None:
+    def __init__(self, place: Place | None, timeout: int) -> None:
         import torch
         from torch import distributed
 
@@ -335,7 +296,7 @@ class _Torch(Distributed):
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         self.devices = self.size
 
-    def prepare(self, network: Any) -> None:
+    def _connect(self, network: Any) -> None:
         import torch
         from torch import distributed
 
@@ -409,6 +370,12 @@ def _draw_apart(network: Any, rank: int) -> None:
     The rank takes the place of the seed's last digits, so that it may be done again to what a checkpoint brought back.
     """
     for variable in network.non_trainable_variables:
-        if variable.path.endswith("seed_generator_state"):
-            seed, count = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
+        if variable.path.endswith(_SEED):
+            seed, count = _to_numpy(variable)
             variable.assign(np.array([seed - seed % _RANKS + rank, count]))
+
+
+def _to_numpy(variable: Any) -> NDArray[Any]:
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))
