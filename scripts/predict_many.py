@@ -1,0 +1,389 @@
+"""Names what is in any number of pictures with Ray Data, on one machine or many.
+
+    python scripts/predict_many.py PICTURES --out ANSWERS --workers 2
+    python scripts/predict_many.py lists.parquet --out ANSWERS --model runs/flowers/model.keras --address auto
+
+PICTURES is a folder, with all folders in it, or a Parquet file or folder of such. Each row of Parquet has a picture's
+content in ``bytes``, or where it lies in ``path``, as seen from the Parquet file; or both, or both in a struct
+``image``.
+
+ANSWERS becomes a folder of Parquet files with a row for each picture: ``path``, its name within PICTURES (where there
+is no path, or where several contents have the same, the Parquet file and the row); ``class``, ``label`` and
+``probability``, lists, best first; and ``error``, why it could not be read. Each file is there whole or not at all. A
+picture that has its answer is not asked again, so the same command goes on wherever a run has ended, even by
+``kill -9``. A worker that dies is replaced, and asked anew what it has not answered.
+
+On many machines: ``ray start --head`` on the first, ``ray start --address=FIRST:6379`` on the others, then this with
+``--address auto`` on the first. All of them have this package and see PICTURES and the model under the same path; the
+answers are written where this runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import collections
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import filelock
+from tqdm import tqdm
+
+from efficientnet.cli_predict import IMAGE_SUFFIXES
+from efficientnet.files import replacing
+from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
+from efficientnet.preprocessing import MODES
+from efficientnet.saved_models import is_saved_model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUCCESS, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+PREFIXES = ("", "image.")  # of the columns in Parquet
+
+
+class Picture(NamedTuple):
+    """Where a picture is: in ``file`` itself where ``row`` is negative, otherwise in that row of a Parquet file."""
+
+    path: str
+    file: str
+    row: int
+
+
+def find_pictures(given: Path) -> list[Picture]:
+    """The pictures of a folder or of Parquet files, each once.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none.
+    """
+    if not given.exists():
+        raise FileNotFoundError(f"There is no {given}: expected a folder of pictures, or Parquet.")
+    files = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
+    root = given if given.is_dir() else given.parent
+    if tables := [file for file in files if file.suffix == ".parquet"]:
+        pictures = [picture for table in tables for picture in rows_of(table, root)]
+        times = collections.Counter(picture.path for picture in pictures if picture.row >= 0)
+        pictures = [
+            picture._replace(path=row_name(picture, root)) if picture.row >= 0 and times[picture.path] > 1 else picture
+            for picture in pictures
+        ]
+    else:
+        pictures = [
+            Picture(file.relative_to(root).as_posix(), str(file.resolve()), -1)
+            for file in files
+            if file.suffix.lower() in IMAGE_SUFFIXES
+        ]
+    if not pictures:
+        raise ValueError(f"{given} holds no pictures: expected {', '.join(sorted(IMAGE_SUFFIXES))}, or .parquet.")
+    return list({picture.path: picture for picture in pictures}.values())
+
+
+def rows_of(table: Path, root: Path) -> list[Picture]:
+    """The pictures of a Parquet file."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(table) as file:
+        has_bytes, has_path = (find_column(file, kind) for kind in ("bytes", "path"))
+        if not has_bytes and not has_path:
+            raise ValueError(f"{table} has the columns {', '.join(file.schema_arrow.names)}: expected bytes or path.")
+        count = file.metadata.num_rows
+        paths = file.read(columns=[has_path]).flatten()[has_path].to_pylist() if has_path else [None] * count
+    here = table.resolve()
+    pictures = []
+    for row, path in enumerate(paths):
+        in_table = Picture(path or "", str(here), row)
+        name = path or row_name(in_table, root)
+        is_address = "://" in (path or "")
+        file = str(here) if has_bytes else path if is_address else str(here.parent / path) if path else ""
+        pictures.append(Picture(name, file, row if has_bytes else -1))
+    return pictures
+
+
+def row_name(picture: Picture, root: Path) -> str:
+    """What a row without a path of its own is called."""
+    return f"{Path(picture.file).relative_to(root.resolve()).as_posix()}#{picture.row}"
+
+
+def find_column(file: Any, kind: str) -> str | None:
+    """The column of a Parquet file with the pictures' ``bytes`` or ``path``."""
+    columns = {file.schema.column(index).path for index in range(len(file.schema))}
+    return next((prefix + kind for prefix in PREFIXES if prefix + kind in columns), None)
+
+
+class Contents:
+    """What ``Predictor.stream`` takes of each picture. Rows that follow each other share the reading of their group."""
+
+    def __init__(self) -> None:
+        self.table, self.starts = "", [0]
+        self.group, self.values = -1, None
+
+    def __call__(self, picture: Picture) -> str | bytes:
+        """A picture's file, or the content of its row."""
+        import pyarrow.parquet as pq
+
+        if picture.row < 0:
+            return picture.file
+        if picture.file != self.table:
+            metadata = pq.read_metadata(picture.file)
+            counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+            self.table, self.starts, self.group = picture.file, [0, *itertools.accumulate(counts)], -1
+        group = bisect.bisect_right(self.starts, picture.row) - 1
+        if group != self.group:
+            with pq.ParquetFile(self.table) as file:
+                column = find_column(file, "bytes")
+                self.group, self.values = group, file.read_row_group(group, columns=[column]).flatten()[column]
+        found: bytes | None = self.values[picture.row - self.starts[group]].as_py()
+        return found or b""
+
+
+class Model(NamedTuple):
+    """A model to ask, as on the command line."""
+
+    model: str
+    weights: str | None
+    preprocessing: str | None
+    engine: str
+    precision: str
+    calibration: tuple[str, ...]
+    top: int
+
+    def source(self) -> Source:
+        """Where it comes from.
+
+        Raises:
+            ValueError, OSError: nothing of that name.
+        """
+        if not is_saved_model(self.model):
+            return Source.of_variant(self.model, self.weights or "imagenet")
+        if self.weights:
+            raise ValueError(f"--weights {self.weights}: {self.model} is a whole model with its own weights.")
+        return Source.of_file(self.model, self.preprocessing)
+
+    def compile(self, threads: int) -> Predictor:
+        """Compiles it, for so many threads."""
+        return compile(
+            self.source(), self.engine, precision=self.precision, threads=threads, calibration=self.calibration
+        )
+
+
+def schema() -> pa.Schema:
+    """Of the answers."""
+    import pyarrow as pa
+
+    texts = pa.list_(pa.string())
+    fields = {"path": pa.string(), "class": texts, "label": texts, "probability": pa.list_(pa.float32())}
+    return pa.schema({**fields, "error": pa.string()})
+
+
+def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Table:
+    """The answers to some pictures, in their order."""
+    import pyarrow as pa
+
+    rows = []
+    for picture, record in zip(pictures, predictor.stream(map(Contents(), pictures)), strict=True):
+        best = [] if record.outputs is None else predictor.recipe.top(record.outputs, top)
+        keys, labels, probabilities = zip(*best, strict=True) if best else ((), (), ())
+        columns = {"class": keys, "label": labels, "probability": probabilities}
+        rows.append({"path": picture.path, **columns, "error": record.error})
+    return pa.Table.from_pylist(rows, schema())
+
+
+class Worker:
+    """An actor of Ray: a compiled model, which answers a table of pictures after the other."""
+
+    def __init__(self, model: Model, threads: int) -> None:
+        self.predictor = model.compile(threads)
+        self.top = model.top
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        return answer([Picture(**row) for row in pictures.to_pylist()], self.predictor, self.top)
+
+
+class Answers:
+    """The folder of answers. One process at a time writes to it: the one that starts the workers.
+
+    So a picture is answered when its row is in the folder, and whatever a dying worker still does counts for nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.lock = filelock.FileLock(folder / ".lock")
+
+    def __enter__(self) -> Answers:
+        try:
+            self.lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise ValueError(
+                f"Another run is writing to {self.folder}: wait for it, or choose another --out."
+            ) from None
+        for part in self.folder.glob("part-*.parquet"):
+            part.unlink()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.lock.release()
+
+    def check(self, settings: dict[str, Any]) -> None:
+        """Makes sure that all answers in the folder are the same model's.
+
+        Raises:
+            ValueError: they are another's.
+        """
+        path = self.folder / "_settings.json"
+        if not path.exists():
+            with replacing(path) as part:
+                part.write_text(json.dumps(settings, indent=2))
+        elif (before := json.loads(path.read_text())) != settings:
+            raise ValueError(
+                f"{self.folder} holds answers of {before}, these would be of {settings}: choose another --out, or "
+                "repeat the options."
+            )
+
+    def files(self) -> list[Path]:
+        """All that has been written, in order."""
+        return sorted(self.folder.glob("answers-*.parquet"))
+
+    def paths(self) -> set[str]:
+        """The pictures that have been answered."""
+        import pyarrow.parquet as pq
+
+        return {path for file in self.files() for path in pq.read_table(file, columns=["path"])["path"].to_pylist()}
+
+    def add(self, table: pa.Table) -> None:
+        """Writes a file of answers, whole or not at all."""
+        import pyarrow.parquet as pq
+
+        last = max((int(file.stem.removeprefix("answers-")) for file in self.files()), default=0)
+        with replacing(self.folder / f"answers-{last + 1:06d}.parquet") as part:
+            pq.write_table(table, part)
+
+    def drop_errors(self) -> None:
+        """Leaves out the pictures that could not be read, so that they are asked again."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        for file in self.files():
+            table = pq.read_table(file)
+            if table["error"].null_count < len(table):
+                with replacing(file) as part:
+                    pq.write_table(table.filter(pc.field("error").is_null()), part)
+
+
+def answer_all(pictures: Sequence[Picture], model: Model, options: argparse.Namespace) -> Iterator[pa.Table]:
+    """The answers to pictures, shard by shard in the order in which the workers get ready."""
+    if not pictures:
+        return
+    import pyarrow as pa
+    import ray
+
+    ray.init(
+        options.address,
+        include_dashboard=None if options.address else False,
+        logging_level="error",
+        log_to_driver=False,
+    )
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    workers = options.workers or len(ray.nodes())
+    threads = processors // workers
+    if not threads:
+        raise ValueError(f"--workers {workers}: there are {processors} processors, and each worker needs one.")
+    tables = [
+        pa.Table.from_pylist([picture._asdict() for picture in pictures[start : start + options.shard]])
+        for start in range(0, len(pictures), options.shard)
+    ]
+    answers = ray.data.from_arrow(tables).map_batches(
+        Worker,
+        fn_constructor_args=(model, threads),
+        batch_size=None,  # a whole shard
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
+        num_cpus=threads,
+        num_gpus=options.gpus,
+    )
+    yield from answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("pictures", type=Path, metavar="PICTURES", help="folder, or Parquet")
+    add("--out", type=Path, required=True, metavar="ANSWERS", help="folder for Parquet files of answers")
+    add("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: %(default)s)")
+    add("--weights", help="published set or file of weights (default: the variant's first set)")
+    add("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    add("--engine", choices=ENGINES, default="auto", help="(default: %(default)s)")
+    add("--precision", choices=PRECISIONS, default="f32", help="(default: %(default)s)")
+    add("--calibrate", type=Path, metavar="FOLDER", help="of pictures for --precision int8")
+    add("--top", type=int, default=5, metavar="N", help="classes per picture (default: %(default)s)")
+    add("--workers", type=int, metavar="N", help="processes that hold the model (default: one for each machine)")
+    add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
+    add("--shard", type=int, default=256, metavar="N", help="pictures to a file of answers (default: %(default)s)")
+    add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
+    add("--retry-errors", action="store_true", help="ask those again that could not be read")
+    options = parser.parse_args(argv)
+    for name in ("top", "workers", "shard"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name} {value}: expected at least 1")
+    return options
+
+
+def predict_many(options: argparse.Namespace) -> int:
+    """Does what the command line says; returns how many pictures could not be read."""
+    if find_spec("ray") is None or find_spec("pyarrow") is None:
+        raise ImportError("predict_many.py needs Ray Data: pip install 'efficientnet[ray]'.")
+    import ray
+
+    # Of what goes wrong, the exception tells.
+    quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    os.environ |= {**quiet, **os.environ}
+    calibration = tuple(picture.file for picture in find_pictures(options.calibrate)) if options.calibrate else ()
+    model = Model(
+        options.model, options.weights, options.preprocessing, options.engine, options.precision, calibration,
+        options.top,
+    )  # fmt: skip
+    pictures = find_pictures(options.pictures)
+    failed = 0
+    with Answers(options.out) as answers:
+        answers.check({**model._asdict(), "calibration": len(calibration), "content": model.source().content()})
+        if options.retry_errors:
+            answers.drop_errors()
+        answered = answers.paths()
+        missing = [picture for picture in pictures if picture.path not in answered]
+        with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture", disable=None) as progress:
+            try:
+                for table in answer_all(missing, model, options):
+                    answers.add(table)
+                    failed += len(table) - table["error"].null_count
+                    progress.update(len(table))
+            except ray.exceptions.RayError as error:
+                raise RuntimeError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
+            finally:
+                ray.shutdown()
+    print(f"{options.out}: {len(pictures)} pictures, {len(pictures) - len(missing)} of them answered before")
+    return failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the script; returns its exit status: 0, 1 where a picture could not be read, 2 where it cannot go on."""
+    try:
+        failed = predict_many(parse_options(argv))
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
+        print(f"predict_many.py: error: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+    if failed:
+        print(f"{failed} pictures could not be read: column error says why; --retry-errors asks again", file=sys.stderr)
+    return SOME_FAILED if failed else SUCCESS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Many pictures through Ray Data: what is found, the same answers as of one process, and nothing lost or repeated."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pa = pytest.importorskip("pyarrow", reason="needs Ray Data: pip install 'efficientnet[ray]'")
+pq = pytest.importorskip("pyarrow.parquet")
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "predict_many.py"
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def predict_many() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("predict_many", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Pictures in folders of folders, one of them damaged, beside a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for index in range(COUNT - 1):
+        path = folder / str(index % 3) / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((48, 40)).save(path)
+    (folder / "0" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, tiny) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.keras"
+    tiny(weights=None, input_shape=(32, 32, 3), classes=3, include_preprocessing=True).save(path)
+    return path
+
+
+def read(out: Path) -> list[dict]:
+    return pq.read_table(out).to_pylist()
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The processes that a process has started, and theirs: what each calls itself."""
+    parents, names = {}, {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            names[int(process.name)] = (process / "cmdline").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+
+    def is_below(child: int) -> bool:
+        return child == pid or (child in parents and is_below(parents[child]))
+
+    return {child: names[child] for child in parents if child != pid and child in names and is_below(child)}
+
+
+def test_pictures_of_a_folder(predict_many, pictures):
+    found = predict_many.find_pictures(pictures)
+    assert len(found) == COUNT
+    assert {picture.path.partition("/")[0] for picture in found} == {"0", "1", "2"}
+    assert all(picture.row < 0 and Path(picture.file).is_file() for picture in found)
+
+
+def test_rows_of_parquet(predict_many, tmp_path):
+    (tmp_path / "deep").mkdir()
+    pq.write_table(
+        pa.table({"bytes": [b"a", b"b", None], "path": ["x.png", "y.png", "y.png"]}),
+        tmp_path / "contents.parquet", row_group_size=2,
+    )  # fmt: skip
+    pq.write_table(pa.table({"path": ["y.png", "z.png", "https://example.org/w.png"]}), tmp_path / "deep/paths.parquet")
+    pq.write_table(pa.table({"image": [{"bytes": b"c", "path": None}]}), tmp_path / "nested.parquet")
+    found = predict_many.find_pictures(tmp_path)
+    assert [picture.path for picture in found] == [
+        "x.png", "contents.parquet#1", "contents.parquet#2", "y.png", "z.png", "https://example.org/w.png",
+        "nested.parquet#0",
+    ]  # fmt: skip
+    content = predict_many.Contents()
+    assert [content(picture) for picture in found] == [
+        b"a", b"b", b"", f"{tmp_path}/deep/y.png", f"{tmp_path}/deep/z.png", "https://example.org/w.png", b"c",
+    ]  # fmt: skip
+    assert [content(picture) for picture in reversed(found[:3])] == [b"", b"b", b"a"]
+
+
+def test_nothing_to_ask(predict_many, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "out")]
+    assert predict_many.main([str(tmp_path / "missing"), *out]) == 2
+    assert "There is no" in capsys.readouterr().err
+    assert predict_many.main([str(tmp_path), *out]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+    pq.write_table(pa.table({"picture": [b"a"]}), tmp_path / "odd.parquet")
+    assert predict_many.main([str(tmp_path), *out]) == 2
+    assert "columns picture: expected bytes or path" in capsys.readouterr().err
+
+
+def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
+    def table(path, error):
+        row = {"path": path, "class": ["1"], "label": ["b"], "probability": [0.5], "error": error}
+        return pa.Table.from_pylist([row], predict_many.schema())
+
+    (tmp_path / "part-7-answers-000001.parquet").write_bytes(b"half")
+    with predict_many.Answers(tmp_path) as answers:
+        answers.check({"model": "b0"})
+        answers.add(table("a", None))
+        answers.add(table("b", "damaged"))
+        assert answers.paths() == {"a", "b"}
+        with pytest.raises(ValueError, match="Another run"), predict_many.Answers(tmp_path):
+            pass
+        answers.drop_errors()
+        assert answers.paths() == {"a"}
+        with pytest.raises(ValueError, match="choose another --out"):
+            answers.check({"model": "b1"})
+    assert [row["path"] for row in read(tmp_path)] == ["a"]
+
+
+@pytest.mark.slow
+def test_killed_workers_and_a_killed_run(predict_many, pictures, model, tmp_path):
+    pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]'")
+    out = tmp_path / "out"
+    command = [
+        sys.executable, SCRIPT, pictures, "--out", out, "--model", model, "--top", "2",
+        "--workers", "2", "--shard", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+
+    def wait_for_answers(run: subprocess.Popen, files: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(list(out.glob("answers-*"))) < files and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as run:
+        wait_for_answers(run, 1)
+        below = descendants(run.pid)
+        workers = [pid for pid, name in below.items() if name.startswith("ray::") and "Worker" in name]
+        assert workers, run.communicate(timeout=30)[1] if run.poll() is not None else below
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for_answers(run, 4)
+        assert run.poll() is None, "it was over before it could be killed"
+        run.kill()
+    before = read(out)
+    assert 0 < len(before) < COUNT
+
+    resumed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert resumed.returncode == 1, resumed.stderr
+    assert "1 pictures could not be read" in resumed.stderr
+    rows = {row["path"]: row for row in read(out)}
+    assert len(rows) == len(read(out)) == COUNT
+
+    asked = predict_many.Model(str(model), None, None, "auto", "f32", (), 2)
+    with asked.compile(threads=1) as predictor:
+        expected = predict_many.answer(predict_many.find_pictures(pictures), predictor, 2).to_pylist()
+    for row in expected:
+        answered = rows[row["path"]]
+        assert answered["class"] == row["class"], row["path"]
+        np.testing.assert_allclose(answered["probability"], row["probability"], atol=1e-6)
+        assert answered["error"] == row["error"]
+    assert "broken.jpg" in rows["0/broken.jpg"]["error"]
