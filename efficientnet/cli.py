@@ -7,7 +7,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, cli_convert, cli_design, cli_evaluate, cli_export, cli_predict, cli_profile, scaling
+from . import (
+    __version__,
+    cli_convert,
+    cli_design,
+    cli_evaluate,
+    cli_export,
+    cli_predict,
+    cli_profile,
+    cli_train,
+    scaling,
+)
 from .registry import published_top1
 from .variants import get_variant, list_variants
 
@@ -46,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_convert.add_parsers(commands)
     cli_export.add_parser(commands)
     cli_design.add_parser(commands)
+    cli_train.add_parser(commands)
     return parser
 
 

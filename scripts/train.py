@@ -1,0 +1,24 @@
+"""Trains a network on one's own pictures: the command ``efficientnet train`` as a script."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from efficientnet.cli_train import add_train_arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the script; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_train_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (ValueError, ImportError, OSError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
