@@ -143,14 +143,14 @@ def _describe(head: bytes) -> str:
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         grey = _to_8_bits(np.asarray(image), _WHITE_LEVELS[image.mode[0]])
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy it
 
 
 def _to_8_bits(levels: NDArray[Any], white_levels: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,14 @@ from .measuring import Case, Effort, Row, bare_seconds, compare, in_fresh_proces
 PARTS = ("import", "build", "memory", "predict", "train", "preprocess")
 
 TRAINING_BATCH = 16
+# To an epoch of `fit`, whose beginning and end take time, too.
+TRAINING_STEPS = 8
 CLASSES = 1000
+# keras.applications has no Lite0.
+TRAINED = {
+    "B0": {"ours": "EfficientNetB0", "peer": "EfficientNetB0"},
+    "Lite0 (peer: B0)": {"ours": "EfficientNetLite0", "peer": "EfficientNetB0"},
+}
 
 
 def rows(backends: Sequence[str], parts: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
@@ -52,6 +58,12 @@ def fresh_cases(name: str, backend: Backend, quick: bool, parts: Sequence[str]) 
     if "memory" in parts:
         ours, peer = (functools.partial(in_fresh_process, memory_of_an_answer, backend, side) for side in SIDES)
         yield Case(f"{name}: peak memory, build and ask B0", ours, peer, unit="MB")
+    if "train" in parts and name != "openvino":
+        for what, names in TRAINED.items():
+            ours, peer = (
+                functools.partial(in_fresh_process, memory_of_training, backend, side, names) for side in SIDES
+            )
+            yield Case(f"{name}: peak memory, training {what}", ours, peer, unit="MB")
 
 
 def import_case(backend: Backend) -> Case:
@@ -91,35 +103,48 @@ def random_images(model: Any, batch: int) -> np.ndarray:
 
 
 def forward_and_training(backend: Backend, prefix: str, parts: Sequence[str], effort: Effort) -> list[Row]:
-    """The rows of parts "predict" and "train": two warm B0 in one process."""
+    """The rows of parts "predict" and "train": warm networks of both sides in one process."""
     build = start(backend)
-    ours, peer = build["ours"]("EfficientNetB0"), build["peer"]("EfficientNetB0")
     cases = []
-    for batch in (1, 32) if "predict" in parts else ():
-        images = random_images(ours, batch)
-        asked_peer = timed(peer.predict_on_batch, images)
-        cases.append(Case(f"{prefix} predict B0, batch {batch}", timed(ours.predict_on_batch, images), asked_peer))
-        if find_spec("openvino"):
-            from efficientnet.inference import compile
-
-            fast = compile(ours, "openvino")
-            cases.append(Case(f"{prefix} OpenVINO engine B0, batch {batch}", timed(fast.predict, images), asked_peer))
+    if "predict" in parts:
+        ours, peer = (build[side]("EfficientNetB0") for side in SIDES)
+        for batch in (1, 32):
+            images = random_images(ours, batch)
+            answers = (timed(model.predict_on_batch, images) for model in (ours, peer))
+            cases.append(Case(f"{prefix} predict B0, batch {batch}", *answers))
     if "train" in parts:
-        for model in (ours, peer):
-            model.compile("sgd", "sparse_categorical_crossentropy")
-        images, labels = random_images(ours, TRAINING_BATCH), np.arange(TRAINING_BATCH) % CLASSES
-        cases.append(
-            Case(
-                f"{prefix} training step B0, batch {TRAINING_BATCH}",
-                timed(ours.train_on_batch, images, labels),
-                timed(peer.train_on_batch, images, labels),
-            )
-        )
+        for what, names in TRAINED.items():
+            steps = [training_step(build, side, names) for side in SIDES]
+            cases.append(Case(f"{prefix} training step {what}, batch {TRAINING_BATCH}", *steps))
     rows = []
     for case in cases:
         compare(case, Effort(pairs=3, seconds=0))  # compiles: TensorFlow up to twice, for new batch sizes
         rows.append(compare(case, effort))
     return rows
+
+
+def training_step(build: Mapping[str, Callable[..., Any]], side: str, names: Mapping[str, str]) -> Callable[[], float]:
+    """The seconds of a step: of ours as this package's loop does it, of the peer's within an epoch of ``fit``."""
+    from efficientnet.training import OneProcess
+    from efficientnet.training.inputs import Batch
+
+    model = build[side](names[side])
+    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
+    images = random_images(model, TRAINING_BATCH)
+    targets = np.eye(CLASSES, dtype=np.float32)[np.arange(TRAINING_BATCH)]
+    if side == "ours":
+        return timed(OneProcess().step, model, Batch(images, targets, np.ones(TRAINING_BATCH, np.float32)))
+    fit = functools.partial(model.fit, batch_size=TRAINING_BATCH, shuffle=False, verbose=0)
+    epoch = timed(fit, *(np.concatenate([array] * TRAINING_STEPS) for array in (images, targets)))
+    return lambda: epoch() / TRAINING_STEPS
+
+
+def memory_of_training(backend: Backend, side: str, names: Mapping[str, str]) -> float:
+    """The most bytes that a process held while it built a network and trained it for some steps."""
+    step = training_step(start(backend), side, names)
+    for _ in range(3):
+        step()
+    return peak_memory()
 
 
 def preprocessing_cases() -> list[Case]:
