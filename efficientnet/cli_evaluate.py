@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .cli_predict import _compile, _positive
-from .preprocessing import MODES
+from . import cli_model
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -31,13 +30,7 @@ def add_parser(commands: Any) -> None:
         "with the columns path and label",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
-    parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
-    parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
-    parser.add_argument("--engine", default="auto", help="as in efficientnet predict")
-    parser.add_argument("--precision", default="f32", help="f32 (default), bf16 or int8")
-    parser.add_argument("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="pictures at a time (default: the engine's)")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="of the processor (default: the engine's)")
+    cli_model.add_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
     parser.set_defaults(run=_run)
 
@@ -54,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.out and find_spec("matplotlib") is None:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
-    with _compile(arguments) as predictor:
+    with cli_model.open_predictor(arguments) as predictor:
         found = evaluate(predictor, arguments.data, name)
     for path, reason in found.unreadable:
         print(f"efficientnet: {path}: {reason}", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .cli_predict import IMAGE_SUFFIXES
+from .cli_model import IMAGE_SUFFIXES
 from .export.options import FORMATS, PRECISIONS
 from .preprocessing import MODES
 from .saved_models import is_saved_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import gzip
 import hashlib
@@ -21,13 +20,13 @@ from tqdm import tqdm
 
 from .images import load_image
 from .preprocessing import center_crop_and_resize
+from .samples import find_samples
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 CROP = 224 / 256  # of the shorter side: what the paper's evaluation leaves of 256 pixels
-_COLUMNS = ("path", "label")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Data:
         classes: their names.
         training: indices into ``pixels``; a picture that cannot be read is in neither.
         validation: likewise.
+        crop: the part of a picture's shorter side that is seen where pictures are evaluated, 0..1.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Data:
     classes: list[str]
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
+    crop: float = CROP
 
     def resized(self, size: int) -> Data:
         """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
@@ -241,29 +242,12 @@ def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _read_table(table: Path, side: str | None) -> list[Item]:
     """The usable rows of a table of paths and labels."""
-    try:
-        file = table.open(newline="", encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"There is no table {table}: expected a CSV file of path and label.") from error
-    items, labels = [], dict[Path, str]()
-    with file:
-        rows = csv.DictReader(file)
-        if lacking := [column for column in _COLUMNS if column not in (rows.fieldnames or ())]:
-            given = ", ".join(rows.fieldnames or ()) or "none"
-            raise ValueError(f"{table} has no column {' and no '.join(lacking)}: expected path and label; got {given}.")
-        for row in rows:
-            path, label = ((row[column] or "").strip() for column in _COLUMNS)
-            place = table.parent / path
-            known = labels.get(place)
-            if not (path and label) or known is not None:
-                what = "has no path or no label" if known is None else f"names {path} again, which was {known}"
-                print(f"skipped line {rows.line_num} of {table}: it {what}", file=sys.stderr)
-                continue
-            labels[place] = label
-            items.append(Item(place, label, side))
-    if not items:
-        raise ValueError(f"{table} has no row with a path and a label.")
-    return items
+    if not table.is_file():
+        raise FileNotFoundError(f"There is no table {table}: expected a CSV file of path and label.")
+    samples = find_samples(table)
+    for note in samples.notes:
+        print(note, file=sys.stderr)
+    return [Item(sample.path, sample.label, side) for sample in samples.found]
 
 
 def _find_pictures(folder: Path) -> dict[str, list[Path]]:
@@ -304,8 +288,9 @@ def load_digits(validation: float, size: int) -> Data:
     validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
     classes = [str(name) for name in digits.target_names]
     return Data(
-        "digits", _as_rgb(np.rint(grey)), digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates)
-    )
+        "digits", _as_rgb(np.rint(grey)), digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates),
+        crop=1.0,
+    )  # fmt: skip
 
 
 def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Data:
@@ -325,7 +310,8 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Data:
     images, labels = np.concatenate(arrays[:2]), np.concatenate(arrays[2:])
     rows = np.arange(len(images))
     count = len(arrays[0])
-    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), rows[:count], rows[count:])
+    training, validation = rows[:count], rows[count:]
+    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), training, validation, crop=1.0)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from typing import Any
 from .files import replacing
 from .preprocessing import Scaling
 
-_CLASS_NAMES, _PREPROCESSING, _RECIPE = "class_names.json", "preprocessing.json", "recipe.json"
+_CLASS_NAMES, _PREPROCESSING, _CROP, _RECIPE = "class_names.json", "preprocessing.json", "crop.json", "recipe.json"
 
 
 def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
@@ -48,6 +48,21 @@ def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
     """The mode that the model in a file wants; None where the file does not say."""
     mode = _read(path, _PREPROCESSING)
     return Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode
+
+
+def write_crop(path: str | os.PathLike[str], crop: float) -> None:
+    """Adds the part of a picture's shorter side that the model is to see, 0..1, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a crop already.
+    """
+    _write(path, _CROP, crop, "a crop")
+
+
+def read_crop(path: str | os.PathLike[str]) -> float | None:
+    """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
+    crop: float | None = _read(path, _CROP)
+    return crop
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:

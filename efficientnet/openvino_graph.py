@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,30 @@ class UnsupportedLayerError(ValueError):
     def __init__(self, problem: str) -> None:
         super().__init__(f"{problem}; use engine='keras' for this model.")
         self.problem = problem
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO's runtime, one for the whole process, with its plugin for processors loaded."""
+
+    def load() -> Any:
+        import openvino
+
+        runtime = openvino.Core()
+        runtime.get_property("CPU", "FULL_DEVICE_NAME")
+        return runtime
+
+    return in_own_thread(load)
+
+
+def in_own_thread(load: Callable[[], Any]) -> Any:
+    """What a function returns that makes a runtime of OpenVINO's.
+
+    A runtime gives the thread that makes it a stack for signals, and frees that at its own end (2026.4). In the main
+    thread, after two that overlap, the next signal, be it a Ctrl-C, is a segmentation fault.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 def convert(model: Any, scaling: Scaling | None = None) -> Any:

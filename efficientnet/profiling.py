@@ -210,8 +210,6 @@ def measure(
     """
     if find_spec("openvino") is None:
         raise ImportError("Measuring the time of each layer needs OpenVINO: pip install 'efficientnet[openvino]'.")
-    import openvino
-
     for option, value in (("repeats", repeats), ("threads", 1 if threads is None else threads)):
         if value < 1:
             raise ValueError(f"{option}={value!r}: expected an integer of at least 1.")
@@ -224,7 +222,7 @@ def measure(
         "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True,
         **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),
     }  # fmt: skip
-    request = openvino.Core().compile_model(graph, "CPU", options).create_infer_request()
+    request = openvino_graph.core().compile_model(graph, "CPU", options).create_infer_request()
     generator = np.random.default_rng(0)
     batches = [generator.uniform(0, 255, (batch_size, *shape)).astype(np.float32) for shape in shapes]
     request.infer(batches)  # the first run prepares what the others reuse

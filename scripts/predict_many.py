@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
-from efficientnet.cli_predict import IMAGE_SUFFIXES
+from efficientnet.cli_model import IMAGE_SUFFIXES
 from efficientnet.files import replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
 from efficientnet.preprocessing import MODES

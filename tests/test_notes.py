@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet.notes import read_class_names, read_recipe, write_class_names, write_recipe
+from efficientnet.notes import read_class_names, read_crop, read_recipe, write_class_names, write_crop, write_recipe
 
 keras = pytest.importorskip("keras")
 
@@ -14,6 +14,9 @@ def test_notes_travel_in_the_file(tmp_path):
     model.save(path)
     assert read_class_names(path) is None
     assert read_recipe(path) is None
+    assert read_crop(path) is None
+    write_crop(path, 0.9)
+    assert read_crop(path) == 0.9
     write_class_names(path, ["Löwe", "tiger"])
     write_recipe(path, {"epochs": 3, "dropout": [0.1, 0.3]})
     assert read_class_names(path) == ["Löwe", "tiger"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efficientnet import openvino_graph
 from efficientnet.inference import Source, compile
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
@@ -106,9 +107,7 @@ def test_feature_maps_and_features(tiny, images):
 
 
 def test_bf16_and_int8_are_told(model, images, expected):
-    import openvino
-
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in openvino_graph.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with compile(model, precision="bf16") as predictor:
             assert 0 < predictor.deviation < 0.05
             np.testing.assert_allclose(predictor(images), expected, atol=0.05)
@@ -244,6 +243,26 @@ def test_importing_it_imports_no_framework():
     code = "import sys, efficientnet.inference; print({'keras', 'tensorflow', 'openvino', 'PIL'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_a_signal_after_many_predictors_is_no_fault(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    code = f"""
+import gc, os, signal
+from efficientnet.inference import compile
+
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+predictors = [compile({str(tmp_path / "model.keras")!r})]
+for _ in range(4):
+    predictors.append(compile({str(tmp_path / "model.keras")!r}))
+    predictors.pop(0).close()
+    gc.collect()
+predictors.clear()
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert (run.returncode, run.stdout.strip()) == (0, "handled"), run.stderr
 
 
 def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path):

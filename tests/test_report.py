@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientnet.design.figures import DARK, LIGHT, ActivationMaps, draw_accuracy, draw_activation_maps, draw_search
+from efficientnet.design.figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 from efficientnet.design.verdict import (
@@ -23,6 +23,7 @@ from efficientnet.design.verdict import (
     listing,
     quantity,
 )
+from efficientnet.themes import DARK, LIGHT
 
 pytest.importorskip("matplotlib")
 

@@ -14,51 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..themes import FONT_SIZE, Theme, new_figure, style
 from .results import Network, Results
 from .verdict import METHODS, budget_of, clean, find_baseline, group_by_budget, quantity
 
 _DOTS_PER_INCH = 200
-_WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
-_SIZE = 9  # of letters, points
 
 _MARKERS = {"width": "s", "depth": "^", "resolution": "D", "compound": "o"}
 _LINES = {"width": (0, (5, 2)), "depth": (0, (1, 1.5)), "resolution": (0, (5, 1.5, 1, 1.5)), "compound": "-"}
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a figure.
-
-    Attributes:
-        name: ``"light"`` or ``"dark"``.
-        background: the page's, so that a figure has no edge.
-        ink: letters.
-        faint: axes, and what stands back.
-        grid: lines behind the data.
-        methods: a colour for each method of scaling.
-        series: colours of further lines, in order.
-    """
-
-    name: str
-    background: str
-    ink: str
-    faint: str
-    grid: str
-    methods: Mapping[str, str]
-    series: tuple[str, ...]
-
-
-LIGHT = Theme(
-    "light", "#ffffff", "#1f2328", "#7d8590", "#e6e8eb",
-    {"width": "#3b6fd4", "depth": "#12806a", "resolution": "#8250c4", "compound": "#d1492e"},
-    ("#3b6fd4", "#a8730a", "#12806a", "#8250c4", "#d1492e", "#5b6673"),
-)  # fmt: skip
-DARK = Theme(
-    "dark", "#15181c", "#e3e6ea", "#8b949e", "#2a2f36",
-    {"width": "#7aa7f7", "depth": "#4cc4a8", "resolution": "#bd93f2", "compound": "#ff8a6b"},
-    ("#7aa7f7", "#e0b04c", "#4cc4a8", "#bd93f2", "#ff8a6b", "#aab3bd"),
-)  # fmt: skip
-THEMES = (LIGHT, DARK)
 
 
 @dataclass(frozen=True)
@@ -97,7 +60,7 @@ def draw_accuracy(results: Results, theme: Theme) -> Any:
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(3.5, theme)
+    figure = new_figure(3.5, theme)
     axes = figure.subplots()
     baseline = find_baseline(results)
     start = [baseline] if baseline else []
@@ -122,7 +85,7 @@ def draw_width(results: Results, theme: Theme) -> Any:
 
     Args, return value and errors are those of :func:`draw_accuracy`.
     """
-    figure = _new_figure(3.5, theme)
+    figure = new_figure(3.5, theme)
     axes = figure.subplots()
     baseline = find_baseline(results)
     costs = []
@@ -157,7 +120,7 @@ def draw_search(results: Results, theme: Theme) -> Any:
     finished = [n for n in results.finished if n.method == "candidate"]
     pruned = [n for n in results.networks if n.method == "candidate" and not n.accuracies and n.stopped]
     rows = [*finished, *pruned]
-    figure = _new_figure(1.35 + 0.22 * len(rows), theme)
+    figure = new_figure(1.35 + 0.22 * len(rows), theme)
     axes = figure.subplots()
     legend: dict[str, Any] = {}
     for place, network in enumerate(finished):
@@ -186,7 +149,7 @@ def draw_search(results: Results, theme: Theme) -> Any:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [_factors(n, baseline) for n in rows])
     axes.set_xlabel("top-1 accuracy (%)")
-    _style(axes, theme, grid="x")
+    style(axes, theme, grid="x")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", pad=8)
     _legend(figure, list(legend.values()), list(legend), theme)
@@ -209,7 +172,7 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
     """
     columns = 1 + len(methods)
     side = 1.18
-    figure = _new_figure(side * len(rows) + 0.3, theme, width=side * columns + 0.25)
+    figure = new_figure(side * len(rows) + 0.3, theme, width=side * columns + 0.25)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
         grey = np.repeat(row.pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
@@ -218,10 +181,10 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
             axes.imshow(row.pixels if method == "picture" else _heat(grey, row.maps[method]))
             if index == 0:
                 colour = theme.methods.get(method, theme.ink)
-                axes.set_title(method, fontsize=_SIZE, color=colour, pad=5)
+                axes.set_title(method, fontsize=FONT_SIZE, color=colour, pad=5)
         cells[0].text(
             -0.06, 0.5, _shorten(row.label), transform=cells[0].transAxes, rotation=90, ha="right", va="center",
-            fontsize=_SIZE, color=theme.ink, parse_math=False,
+            fontsize=FONT_SIZE, color=theme.ink, parse_math=False,
         )  # fmt: skip
     return figure
 
@@ -259,32 +222,13 @@ def _draw_line(axes: Any, networks: Sequence[Network], colour: str, label: str, 
     )  # fmt: skip
 
 
-def _new_figure(height: float, theme: Theme, width: float = _WIDTH) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("The report's figures need Matplotlib: pip install 'efficientnet[design]'.") from error
-    return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
-
-
-def _style(axes: Any, theme: Theme, grid: str) -> None:
-    axes.set_facecolor(theme.background)
-    axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=theme.faint, labelcolor=theme.ink, labelsize=_SIZE - 1, length=0)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=theme.ink, fontsize=_SIZE)
-    for side, spine in axes.spines.items():
-        spine.set(visible=side in ("left", "bottom"), color=theme.grid)
-
-
 def _finish_cost_axes(figure: Any, axes: Any, ticks: Sequence[float], theme: Theme) -> None:
     """A logarithmic axis of multiply-adds, on which equal factors are equally far apart."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, [quantity(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="multiply-adds", ylabel="top-1 accuracy (%)")
-    _style(axes, theme, grid="y")
+    style(axes, theme, grid="y")
     bars, labels = axes.get_legend_handles_labels()
     _legend(figure, [bar[0] for bar in bars], labels, theme)
 
@@ -292,7 +236,7 @@ def _finish_cost_axes(figure: Any, axes: Any, ticks: Sequence[float], theme: The
 def _legend(figure: Any, handles: Sequence[Any], labels: Sequence[str], theme: Theme) -> None:
     names = [clean(label) for label in labels]
     legend = figure.legend(
-        handles, names, loc="outside upper center", ncols=min(len(names), 3), frameon=False, fontsize=_SIZE - 0.5,
+        handles, names, loc="outside upper center", ncols=min(len(names), 3), frameon=False, fontsize=FONT_SIZE - 0.5,
         labelcolor=theme.ink, handlelength=2.2, columnspacing=1.6,
     )  # fmt: skip
     for text in legend.get_texts():

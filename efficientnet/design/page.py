@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .figures import DARK, LIGHT
+from ..themes import DARK, LIGHT
 from .page_template import DOCUMENT
 from .verdict import clean
 

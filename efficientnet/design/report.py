@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import replacing
+from ..themes import THEMES, Theme
 from .activation_maps import class_activation_map
 from .figures import (
-    THEMES,
     ActivationMaps,
-    Theme,
     draw_accuracy,
     draw_activation_maps,
     draw_search,

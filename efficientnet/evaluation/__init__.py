@@ -7,10 +7,10 @@ print(measure(score(probabilities, labels)))
 
 from __future__ import annotations
 
+from ..samples import Sample, Samples, find_samples, match_classes
 from .evaluating import evaluate
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score
 from .report import Answer, Evaluation
-from .samples import Sample, Samples, find_samples, match_classes
 from .statistics import Calibration, Measures, PerClass, Share, calibrate, measure, per_class, top_k, wilson
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from ..samples import Sample, find_samples, match_classes
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
-from .samples import Sample, find_samples, match_classes
 
 if TYPE_CHECKING:
     from ..inference import Predictor

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..design.figures import LIGHT, Theme, _new_figure, _style
 from ..design.verdict import clean
 from ..images import load_image
+from ..themes import LIGHT, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import Answer
 from .statistics import BINS, calibrate, wilson
@@ -49,7 +49,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     matrix = matrix[:side, :side]
     cell = max(0.22, min(0.45, 4.5 / side))  # inches
     margin = 0.45 + 0.075 * max(map(len, labels))
-    figure = _new_figure(cell * side + margin, theme, width=cell * side + margin)
+    figure = new_figure(cell * side + margin, theme, width=cell * side + margin)
     axes = figure.subplots()
     matrix[len(chosen) :, len(chosen) :] = 0  # among the others, right and wrong are not told apart
     axes.imshow(_shade(matrix, theme), aspect="equal")
@@ -60,7 +60,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     axes.set_xticks(range(side), labels, rotation=90)
     axes.set_yticks(range(side), labels)
     axes.set(xlabel="taken for", ylabel="true class")
-    _style(axes, theme, grid="both")
+    style(axes, theme, grid="both")
     axes.grid(visible=False)
     axes.set_xticks(np.arange(side + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(side + 1) - 0.5, minor=True)
@@ -77,7 +77,7 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
     """
     bins, by_mass = calibrate(outcomes, "width"), calibrate(outcomes, "mass")
     intervals = [wilson(round(share * n), int(n)) for share, n in zip(bins.accuracy, bins.counts, strict=True)]
-    figure = _new_figure(4.8, theme, width=4.2)
+    figure = new_figure(4.8, theme, width=4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     upper.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
     upper.errorbar(
@@ -94,7 +94,7 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
     )  # fmt: skip
     lower.set(xlabel="confidence: probability of the answer", ylabel="share of\nthe pictures")
     for axes in (upper, lower):
-        _style(axes, theme, grid="y")
+        style(axes, theme, grid="y")
     upper.legend(loc="lower right", frameon=False, fontsize=8, labelcolor=theme.ink)
     figure.align_ylabels()
     return figure
@@ -118,7 +118,7 @@ def draw_mistakes(mistakes: Sequence[Answer], theme: Theme = LIGHT) -> Any:
     """
     columns = min(_COLUMNS, len(mistakes))
     width, height = columns * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
-    figure = _new_figure(height, theme, width=width)
+    figure = new_figure(height, theme, width=width)
     figure.set_layout_engine("none")  # all has its place already
     for place, mistake in enumerate(mistakes):
         row, column = divmod(place, columns)

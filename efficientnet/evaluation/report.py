@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files import replacing
+from ..samples import Sample
 from ..tables import table
 from .outcomes import Outcomes, confusions
-from .samples import Sample
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 
 _MOST_LINES = 25  # of a table in the text; the files have it all

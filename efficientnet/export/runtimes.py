@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import openvino_graph
+
 Answer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 # Format -> its runtime's package, that in the package index, and the extra that installs both.
@@ -50,9 +52,7 @@ def _onnx(path: Path) -> Answer:
 
 
 def _openvino(path: Path) -> Answer:
-    import openvino
-
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_graph.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def answer(batch: np.ndarray) -> dict[str, np.ndarray]:
         results = compiled(batch)

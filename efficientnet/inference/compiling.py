@@ -17,7 +17,7 @@ from . import engines
 from .engines import Engine, Order
 from .openvino_engine import openvino
 from .predictor import Predictor
-from .recipe import DEFAULT_CROP, DEFAULT_INTERPOLATION
+from .recipe import DEFAULT_INTERPOLATION
 from .sources import Source
 
 logger = logging.getLogger("efficientnet")
@@ -52,7 +52,7 @@ def compile(
     threads: int | None = None,
     *,
     preprocessing: str | Scaling | None = None,
-    crop: float = DEFAULT_CROP,
+    crop: float | None = None,
     interpolation: str = DEFAULT_INTERPOLATION,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     calibration: Iterable[Any] = (),
@@ -76,7 +76,8 @@ def compile(
         preprocessing: how the model wants its pixels, a mode of ``preprocess_input`` or its numbers; by default what
             ``model_preprocessing`` knows. The predictor takes raw pixels 0..255 and does it itself; ``"none"`` leaves
             arrays as they are.
-        crop: the part of a picture's shorter side that is kept, 0..1; for pictures, not for arrays.
+        crop: the part of a picture's shorter side that is kept, 0..1; for pictures, not for arrays. By default what the
+            file of a model says, or else 0.875.
         interpolation: of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or ``"bicubic"``.
         class_names: labels, or ids and labels, in the order of the outputs; ImageNet's where there are 1,000.
         calibration: pictures for ``precision="int8"``, some hundred of the kind that the model will see.
@@ -102,7 +103,7 @@ def compile(
     if isinstance(model, Source):
         source = model
     elif isinstance(model, (str, Path)):
-        source = Source.of_file(model, preprocessing, keep=cache)
+        source = Source.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
     else:
         source = Source.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
     order = Order(source, precision, threads, batch_size, tuple(calibration))

@@ -45,7 +45,7 @@ class _Compiler:
         import openvino
 
         self.order = order
-        self.core = openvino.Core()
+        self.core = openvino_graph.core()
         self.processor = self.core.get_property("CPU", "FULL_DEVICE_NAME")
         self.capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if order.precision == "bf16" and "BF16" not in self.capabilities:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import openvino_graph
+
 
 def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
     """An OpenVINO graph with 8-bit weights and activations, whose ranges are those of the pictures' activations.
@@ -35,10 +37,12 @@ def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
     # A range for each channel, as depthwise convolutions have it by default, fits few pictures too closely.
     ranges = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between answers
-        return nncf.quantize(
-            graph,
-            nncf.Dataset(list(pictures)),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(pictures),
-            advanced_parameters=ranges,
+        return openvino_graph.in_own_thread(
+            lambda: nncf.quantize(
+                graph,
+                nncf.Dataset(list(pictures)),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(pictures),
+                advanced_parameters=ranges,
+            )
         )

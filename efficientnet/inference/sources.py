@@ -37,7 +37,7 @@ class Source:
         cls,
         model: Any,
         preprocessing: str | Scaling | None = None,
-        crop: float = DEFAULT_CROP,
+        crop: float | None = None,
         interpolation: str = DEFAULT_INTERPOLATION,
         class_names: Any = None,
         keep: bool = True,
@@ -48,7 +48,7 @@ class Source:
             model, preprocessing, crop, interpolation, class_names: as in ``recipe.describe``.
             keep: whether the cache keeps engines of it.
         """
-        recipe = describe(model, preprocessing, crop, interpolation, class_names)
+        recipe = describe(model, preprocessing, DEFAULT_CROP if crop is None else crop, interpolation, class_names)
 
         def content() -> str | None:
             key = cache.model_key(model) if keep else None
@@ -57,18 +57,34 @@ class Source:
         return cls(lambda: (model, recipe), functools.cache(content))
 
     @classmethod
-    def of_file(cls, path: str | Path, preprocessing: str | Scaling | None = None, keep: bool = True) -> Source:
-        """A whole saved model; the file says how it wants its pixels, and what its classes are called."""
+    def of_file(
+        cls,
+        path: str | Path,
+        preprocessing: str | Scaling | None = None,
+        crop: float | None = None,
+        interpolation: str = DEFAULT_INTERPOLATION,
+        class_names: Any = None,
+        keep: bool = True,
+    ) -> Source:
+        """A whole saved model; what is not given the file may say: its pixels, its crop, what its classes are called.
+
+        Args:
+            path: of the file.
+            preprocessing, crop, interpolation, class_names, keep: as in ``of_model``.
+        """
         path = Path(path).expanduser()
 
         def load() -> tuple[Any, Recipe]:
             from .. import keras
 
             model = keras.load_model(path, compile=False)
-            return model, describe(model, preprocessing, class_names=notes.read_class_names(path))
+            names = notes.read_class_names(path) if class_names is None else class_names
+            told = notes.read_crop(path) if crop is None else crop
+            return model, describe(model, preprocessing, DEFAULT_CROP if told is None else told, interpolation, names)
 
         def content() -> str | None:
-            return f"{cache.file_key(path)} {preprocessing}" if keep and path.is_file() else None
+            given = (preprocessing, crop, interpolation, class_names)
+            return f"{cache.file_key(path)} {given}" if keep and path.is_file() else None
 
         return cls(functools.cache(load), functools.cache(content))
 

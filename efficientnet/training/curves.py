@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_TRAINING, _VALIDATION, _FAINT = "#8a8a8a", "#1f6f8b", "#c8c8c8"
+from ..themes import LIGHT, new_figure, style
+
+_TRAINING, _VALIDATION = LIGHT.faint, LIGHT.series[0]
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
@@ -14,7 +16,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
     Returns:
         A ``matplotlib.figure.Figure``.
     """
-    figure = _new_figure()
+    figure = new_figure(3.5, LIGHT, width=9)
     epochs = [row["epoch"] for row in history]
     starts = [epoch for epoch, row, before in zip(epochs[1:], history[1:], history, strict=False)
               if row["stage"] != before["stage"]]  # fmt: skip
@@ -22,10 +24,10 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
         for key, label, colour in ((field, "training", _TRAINING), (f"val_{field}", "validation", _VALIDATION)):
             axes.plot(epochs, [row[key] for row in history], color=colour, marker=".", label=label)
         for start in starts:
-            axes.axvline(start - 0.5, color=_FAINT, linestyle=":")
+            axes.axvline(start - 0.5, color=LIGHT.grid, linestyle=":")
         axes.set(xlabel="epoch", ylabel=field)
         axes.legend(frameon=False)
-        _style(axes)
+        style(axes, LIGHT, grid="y")
     return figure
 
 
@@ -35,26 +37,13 @@ def draw_learning_rates(rates: Sequence[Sequence[float]], steps_per_epoch: int) 
     Returns:
         A ``matplotlib.figure.Figure``.
     """
-    figure = _new_figure(width=6)
+    figure = new_figure(3.5, LIGHT, width=6)
     axes = figure.subplots()
     start = 0
     for stage in rates:
         axes.plot([(start + step) / steps_per_epoch for step in range(len(stage))], stage, color=_VALIDATION)
         start += len(stage)
-        axes.axvline(start / steps_per_epoch, color=_FAINT, linestyle=":")
+        axes.axvline(start / steps_per_epoch, color=LIGHT.grid, linestyle=":")
     axes.set(xlabel="epoch", ylabel="learning rate")
-    _style(axes)
+    style(axes, LIGHT, grid="y")
     return figure
-
-
-def _new_figure(width: float = 10) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, 4), layout="constrained")
-
-
-def _style(axes: Any) -> None:
-    axes.grid(axis="y", color="#eeeeee")
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

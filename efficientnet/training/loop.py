@@ -282,7 +282,8 @@ class _Training:
                 "accuracy": state.accuracy / batches.steps, "val_loss": loss, "val_accuracy": accuracy,
             }  # fmt: skip
             if self.processes.rank == 0 and all(quality(row) > quality(other) for other in state.history):
-                self.run_folder.save_model(nets.full, self.task.data.classes, to_json(self.task.recipe))
+                data = self.task.data
+                self.run_folder.save_model(nets.full, data.classes, data.crop, to_json(self.task.recipe))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
                               for key, value in row.items()})  # fmt: skip

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..files import replacing
-from ..notes import write_class_names, write_preprocessing, write_recipe
+from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
 
 LOG_FIELDS = (
     "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
@@ -177,12 +177,13 @@ class RunFolder:
         with self._replacing(name) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
-    def save_model(self, model: Any, classes: Sequence[str], recipe: dict[str, Any]) -> None:
-        """Writes the model, with its class names, its preprocessing (none: it takes raw pixels) and its recipe."""
+    def save_model(self, model: Any, classes: Sequence[str], crop: float, recipe: dict[str, Any]) -> None:
+        """Writes the model, with its class names, preprocessing (none: it takes raw pixels), crop and recipe."""
         with self._replacing(self.model_path.name) as part:
             model.save(part)
             write_class_names(part, classes)
             write_preprocessing(part, "none")
+            write_crop(part, crop)
             write_recipe(part, recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,83 @@
+"""What the commands that ask a model have in common: their options, and the predictor that these make."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .preprocessing import MODES
+from .saved_models import is_saved_model
+
+if TYPE_CHECKING:
+    from .inference import Predictor
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what :func:`open_predictor` reads besides ``model``."""
+    add = parser.add_argument
+    add("--weights", help="published set or file of weights (default: the variant's first set)")
+    add("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    add("--engine", default="auto", help="openvino, onnxruntime, litert, keras, fastest (measured), or auto (default)")
+    add("--precision", default="f32", help="f32 (default), bf16 or int8")
+    add("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
+    add("--batch-size", type=positive, metavar="N", help="pictures at a time (default: the engine's)")
+    add("--threads", type=positive, metavar="N", help="of the processor (default: the engine's)")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def expand(given: str, recursive: bool) -> list[str]:
+    """What one argument stands for: a folder's pictures, a glob's files, or itself."""
+    if given == "-" or "://" in given:
+        return [given]
+    path = Path(given)
+    if path.is_dir():
+        files = path.rglob("*") if recursive else path.iterdir()
+        found = [str(file) for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    elif path.exists() or not glob.has_magic(given):
+        found = [given]
+    else:
+        found = sorted(glob.glob(given, recursive=True))
+    return found or [given]  # which cannot be read, and so is told like any other bad file
+
+
+def open_predictor(arguments: argparse.Namespace) -> Predictor:
+    """The predictor of the model that the command line names."""
+    # Answering needs little of what TensorFlow has to say.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from .inference import Source, compile
+
+    if is_saved_model(arguments.model):
+        if arguments.weights:
+            raise ValueError(f"--weights={arguments.weights}: {arguments.model} is a whole model with its own weights.")
+        source = Source.of_file(arguments.model, arguments.preprocessing)
+    else:
+        source = Source.of_variant(arguments.model, arguments.weights or "imagenet")
+    predictor = compile(
+        source,
+        engine=arguments.engine,
+        batch_size=arguments.batch_size,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        calibration=expand(arguments.calibrate, recursive=True) if arguments.calibrate else (),
+    )
+    for what, milliseconds in predictor.timings.items():
+        print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
+    if predictor.deviation is not None:
+        print(
+            f"efficientnet: in {predictor.precision}, answers differ from float32's by up to {predictor.deviation:.2g}",
+            file=sys.stderr,
+        )
+    return predictor

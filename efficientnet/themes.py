@@ -1,0 +1,71 @@
+"""What all figures look like: colours, letters, axes. Nothing of Matplotlib's global state is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
+FONT_SIZE = 9  # points
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure.
+
+    Attributes:
+        name: ``"light"`` or ``"dark"``.
+        background: the page's, so that a figure has no edge.
+        ink: letters.
+        faint: axes, and what stands back.
+        grid: lines behind the data.
+        methods: a colour for each method of scaling.
+        series: colours of further lines, in order.
+    """
+
+    name: str
+    background: str
+    ink: str
+    faint: str
+    grid: str
+    methods: Mapping[str, str]
+    series: tuple[str, ...]
+
+
+LIGHT = Theme(
+    "light", "#ffffff", "#1f2328", "#7d8590", "#e6e8eb",
+    {"width": "#3b6fd4", "depth": "#12806a", "resolution": "#8250c4", "compound": "#d1492e"},
+    ("#3b6fd4", "#a8730a", "#12806a", "#8250c4", "#d1492e", "#5b6673"),
+)  # fmt: skip
+DARK = Theme(
+    "dark", "#15181c", "#e3e6ea", "#8b949e", "#2a2f36",
+    {"width": "#7aa7f7", "depth": "#4cc4a8", "resolution": "#bd93f2", "compound": "#ff8a6b"},
+    ("#7aa7f7", "#e0b04c", "#4cc4a8", "#bd93f2", "#ff8a6b", "#aab3bd"),
+)  # fmt: skip
+THEMES = (LIGHT, DARK)
+
+
+def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
+    """An empty figure of so many inches.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]'.") from error
+    return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
+
+
+def style(axes: Any, theme: Theme, grid: str) -> None:
+    """Gives axes a theme's colours, and lines behind the data across the axis ``grid``, "x", "y" or "both"."""
+    axes.set_facecolor(theme.background)
+    axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=theme.faint, labelcolor=theme.ink, labelsize=FONT_SIZE - 1, length=0)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=theme.ink, fontsize=FONT_SIZE)
+    for side, spine in axes.spines.items():
+        spine.set(visible=side in ("left", "bottom"), color=theme.grid)
