@@ -19,9 +19,11 @@ DESIGN = ["optuna>=4", "matplotlib"]
 ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
+TRAINING = ["matplotlib", "scikit-learn", "tensorboard"]
+RAY = ["ray[data]>=2.50"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    "pytest", "scikit-image", "scikit-learn", "safetensors",
+    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors",
 ]  # fmt: skip
 
 setup(
@@ -56,7 +58,8 @@ setup(
         "onnx": ONNX,
         "int8": [*OPENVINO, *ONNX, *INT8],
         "litert": [*TENSORFLOW, *LITERT],
-        "ray": ["ray[data]", "pyarrow"],
+        "training": TRAINING,
+        "ray": RAY,
         "design": DESIGN,
         "demo": [*OPENVINO, *LITE0],
         "test": TEST,

@@ -98,11 +98,14 @@ def test_files_are_read_when_their_turn_comes(tmp_path, capsys):
 def test_squares():
     image = np.zeros((10, 30, 3), np.uint8)
     image[:, 15:] = 200
-    assert square(image, 8).shape == (8, 8, 3)
-    assert square(image[:, :10], 10) is not None
-    found = square(image, 8).mean(axis=(0, 2))
+    ready = image[:, 10:20]
+    assert square(ready, 10, 1.0) is ready
+    found = square(image, 8, 0.8).mean(axis=(0, 2))
+    assert found.shape == (8,)
     assert found[0] < 10
     assert found[-1] > 190
+    image[1:-1, 11:-11] = 100  # the central 8 x 8 pixels
+    assert (square(image, 8, 0.8) == 100).all()
 
 
 def test_crops_stay_within_the_picture_and_their_area():

@@ -110,7 +110,7 @@ def test_tfrecords(tmp_path, capsys):
             Image.fromarray(pixels).save(picture)
             writer.write(example(picture.read_bytes(), int(label) + 1))
         writer.write(example(picture.read_bytes()[:60], 1))
-    data = load_tfrecords(str(tmp_path / "train-*.tfrecord"), 0.4, 8)
+    data = load_tfrecords(str(tmp_path / "train-*.tfrecord"), 0.4, 8, crop=1.0)
     np.testing.assert_array_equal(data.pixels, SQUARES)
     assert data.classes == ["odd", "even"]  # there is no label 0
     np.testing.assert_array_equal(data.labels, LABELS)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import CROP, Data
+from ..datasets import Data, Files
 from ..images import UnreadableImageError
 from ..preprocessing import center_crop_and_resize
 from .randaugment import rand_augment
@@ -137,7 +137,7 @@ class Batches:
         if recipe.crop < 1:
             pixels = random_crop(pixels, size, recipe.crop, rng)
         else:
-            pixels = shifted(square(pixels, size), recipe.shift, rng)
+            pixels = shifted(_evaluated(self.data, pixels, size), recipe.shift, rng)
         if recipe.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if self.stage.magnitude > 0:
@@ -191,7 +191,12 @@ def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.
 
 def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:
     pixels = read(data, row)
-    return None if pixels is None else square(pixels, size)
+    return None if pixels is None else _evaluated(data, pixels, size)
+
+
+def _evaluated(data: Data, pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A picture as the evaluation cuts it; those that are no files have been cut already."""
+    return square(pixels, size, data.crop if isinstance(data.pixels, Files) else 1.0)
 
 
 def read(data: Data, row: int) -> NDArray[np.uint8] | None:
@@ -208,14 +213,13 @@ def read(data: Data, row: int) -> NDArray[np.uint8] | None:
     return pixels
 
 
-def square(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The central square, as the evaluation cuts it; of what is square already, all of it."""
-    height, width = pixels.shape[:2]
-    if height == width == size:
+def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:
+    """The central square, of so much of the shorter side, at this size."""
+    if pixels.shape[:2] == (size, size) and crop == 1:
         return pixels
-    padding = 0.0 if height == width else size / CROP - size
-    resized: NDArray[np.uint8] = np.rint(center_crop_and_resize(pixels, size, crop_padding=padding)).astype(np.uint8)
-    return resized
+    resized = center_crop_and_resize(pixels, size, crop_padding=size / crop - size)
+    levels: NDArray[np.uint8] = np.rint(resized).astype(np.uint8)
+    return levels
 
 
 def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.random.Generator) -> NDArray[np.uint8]:

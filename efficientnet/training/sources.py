@@ -5,6 +5,7 @@ All of them are read once, into a temporary file, and are from then on like pict
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import sys
 import tempfile
@@ -14,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import Data, is_held_out
+from ..datasets import CROP, Data, is_held_out
 from ..images import UnreadableImageError, load_image
 from .inputs import square
 
 Labelled = tuple[NDArray[np.uint8], int]
 
 
-def load_batches(name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None) -> Data:
+def load_batches(
+    name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None, crop: float = 1.0
+) -> Data:
     """Reads pictures and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
 
     Args:
@@ -32,6 +35,7 @@ def load_batches(name: str, training: Any, validation: Any, size: int, classes: 
         validation: the like; or a fraction of ``training`` to hold out, decided by each picture's pixels.
         size: side of the square that each picture is cropped and resized to, pixels.
         classes: names of the labels; by default their numbers.
+        crop: the part of a picture's shorter side that is kept, 0..1; all by default, as they are cut already.
 
     Raises:
         ValueError: there is nothing, or what there is is no pictures and labels.
@@ -43,7 +47,7 @@ def load_batches(name: str, training: Any, validation: Any, size: int, classes: 
         for pixels, label in _pictures(name, source):
             validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
             labels.append(label)
-            file.write(square(pixels, size).tobytes())
+            file.write(square(pixels, size, crop).tobytes())
     if not labels:
         raise ValueError(f"{name} has no pictures: expected batches of pixels and labels.")
     names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
@@ -52,10 +56,10 @@ def load_batches(name: str, training: Any, validation: Any, size: int, classes: 
     file.flush()
     array = np.memmap(file, np.uint8, "r", shape=(len(labels), size, size, 3))
     held_out = np.array(validates)
-    return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out))
+    return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
 
 
-def load_tfrecords(pattern: str, validation: float, size: int) -> Data:
+def load_tfrecords(pattern: str, validation: float, size: int, crop: float = CROP) -> Data:
     """Reads TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
 
     Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Pictures
@@ -92,13 +96,13 @@ def load_tfrecords(pattern: str, validation: float, size: int) -> Data:
                 print(f"skipped picture {index} of {pattern}: {error}", file=sys.stderr)
 
     try:
-        data = load_batches(pattern, examples(), validation, size)
+        data = load_batches(pattern, examples(), validation, size, crop=crop)
     except tf.errors.OpError as error:
         raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from error
     return _without_gaps(data, names)
 
 
-def load_tfds(name: str, validation: float, size: int) -> Data:
+def load_tfds(name: str, validation: float, size: int, crop: float = CROP) -> Data:
     """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
 
     A split "validation" or "test" serves to validate; without one, ``validation`` of the pictures are held out.
@@ -118,14 +122,14 @@ def load_tfds(name: str, validation: float, size: int) -> Data:
         for split in ("train", *found[:1])
     ]
     classes = builder.info.features["label"].names
-    return load_batches(name, sides[0], sides[1] if found else validation, size, classes)
+    return load_batches(name, sides[0], sides[1] if found else validation, size, classes, crop)
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
     """The data without labels that no picture has, such as the 0 where a set counts from 1."""
     used, labels = np.unique(data.labels, return_inverse=True)
     classes = [names.get(int(label), str(label)) for label in used]
-    return Data(data.name, data.pixels, labels, classes, data.training, data.validation)
+    return dataclasses.replace(data, labels=labels, classes=classes)
 
 
 def _pictures(name: str, source: Any) -> Iterator[Labelled]:
