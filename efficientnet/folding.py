@@ -188,7 +188,7 @@ def _build(
         if step.outputs[0] in equal:
             values[step.outputs[0]] = values[equal[step.outputs[0]]]
             continue
-        args, kwargs = _arguments(step.call, [values[number] for number in step.inputs])
+        args, kwargs = step.call.arguments([values[number] for number in step.inputs])
         results = copies.get(id(step.call.layer), step.call.layer)(*args, **kwargs)
         values.update(zip(step.outputs, _tree(keras).flatten(results), strict=True))
     with deep_recursion():
@@ -223,17 +223,6 @@ def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
 def _trains(call: LayerCall) -> bool:
     kwargs = call.node.arguments.kwargs if hasattr(call.node, "arguments") else call.node.call_kwargs
     return bool(kwargs.get("training"))
-
-
-def _arguments(call: LayerCall, values: list[Any]) -> tuple[Any, Any]:
-    """What the layer was called with, where its inputs have these values."""
-    if hasattr(call.node, "arguments"):
-        args, kwargs = call.node.arguments.fill_in(dict(zip(map(id, call.inputs), values, strict=True)))
-    else:
-        # Legacy Keras takes its values off a list, one each time a tensor is an argument.
-        lists = {str(id(tensor)): [value] * len(values) for tensor, value in zip(call.inputs, values, strict=True)}
-        args, kwargs = call.node.map_arguments(lists)
-    return args, kwargs
 
 
 def _keras_of(model: Any) -> Any:

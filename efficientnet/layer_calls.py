@@ -25,6 +25,16 @@ class LayerCall(NamedTuple):
     outputs: list[Any]
     node: Any
 
+    def arguments(self, values: Sequence[Any]) -> tuple[Any, Any]:
+        """What the layer was called with, positional and by name, where its inputs have these values."""
+        if hasattr(self.node, "arguments"):
+            args, kwargs = self.node.arguments.fill_in(dict(zip(map(id, self.inputs), values, strict=True)))
+        else:
+            # Legacy Keras takes its values off a list, one each time a tensor is an argument.
+            lists = {str(id(tensor)): [value] * len(values) for tensor, value in zip(self.inputs, values, strict=True)}
+            args, kwargs = self.node.map_arguments(lists)
+        return args, kwargs
+
 
 class Tensor(NamedTuple):
     """Shape, batch included, and data type of what a layer takes or gives."""
@@ -105,7 +115,7 @@ def visit(
         import keras
 
         def specify(call: LayerCall, values: list[Any]) -> list[Any]:
-            args, kwargs = call.node.arguments.fill_in(dict(zip(map(id, call.inputs), values, strict=True)))
+            args, kwargs = call.arguments(values)
             results: list[Any] = keras.tree.flatten(call.layer.compute_output_spec(*args, **kwargs))
             see(call, [*map(_describe, values)], [*map(_describe, results)])
             return results
@@ -119,11 +129,7 @@ def visit(
         import tensorflow as tf
 
         def trace(call: LayerCall, values: list[Any]) -> list[Any]:
-            # Legacy Keras takes its values off a list, one each time a tensor is an argument.
-            arguments = {
-                str(id(tensor)): [value] * len(values) for tensor, value in zip(call.inputs, values, strict=True)
-            }
-            args, kwargs = call.node.map_arguments(arguments)
+            args, kwargs = call.arguments(values)
             results: list[Any] = tf.nest.flatten(call.layer(*args, **kwargs))
             see(call, [*map(_describe, values)], [*map(_describe, results)])
             return results

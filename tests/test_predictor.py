@@ -106,6 +106,16 @@ def test_feature_maps_and_features(tiny, images):
         assert predictor(images).ndim == 2
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "litert", "keras"])
+def test_engines_give_outputs_in_the_models_order(tiny, images, engine):
+    if not has({"litert": "ai_edge_litert"}.get(engine, engine)):
+        pytest.skip(f"{engine} is not installed")
+    model = tiny(weights=None, features_only=True)
+    with compile(model, engine, preprocessing="tf") as predictor, compile(model, preprocessing="tf") as other:
+        for part, expected in zip(predictor(images), other(images), strict=True):
+            np.testing.assert_allclose(part, expected, atol=1e-4)
+
+
 def test_bf16_and_int8_are_told(model, images, expected):
     if "BF16" in openvino_graph.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with compile(model, precision="bf16") as predictor:

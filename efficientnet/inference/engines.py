@@ -62,7 +62,7 @@ def onnxruntime(order: Order) -> Engine:
     """ONNX Runtime on the exported graph; one session, whose threads share each micro-batch."""
     import onnxruntime as ort
 
-    recipe, content = _exported(order, "onnx", f"onnxruntime {ort.__version__}")
+    recipe, content, _ = _exported(order, "onnx", f"onnxruntime {ort.__version__}")
     options = ort.SessionOptions()
     options.log_severity_level = 3  # warnings of an optimiser about what it has optimised are no news
     if order.threads is not None:
@@ -81,9 +81,12 @@ def litert(order: Order) -> Engine:
     """LiteRT on the exported graph; its interpreter answers one call at a time, one image each."""
     from ai_edge_litert import interpreter as tflite
 
-    recipe, content = _exported(order, "litert", "litert")
+    recipe, content, names = _exported(order, "litert", "litert")
     interpreter = tflite.Interpreter(model_content=content, num_threads=order.threads)
     side = interpreter.get_input_details()[0]
+    # The file has its outputs in an order of its own.
+    named = interpreter.get_signature_runner().get_output_details()
+    outputs = [named[name]["index"] for name in names]
     lock = threading.Lock()
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
@@ -93,7 +96,7 @@ def litert(order: Order) -> Engine:
                 interpreter.allocate_tensors()
             interpreter.set_tensor(side["index"], recipe.scale(batch.astype(np.float32, copy=False)))
             interpreter.invoke()
-            return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+            return [interpreter.get_tensor(index) for index in outputs]
 
     interpreter.allocate_tensors()
     return Engine("litert", recipe, run, lambda: run, order.micro_batch or 1, workers=1)
@@ -110,16 +113,18 @@ def keras(order: Order) -> Engine:
     return Engine("keras", recipe, run, lambda: run, order.micro_batch or 8, workers=1)
 
 
-def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes]:
-    """The model in another format, from the cache where it is there."""
+def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes, list[str]]:
+    """The model in another format, and the names of its outputs there; from the cache where it is."""
     key = order.source.key(kind, version)
     entry = key and cache.read(key)
     if entry:
-        return Recipe.from_json(entry.notes["recipe"]), entry.content
-    from .. import export
+        return Recipe.from_json(entry.notes["recipe"]), entry.content, entry.notes["outputs"]
+    from .. import export, folding, onnx_graph
 
     model, recipe = order.source.load()
-    content: bytes = {"onnx": export.onnx_bytes, "litert": export.litert_bytes}[kind](model)
+    folded = folding.fold_batch_norm(model)  # as which it is exported; its outputs have other names
+    content: bytes = {"onnx": export.onnx_bytes, "litert": export.litert_bytes}[kind](folded)
+    outputs = onnx_graph.tensor_names(folded)[1]
     if key:
-        cache.write(key, cache.Entry({"recipe": recipe._asdict()}, content))
-    return recipe, content
+        cache.write(key, cache.Entry({"recipe": recipe._asdict(), "outputs": outputs}, content))
+    return recipe, content, outputs
