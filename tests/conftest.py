@@ -82,8 +82,3 @@ def channels_first(keras: ModuleType) -> Iterator[None]:
     keras.backend.set_image_data_format("channels_first")
     yield
     keras.backend.set_image_data_format("channels_last")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests come first, so that of several processes none is left with them at the end."""
-    items.sort(key=lambda item: item.path.name != "test_every_framework.py")
