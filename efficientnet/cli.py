@@ -26,7 +26,12 @@ SUCCESS, SOME_FAILED, USAGE = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call."""
-    arguments = _parser().parse_args(argv)
+    return run(_parser(), argv)
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong."""
+    arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except (ValueError, ImportError, OSError) as error:
@@ -34,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return SOME_FAILED
-        print(f"efficientnet: error: {error}", file=sys.stderr)
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return 130

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .cli_model import IMAGE_SUFFIXES
+from .cli_model import find_source, pictures_in
 from .export.options import FORMATS, PRECISIONS
 from .preprocessing import MODES
-from .saved_models import is_saved_model
 
 
 def add_parser(commands: Any) -> None:
@@ -43,14 +42,8 @@ def _batch(text: str) -> int | str:
 def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from .export import export
-    from .inference import Source
 
-    if not is_saved_model(arguments.model):
-        source = Source.of_variant(arguments.model, arguments.weights or "imagenet")
-    elif arguments.weights:
-        raise ValueError(f"--weights={arguments.weights}: {arguments.model} is a whole model with its own weights.")
-    else:
-        source = Source.of_file(arguments.model, arguments.preprocessing)
+    source = find_source(arguments.model, arguments.weights, arguments.preprocessing)
     pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
     print(export(source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch))
     return 0
@@ -58,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _pictures(folder: Path) -> Iterator[Path]:
     """A folder's pictures, those of the folders within it too, in the order of their names."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    found = pictures_in(folder, recursive=True)
     if not found:
         raise ValueError(f"--calibrate={folder}: there are no pictures in such a folder.")
     return iter(found)

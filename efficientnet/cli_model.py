@@ -13,7 +13,7 @@ from .preprocessing import MODES
 from .saved_models import is_saved_model
 
 if TYPE_CHECKING:
-    from .inference import Predictor
+    from .inference import Predictor, Source
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -44,8 +44,7 @@ def expand(given: str, recursive: bool) -> list[str]:
         return [given]
     path = Path(given)
     if path.is_dir():
-        files = path.rglob("*") if recursive else path.iterdir()
-        found = [str(file) for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        found = [str(file) for file in pictures_in(path, recursive)]
     elif path.exists() or not glob.has_magic(given):
         found = [given]
     else:
@@ -53,20 +52,35 @@ def expand(given: str, recursive: bool) -> list[str]:
     return found or [given]  # which cannot be read, and so is told like any other bad file
 
 
+def find_source(model: str, weights: str | None, preprocessing: str | None) -> Source:
+    """Where the model comes from that a command line names.
+
+    Raises:
+        ValueError, OSError: nothing of that name, or weights for a model that has its own.
+    """
+    from .inference import Source
+
+    if not is_saved_model(model):
+        return Source.of_variant(model, weights or "imagenet")
+    if weights:
+        raise ValueError(f"--weights={weights}: {model} is a whole model with its own weights.")
+    return Source.of_file(model, preprocessing)
+
+
+def pictures_in(folder: Path, recursive: bool) -> list[Path]:
+    """A folder's pictures, by their suffixes, in the order of their names."""
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    return [file for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+
+
 def open_predictor(arguments: argparse.Namespace) -> Predictor:
     """The predictor of the model that the command line names."""
     # Answering needs little of what TensorFlow has to say.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from .inference import Source, compile
+    from .inference import compile
 
-    if is_saved_model(arguments.model):
-        if arguments.weights:
-            raise ValueError(f"--weights={arguments.weights}: {arguments.model} is a whole model with its own weights.")
-        source = Source.of_file(arguments.model, arguments.preprocessing)
-    else:
-        source = Source.of_variant(arguments.model, arguments.weights or "imagenet")
     predictor = compile(
-        source,
+        find_source(arguments.model, arguments.weights, arguments.preprocessing),
         engine=arguments.engine,
         batch_size=arguments.batch_size,
         precision=arguments.precision,

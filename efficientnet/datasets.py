@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .images import load_image
-from .preprocessing import center_crop_and_resize
+from .preprocessing import EVALUATION_CROP, center_crop_and_resize
 from .samples import find_samples
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-CROP = 224 / 256  # of the shorter side: what the paper's evaluation leaves of 256 pixels
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Data:
     classes: list[str]
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
-    crop: float = CROP
+    crop: float = EVALUATION_CROP
 
     def resized(self, size: int) -> Data:
         """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
@@ -59,8 +58,7 @@ class Data:
         pixels = temporary_array((len(self.pixels), size, size, 3))
 
         def resize(index: int) -> None:
-            square = center_crop_and_resize(self.pixels[index], size, crop_padding=0)
-            pixels[index] = np.rint(square)
+            pixels[index] = square(self.pixels[index], size, 1.0)
 
         with ThreadPoolExecutor() as threads:
             for _ in threads.map(resize, range(len(pixels))):
@@ -210,10 +208,9 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
             tqdm.write(f"skipped {item.path}: {error}", file=sys.stderr)
             return -1
         if size is not None:
-            square = center_crop_and_resize(pixels_of_file, size, crop_padding=size / CROP - size)
-            pixels[index] = np.rint(square)
+            pixels[index] = square(pixels_of_file, size, EVALUATION_CROP)
         digests[index] = hashlib.sha256(content).digest()
-        return int(item.side == "validation" or (item.side is None and is_held_out(content, fraction)))
+        return int(item.side == "validation" or (item.side is None and _falls_below(digests[index], fraction)))
 
     with ThreadPoolExecutor() as threads:
         loaded = threads.map(load, range(len(items)))
@@ -233,6 +230,15 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
                 f"the same picture has two labels: {other.path} {other.label}, {item.path} {item.label}",
                 file=sys.stderr,
             )
+
+
+def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:
+    """The central square, of so much of the shorter side, at this size."""
+    if pixels.shape[:2] == (size, size) and crop == 1:
+        return pixels
+    resized = center_crop_and_resize(pixels, size, crop_padding=size / crop - size)
+    levels: NDArray[np.uint8] = np.rint(resized).astype(np.uint8)
+    return levels
 
 
 def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -269,7 +275,11 @@ def _find_pictures(folder: Path) -> dict[str, list[Path]]:
 
 def is_held_out(content: bytes, fraction: float) -> bool:
     """Whether a file validates. Its content decides: further files move none, and copies stay on one side."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") < fraction * 2**64
+    return _falls_below(hashlib.sha256(content).digest(), fraction)
+
+
+def _falls_below(digest: bytes, fraction: float) -> bool:
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 def load_digits(validation: float, size: int) -> Data:

@@ -32,6 +32,9 @@ _MEAN_AND_STD = {
 }
 MODES = tuple(_MEAN_AND_STD)
 
+# What the paper's evaluation leaves of 256 pixels of the shorter side.
+EVALUATION_CROP = 224 / 256
+
 _TENSOR_PACKAGES = {"tensorflow", "tf_keras", "keras", "torch", "jax", "jaxlib"}
 
 

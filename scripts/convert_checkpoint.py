@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from efficientnet.cli import run
 from efficientnet.cli_convert import add_convert_arguments
 
 
@@ -12,12 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the script; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_convert_arguments(parser)
-    arguments = parser.parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except (ValueError, ImportError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
+    return run(parser, argv)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
-from efficientnet.cli_model import IMAGE_SUFFIXES
+from efficientnet.cli_model import IMAGE_SUFFIXES, find_source
 from efficientnet.files import replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
 from efficientnet.preprocessing import MODES
-from efficientnet.saved_models import is_saved_model
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,11 +158,7 @@ class Model(NamedTuple):
         Raises:
             ValueError, OSError: nothing of that name.
         """
-        if not is_saved_model(self.model):
-            return Source.of_variant(self.model, self.weights or "imagenet")
-        if self.weights:
-            raise ValueError(f"--weights {self.weights}: {self.model} is a whole model with its own weights.")
-        return Source.of_file(self.model, self.preprocessing)
+        return find_source(self.model, self.weights, self.preprocessing)
 
     def compile(self, threads: int) -> Predictor:
         """Compiles it, for so many threads."""

@@ -10,11 +10,9 @@ import numpy as np
 from ..imagenet import class_names as imagenet_class_names
 from ..layer_calls import functional
 from ..openvino_graph import data_formats
-from ..preprocessing import Scaling, center_crop_and_resize, scale_and_offset
+from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
 from ..saved_models import model_preprocessing
 
-# Of the shorter side, where a model's own is not known: what the paper's crop leaves of 256 pixels.
-DEFAULT_CROP = 224 / 256
 DEFAULT_INTERPOLATION = "bicubic"
 # Of a model that takes any.
 DEFAULT_SIZE = 224
@@ -41,7 +39,7 @@ class Recipe(NamedTuple):
     channels: int
     channels_last: bool
     scaling: Scaling | None
-    crop: float = DEFAULT_CROP
+    crop: float = EVALUATION_CROP
     interpolation: str = DEFAULT_INTERPOLATION
     classes: tuple[tuple[str, str], ...] = ()
 
@@ -159,7 +157,7 @@ class Recipe(NamedTuple):
 def describe(
     model: Any,
     preprocessing: str | Scaling | None = None,
-    crop: float = DEFAULT_CROP,
+    crop: float | None = None,
     interpolation: str = DEFAULT_INTERPOLATION,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
 ) -> Recipe:
@@ -168,7 +166,7 @@ def describe(
     Args:
         model: a Keras model that takes images.
         preprocessing: how it wants its pixels; by default what it tells itself.
-        crop, interpolation: as in ``Recipe``.
+        crop, interpolation: as in ``Recipe``; the paper's crop where none is given.
         class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
             1,000.
 
@@ -182,6 +180,7 @@ def describe(
             f"{model.name} takes {', '.join(map(str, shapes))}: expected one input, images of shape (batch, height, "
             "width, channels)."
         )
+    crop = EVALUATION_CROP if crop is None else crop
     if not 0 < crop <= 1:
         raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
     sides, channels, channels_last = _layout(model, shapes[0])

@@ -12,7 +12,7 @@ from .. import notes, registry
 from ..preprocessing import Scaling
 from ..variants import get_variant
 from . import cache
-from .recipe import DEFAULT_CROP, DEFAULT_INTERPOLATION, Recipe, describe
+from .recipe import DEFAULT_INTERPOLATION, Recipe, describe
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Source:
             model, preprocessing, crop, interpolation, class_names: as in ``recipe.describe``.
             keep: whether the cache keeps engines of it.
         """
-        recipe = describe(model, preprocessing, DEFAULT_CROP if crop is None else crop, interpolation, class_names)
+        recipe = describe(model, preprocessing, crop, interpolation, class_names)
 
         def content() -> str | None:
             key = cache.model_key(model) if keep else None
@@ -80,7 +80,7 @@ class Source:
             model = keras.load_model(path, compile=False)
             names = notes.read_class_names(path) if class_names is None else class_names
             told = notes.read_crop(path) if crop is None else crop
-            return model, describe(model, preprocessing, DEFAULT_CROP if told is None else told, interpolation, names)
+            return model, describe(model, preprocessing, told, interpolation, names)
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)

@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from ..backends import import_keras
 from .inputs import Batch
 from .meeting import Place, find_place, meet
+from .networks import RANDOM_STATE, to_numpy
 
 # What engines say when another process is gone; they have no exception of their own for it.
 _LOST = re.compile(
     r"gloo|nccl|connection (reset|closed|refused)|collective ops is aborted|heartbeat|unavailable|deadline|timed out",
     re.IGNORECASE,
 )
-_SEED = "seed_generator_state"  # how the paths of variables end that random numbers come from
 _RANKS = 1024  # more than there are
 _HEARTBEAT = 60  # seconds; JAX' processes tell each other that they are alive even while they compute or write
 
@@ -142,8 +142,8 @@ class Distributed(ABC):
         """
         digest = 0
         for variable in [*network.variables, *network.optimizer.variables]:
-            if not variable.path.endswith(_SEED):
-                digest = zlib.crc32(_to_numpy(variable).tobytes(), digest)
+            if not variable.path.endswith(RANDOM_STATE):
+                digest = zlib.crc32(to_numpy(variable).tobytes(), digest)
         self.check_same(digest)
         self._connect(network)
 
@@ -370,12 +370,6 @@ def _draw_apart(network: Any, rank: int) -> None:
     The rank takes the place of the seed's last digits, so that it may be done again to what a checkpoint brought back.
     """
     for variable in network.non_trainable_variables:
-        if variable.path.endswith(_SEED):
-            seed, count = _to_numpy(variable)
+        if variable.path.endswith(RANDOM_STATE):
+            seed, count = to_numpy(variable)
             variable.assign(np.array([seed - seed % _RANKS + rank, count]))
-
-
-def _to_numpy(variable: Any) -> NDArray[Any]:
-    import keras
-
-    return np.array(keras.ops.convert_to_numpy(variable))

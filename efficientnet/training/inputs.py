@@ -12,7 +12,7 @@ import math
 import sys
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import Data, Files
+from ..datasets import Data, Files, square
 from ..images import UnreadableImageError
-from ..preprocessing import center_crop_and_resize
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 
@@ -71,9 +70,13 @@ class Batches:
     def rows(self, step: int) -> NDArray[np.integer[Any]]:
         """The pictures of a step of the stage, counted from 0."""
         epoch, index = divmod(step, self.steps)
-        order = self._rng(_ORDER, epoch).permutation(self.data.training)
         size = self.recipe.batch_size
-        return order[index * size : (index + 1) * size]
+        return self._order(epoch)[index * size : (index + 1) * size]
+
+    @functools.cached_property
+    def _order(self) -> Callable[[int], NDArray[np.integer[Any]]]:
+        """The pictures of an epoch in their order; of millions it is not to be drawn anew for each step."""
+        return functools.lru_cache(1)(lambda epoch: self._rng(_ORDER, epoch).permutation(self.data.training))
 
     def batch(self, step: int, threads: ThreadPoolExecutor) -> Batch:
         """What a step of the stage takes; where pictures are mixed, all processes' parts, yet to be mixed.
@@ -211,15 +214,6 @@ def read(data: Data, row: int) -> NDArray[np.uint8] | None:
         print(f"left out {data.pixels.paths[row]}: {error}", file=sys.stderr)
         return None
     return pixels
-
-
-def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:
-    """The central square, of so much of the shorter side, at this size."""
-    if pixels.shape[:2] == (size, size) and crop == 1:
-        return pixels
-    resized = center_crop_and_resize(pixels, size, crop_padding=size / crop - size)
-    levels: NDArray[np.uint8] = np.rint(resized).astype(np.uint8)
-    return levels
 
 
 def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.random.Generator) -> NDArray[np.uint8]:

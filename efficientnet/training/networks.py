@@ -14,7 +14,7 @@ from ..variants import Variant
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
 
-_RANDOM = "seed_generator_state"
+RANDOM_STATE = "seed_generator_state"  # how the paths of variables end that random numbers come from
 
 
 class Networks(NamedTuple):
@@ -74,9 +74,9 @@ def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
 
 def collect(networks: Networks) -> dict[str, NDArray[Any]]:
     """All that a step changes, random states included, as NumPy arrays of their own."""
-    arrays = {f"model/{name}": _numpy(variable) for name, variable in _named(networks.full).items()}
+    arrays = {f"model/{name}": to_numpy(variable) for name, variable in _named(networks.full).items()}
     optimizer = networks.trained.optimizer.variables
-    return arrays | {f"optimizer/{index}": _numpy(variable) for index, variable in enumerate(optimizer)}
+    return arrays | {f"optimizer/{index}": to_numpy(variable) for index, variable in enumerate(optimizer)}
 
 
 def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimizer: bool) -> None:
@@ -91,8 +91,8 @@ def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimiz
 
 def _named(model: Any) -> dict[str, Any]:
     """A model's variables by their paths, and random states by their order: Keras numbers those of a process on."""
-    states = [variable for variable in model.variables if variable.path.endswith(_RANDOM)]
-    others = {variable.path: variable for variable in model.variables if not variable.path.endswith(_RANDOM)}
+    states = [variable for variable in model.variables if variable.path.endswith(RANDOM_STATE)]
+    others = {variable.path: variable for variable in model.variables if not variable.path.endswith(RANDOM_STATE)}
     return others | {f"random/{index}": state for index, state in enumerate(states)}
 
 
@@ -104,11 +104,11 @@ def averaged(networks: Networks) -> Iterator[None]:
         yield
         return
     # Keras' SwapEMAWeights adds and subtracts on TensorFlow, which rounds the weights that it puts back.
-    raw = [_numpy(variable) for variable in variables]
+    raw = [to_numpy(variable) for variable in variables]
     optimizer.finalize_variable_values(variables)
     for variable in variables:
         # On JAX, an array that model and optimizer shared would be gone after the model's first answer.
-        variable.assign(_numpy(variable))
+        variable.assign(to_numpy(variable))
     try:
         yield
     finally:
@@ -116,7 +116,8 @@ def averaged(networks: Networks) -> Iterator[None]:
             variable.assign(value)
 
 
-def _numpy(variable: Any) -> NDArray[Any]:
+def to_numpy(variable: Any) -> NDArray[Any]:
+    """A variable's value, as an array of its own."""
     import keras
 
     return np.array(keras.ops.convert_to_numpy(variable))

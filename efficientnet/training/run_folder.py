@@ -60,7 +60,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state with the arrays of it, "model/0", … and "optimizer/0", …."""
+    """A state with the arrays of it, which :func:`.networks.collect` names."""
 
     state: State
     arrays: Mapping[str, NDArray[Any]]

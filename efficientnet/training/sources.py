@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import CROP, Data, is_held_out
+from ..datasets import Data, is_held_out, square
 from ..images import UnreadableImageError, load_image
-from .inputs import square
+from ..preprocessing import EVALUATION_CROP
 
 Labelled = tuple[NDArray[np.uint8], int]
 
@@ -59,7 +59,7 @@ def load_batches(
     return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
 
 
-def load_tfrecords(pattern: str, validation: float, size: int, crop: float = CROP) -> Data:
+def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
     """Reads TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
 
     Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Pictures
@@ -102,7 +102,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = CRO
     return _without_gaps(data, names)
 
 
-def load_tfds(name: str, validation: float, size: int, crop: float = CROP) -> Data:
+def load_tfds(name: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
     """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
 
     A split "validation" or "test" serves to validate; without one, ``validation`` of the pictures are held out.
