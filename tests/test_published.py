@@ -37,7 +37,7 @@ def mirror(tmp_path, monkeypatch):
     [
         ("b0", "timm/tf_efficientnet_b0.ap_in1k", "same", 1e-3, "tf"),
         ("b0", "hf://timm/efficientnet_b0.ra_in1k", "symmetric", 1e-5, "torch"),
-        ("lite1", "imagenet", "same", 1e-3, "tf"),
+        ("lite3", "imagenet", "same", 1e-3, "tf"),
     ],
 )
 def test_timm(eff, mirror, variant, name, padding, epsilon, mode):
