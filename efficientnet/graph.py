@@ -74,7 +74,8 @@ def build(
         keras: the modules to build with.
         include_top: whether to end in the classifier.
         input_tensor: a Keras tensor, (batch, height, width, channels), to build on instead of a new input.
-        input_shape: without the batch; sides of at least 32 pixels or None. The variant's own by default.
+        input_shape: without the batch; sides of at least 32 pixels or None. The variant's own by default; without a
+            classifier any (of networks with experts, too, the variant's own, since their graph holds it).
         pooling: without a top: None for the last feature map, ``"avg"`` or ``"max"`` for vectors.
         classes: outputs of the classifier; the variant's own by default.
         classifier_activation: of the classifier; None for logits.
@@ -99,7 +100,10 @@ def build(
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
 
-    images = _input(graph, input_tensor, input_shape)
+    blocks = scaling.scale_blocks(variant)
+    has_classifier = include_top and not features_only
+    needs_size = has_classifier or any(block.experts > 1 for block in blocks)
+    images = _input(graph, input_tensor, input_shape, variant.resolution if needs_size else None)
     x = images
     if preprocessing is not None:
         if images.shape[graph.channel_axis] != 3:
@@ -111,7 +115,7 @@ def build(
 
     x = _conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)
     stride, feature_maps = 2, {2: x}
-    for block in scaling.scale_blocks(variant):
+    for block in blocks:
         x = _mb_conv(graph, x, block, drop_connect_rate * block.drop_connect_fraction)
         stride *= block.strides
         feature_maps[stride] = x
@@ -279,7 +283,7 @@ def _check_options(
             raise ValueError(f"{option}={rate!r}: expected a fraction, at least 0 and less than 1.")
 
 
-def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None) -> Any:
+def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default_size: int | None) -> Any:
     """The input layer's tensor, or the checked tensor that was given."""
     if tensor is not None:
         try:
@@ -293,8 +297,8 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None) -> Any
             )
         shape = tuple(tensor.shape)[1:]
     elif shape is None:
-        size = graph.variant.resolution
-        shape = (size, size, 3) if graph.channel_axis == 3 else (3, size, size)
+        square = (default_size, default_size)
+        shape = (*square, 3) if graph.channel_axis == 3 else (3, *square)
     shape = tuple(shape)
     if len(shape) != 3 or shape[graph.channel_axis - 1] is None:
         order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"

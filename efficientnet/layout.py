@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from . import scaling
 from .scaling import Block
-from .variants import Variant
+from .variants import Variant, get_variant, list_variants
 
 # In the order in which Keras keeps the weights of a layer; a layer without bias or scale has fewer.
 ROLES = {
@@ -111,3 +111,18 @@ def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> t
     conv_norm("top_", 1, channels_in, head)
     add("probs", "Dense", kernel=(head, classes), bias=(classes,))
     return tuple(found)
+
+
+def identify(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
+    """The variant whose blocks are in a model, the largest of several; None where it is none of the table's.
+
+    Args:
+        shapes: of all arrays of the model by layer and role, ``"block1a_dwconv/kernel"``.
+    """
+
+    def blocks(variant: Variant) -> dict[str, tuple[int, ...]]:
+        layers_of_blocks = (layer for layer in layers(variant) if layer.place)
+        return {f"{layer.name}/{role}": shape for layer in layers_of_blocks for role, shape in layer.shapes.items()}
+
+    found = [variant for variant in map(get_variant, list_variants()) if blocks(variant).items() <= shapes.items()]
+    return max(found, key=lambda variant: len(blocks(variant)), default=None)

@@ -58,8 +58,9 @@ def create(
             than a published set has, its body is kept and the classifier starts at random. Of 1,001 classes the
             first, the background, is left out unless ``classes=1001``.
         input_tensor: a Keras tensor (batch, height, width, channels) to build on instead of a new input.
-        input_shape: (height, width, channels), sides of at least 32 pixels or None; the variant's by default.
-            Other numbers of channels than 3 need ``weights=None`` or a file made so.
+        input_shape: (height, width, channels), sides of at least 32 pixels or None for any size. By default the
+            variant's size with a classifier, and any size without one (CondConv's graph holds the size, and so has
+            the variant's). Other numbers of channels than 3 need ``weights=None`` or a file made so.
         pooling: without a top: None for the last feature map, ``"avg"`` or ``"max"`` for vectors.
         classes: outputs of the classifier.
         classifier_activation: of the classifier; None for logits.
@@ -186,7 +187,7 @@ def EfficientNet(
     Args:
         width_coefficient: factor of all numbers of filters.
         depth_coefficient: factor of all numbers of repeats.
-        default_resolution: side of the input where no ``input_shape`` is given, pixels.
+        default_resolution: side of the input of a network with a classifier where no ``input_shape`` is given, pixels.
         depth_divisor: numbers of filters are rounded to multiples of this.
         blocks_args: the unscaled stages.
         model_name: of the model, and of the variant whose published weights ``weights=`` may name.

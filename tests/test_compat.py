@@ -281,7 +281,7 @@ def test_the_factory_with_positional_arguments_and_changed_blocks(modules):
 def test_slices_of_the_default_blocks(modules):
     blocks = efficientnet.model.DEFAULT_BLOCKS_ARGS[:3]
     model = efficientnet.model.EfficientNet(
-        1.0, 1.0, 64, blocks_args=blocks, weights=None, include_top=False, **modules
+        1.0, 1.0, 64, blocks_args=blocks, weights=None, include_top=False, input_shape=(64, 64, 3), **modules
     )
     assert model.get_layer("block3b_add").output.shape[1:3] == (8, 8)
     assert model.name == "efficientnet"

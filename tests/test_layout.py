@@ -45,3 +45,15 @@ def test_places():
         ("block3a", 2, 0),
     ]
     assert [place.number for place in places] == list(range(16))
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_a_variant_is_identified_by_its_blocks(name):
+    arrays = {
+        f"{layer.name}/{role}": shape
+        for layer in layout.layers(get_variant(name))
+        for role, shape in layer.shapes.items()
+    }
+    assert layout.identify({**arrays, "decoder/kernel": (3, 3, 8, 8)}) == get_variant(name)
+    arrays.pop("block2a_project_bn/gamma")
+    assert layout.identify(arrays) is None

@@ -14,6 +14,7 @@ from PIL import Image
 
 from efficientnet import openvino_graph
 from efficientnet.inference import Source, compile
+from efficientnet.inference.recipe import describe
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 pytest.importorskip("openvino")
@@ -104,6 +105,16 @@ def test_feature_maps_and_features(tiny, images):
             predictor.top(images)
     with compile(tiny(weights=None, include_top=False, pooling="avg")) as predictor:
         assert predictor(images).ndim == 2
+
+
+def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():
+    efn = importlib.import_module("efficientnet.keras")
+    body = efn.EfficientNetLite1(weights=None, include_top=False, pooling="avg")
+    model = efn._keras.Sequential([efn._keras.Input((None, None, 3)), body, efn._keras.layers.Dense(2)])
+    for network in (body, model):
+        recipe = describe(network, "lite")
+        assert recipe.sides == (None, None)
+        assert recipe.check_pictures() == 240
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "litert", "keras"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..inference.pictures import read
-from ..inference.recipe import DEFAULT_SIZE, Recipe
+from ..inference.recipe import Recipe
 from .runtimes import Answer
 
 MOST_COMPARED = 20
@@ -74,7 +74,7 @@ def _keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
 def _made_up(recipe: Recipe, count: int) -> np.ndarray:
     """Coloured patches with some noise, always the same."""
     rng = np.random.default_rng(0)
-    height, width = (side or DEFAULT_SIZE for side in recipe.sides)
+    height, width = (side or recipe.default_size for side in recipe.sides)
     patches = rng.uniform(0, 255, (count, 8, 8, recipe.channels))
     pixels = patches[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
     pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.float32)

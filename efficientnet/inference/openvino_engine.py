@@ -162,7 +162,7 @@ def _content(pictures: Sequence[Any]) -> str:
 def _random_pictures(recipe: Recipe) -> list[np.ndarray]:
     """Coarse noise, as the model takes it; where it does not tell how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
-    shape = [224 if side == -1 else side for side in recipe.input_shape(1)]
+    shape = [recipe.default_size if side == -1 else side for side in recipe.input_shape(1)]
     if recipe.scaling is None:
         return [generator.standard_normal(shape, np.float32) for _ in range(_PROBES)]
     return [generator.uniform(0, 255, shape).astype(np.float32) for _ in range(_PROBES)]

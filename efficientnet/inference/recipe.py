@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checkpoints.keras_h5 import role
 from ..imagenet import class_names as imagenet_class_names
 from ..layer_calls import functional
+from ..layout import identify
 from ..openvino_graph import data_formats
 from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
 from ..saved_models import model_preprocessing
 
 DEFAULT_INTERPOLATION = "bicubic"
-# Of a model that takes any.
-DEFAULT_SIZE = 224
+# Of images for a model that takes any size and is none of the family.
+_ANY_SIZE = 224
 # Raw pixels that are neither black nor white have levels above this; preprocessed ones never do.
 _HIGHEST_PREPROCESSED = 16
 
@@ -32,6 +34,7 @@ class Recipe(NamedTuple):
         crop: the part of a picture's shorter side that is kept, 0..1.
         interpolation: of the resizing after that.
         classes: each output's id and label; empty for a model that is no classifier.
+        default_size: side of the square that images are made into for sides that may be any, pixels.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Recipe(NamedTuple):
     crop: float = EVALUATION_CROP
     interpolation: str = DEFAULT_INTERPOLATION
     classes: tuple[tuple[str, str], ...] = ()
+    default_size: int = _ANY_SIZE
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
@@ -125,7 +129,7 @@ class Recipe(NamedTuple):
         Raises:
             ValueError: the model takes none.
         """
-        height, width = (side or DEFAULT_SIZE for side in self.sides)
+        height, width = (side or self.default_size for side in self.sides)
         if self.scaling is None:
             raise ValueError(self._untold("To answer pictures,"))
         if height != width or self.channels != 3:
@@ -193,6 +197,7 @@ def describe(
         crop=crop,
         interpolation=interpolation,
         classes=_classes(model, [tuple(tensor.shape) for tensor in graph.outputs], class_names),
+        default_size=_own_size(model) if None in sides else _ANY_SIZE,
     )
 
 
@@ -201,6 +206,16 @@ def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | N
     channels_last = data_formats(model) != {"channels_first"}
     height, width, channels = shape[1:] if channels_last else (shape[2], shape[3], shape[1])
     return (height, width), int(channels), channels_last
+
+
+def _own_size(model: Any) -> int:
+    """The resolution of the variant that a model is made of."""
+    shapes = {}
+    for weight in model.weights:
+        *_, layer, name = ("", *getattr(weight, "path", weight.name).split("/"))
+        shapes[f"{layer}/{role(name)}"] = tuple(weight.shape)
+    variant = identify(shapes)
+    return _ANY_SIZE if variant is None else variant.resolution
 
 
 def _scaling(model: Any, preprocessing: str | Scaling | None, channels: int) -> Scaling | None:

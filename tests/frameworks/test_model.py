@@ -105,9 +105,18 @@ def test_logits_become_the_probabilities(eff, keras):
     np.testing.assert_allclose(probabilities.predict(x, verbose=0), expected, atol=1e-2)
 
 
-def test_any_size(eff):
-    model = eff.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False)
-    assert np.asarray(model.predict(pixels(1, 33, 70, 3), verbose=0)).shape == (1, 2, 3, 1280)
+@pytest.mark.parametrize("options", [{"include_top": False}, {"features_only": True}])
+def test_any_size_without_a_classifier(eff, options):
+    model = eff.EfficientNetLite0(weights=None, **options)
+    assert model.input_shape == (None, None, None, 3)
+    for height, width, shape in ((64, 64, (2, 2)), (33, 70, (2, 3))):
+        last = model.predict(pixels(1, height, width, 3), verbose=0)
+        assert np.asarray(last[-1] if "features_only" in options else last).shape[1:3] == shape
+
+
+def test_a_classifier_or_experts_fix_the_size(eff):
+    assert eff.EfficientNetLite0(weights=None).input_shape == (None, 224, 224, 3)
+    assert eff.EfficientNetCondConvB0x4(weights=None, include_top=False).input_shape == (None, 224, 224, 3)
 
 
 def test_other_numbers_of_channels(eff):
