@@ -13,6 +13,7 @@ from . import (
     cli_design,
     cli_evaluate,
     cli_export,
+    cli_pixels,
     cli_predict,
     cli_profile,
     cli_train,
@@ -33,7 +34,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong."""
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        with cli_pixels.limited(getattr(arguments, "max_pixels", None)):
+            return int(arguments.run(arguments))
     except (ValueError, ImportError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import scaling
+from . import cli_pixels, scaling
 from .scaling import PAPER_COEFFICIENTS, Coefficients
 from .tables import table
 from .variants import save_variant
@@ -108,6 +108,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each network (default: 3)")
     for name, kind in from_recipe:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="of each training")
+    cli_pixels.add_options(parser)
     _add_resolution(parser)
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import cli_model
+from . import cli_model, cli_pixels
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
     cli_model.add_options(parser)
+    cli_pixels.add_options(parser, reduces=True)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
     parser.set_defaults(run=_run)
 
@@ -48,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with cli_model.open_predictor(arguments) as predictor:
-        found = evaluate(predictor, arguments.data, name)
+        found = evaluate(predictor, arguments.data, name, lambda path: cli_pixels.source(path, arguments))
     for path, reason in found.unreadable:
         print(f"efficientnet: {path}: {reason}", file=sys.stderr)
     for note in found.notes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import cli_pixels
 from .cli_model import find_source, pictures_in
 from .export.options import FORMATS, PRECISIONS
 from .preprocessing import MODES
@@ -32,6 +33,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
     parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    cli_pixels.add_options(parser)
     parser.set_defaults(run=_run)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import cli_model
+from . import cli_model, cli_pixels
 
 if TYPE_CHECKING:
     from .inference import Predictor
@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
     )
     predict.add_argument("--recursive", action="store_true", help="look into folders of folders")
     cli_model.add_options(predict)
+    cli_pixels.add_options(predict, reduces=True)
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="one JSON object per picture and line")
     output.add_argument("--csv", action="store_true", help="one line per picture and class")
@@ -58,7 +59,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         predictor,
         tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
     ):
-        for result in _answer(inputs, predictor, arguments.top):
+        for result in _answer(inputs, predictor, arguments):
             with progress.external_write_mode(file=sys.stdout):
                 if result.error is None:
                     write(result)
@@ -70,13 +71,13 @@ def _predict(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _answer(inputs: Sequence[str], predictor: Predictor, top: int) -> Iterator[Result]:
+def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Answers in the order of the inputs."""
     predictor.recipe.check_pictures()
-    sources = (sys.stdin.buffer.read() if image == "-" else image for image in inputs)
+    sources = (cli_pixels.source(sys.stdin.buffer.read() if i == "-" else i, arguments) for i in inputs)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is None:
-            yield Result(image, predictor.recipe.top(record.outputs, top))
+            yield Result(image, predictor.recipe.top(record.outputs, arguments.top))
         else:
             yield Result(image, (), record.error)
 

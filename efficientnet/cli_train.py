@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import cli_pixels
 from .variants import get_variant
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "same for each; none where the launcher tells them (TF_CONFIG, torchrun, Slurm)")  # fmt: skip
     add("--rank", type=int, metavar="N", help="this process' place among the addresses, from 0")
     add("--plan", action="store_true", help="do not train; tell steps, learning rates, memory and time")
+    cli_pixels.add_options(parser)
     parser.set_defaults(run=_train)
 
 

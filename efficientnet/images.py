@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .pixels import is_pillow, rgb_of_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,15 +21,12 @@ _ACCEPTED = "Accepted are pictures such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP
 _MAX_DOWNLOAD_BYTES = 100_000_000
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the answer
 
-# Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
-_WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
-
 
 class UnreadableImageError(OSError):
     """What was to be an image is something else, damaged, too large or out of reach."""
 
 
-def load_image(source: str | Path | bytes | IO[bytes]) -> NDArray[np.uint8]:
+def load_image(source: str | Path | bytes | IO[bytes] | Image.Image, reduce: bool = False) -> NDArray[np.uint8]:
     """Read an image as it is meant to be seen.
 
     The orientation that a camera noted (EXIF) is applied. Transparent pixels are laid on white,
@@ -34,8 +36,12 @@ def load_image(source: str | Path | bytes | IO[bytes]) -> NDArray[np.uint8]:
     the first to hold them all. Levels below 0 are black.
 
     Args:
-        source: A path, an http(s) URL, the content of an image file as bytes, or a file object
-            opened for reading bytes, which is read from where it stands to its end.
+        source: A path, an http(s) URL, the content of an image file as bytes, a file object
+            opened for reading bytes, which is read from where it stands to its end, or a Pillow
+            image of any mode, which is left unchanged.
+        reduce: Decode a JPEG file that has more than ``PIL.Image.MAX_IMAGE_PIXELS``
+            pixels at a half, a quarter or an eighth of its size, the largest that has no more,
+            instead of refusing it. Smaller files are decoded whole.
 
     Returns:
         (height, width, 3) uint8, RGB levels 0..255.
@@ -47,26 +53,38 @@ def load_image(source: str | Path | bytes | IO[bytes]) -> NDArray[np.uint8]:
             message says which source, and what was found.
         TypeError: ``source`` is none of the above.
     """
+    if is_pillow(source):
+        with _explained(f"The given Pillow image of mode {source.mode}"):
+            return rgb_of_image(source)
+    name, file = _open(source)
+    with file, _explained(name, file), _identify(file) as image:
+        _limit(image, reduce)
+        return rgb_of_image(image)
+
+
+@contextlib.contextmanager
+def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
+    """Makes an UnreadableImageError of whatever Pillow raises; damaged files raise nearly anything within it."""
     from PIL import Image, UnidentifiedImageError
 
-    name, file = _open(source)
-    with file:
-        try:
-            with Image.open(file, formats=_formats()) as image:
-                _refuse_bomb(image)
-                return _to_rgb(image)
-        except UnidentifiedImageError as error:
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        head = b""
+        if file is not None:
             file.seek(0)
-            raise UnreadableImageError(f"{name} is {_describe(file.read(512))}. {_ACCEPTED}") from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise UnreadableImageError(
-                f"{name} has too many pixels: {error} If you trust it, raise "
-                "PIL.Image.MAX_IMAGE_PIXELS, or make the image smaller."
-            ) from error
-        except Exception as error:  # damaged files raise nearly anything within Pillow's decoders
-            raise UnreadableImageError(
-                f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image editor. {_ACCEPTED}"
-            ) from error
+            head = file.read(512)
+        raise UnreadableImageError(f"{name} is {_describe(head)}. {_ACCEPTED}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImageError(
+            f"{name} has too many pixels: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels of "
+            "the commands), have a JPEG file read at a reduced size (reduce=True, --reduce-larger), or make the image "
+            "smaller."
+        ) from error
+    except Exception as error:
+        raise UnreadableImageError(
+            f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image editor. {_ACCEPTED}"
+        ) from error
 
 
 def _open(source: Any) -> tuple[str, IO[bytes]]:
@@ -82,7 +100,7 @@ def _open(source: Any) -> tuple[str, IO[bytes]]:
     content = source.read() if hasattr(source, "read") else None
     if not isinstance(content, bytes):
         raise TypeError(
-            "load_image takes a path, an http(s) URL, bytes, or a file opened in binary mode; got "
+            "load_image takes a path, an http(s) URL, bytes, a file opened in binary mode, or a Pillow image; got "
             f"{type(source).__name__}."
         )
     return f"The given file {getattr(source, 'name', '')!r}", io.BytesIO(content)
@@ -109,20 +127,39 @@ def _download(url: str) -> bytes:
     return bytes(content)
 
 
-def _formats() -> list[str]:
-    """Every format that Pillow reads, but for programs: it would hand EPS to Ghostscript."""
-    from PIL import Image
+def _identify(file: IO[bytes]) -> Image.Image:
+    """What ``Image.open`` does, but for its limit of pixels, which would refuse a file that is to be reduced.
+
+    Every format that Pillow reads is tried, except EPS, which it would hand to a program, Ghostscript.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
+    start = file.read(16)
+    for name, (make, accepts) in Image.OPEN.items():
+        if name == "EPS":
+            continue
+        try:
+            accepted = accepts is None or accepts(start)
+            if accepted and not isinstance(accepted, str):  # a text says why it cannot be read
+                file.seek(0)
+                return make(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
+            continue
+    raise UnidentifiedImageError
 
 
-def _refuse_bomb(image: Image.Image) -> None:
-    """Raise DecompressionBombError where Pillow, which tolerates twice its limit, only warns."""
+def _limit(image: Image.Image, reduce: bool) -> None:
+    """Keep an image that is not decoded yet within Pillow's limit; Pillow itself only warns up to twice of it."""
     from PIL import Image
 
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
+    limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if limit is None or pixels <= limit:
+        return
+    halvings = next((n for n in (1, 2, 3) if -(-image.width >> n) * -(-image.height >> n) <= limit), None)
+    if reduce and halvings and image.format in ("JPEG", "MPO"):
+        image.draft(None, (image.width >> halvings, image.height >> halvings))
+    else:
         raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels exceed the limit of {limit}.")
 
 
@@ -138,25 +175,3 @@ def _describe(head: bytes) -> str:
     if text.startswith(b"%pdf"):
         return "a PDF document, not an image; export its page as PNG"
     return f"not an image that can be read; it begins with {head[:16]!r}"
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith(("I", "F")):
-        grey = _to_8_bits(np.asarray(image), _WHITE_LEVELS[image.mode[0]])
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy it
-
-
-def _to_8_bits(levels: NDArray[Any], white_levels: tuple[int, ...]) -> NDArray[np.uint8]:
-    if not np.isfinite(levels).all():
-        raise ValueError("it has NaN or infinite levels")
-    highest = levels.max()
-    white = next((level for level in white_levels if highest <= level), highest)
-    scaled: NDArray[np.float64] = np.clip(levels, 0, white) * (255 / float(white))
-    return np.rint(scaled).astype(np.uint8, copy=False)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .pixels import is_pillow, rgb_of_image
+
 # The order of the B-spline behind each interpolation.
 MAP_INTERPOLATION_TO_ORDER = {"nearest": 0, "bilinear": 1, "biquadratic": 2, "bicubic": 3}
 
@@ -21,6 +23,8 @@ _SPLINE_FILTER_RADIUS = {np.dtype(np.float64): 20, np.dtype(np.float32): 10}  # 
 # over all cores, and where those are busy, waiting for them takes up to a hundred times longer.
 _MAX_MULTIPLICATIONS = 2**18
 _BAND_HEIGHT = 8
+# Numbers of an image that are made floating ones at a time.
+_MAX_CONVERTED = 2**23
 
 # Mean and standard deviation of each RGB channel, in pixel levels.
 _MEAN_AND_STD = {
@@ -65,7 +69,8 @@ def center_crop_and_resize(
 
     Args:
         image: (height, width) or (height, width, channels), integer or floating levels of any
-            range; also bool if interpolation is "nearest".
+            range; also bool if interpolation is "nearest". Or a Pillow image of any mode, which is
+            turned upright and made RGB, as ``load_image`` does it.
         image_size: Side of the result in pixels, at least 1.
         crop_padding: Margin that the crop leaves out, in pixels of the result, at least 0.
         interpolation: "nearest", "bilinear", "biquadratic" or "bicubic".
@@ -78,7 +83,7 @@ def center_crop_and_resize(
         ValueError: The image has another number of dimensions, no pixels or no numbers; a size is
             too small; the interpolation is unknown.
     """
-    image = np.asarray(image)
+    image = rgb_of_image(image) if is_pillow(image) else np.asarray(image)
     if image.ndim not in (2, 3) or image.size == 0:
         raise ValueError(
             "An image is an array (height, width) or (height, width, channels) with at least one "
@@ -118,13 +123,18 @@ def center_crop_and_resize(
 def _resize_rows(image: NDArray[Any], bands: tuple[Band, ...]) -> NDArray[Any]:
     """Resize the first axis of `image`."""
     last_rows, _, weights = bands[-1]
-    flat = image.reshape(len(image), -1).astype(weights.dtype, copy=False)
+    flat = image.reshape(len(image), -1)  # a view, also of a crop
     resized = np.empty((last_rows.stop, flat.shape[1]), weights.dtype)
-    for rows, reach, weights in bands:
-        step = max(1, _MAX_MULTIPLICATIONS // weights.size)
-        for left in range(0, flat.shape[1], step):
-            columns = slice(left, left + step)
-            np.matmul(weights, flat[reach, columns], out=resized[rows, columns])
+    # A large image is not copied whole into floating numbers, which takes four times its memory.
+    width = max(1, _MAX_CONVERTED // len(image))
+    for start in range(0, flat.shape[1], width):
+        part = flat[:, start : start + width].astype(weights.dtype, copy=False)
+        target = resized[:, start : start + width]
+        for rows, reach, weights in bands:
+            step = max(1, _MAX_MULTIPLICATIONS // weights.size)
+            for left in range(0, part.shape[1], step):
+                columns = slice(left, left + step)
+                np.matmul(weights, part[reach, columns], out=target[rows, columns])
     return resized.reshape(-1, *image.shape[1:])
 
 
@@ -298,7 +308,7 @@ def _as_floating(x: Any) -> Any:
     packages = _packages(x)
     is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
     if not is_tensor:
-        x = np.asarray(x)
+        x = rgb_of_image(x) if is_pillow(x) else np.asarray(x)
     if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
         return x
     if not is_tensor and x.dtype.kind not in "biu":

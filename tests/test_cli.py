@@ -75,6 +75,25 @@ def test_a_bad_file_does_not_end_the_batch(pictures, capsys):
     assert "missing.jpg" in told[1]
 
 
+def test_the_limit_of_pixels(pictures, capsys):
+    before = Image.MAX_IMAGE_PIXELS
+    names = [str(pictures / name) for name in ("a.jpg", "c.png")]
+    assert main(["predict", *names, "--max-pixels", "3.5k"]) == 0
+    whole = capsys.readouterr().out
+    assert main(["predict", *names, "--max-pixels", "3.4k"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(re.findall(r"(?:a\.jpg|c\.png) has too many pixels: 70 x 50 .* limit of 3400.*--max-pixels", err)) == 2
+    assert main(["predict", *names, "--max-pixels", "3.4k", "--reduce-larger"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == names[0]
+    assert out.splitlines()[:6] != whole.splitlines()[:6]
+    assert "c.png has too many pixels" in err
+    assert before == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(SystemExit):
+        main(["predict", *names, "--max-pixels", "0"])
+
+
 def test_csv(pictures, capsys):
     main(["predict", str(pictures / "a.jpg"), "--csv", "--top", "2"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

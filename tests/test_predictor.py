@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from efficientnet import openvino_graph
+from efficientnet.images import load_image
 from efficientnet.inference import Source, compile
 from efficientnet.inference.recipe import describe
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
@@ -79,8 +82,21 @@ def test_pictures_are_cropped_and_resized(model, picture):
     with compile(model) as predictor:
         square = center_crop_and_resize(pixels, 64, crop_padding=64 / 0.875 - 64)
         reference = predictor(square[np.newaxis])
-        answers = predictor([path, str(path), pixels, path.read_bytes()])
-        np.testing.assert_allclose(answers, np.repeat(reference, 4, axis=0), atol=1e-6)
+        opaque = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+        sources = [
+            path,
+            str(path),
+            pixels,
+            path.read_bytes(),
+            Image.fromarray(pixels),
+            opaque,
+            lambda: load_image(path),
+        ]
+        answers = predictor(sources)
+        np.testing.assert_allclose(answers, np.repeat(reference, len(sources), axis=0), atol=1e-6)
+        grey = Image.fromarray(pixels).convert("L")
+        several = predictor([grey, np.asarray(grey), np.asarray(grey)[..., np.newaxis], grey.convert("RGB")])
+        np.testing.assert_allclose(several, np.repeat(several[:1], 4, axis=0), atol=1e-6)
         np.testing.assert_array_equal(predictor(iter([pixels])), answers[2:3])
 
 
@@ -201,7 +217,19 @@ def test_a_thousand_requests_from_eight_threads(model, images, expected):
         (np.stack([np.zeros((64, 64, 3), "f"), np.full((64, 64, 3), np.nan, "f")]), "image 1 of the batch has NaN"),
         (np.full((1, 64, 64, 3), -2.1, "f"), 'look preprocessed already.*preprocessing="none"'),
         ([np.zeros((0, 5, 3), np.uint8)], "at least one pixel"),
-        ([np.zeros((5, 5), np.uint8)], r"\(height, width, 3\)"),
+        ([np.zeros((5, 5, 5), np.uint8)], r"\(height, width, 3\)"),
+        (np.full((1, 64, 64, 3), 0.9), 'look like 0..1. Pass them times 255.*preprocessing="none"'),
+        (np.full((1, 64, 64, 3), 200, np.uint16), "If white is 255, pass it as uint8"),
+        (np.full((1, 64, 64, 3), -5), "no level is below 0"),
+        (np.full((1, 64, 64, 3), 255000.0), "black is 0 and white is 255"),
+        ([np.full((70, 80, 3), 0.9)], 'look like 0..1. Pass them times 255.*preprocessing="none"'),
+        ([np.full((70, 80, 3), 300)], "pass it as uint16"),
+        (np.zeros((70, 80), np.uint8), r"\[image\]"),
+        (Path("a.jpg"), r"predict\(\['a.jpg'\]\)"),
+        (b"a" * 999, r"predict\(\[content\]\) for a content of 999 bytes"),
+        (memoryview(b"a" * 999), r"predict\(\[content\]\)"),
+        (Image.new("RGB", (70, 80)), r"list of pictures.*predict\(\[image\]\)"),
+        (io.BytesIO(b"a"), r"predict\(\[image\]\)"),
         ([np.full((70, 70, 3), np.nan, "f")], "NaN"),
         ("a.jpg", "list of pictures"),
     ],
@@ -209,6 +237,37 @@ def test_a_thousand_requests_from_eight_threads(model, images, expected):
 def test_bad_input(model, x, message):
     with compile(model) as predictor, pytest.raises(ValueError, match=message):
         predictor(x)
+
+
+def test_a_single_picture_is_no_stream(model, picture):
+    with compile(model) as predictor:
+        for source in ("a.jpg", picture[0], Image.new("RGB", (70, 80))):
+            with pytest.raises(ValueError, match="got a single one"):
+                list(predictor.stream(source))
+        assert "row of an image" in next(predictor.stream(picture[1])).error
+        with pytest.raises(TypeError, match="got NoneType"):
+            predictor(None)
+
+
+def test_a_dark_batch_is_no_mistake(model, images):
+    with compile(model) as predictor:
+        dark = images // 64
+        np.testing.assert_array_equal(predictor(dark.astype("f")), predictor(dark))
+        np.testing.assert_array_equal(
+            predictor(np.zeros((1, 64, 64, 3), "f")), predictor(np.zeros((1, 64, 64, 3), "u1"))
+        )
+        # Black but for noise, made floating by resizing only.
+        predictor([np.random.default_rng(0).integers(0, 2, (90, 80, 3), np.uint8)])
+        np.testing.assert_array_equal(predictor(images.astype(np.uint16) * 257), predictor(images))
+
+
+def test_whoever_preprocesses_gets_numbers_through(tiny, images, expected, model):
+    with compile(model, preprocessing="none") as predictor:
+        inputs = preprocess_input(images, mode="torch")
+        np.testing.assert_allclose(predictor(inputs), expected, atol=1e-5)
+        np.testing.assert_allclose(predictor(inputs / 255), model.predict_on_batch(inputs / 255), atol=1e-5)
+        with pytest.raises(ValueError, match="image 6 of the batch has NaN"):
+            predictor(np.concatenate([inputs[:6], np.full_like(inputs[:1], np.nan)]))
 
 
 def test_a_file_that_is_not_there(model):

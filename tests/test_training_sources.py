@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efficientnet.pixels import rgb_of_array
 from efficientnet.training.sources import load_batches, load_tfds, load_tfrecords
 
 RNG = np.random.default_rng(0)
@@ -38,6 +39,31 @@ def test_batches_of_every_form():
     assert load_batches("x", [(PIXELS, LABELS)], 0.5, 8).pixels.shape == (10, 8, 8, 3)
 
 
+def test_the_scale_is_that_of_the_whole_source():
+    """A dark picture of floating levels 0..255 has none above 1, and alone would be taken for one of 0..1."""
+    levels = SQUARES.astype(np.float32)
+    levels[[0, 7]] = np.random.default_rng(1).uniform(0, 0.9, levels[0].shape)
+    training = [(levels[:1], LABELS[:1]), (levels[1:6], LABELS[1:6])]
+    data = load_batches("x", training, [(levels[6:7], LABELS[6:7]), (levels[7:], LABELS[7:])], 8)
+    np.testing.assert_array_equal(data.pixels, np.rint(levels))
+    singles = load_batches("x", zip(levels / 255, LABELS, strict=True), [(levels[6:], LABELS[6:])], 8)
+    np.testing.assert_array_equal(singles.pixels[:10], np.rint(levels))
+    deep = load_batches("x", [((levels * 257).astype("u2"), LABELS)], 0.5, 8)
+    np.testing.assert_array_equal(deep.pixels[1:7], np.rint(levels)[1:7])
+
+
+def test_grey_opacity_and_pillow_images():
+    expected = [rgb_of_array(image) for image in (SQUARES[0, ..., :1], np.dstack([SQUARES[1], SQUARES[2, ..., :1]]))]
+    given = [
+        SQUARES[0, ..., :1],
+        np.dstack([SQUARES[1], SQUARES[2, ..., :1]]),
+        Image.fromarray(SQUARES[3]).convert("L"),
+    ]
+    data = load_batches("x", zip(given, [0, 1, 0], strict=True), 0.5, 8)
+    np.testing.assert_array_equal(data.pixels[:2], expected)
+    np.testing.assert_array_equal(data.pixels[2, ..., 0], np.asarray(given[2]))
+
+
 def test_a_fraction_stays_where_it_is():
     """Pictures that are added move none to the other side."""
     few = load_batches("x", [(SQUARES[:6], LABELS[:6])], 0.5, 8)
@@ -48,7 +74,8 @@ def test_a_fraction_stays_where_it_is():
 @pytest.mark.parametrize(
     ("batches", "message"),
     [([], "has no pictures"), ([SQUARES], "gives ndarray: expected"), ([(PIXELS[..., :2], LABELS)], "of shape"),
-     ([{"image": 3}], "gives dict"), ([(PIXELS - 300.0, LABELS)], "gives levels"), ([3], "gives int: expected"),
+     ([{"image": 3}], "gives dict"), ([(PIXELS - 300.0, LABELS)], "look preprocessed"),
+     ([(PIXELS.astype("u2"), LABELS)], "up to 255, where white is 65535"), ([3], "gives int: expected"),
      ([(SQUARES, LABELS - 1)], "labels -1")],
 )  # fmt: skip
 def test_what_is_no_pictures(batches, message):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -22,7 +22,9 @@ _CHUNK = 256  # answers whose probabilities are in memory at a time
 _MOST_NAMES = 10  # in a sentence
 
 
-def evaluate(predictor: Predictor, data: Path, model: str | None = None) -> Evaluation:
+def evaluate(
+    predictor: Predictor, data: Path, model: str | None = None, source: Callable[[Path], Any] = Path
+) -> Evaluation:
     """Answers all pictures of a folder or a table; few of them are in memory at a time.
 
     Args:
@@ -30,6 +32,7 @@ def evaluate(predictor: Predictor, data: Path, model: str | None = None) -> Eval
         data: a folder with a folder of pictures per class, or a CSV file with the columns path and label; the classes
             are called as the model calls them, or by their ids.
         model: what to call it; its own name by default.
+        source: gives what the predictor is to read for a picture's path.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -51,7 +54,7 @@ def evaluate(predictor: Predictor, data: Path, model: str | None = None) -> Eval
     answered: list[Sample] = []
     outcomes: list[Outcomes] = []
     unreadable: list[tuple[Path, str]] = []
-    records = predictor.stream(sample.path for sample in samples.found)
+    records = predictor.stream(source(sample.path) for sample in samples.found)
     progress = tqdm(records, total=len(samples.found), unit="picture", leave=False, disable=None)
     pairs = zip(samples.found, progress, strict=True)
     while chunk := list(itertools.islice(pairs, _CHUNK)):

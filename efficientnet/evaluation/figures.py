@@ -166,7 +166,7 @@ def _thumbnail(path: Path, theme: Theme) -> NDArray[np.uint8]:
     """The whole picture, small, in the middle of a square."""
     from PIL import Image
 
-    image = Image.fromarray(load_image(path))
+    image = Image.fromarray(load_image(path, reduce=True))
     scale = _PIXELS / max(image.size)
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     square = Image.new("RGB", (_PIXELS, _PIXELS), theme.background)

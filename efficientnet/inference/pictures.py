@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..images import load_image
+from ..pixels import is_pillow
 from .recipe import Recipe
 
 Answer = TypeVar("Answer")
@@ -25,16 +26,44 @@ def read(source: Any, recipe: Recipe) -> np.ndarray:
     smooths it, which moved probabilities by 0.04 to 0.27 on photographs.
 
     Args:
-        source: a path, an address, the content of a file as bytes, an open file, or pixels (height, width, 3).
+        source: a path, an address, the content of a file as bytes, an open file, a Pillow image, pixels as
+            ``Recipe.picture`` takes them, or a function without arguments that gives one of these.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no picture, or the model takes none.
     """
-    is_file = isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
-    image = recipe.picture(load_image(source) if is_file else source)
-    checked: np.ndarray = recipe.check(image[np.newaxis])[0]
-    return checked
+    if callable(source):
+        source = source()
+    is_file = is_path_or_content(source) or is_pillow(source)
+    return recipe.picture(load_image(source) if is_file else source)
+
+
+def is_path_or_content(source: Any) -> bool:
+    """Whether this is a single picture's path, address, content or open file."""
+    return isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
+
+
+def check_many(sources: Any) -> None:
+    """Makes sure that these are several pictures and not a single one.
+
+    Raises:
+        ValueError, TypeError: they are not.
+    """
+    if isinstance(sources, (bytes, bytearray, memoryview)):
+        got = f"predict([content]) for a content of {len(sources)} bytes"
+    elif isinstance(sources, (str, Path)):
+        got = f"predict([{str(sources)!r}])"
+    elif is_pillow(sources) or is_path_or_content(sources) or callable(sources):
+        got = "predict([image])"
+    elif isinstance(sources, Iterable):
+        return
+    else:
+        raise TypeError(
+            f"Expected an array of pixels or a list of images; got {type(sources).__name__}. An image is a path, an "
+            "address, the content of a file, a Pillow image, or an array (height, width, 3)."
+        )
+    raise ValueError(f"Expected an array of pixels or a list of pictures; got a single one. Put it into a list: {got}.")
 
 
 def overlap(

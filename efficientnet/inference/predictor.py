@@ -7,14 +7,13 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .engines import Engine, Run
-from .pictures import overlap, read
+from .pictures import check_many, overlap, read
 
 Outputs = np.ndarray | list[np.ndarray]
 
@@ -67,21 +66,21 @@ class Predictor:
 
         Args:
             x: an array of pixels in the model's own shape, (batch, height, width, channels), 0..255, whole or floating
-                numbers, which are preprocessed as the model wants it; of a model that does not tell how, floating
-                numbers as it takes them. Or a list or another iterable of pictures: paths, addresses, contents of
-                files as bytes, or arrays (height, width, 3) of any size, which are cropped and resized as evaluation
-                does it.
+                numbers (in uint16, 0..65535), which are preprocessed as the model wants it; of a model that does not
+                tell how, floating numbers as it takes them. Or a list or another iterable of pictures of any size,
+                which are cropped and resized as evaluation does it: paths, addresses, contents of files as bytes,
+                Pillow images, arrays (height, width), (height, width, 1), (height, width, 3) or (height, width, 4),
+                or functions that give one of these.
 
         Returns:
             What the model gives, float32: (batch, classes) probabilities, features, or a list of feature maps.
 
         Raises:
-            ValueError: there is no image, the shape is not the model's, or numbers are NaN or infinite.
+            ValueError: there is no image, the shape is not the model's, or the numbers cannot be pixels.
             OSError: a picture cannot be read.
         """
         engine = self._open()
-        if isinstance(x, (str, bytes, Path)):
-            raise ValueError(f"Expected an array of pixels or a list of pictures; got a single one: predict([{x!r}]).")
+        check_many(x)
         if not hasattr(x, "shape"):
             return self._predict_pictures(x)
         images = engine.recipe.check(np.asarray(x))
@@ -112,6 +111,7 @@ class Predictor:
         Yields:
             A record for each; one that cannot be read has an ``error``, and the others go on.
         """
+        check_many(sources)
         for source, answer in self._stream(sources):
             if isinstance(answer, Exception):
                 yield Record(source, None, str(answer))

@@ -12,14 +12,13 @@ from ..imagenet import class_names as imagenet_class_names
 from ..layer_calls import functional
 from ..layout import identify
 from ..openvino_graph import data_formats
+from ..pixels import fault, rgb_of_array, scaled
 from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
 from ..saved_models import model_preprocessing
 
 DEFAULT_INTERPOLATION = "bicubic"
 # Of images for a model that takes any size and is none of the family.
 _ANY_SIZE = 224
-# Raw pixels that are neither black nor white have levels above this; preprocessed ones never do.
-_HIGHEST_PREPROCESSED = 16
 
 
 class Recipe(NamedTuple):
@@ -35,6 +34,8 @@ class Recipe(NamedTuple):
         interpolation: of the resizing after that.
         classes: each output's id and label; empty for a model that is no classifier.
         default_size: side of the square that images are made into for sides that may be any, pixels.
+        takes_pixels: whether arrays have to be pixels; False where the caller preprocesses them, and whatever floating
+            numbers they are go to the model unchanged.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recipe(NamedTuple):
     interpolation: str = DEFAULT_INTERPOLATION
     classes: tuple[tuple[str, str], ...] = ()
     default_size: int = _ANY_SIZE
+    takes_pixels: bool = True
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
@@ -64,6 +66,11 @@ class Recipe(NamedTuple):
     def is_scaled(self) -> bool:
         """Whether the levels of pixels have to be changed for the model."""
         return self.scaling is not None and (set(self.scaling.scale) != {1.0} or set(self.scaling.offset) != {0.0})
+
+    @property
+    def _are_pixels(self) -> bool:
+        """Whether floating numbers have to be pixels."""
+        return self.takes_pixels and self.scaling is not None
 
     def input_shape(self, batch: int) -> list[int]:
         """The model's input for so many images; -1 for sides that may be any."""
@@ -90,37 +97,32 @@ class Recipe(NamedTuple):
             shown = ", ".join("any" if side == -1 else str(side) for side in expected[1:])
             raise ValueError(
                 f"{self.name} takes a batch of at least one image, of shape (batch, {shown}); got shape {batch.shape}. "
-                "A single image needs a batch axis, image[None]; pictures of other sizes come as a list of them."
+                "A single image needs a batch axis, image[None]; images of other sizes, grey ones and those with "
+                "opacity come as a list, [image]."
             )
-        if batch.dtype.kind not in "uif":
-            raise ValueError(f"Pixels are numbers 0..255; got an array of {batch.dtype}.")
-        if batch.dtype.kind != "f":
-            if self.scaling is None:
-                raise ValueError(self._untold("Whole numbers are raw pixels, but"))
-            return batch
-        low, high = float(batch.min()), float(batch.max())  # NaN where any number is
-        if not np.isfinite(low + high):
-            bad = np.flatnonzero(~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1))
-            raise ValueError(f"Pixels are numbers 0..255; image {bad[0]} of the batch has NaN or infinite ones.")
-        if self.is_scaled and low < 0 and high < _HIGHEST_PREPROCESSED:
-            raise ValueError(
-                f"The predictor takes raw pixels 0..255 and preprocesses them itself; got levels from {low:.3g} to "
-                f"{high:.3g}, which look preprocessed already. Give it the pixels, or compile the model with "
-                'preprocessing="none".'
-            )
-        return batch.astype(np.float32, copy=False)
+        if self.scaling is None and batch.dtype.kind in "ui":
+            raise ValueError(self._untold("Whole numbers are raw pixels, but"))
+        if problem := fault(batch, self._are_pixels):
+            raise ValueError(f"{problem}{self._advice(batch)}")
+        batch = scaled(batch)
+        return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
 
     def picture(self, pixels: Any) -> np.ndarray:
-        """A picture of any size, (height, width, 3) of 0..255, as one image for ``check``: cropped and resized.
+        """An image of any size as what ``check`` gives for it, without the batch axis: cropped and resized.
+
+        Args:
+            pixels: (height, width) or (height, width, 1) of grey levels, (height, width, 3) of RGB, (height, width, 4)
+                with opacity, 0..255, or 0..65535 in uint16.
 
         Raises:
-            ValueError: it is no picture, or the model takes none.
+            ValueError: it is no image, or the model takes none.
         """
         size = self.check_pictures()
-        array = np.asarray(pixels)
-        if array.ndim != 3 or array.shape[-1] != 3 or not array.size:
-            raise ValueError(f"A picture is an array (height, width, 3) of at least one pixel; got {array.shape}.")
-        square = center_crop_and_resize(array, size, size / self.crop - size, self.interpolation).astype(np.float32)
+        try:
+            rgb = rgb_of_array(pixels, self._are_pixels)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._advice(np.asarray(pixels))}") from None
+        square = center_crop_and_resize(rgb, size, size / self.crop - size, self.interpolation).astype(np.float32)
         return square if self.channels_last else square.transpose(2, 0, 1)
 
     def check_pictures(self) -> int:
@@ -150,6 +152,11 @@ class Recipe(NamedTuple):
         if k < 1:
             raise ValueError(f"k={k!r}: expected a number of classes, at least 1.")
         return [(*self.classes[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
+
+    def _advice(self, array: np.ndarray) -> str:
+        if array.dtype.kind != "f" or not self._are_pixels:
+            return ""
+        return ' The predictor preprocesses them itself, unless the model is compiled with preprocessing="none".'
 
     def _untold(self, start: str) -> str:
         return (
@@ -188,17 +195,19 @@ def describe(
     if not 0 < crop <= 1:
         raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
     sides, channels, channels_last = _layout(model, shapes[0])
-    return Recipe(
+    scaling = _scaling(model, preprocessing, channels)
+    recipe = Recipe(
         name=model.name,
         sides=sides,
         channels=channels,
         channels_last=channels_last,
-        scaling=_scaling(model, preprocessing, channels),
+        scaling=scaling,
         crop=crop,
         interpolation=interpolation,
         classes=_classes(model, [tuple(tensor.shape) for tensor in graph.outputs], class_names),
         default_size=_own_size(model) if None in sides else _ANY_SIZE,
     )
+    return recipe._replace(takes_pixels=preprocessing is None or recipe.is_scaled)
 
 
 def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:

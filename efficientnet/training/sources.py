@@ -10,6 +10,7 @@ import glob
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..datasets import Data, is_held_out, square
 from ..images import UnreadableImageError, load_image
+from ..pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
 from ..preprocessing import EVALUATION_CROP
 
 Labelled = tuple[NDArray[np.uint8], int]
@@ -30,8 +32,9 @@ def load_batches(
     Args:
         name: of the set.
         training: finite; gives batches, or single pictures, as (pixels, labels), or as a dictionary with "image" and
-            "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, levels 0..255, or 0..1
-            where they are floats and none is above 1. Labels are integers, or one-hot.
+            "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, or with 1 channel of grey
+            or 4 with opacity; levels 0..255, in uint16 0..65535, or 0..1 where they are floats and none in all of
+            ``training``, or of ``validation``, is above 1. Labels are integers, or one-hot.
         validation: the like; or a fraction of ``training`` to hold out, decided by each picture's pixels.
         size: side of the square that each picture is cropped and resized to, pixels.
         classes: names of the labels; by default their numbers.
@@ -43,8 +46,9 @@ def load_batches(
     is_fraction = isinstance(validation, (int, float))
     labels, validates = [], []
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    for side, source in enumerate([training] if is_fraction else [training, validation]):
-        for pixels, label in _pictures(name, source):
+    sides = [(_Levels(name), source) for source in ([training] if is_fraction else [training, validation])]
+    for side, (levels, source) in enumerate(sides):
+        for pixels, label in _pictures(name, source, levels):
             validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
             labels.append(label)
             file.write(square(pixels, size, crop).tobytes())
@@ -54,7 +58,11 @@ def load_batches(
     if min(labels) < 0 or max(labels) >= len(names):
         raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
     file.flush()
-    array = np.memmap(file, np.uint8, "r", shape=(len(labels), size, size, 3))
+    array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, 3))
+    start = 0
+    for levels, _ in sides:
+        levels.settle(array[start : start + len(levels.may_be_fractions)])
+        start += len(levels.may_be_fractions)
     held_out = np.array(validates)
     return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
 
@@ -132,7 +140,54 @@ def _without_gaps(data: Data, names: dict[int, str]) -> Data:
     return dataclasses.replace(data, labels=labels, classes=classes)
 
 
-def _pictures(name: str, source: Any) -> Iterator[Labelled]:
+@dataclass
+class _Levels:
+    """What white is in a source, which all of its pictures decide together: some of them may be dark.
+
+    Attributes:
+        name: of the set.
+        may_be_fractions: for each picture, whether it was taken to be in 0..1 so far.
+        highest: level of each type of numbers.
+    """
+
+    name: str
+    may_be_fractions: list[bool] = field(default_factory=list)
+    highest: dict[str, float] = field(default_factory=dict)
+
+    def convert(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
+        """(batch, height, width, 3) uint8 of pixels as other code has them."""
+        if batch.ndim == 4 and batch.shape[-1] not in (1, 3, 4) and batch.shape[1] in (1, 3):
+            batch = batch.transpose(0, 2, 3, 1)
+        if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):
+            raise ValueError(f"{self.name} gives pixels of shape {batch.shape}: expected (batch, height, width, 3).")
+        if not batch.size:
+            return np.zeros((*batch.shape[:3], 3), np.uint8)
+        if problem := fault(batch, decides=False):
+            raise ValueError(f"{self.name}: {problem}")
+        kind, highest = batch.dtype.kind + str(batch.dtype.itemsize), float(batch.max())
+        self.highest[kind] = max(self.highest.get(kind, 0.0), highest)
+        are_fractions = batch.dtype.kind == "f" and highest <= HIGHEST_FRACTION
+        self.may_be_fractions += [are_fractions] * len(batch)
+        levels = np.clip(np.rint(scaled(batch) * (255.0 if are_fractions else 1)), 0, 255).astype(np.uint8)
+        return levels if levels.shape[-1] == 3 else np.stack([rgb_of_array(image) for image in levels])
+
+    def settle(self, pixels: NDArray[np.uint8]) -> None:
+        """Puts right what was converted, in place, after all of the source has been seen.
+
+        Raises:
+            ValueError: nothing says what white is.
+        """
+        if 0 < self.highest.get("u2", 0) <= 255:
+            raise ValueError(
+                f"{self.name} has uint16 levels up to {self.highest['u2']:g}, where white is 65535: if it is 255, pass "
+                "uint8."
+            )
+        if any(highest > HIGHEST_FRACTION for kind, highest in self.highest.items() if kind[0] == "f"):
+            for row in np.flatnonzero(self.may_be_fractions):
+                pixels[row] = np.rint(pixels[row] / 255)
+
+
+def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
     """Single pictures, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
     # A PyDataset has a length and no end.
     items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
@@ -145,27 +200,10 @@ def _pictures(name: str, source: Any) -> Iterator[Labelled]:
             raise ValueError(
                 f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label."
             )
-        batch = np.asarray(pixels)
+        batch = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
         if batch.ndim == 3:
             batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
-        yield from zip(_levels(name, batch), _indices(np.asarray(labels)), strict=True)
-
-
-def _levels(name: str, batch: NDArray[Any]) -> NDArray[np.uint8]:
-    """(batch, height, width, 3) levels 0..255 of pixels as other code has them."""
-    if batch.ndim == 4 and batch.shape[-1] != 3 and batch.shape[1] == 3:
-        batch = batch.transpose(0, 2, 3, 1)
-    if batch.ndim == 4 and batch.shape[-1] == 1:
-        batch = np.repeat(batch, 3, axis=-1)
-    if batch.ndim != 4 or batch.shape[-1] != 3:
-        raise ValueError(f"{name} gives pixels of shape {batch.shape}: expected (batch, height, width, 3).")
-    if batch.dtype == np.uint8:
-        return batch
-    low, high = float(batch.min()), float(batch.max())
-    if not (low >= 0 and high <= 255):
-        raise ValueError(f"{name} gives levels {low:g} to {high:g}: expected 0 to 255, or floats 0 to 1.")
-    scale = 255.0 if batch.dtype.kind == "f" and high <= 1 else 1.0
-    return np.rint(batch * scale).astype(np.uint8)
+        yield from zip(levels.convert(batch), _indices(np.asarray(labels)), strict=True)
 
 
 def _indices(labels: NDArray[Any]) -> list[int]:
