@@ -24,7 +24,7 @@ SETTINGS = [
 ]  # fmt: skip
 # 18 epochs each. Without pretraining there is nothing to freeze or to spare.
 NETWORKS = {
-    "pretrained": ["head_epochs=2", "epochs=16", "--weights", "imagenet"],
+    "pretrained": ["head_epochs=2", "epochs=18", "--weights", "imagenet"],
     "random": ["head_epochs=0", "epochs=18", "freeze_batch_norm=false", "layer_decay=1", "--weights", "none"],
 }
 

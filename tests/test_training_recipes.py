@@ -40,10 +40,18 @@ def test_v2_grows_in_four_stages():
 def test_finetune_trains_the_head_first():
     stages = FINETUNE.plan_stages(get_variant("lite0"), 224)
     assert [(stage.name, stage.trained) for stage in stages] == [("head", "head"), ("blocks", "blocks")]
+    assert sum(stage.epochs for stage in stages) == FINETUNE.epochs
     assert FINETUNE.rate("head") > FINETUNE.rate("blocks")
-    assert [stage.trained for stage in dataclasses.replace(FINETUNE, epochs=0).plan_stages(get_variant("b0"), 9)] == [
-        "head"
-    ]
+    (only,) = dataclasses.replace(FINETUNE, epochs=1).plan_stages(get_variant("b0"), 9)
+    assert (only.trained, only.epochs) == ("head", 1)
+
+
+def test_few_images_come_in_smaller_batches():
+    """An epoch of 72 has nine steps, not two; a batch size that is given is kept."""
+    assert [FINETUNE.batch(images, "blocks") for images in (3, 72, 200, 5000)] == [3, 8, 20, 32]
+    assert [FINETUNE.batch(images, "head") for images in (3, 72, 200)] == [3, 32, 32]
+    given = dataclasses.replace(FINETUNE, batch_size=64)
+    assert [given.batch(images, "blocks") for images in (3, 72, 5000)] == [3, 64, 64]
 
 
 def test_earlier_blocks_learn_more_slowly():
@@ -81,10 +89,12 @@ def test_fields_from_the_command_line():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"epochs": -1}, "expected at least 0"), ({"batch_size": 0}, "expected at least 1"),
+    [({"epochs": -1}, "expected at least 1"), ({"batch_size": 0}, "expected at least 1"),
      ({"optimizer": "sgd"}, "rmsprop or adamw"), ({"decay": "linear"}, "exponential or cosine"),
      ({"magnitude": (0, 31)}, r"0\.\.30"), ({"mixup": (1,)}, "expected a pair"), ({"crop": 0}, "more than 0"),
-     ({"label_smoothing": 1}, "less than 1"), ({"epochs": 0, "head_epochs": 0}, "something to train"),
+     ({"label_smoothing": 1}, "less than 1"), ({"epochs": 0}, "epochs=0: expected at least 1"),
+     ({"epochs": 2, "head_epochs": 3}, "as many epochs in all as for the head"),
+     ({"reference_batch": 256}, "needs a batch_size"),
      ({"epochs": 2, "stages": 3}, "an epoch in each stage")],
 )  # fmt: skip
 def test_what_is_no_recipe(fields, message):

@@ -63,20 +63,28 @@ class Batches:
     features: NDArray[np.float32] | None = None
 
     @property
+    def size(self) -> int:
+        """Images of a step, of all processes together."""
+        return self.recipe.batch(len(self.data.training), self.stage.trained)
+
+    @property
     def steps(self) -> int:
-        """Of an epoch; what is left over has its chance in another epoch."""
-        return len(self.data.training) // self.recipe.batch_size
+        """Of an epoch; what is left over of a pass over the images has its chance in another pass."""
+        return max(self._steps_per_pass, self.stage.least_steps)
+
+    @property
+    def _steps_per_pass(self) -> int:
+        return len(self.data.training) // self.size
 
     def rows(self, step: int) -> NDArray[np.integer[Any]]:
         """The pictures of a step of the stage, counted from 0."""
-        epoch, index = divmod(step, self.steps)
-        size = self.recipe.batch_size
-        return self._order(epoch)[index * size : (index + 1) * size]
+        number, index = divmod(step, self._steps_per_pass)
+        return self._order(number)[index * self.size : (index + 1) * self.size]
 
     @functools.cached_property
     def _order(self) -> Callable[[int], NDArray[np.integer[Any]]]:
-        """The pictures of an epoch in their order; of millions it is not to be drawn anew for each step."""
-        return functools.lru_cache(1)(lambda epoch: self._rng(_ORDER, epoch).permutation(self.data.training))
+        """The pictures of a pass in their order; of millions it is not to be drawn anew for each step."""
+        return functools.lru_cache(1)(lambda number: self._rng(_ORDER, number).permutation(self.data.training))
 
     def batch(self, step: int, threads: ThreadPoolExecutor) -> Batch:
         """What a step of the stage takes; where pictures are mixed, all processes' parts, yet to be mixed.

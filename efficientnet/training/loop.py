@@ -45,7 +45,7 @@ class Task:
         variant: of the network.
         weights: that it starts from, as ``efficientnet.keras.create`` takes them.
         data: pictures; whole where the recipe crops, or else squares.
-        recipe: how; its batch size comes down to the number of pictures to train on.
+        recipe: how; its batch size comes down to the number of images to train on.
         image_size: side of the last stage's pictures, pixels.
         seed: of all that is random.
         weigh_classes: whether all classes count alike, however many pictures they have.
@@ -60,8 +60,9 @@ class Task:
     weigh_classes: bool = False
 
     def __post_init__(self) -> None:
-        size = min(self.recipe.batch_size, max(1, len(self.data.training)))
-        object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, batch_size=size))
+        if self.recipe.batch_size:
+            size = min(self.recipe.batch_size, max(1, len(self.data.training)))
+            object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, batch_size=size))
 
     def stages(self) -> list[Stage]:
         return self.recipe.plan_stages(self.variant, self.image_size)
@@ -69,13 +70,14 @@ class Task:
     def batches(self, stage: Stage, processes: Processes) -> Batches:
         labels = self.data.labels[self.data.training]
         weights = balanced_weights(labels, len(self.data.classes)) if self.weigh_classes else None
-        share = processes.share(self.recipe.batch_size)
+        share = processes.share(self.recipe.batch(len(self.data.training), stage.trained))
         return Batches(self.data, self.recipe, stage, self.seed, share, weights)
 
     def build(self, stage: Stage, steps: int) -> Networks:
         """A stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
-        return networks.build(self.variant, self.weights, len(self.data.classes), self.recipe, stage, steps)
+        classes, images = len(self.data.classes), len(self.data.training)
+        return networks.build(self.variant, self.weights, classes, self.recipe, stage, steps, images)
 
     def settings(self) -> dict[str, Any]:
         """All that the course of the training depends on."""
@@ -301,7 +303,7 @@ class _Training:
     def with_features(self, batches: Batches, nets: Networks) -> Batches:
         """The same batches, of what the frozen body gives for each picture."""
         size = batches.stage.image_size
-        pictures = all_pictures(self.task.data, size, batches.recipe.batch_size)
+        pictures = all_pictures(self.task.data, size, batches.size)
         features = [self.processes.predict(nets.body, pixels) for pixels in pictures]
         return batches.with_features(np.concatenate(features))
 
@@ -318,7 +320,7 @@ class _Training:
     def validation(self, batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         data = self.task.data
         if batches.features is None:
-            yield from validation_batches(data, batches.stage.image_size, batches.recipe.batch_size)
+            yield from validation_batches(data, batches.stage.image_size, batches.size)
         else:
             yield batches.features[data.validation], data.labels[data.validation]
 

@@ -34,9 +34,15 @@ class Networks(NamedTuple):
 
 
 def build(
-    variant: Variant, weights: str | os.PathLike[str] | None, classes: int, recipe: Recipe, stage: Stage, steps: int
+    variant: Variant,
+    weights: str | os.PathLike[str] | None,
+    classes: int,
+    recipe: Recipe,
+    stage: Stage,
+    steps: int,
+    images: int,
 ) -> Networks:
-    """Builds and compiles what a stage trains; ``steps`` are those of an epoch."""
+    """Builds and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on."""
     import keras
 
     from ..keras import create
@@ -50,11 +56,14 @@ def build(
         features = full.get_layer("avg_pool").output
         body = keras.Model(full.input, features)
         trained = keras.Model(features, full.output)
+        # As much as scikit-learn's logistic regression has by default. A thousand features tell few images apart in
+        # many ways, of which this takes the one of the smallest weights.
+        full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / images)
     else:
         _freeze(full, recipe, keras)
         # A twin, so that the model itself is saved without an optimizer.
         trained = keras.Model(full.input, full.output)
-    epochs = stage.epochs if stage.trained == "head" else recipe.epochs
+    epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     optimizer = make_optimizer(recipe, rates, trained.trainable_variables, epochs * steps)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 
 from ..files import replacing
 from ..variants import Variant
+
+_BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Stage:
         dropout: before the classifier, 0..1.
         trained: "head" for the classifier alone, on features that are computed once; "blocks" for the last blocks with
             it; "all".
+        least_steps: of an epoch; where one pass over the images has fewer, an epoch has several passes.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Stage:
     mixup: float
     dropout: float
     trained: str
+    least_steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,19 @@ class Recipe:
 
     Attributes:
         name: of the recipe.
-        epochs: passes over the training pictures, after those of the head.
-        head_epochs: passes for the classifier alone, on features of the frozen network.
-        batch_size: pictures of a step, of all processes together.
+        epochs: passes over the training images in all, those of the head included.
+        head_epochs: so many of these train the classifier alone, on features of the frozen network.
+        head_steps: the least number of steps of the classifier alone, together. A step on features that are computed
+            once takes next to no time, so a small set passes by as often as it takes.
+        batch_size: images of a step, of all processes together, or all images where they are fewer. None takes 32, and
+            beyond the head's stage as few as 8 where an epoch would have less than 10 steps.
         optimizer: "rmsprop", with decay and momentum 0.9 and epsilon 0.001, or "adamw".
         learning_rate: the highest, at ``reference_batch`` pictures a step; it grows with the batch size.
         head_learning_rate: likewise, of the classifier alone.
         reference_batch: None where the rate does not depend on the batch size.
         decay: "exponential", by 0.97 each 2.4 epochs, or "cosine", to zero.
         warmup_epochs: in which the rate rises from zero, of each optimizer.
+        warmup_steps: the least number of steps for that, as far as they are no more than half of all.
         layer_decay: factor of the learning rate from each block to the one in front of it.
         weight_decay: of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this, which is
             what the papers' code does; "adamw" beside the gradient (arXiv 1711.05101).
@@ -77,14 +86,16 @@ class Recipe:
 
     name: str = "finetune"
     epochs: int = 10
-    head_epochs: int = 5
-    batch_size: int = 32
+    head_epochs: int = 1
+    head_steps: int = 500
+    batch_size: int | None = None
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
-    head_learning_rate: float = 3e-3
+    head_learning_rate: float = 1e-2
     reference_batch: int | None = None
     decay: str = "cosine"
     warmup_epochs: float = 1.0
+    warmup_steps: int = 20
     layer_decay: float = 0.9
     weight_decay: float = 1e-2
     label_smoothing: float = 0.1
@@ -109,8 +120,9 @@ class Recipe:
                 object.__setattr__(self, field, tuple(value))
                 if len(value) != 2:
                     raise ValueError(f"{field}={value}: expected a pair, of the first and the last stage.")
-        least = {"epochs": 0, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
+        least = {"epochs": 1, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
         least |= {"reference_batch": 1, "warmup_epochs": 0, "learning_rate": 0, "head_learning_rate": 0}
+        least |= {"head_steps": 0, "warmup_steps": 0}
         for field, minimum in (least | {"weight_decay": 0}).items():
             value = getattr(self, field)
             if value is not None and value < minimum:
@@ -130,24 +142,45 @@ class Recipe:
                 raise ValueError(f"{field}={getattr(self, field)!r}: expected {' or '.join(accepted)}.")
         if not all(0 <= value <= 30 for value in self.magnitude):
             raise ValueError(f"magnitude={self.magnitude}: expected RandAugment's magnitudes, 0..30.")
+        if self.reference_batch and not self.batch_size:
+            raise ValueError(
+                f"reference_batch={self.reference_batch}: a rate that grows with the batch needs a batch_size."
+            )
         if min(self.mixup) < 0:
             raise ValueError(f"mixup={self.mixup}: expected at least 0.")
-        if not self.epochs + self.head_epochs:
-            raise ValueError("epochs=0, head_epochs=0: expected something to train.")
-        if 0 < self.epochs < self.stages:
-            raise ValueError(f"epochs={self.epochs}, stages={self.stages}: expected an epoch in each stage.")
+        if self.epochs < self.head_epochs:
+            raise ValueError(
+                f"epochs={self.epochs}, head_epochs={self.head_epochs}: expected at least as many epochs in all as for "
+                "the head."
+            )
+        if 0 < self.body_epochs < self.stages:
+            raise ValueError(
+                f"epochs={self.epochs}, head_epochs={self.head_epochs}, stages={self.stages}: expected an epoch in "
+                "each stage."
+            )
+
+    @property
+    def body_epochs(self) -> int:
+        """Epochs that train more than the classifier."""
+        return self.epochs - self.head_epochs
+
+    def batch(self, images: int, trained: str) -> int:
+        """Images of a step of a stage that trains this ("head", "blocks" or "all"), of so many to train on."""
+        fitting = _BATCH if trained == "head" else max(_LEAST_BATCH, min(_BATCH, images // _LEAST_STEPS))
+        return min(self.batch_size or fitting, max(1, images))
 
     def plan_stages(self, variant: Variant, image_size: int) -> list[Stage]:
         """The stages in their order; ``image_size`` is that of the last, pixels."""
         dropout = self.dropout or (variant.dropout_rate, variant.dropout_rate)
         found = []
         if self.head_epochs:
-            found.append(Stage("head", self.head_epochs, image_size, 0.0, 0.0, dropout[1], "head"))
+            steps = math.ceil(self.head_steps / self.head_epochs)
+            found.append(Stage("head", self.head_epochs, image_size, 0.0, 0.0, 0.0, "head", steps))
         trained = "all" if self.unfreeze is None else "blocks"
-        for index in range(self.stages if self.epochs else 0):
+        for index in range(self.stages if self.body_epochs else 0):
             part = index / (self.stages - 1) if self.stages > 1 else 1.0
             size = round(image_size * (self.first_size + (1 - self.first_size) * part))
-            epochs = self.epochs * (index + 1) // self.stages - self.epochs * index // self.stages
+            epochs = self.body_epochs * (index + 1) // self.stages - self.body_epochs * index // self.stages
             magnitude, mixup, drop = (
                 first + (last - first) * part for first, last in (self.magnitude, self.mixup, dropout)
             )
@@ -158,7 +191,7 @@ class Recipe:
     def rate(self, trained: str) -> float:
         """The highest learning rate of a stage that trains this ("head", "blocks" or "all")."""
         highest = self.head_learning_rate if trained == "head" else self.learning_rate
-        return highest * (self.batch_size / self.reference_batch if self.reference_batch else 1.0)
+        return highest * (self.batch_size / self.reference_batch if self.batch_size and self.reference_batch else 1.0)
 
 
 FINETUNE = Recipe()
@@ -166,8 +199,8 @@ FINETUNE = Recipe()
 # arXiv 1905.11946, section 5.2, and the authors' code, which has the warm-up, the epsilon and the 350 epochs.
 V1 = Recipe(
     name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
-    reference_batch=4096, decay="exponential", warmup_epochs=5.0, layer_decay=1.0, weight_decay=1e-5, average=0.9999,
-    crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None, freeze_batch_norm=False, patience=None,
+    reference_batch=4096, decay="exponential", warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0, weight_decay=1e-5,
+    average=0.9999, crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None, freeze_batch_norm=False, patience=None,
 )  # fmt: skip
 
 # arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.

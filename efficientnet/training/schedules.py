@@ -26,8 +26,9 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
     schedules = keras.optimizers.schedules
     highest = recipe.rate(trained)
     steps = epochs * steps_per_epoch
-    # At least a step is left to fall in.
+    # At least a step is left to fall in. Adam's first steps are its rashest; an epoch of a small set has too few.
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps - 1)
+    warmup = max(warmup, min(recipe.warmup_steps, steps // 2))
     if recipe.decay == "cosine":
         if not warmup:
             return schedules.CosineDecay(highest, max(1, steps))

@@ -86,6 +86,8 @@ def test_interrupted_anywhere_and_resumed_to_the_bit(task, keras, tmp_path):
 
 def test_rates_of_the_papers(task):
     """10 steps an epoch: 50 of warm-up, and 0.97 after each 24."""
+    import dataclasses
+
     from efficientnet.training import FINETUNE, V1
     from efficientnet.training.schedules import learning_rate
 
@@ -93,9 +95,15 @@ def test_rates_of_the_papers(task):
     by_hand = {0: 0.0, 25: 0.128, 50: 0.256 * 0.97**2, 71: 0.256 * 0.97**2, 72: 0.256 * 0.97**3}
     assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-5)
     # One epoch up, and half of a cosine down in the other four.
-    rates = learning_rate(FINETUNE, "head", 5, 10)
-    by_hand = {0: 0.0, 5: 1.5e-3, 10: 3e-3, 30: 1.5e-3, 50: 0.0}
+    recipe = dataclasses.replace(FINETUNE, learning_rate=3e-3)
+    rates = learning_rate(recipe, "blocks", 5, 100)
+    by_hand = {0: 0.0, 50: 1.5e-3, 100: 3e-3, 300: 1.5e-3, 500: 0.0}
     assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-4, abs=1e-9)
+    # Where an epoch has few steps, a number of steps up; of the fewest, half.
+    for steps, top in ((9, 20), (3, 7)):
+        rates = learning_rate(recipe, "blocks", 5, steps)
+        by_hand = {0: 0.0, top: 3e-3, 5 * steps: 0.0}
+        assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-4, abs=1e-9)
 
 
 def test_decay_is_on_kernels_only(task, keras):
@@ -153,7 +161,7 @@ def test_head_then_blocks(tiny, task, keras, tmp_path):
     from efficientnet.variants import V1_BLOCKS
 
     variant = dataclasses.replace(get_variant("b0"), name="mine", width=0.25, blocks=V1_BLOCKS[:2])
-    recipe = dataclasses.replace(FINETUNE, epochs=1, head_epochs=1, batch_size=6, unfreeze=1, warmup_epochs=0)
+    recipe = dataclasses.replace(FINETUNE, epochs=2, head_steps=0, batch_size=6, unfreeze=1, warmup_epochs=0)
     train(Task(variant, None, task.data, recipe, 32), tmp_path)
     with (
         np.load(tmp_path / "checkpoint-0-00000002.npz") as head,
