@@ -4,19 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_PREFIX = "efficientnet-part-"
+_PART = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile names them
+# What a killed process was writing is removed when it is older than this, seconds.
+_STALE = 24 * 3600
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which then takes the place of ``path``, so that this is never half written.
 
-    It has the same suffix, lies in the same folder, and is this process' own; it is removed where writing fails.
+    It has the same name and lies in a folder beside ``path`` that no other thread, process or machine writes to. It is
+    removed where writing fails.
+
+    Raises:
+        OSError: it cannot be written; the error names a file.
     """
-    part = path.with_name(f"part-{os.getpid()}-{path.name}")
+    with part_folder(path.parent) as folder:
+        part = folder / path.name
+        try:
+            yield part
+            os.replace(part, path)
+        except OSError as error:
+            if error.filename is None and error.errno is not None:  # a full disk has no name
+                raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+            raise
+
+
+@contextlib.contextmanager
+def part_folder(parent: Path) -> Iterator[Path]:
+    """A fresh folder inside ``parent``, removed at the end with all that is still in it.
+
+    Left-over ones of killed processes are removed when they are a day old.
+    """
+    remove_parts(parent, _STALE)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     try:
-        yield part
-        os.replace(part, path)
+        yield folder
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_parts(parent: Path, age: float = 0.0) -> None:
+    """Removes what :func:`part_folder` has made in a folder at least ``age`` seconds ago.
+
+    Without an age nobody else may be writing there.
+    """
+    latest = time.time() - age
+    for path in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another process was first, or it is somebody else's
+            if _PART.fullmatch(path.name) and path.lstat().st_mtime <= latest:
+                shutil.rmtree(path)

@@ -7,6 +7,7 @@ and outputs keep the model's own layout.
 from __future__ import annotations
 
 import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,15 +30,25 @@ class UnsupportedLayerError(ValueError):
         self.problem = problem
 
 
-@functools.cache
-def core() -> Any:
-    """OpenVINO's runtime, one for the whole process, with its plugin for processors loaded."""
+_core_lock = threading.Lock()
 
+
+def core() -> Any:
+    """OpenVINO's runtime, one for the whole process, with its plugin for processors loaded. Threads may share it."""
+    with _core_lock:  # as functools.cache has none
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
     def load() -> Any:
         import openvino
 
         runtime = openvino.Core()
         runtime.get_property("CPU", "FULL_DEVICE_NAME")
+        # The binding takes the GIL while it makes a static table of NumPy's types, at the first array. Of two threads
+        # that come with the first arrays, one then waits for the table with the GIL, the other for the GIL, for ever.
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
         return runtime
 
     return in_own_thread(load)

@@ -36,7 +36,7 @@ import filelock
 from tqdm import tqdm
 
 from efficientnet.cli_model import IMAGE_SUFFIXES, find_source
-from efficientnet.files import replacing
+from efficientnet.files import remove_parts, replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
 from efficientnet.preprocessing import MODES
 
@@ -218,8 +218,7 @@ class Answers:
             raise ValueError(
                 f"Another run is writing to {self.folder}: wait for it, or choose another --out."
             ) from None
-        for part in self.folder.glob("part-*.parquet"):
-            part.unlink()
+        remove_parts(self.folder)
         return self
 
     def __exit__(self, *failure: object) -> None:

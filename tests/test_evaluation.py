@@ -310,7 +310,7 @@ def test_an_evaluation(predictor, pictures, tmp_path):
     mistake.path.unlink()
     evaluate(predictor, pictures).write(tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true
-    assert not list((tmp_path / "out").glob("part-*"))
+    assert not list((tmp_path / "out").glob("*part-*"))
 
 
 def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):

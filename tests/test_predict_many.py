@@ -115,7 +115,9 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
         row = {"path": path, "class": ["1"], "label": ["b"], "probability": [0.5], "error": error}
         return pa.Table.from_pylist([row], predict_many.schema())
 
-    (tmp_path / "part-7-answers-000001.parquet").write_bytes(b"half")
+    left_over = tmp_path / "efficientnet-part-ab_12345"
+    left_over.mkdir()
+    (left_over / "answers-000001.parquet").write_bytes(b"half")
     with predict_many.Answers(tmp_path) as answers:
         answers.check({"model": "b0"})
         answers.add(table("a", None))
@@ -128,6 +130,7 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
         with pytest.raises(ValueError, match="choose another --out"):
             answers.check({"model": "b1"})
     assert [row["path"] for row in read(tmp_path)] == ["a"]
+    assert not left_over.exists()
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import __version__, onnx_graph
+from ..files import part_folder
 from ..folding import fold_batch_norm
 from ..inference.sources import Source
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
@@ -174,19 +174,16 @@ def _staged(path: Path) -> Iterator[Path]:
 
     What is at ``path`` goes first and comes last, so that no file stands beside one of another export.
     """
-    folder = path.with_name(f"part-{os.getpid()}-{path.name}")
-    folder.mkdir()
     try:
-        yield folder / path.name
-        others = [file for file in folder.iterdir() if file.name != path.name]
-        if others or path.is_dir():
-            with contextlib.suppress(FileNotFoundError):
-                path.rename(folder / "replaced")
-        for part in (*others, folder / path.name):
-            os.replace(part, path.with_name(part.name))
+        with part_folder(path.parent) as folder:
+            yield folder / path.name
+            others = [file for file in folder.iterdir() if file.name != path.name]
+            if others or path.is_dir():
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(folder / "replaced")
+            for part in (*others, folder / path.name):
+                os.replace(part, path.with_name(part.name))
     except (OSError, ValueError, ImportError):
         raise
     except Exception as error:  # runtimes and converters have exceptions of their own
         raise ValueError(f"{path} was not written: {type(error).__name__}: {error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

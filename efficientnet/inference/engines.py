@@ -103,11 +103,13 @@ def litert(order: Order) -> Engine:
 
 
 def keras(order: Order) -> Engine:
-    """The model itself, on the backend that its Keras has."""
+    """The model itself, on the backend that its Keras has; it answers one call at a time."""
     model, recipe = order.source.load()
+    lock = threading.Lock()  # Keras on JAX and on OpenVINO keeps a call's state in the model (3.15)
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
-        outputs = model.predict_on_batch(recipe.scale(batch.astype(np.float32, copy=False)))
+        with lock:
+            outputs = model.predict_on_batch(recipe.scale(batch.astype(np.float32, copy=False)))
         return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 
     return Engine("keras", recipe, run, lambda: run, order.micro_batch or 8, workers=1)

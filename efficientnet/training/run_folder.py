@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..files import replacing
+from ..files import remove_parts, replacing
 from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
 
 LOG_FIELDS = (
@@ -99,8 +99,7 @@ class RunFolder:
         except Timeout as error:
             raise ValueError(f"Another process is training in {folder}: choose another --out.") from error
         try:
-            for left_over in folder.glob("part-*"):
-                left_over.unlink()
+            remove_parts(folder)
             self._check_settings(json.loads(json.dumps(settings)), resume)
         except BaseException:
             self._lock.release()

@@ -1,0 +1,65 @@
+"""Files are written whole, whoever else writes them, and nothing is left over."""
+
+import errno
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from efficientnet.files import remove_parts, replacing
+
+
+def test_threads_write_one_file_and_each_all_of_it(tmp_path):
+    path = tmp_path / "report.md"
+
+    def write(number):
+        with replacing(path) as part:
+            part.write_text(str(number) * 1000)
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(64)))
+    content = path.read_text()
+    assert len(set(content)) <= 2
+    assert content == content[: len(content) // 1000] * 1000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / "report.md"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), replacing(path) as part:
+        part.write_text("after")
+        raise RuntimeError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*report\.md'"), replacing(tmp_path / "report.md"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_longest_name(tmp_path):
+    path = tmp_path / ("n" * 251 + ".csv")
+    with replacing(path) as part:
+        part.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+def test_left_over_parts_go_after_a_day(tmp_path):
+    def left_over(name, age):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("half")
+        os.utime(tmp_path / name, 2 * (time.time() - age,))
+
+    left_over("efficientnet-part-ab_12345", 25 * 3600)
+    left_over("efficientnet-part-ab_12346", 60)
+    left_over("efficientnet-part-of-my-own", 25 * 3600)
+    with replacing(tmp_path / "report.md") as part:
+        part.write_text("whole")
+    kept = {"efficientnet-part-ab_12346", "efficientnet-part-of-my-own", "report.md"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    remove_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept - {"efficientnet-part-ab_12346"}
