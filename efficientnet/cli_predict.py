@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import cli_model, cli_pixels
 
 if TYPE_CHECKING:
-    from .inference import Predictor
+    from .inference import Predictor, Recipe
+    from .inference.outputs import Answer
 
 SUCCESS, SOME_FAILED = 0, 1
+_TOP = 5
+_THRESHOLD = 0.5
+_MOST_NUMBERS = 20  # of a picture in the text; JSON and CSV have them all
 
 
 class Result(NamedTuple):
-    """One image's best classes, (id, label, probability) each, or what is wrong with the image."""
+    """What the model says of one image, or what is wrong with the image."""
 
     image: str
-    classes: Sequence[tuple[str, str, float]]
+    answer: Answer | None
     error: str | None = None
 
 
@@ -30,15 +34,23 @@ def add_parser(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
         help="name what is in pictures",
-        description="Names what is in pictures, in the order in which they are given. A picture that cannot be read "
-        "is told on stderr, the others are answered, and the exit status is 1.",
+        description="Names what is in pictures, in the order in which they are given. Probabilities are printed in per "
+        "cent, other outputs as numbers. A picture that cannot be read is reported on stderr, the others are "
+        "predicted, and the exit status is 1.",
     )
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
-    predict.add_argument("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: lite0)")
-    predict.add_argument(
-        "--top", type=cli_model.positive, default=5, metavar="N", help="classes per picture (default: 5)"
-    )
-    predict.add_argument("--recursive", action="store_true", help="look into folders of folders")
+    add = predict.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
+    add("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: lite0)")
+    add(
+        "--top", type=cli_model.positive, metavar="N",
+        help=f"classes per picture (default: {_TOP}; all labels over the threshold, all numbers)",
+    )  # fmt: skip
+    add(
+        "--threshold", type=_share, metavar="P",
+        help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
+    )  # fmt: skip
+    add("--softmax", action="store_true", help="make probabilities of a model's logits")
+    add("--recursive", action="store_true", help="look into folders of folders")
     cli_model.add_options(predict)
     cli_pixels.add_options(predict, reduces=True)
     output = predict.add_mutually_exclusive_group()
@@ -47,23 +59,35 @@ def add_parser(commands: Any) -> None:
     predict.set_defaults(run=_predict)
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     inputs = [image for given in arguments.images for image in cli_model.expand(given, arguments.recursive)]
     predictor = cli_model.open_predictor(arguments)
-    write = _writer("json" if arguments.json else "csv" if arguments.csv else "text")
     status = SUCCESS
+    has_hint = arguments.softmax
     # disable=None: only where stderr is a terminal.
     with (
         predictor,
         tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
     ):
+        _check(predictor.recipe, arguments)
+        write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
         for result in _answer(inputs, predictor, arguments):
             with progress.external_write_mode(file=sys.stdout):
-                if result.error is None:
-                    write(result)
+                if result.answer is not None:
+                    write(result.image, result.answer)
                     sys.stdout.flush()
+                    if not has_hint and not result.answer.are_probabilities and predictor.recipe.outputs > 1:
+                        print(f"efficientnet: {_hint(predictor.recipe)}", file=sys.stderr)
+                        has_hint = True
                 else:
                     print(f"efficientnet: {result.image}: {result.error}", file=sys.stderr)
                     status = SOME_FAILED
@@ -71,35 +95,71 @@ def _predict(arguments: argparse.Namespace) -> int:
     return status
 
 
+def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """Refuses models that give nothing to print, and options that mean nothing for the model."""
+    recipe.check_vector()
+    recipe.check_pictures()
+    if arguments.softmax:
+        recipe.check_logits()
+    if arguments.threshold is not None and recipe.kind != "labels":
+        raise ValueError(
+            f"--threshold is for models with several sigmoids, one for each label; {recipe.name} ends in "
+            f"{recipe.activation} for {recipe.outputs} outputs. Leave it out."
+        )
+
+
+def _hint(recipe: Recipe) -> str:
+    ending = "is unknown" if recipe.activation == "unknown" else f"is {recipe.activation}"
+    return (
+        f"{recipe.name} gives numbers that are no probabilities (its last activation {ending}). If they are logits of "
+        "classes, --softmax makes probabilities of them."
+    )
+
+
 def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Answers in the order of the inputs."""
-    predictor.recipe.check_pictures()
+    threshold = _THRESHOLD if arguments.threshold is None else arguments.threshold
     sources = (cli_pixels.source(sys.stdin.buffer.read() if i == "-" else i, arguments) for i in inputs)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is None:
-            yield Result(image, predictor.recipe.top(record.outputs, arguments.top))
+            yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
         else:
-            yield Result(image, (), record.error)
+            yield Result(image, None, record.error)
 
 
-def _writer(kind: str) -> Callable[[Result], None]:
+def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer], None]:
     if kind == "csv":
         table = csv.writer(sys.stdout)
-        table.writerow(["image", "rank", "class", "label", "probability"])
+        table.writerow(["image", "rank", "class", "label", "probability", "value", "kind"])
 
-        def write(result: Result) -> None:
-            for rank, (key, label, probability) in enumerate(result.classes, start=1):
-                table.writerow([result.image, rank, key, label, f"{probability:.6f}"])
+        def write(image: str, answer: Answer) -> None:
+            for rank, (key, label, value) in enumerate(_shown(answer, arguments.top), start=1):
+                values = (f"{value:.6f}", "") if answer.are_probabilities else ("", f"{value:.7g}")
+                table.writerow([image, rank, key, label, *values, answer.kind])
+            if not answer.classes:  # no label over the threshold
+                table.writerow([image, "", "", "", "", "", answer.kind])
     elif kind == "json":
 
-        def write(result: Result) -> None:
-            classes = [{"class": key, "label": label, "probability": p} for key, label, p in result.classes]
-            print(json.dumps({"image": result.image, "predictions": classes}, ensure_ascii=False))
+        def write(image: str, answer: Answer) -> None:
+            name = "probability" if answer.are_probabilities else "value"
+            shown = _shown(answer, arguments.top)
+            classes = [{"class": key, "label": label, name: value} for key, label, value in shown]
+            print(json.dumps({"image": image, "kind": answer.kind, "predictions": classes}, ensure_ascii=False))
     else:
 
-        def write(result: Result) -> None:
-            print(result.image)
-            for _, label, probability in result.classes:
-                print(f"  {probability:6.1%}  {label}")
+        def write(image: str, answer: Answer) -> None:
+            print(image)
+            shown = _shown(answer, arguments.top)
+            for _, label, value in shown[: None if arguments.top else _MOST_NUMBERS]:
+                print(f"  {value:6.1%}  {label}" if answer.are_probabilities else f"  {value:10.5g}  {label}")
+            if not shown:
+                print("  no label over the threshold")
+            if not arguments.top and len(shown) > _MOST_NUMBERS:
+                print(f"  and {len(shown) - _MOST_NUMBERS} more, which --json or --top prints")
 
     return write
+
+
+def _shown(answer: Answer, top: int | None) -> list[tuple[str, str, float]]:
+    """What is printed of an answer; without a number of classes, all labels and numbers but few other classes."""
+    return answer.first(_TOP) if top is None else answer.classes[:top]

@@ -25,7 +25,14 @@ def class_names() -> tuple[tuple[str, str], ...]:
 def _to_numpy(preds: Any) -> NDArray[np.float64]:
     if hasattr(preds, "detach"):  # PyTorch: out of its graph, off its device
         preds = preds.detach().cpu().double()
-    return np.asarray(preds).astype(np.float64)
+    try:
+        return np.asarray(preds).astype(np.float64)
+    except (TypeError, ValueError) as error:  # lists of unequal length, texts
+        raise ValueError(
+            f"decode_predictions needs scores of shape (batch, {len(class_names())}), as numbers; got "
+            f"{type(preds).__name__}, which is no array of numbers ({error}). Of a model with several outputs, pass "
+            "the one with the classes."
+        ) from error
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
@@ -45,13 +52,16 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     scores = _to_numpy(preds)
     names = class_names()
     if scores.ndim != 2 or scores.shape[1] != len(names):
-        hint = (
-            "Add the batch axis: preds[None]."
-            if scores.shape == (len(names),)
-            else "A model with other classes than ImageNet-1k's needs its own list of names."
-        )
+        if scores.shape == (len(names),):
+            hint = "Add the batch axis: preds[None]."
+        elif scores.ndim == 4:
+            hint = "These are feature maps: build the model with include_top=True."
+        elif scores.ndim == 2 and scores.shape[1] == 1 + len(names):
+            hint = "The first of 1001 classes is the background: preds[:, 1:]."
+        else:
+            hint = "A model with other classes than ImageNet-1k's needs its own list of names."
         raise ValueError(f"decode_predictions needs scores of shape (batch, {len(names)}); got {scores.shape}. {hint}")
-    if not 1 <= top <= len(names):
+    if not isinstance(top, (int, np.integer)) or not 1 <= top <= len(names):
         raise ValueError(f"top is a number of classes from 1 to {len(names)}; got {top}.")
     bad_rows = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad_rows.size:

@@ -9,8 +9,9 @@ content in ``bytes``, or where it lies in ``path``, as seen from the Parquet fil
 
 ANSWERS becomes a folder of Parquet files with a row for each picture: ``path``, its name within PICTURES (where there
 is no path, or where several contents have the same, the Parquet file and the row); ``class``, ``label`` and
-``probability``, lists, best first; and ``error``, why it could not be read. Each file is there whole or not at all. A
-picture that has its answer is not asked again, so the same command goes on wherever a run has ended, even by
+``probability``, lists, best first, or ``value`` where the model gives no probabilities; ``kind``, what the numbers are,
+as ``efficientnet predict --json`` has it; and ``error``, why it could not be read. Each file is there whole or not at
+all. A picture that has its answer is not asked again, so the same command goes on wherever a run has ended, even by
 ``kill -9``. A worker that dies is replaced, and asked anew what it has not answered.
 
 On many machines: ``ray start --head`` on the first, ``ray start --address=FIRST:6379`` on the others, then this with
@@ -172,8 +173,9 @@ def schema() -> pa.Schema:
     import pyarrow as pa
 
     texts = pa.list_(pa.string())
-    fields = {"path": pa.string(), "class": texts, "label": texts, "probability": pa.list_(pa.float32())}
-    return pa.schema({**fields, "error": pa.string()})
+    numbers = pa.list_(pa.float32())
+    fields = {"path": pa.string(), "class": texts, "label": texts, "probability": numbers, "value": numbers}
+    return pa.schema({**fields, "kind": pa.string(), "error": pa.string()})
 
 
 def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Table:
@@ -182,9 +184,12 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Ta
 
     rows = []
     for picture, record in zip(pictures, predictor.stream(map(Contents(), pictures)), strict=True):
-        best = [] if record.outputs is None else predictor.recipe.top(record.outputs, top)
-        keys, labels, probabilities = zip(*best, strict=True) if best else ((), (), ())
-        columns = {"class": keys, "label": labels, "probability": probabilities}
+        found = None if record.outputs is None else predictor.recipe.answer(record.outputs)
+        best = [] if found is None else found.first(top)
+        keys, labels, values = zip(*best, strict=True) if best else ((), (), ())
+        columns: dict[str, Any] = {"class": keys, "label": labels, "probability": (), "value": ()}
+        if found is not None:
+            columns |= {"probability" if found.are_probabilities else "value": values, "kind": found.kind}
         rows.append({"path": picture.path, **columns, "error": record.error})
     return pa.Table.from_pylist(rows, schema())
 

@@ -98,7 +98,8 @@ def test_csv(pictures, capsys):
     main(["predict", str(pictures / "a.jpg"), "--csv", "--top", "2"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["rank"] for row in rows] == ["1", "2"]
-    assert set(rows[0]) == {"image", "rank", "class", "label", "probability"}
+    assert set(rows[0]) == {"image", "rank", "class", "label", "probability", "value", "kind"}
+    assert {row["kind"] for row in rows} == {"probabilities"}
 
 
 def test_standard_input_and_python_m(pictures):

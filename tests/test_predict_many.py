@@ -112,7 +112,14 @@ def test_nothing_to_ask(predict_many, tmp_path, capsys):
 
 def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
     def table(path, error):
-        row = {"path": path, "class": ["1"], "label": ["b"], "probability": [0.5], "error": error}
+        row = {
+            "path": path,
+            "class": ["1"],
+            "label": ["b"],
+            "probability": [0.5],
+            "kind": "probabilities",
+            "error": error,
+        }
         return pa.Table.from_pylist([row], predict_many.schema())
 
     left_over = tmp_path / "efficientnet-part-ab_12345"

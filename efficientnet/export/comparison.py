@@ -59,9 +59,10 @@ def compare(
         for ours, theirs in zip(found, expected, strict=True)
     ]
     difference = float(np.max(differences))  # NaN where any is
-    if not recipe.classes:
+    if recipe.kind in ("features", "numbers"):
         return difference, None
-    return difference, float(np.mean(found[0].argmax(axis=-1) == expected[0].argmax(axis=-1)))
+    best = [scores[0] > 0.5 if recipe.kind == "binary" else scores[0].argmax(axis=-1) for scores in (found, expected)]
+    return difference, float(np.mean(best[0] == best[1]))
 
 
 def _keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:

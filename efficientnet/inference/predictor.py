@@ -90,15 +90,19 @@ class Predictor:
     __call__ = predict
 
     def top(self, x: Any, k: int = 5) -> list[list[tuple[str, str, float]]]:
-        """Names the ``k`` best classes of each image: id, label and probability, best first.
+        """Names the ``k`` best classes of each image: id, label and score, best first.
+
+        The scores are what the model gives: probabilities, or logits where it ends without a softmax
+        (``recipe.kind`` says which). Of a single sigmoid p, the two classes score p and 1 - p.
 
         Args:
             x: as ``predict`` takes it.
-            k: at least 1.
+            k: at least 1; all classes where there are fewer.
 
         Raises:
             ValueError: as ``predict`` does, or the model is no classifier.
         """
+        self.recipe.check_vector()
         return [self.recipe.top(scores, k) for scores in self.predict(x)]
 
     def stream(self, sources: Iterable[Any]) -> Iterator[Record]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checkpoints.keras_h5 import role
-from ..imagenet import class_names as imagenet_class_names
 from ..layer_calls import functional
 from ..layout import identify
 from ..openvino_graph import data_formats
 from ..pixels import fault, rgb_of_array, scaled
 from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
 from ..saved_models import model_preprocessing
+from .outputs import (
+    UNKNOWN,
+    Answer,
+    Classes,
+    Kind,
+    are_distributions,
+    best_first,
+    have_names,
+    kind_of,
+    last_activations,
+    name_classes,
+    softmax,
+)
 
 DEFAULT_INTERPOLATION = "bicubic"
 # Of images for a model that takes any size and is none of the family.
@@ -32,10 +45,14 @@ class Recipe(NamedTuple):
         scaling: of pixels 0..255 to what the model takes; None where the model does not tell.
         crop: the part of a picture's shorter side that is kept, 0..1.
         interpolation: of the resizing after that.
-        classes: each output's id and label; empty for a model that is no classifier.
+        classes: each output's id and label; empty for a model that gives no vector. A single sigmoid has two classes,
+            the second of which is the one that it gives the probability of.
         default_size: side of the square that images are made into for sides that may be any, pixels.
         takes_pixels: whether arrays have to be pixels; False where the caller preprocesses them, and whatever floating
             numbers they are go to the model unchanged.
+        activation: that the output has gone through last, such as "softmax", "sigmoid" or "linear"; "unknown" where
+            the graph does not say.
+        outputs: numbers that the model gives for an image; 0 where it gives no vector.
     """
 
     name: str
@@ -48,6 +65,8 @@ class Recipe(NamedTuple):
     classes: tuple[tuple[str, str], ...] = ()
     default_size: int = _ANY_SIZE
     takes_pixels: bool = True
+    activation: str = UNKNOWN
+    outputs: int = 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
@@ -141,17 +160,95 @@ class Recipe(NamedTuple):
             )
         return height
 
+    @property
+    def kind(self) -> Kind:
+        """What the outputs are, as far as the graph says it; see ``outputs.kind_of``."""
+        return kind_of(self.activation, self.outputs, have_names(self.classes))
+
     def top(self, scores: Any, k: int = 5) -> list[tuple[str, str, float]]:
         """The ``k`` classes that score best: id, label and score; of equal ones the first comes first.
 
+        Args:
+            scores: (outputs,), what the model gives for one image. The two classes of a single sigmoid score p and
+                1 - p, others as they are.
+            k: at least 1; all classes where there are fewer.
+
         Raises:
-            ValueError: the model is no classifier, or ``k`` is less than 1.
+            ValueError: the model is no classifier, these are not its outputs, or ``k`` is less than 1.
         """
-        if not self.classes:
-            raise ValueError(f"{self.name} gives no scores of classes that could be named: call predict().")
-        if k < 1:
+        scores = self._vector(scores)
+        if self.outputs == 1 and self.kind != "binary":
+            raise ValueError(f"{self.name} gives a single number, and no scores of classes: call predict().")
+        if operator.index(k) < 1:
             raise ValueError(f"k={k!r}: expected a number of classes, at least 1.")
-        return [(*self.classes[index], float(scores[index])) for index in np.argsort(-scores, kind="stable")[:k]]
+        return best_first(self._two(scores) if self.kind == "binary" else scores, self.classes)[:k]
+
+    def answer(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Answer:
+        """What the model says of an image, by the kind of its outputs and by their values.
+
+        Args:
+            scores: (outputs,), what the model gives for one image.
+            threshold: the least probability of a label, 0..1, where each has one of its own.
+            as_logits: whether to take a softmax of them; see :meth:`check_logits`.
+
+        Raises:
+            ValueError: the model gives no vector, or these are not its outputs.
+        """
+        scores, kind = self._vector(scores), self.kind
+        are_shares = bool(((scores >= 0) & (scores <= 1)).all())  # which NaN is not
+        if kind == "binary" and are_shares:
+            return Answer("binary", best_first(self._two(scores), self.classes))
+        if kind == "labels" and are_shares:
+            return Answer("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
+        if kind in ("probabilities", "unknown") and are_distributions(scores):
+            return Answer("probabilities", best_first(scores, self.classes))
+        if as_logits:
+            return Answer("probabilities", best_first(softmax(scores), self.classes))
+        if self.outputs > 1 and have_names(self.classes):
+            return Answer("logits", best_first(scores, self.classes))
+        names = self.classes[: self.outputs] if have_names(self.classes) else [
+            (str(index), f"output_{index}") for index in range(self.outputs)
+        ]  # fmt: skip
+        return Answer("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
+
+    def check_vector(self) -> None:
+        """Makes sure that the model gives a vector for each image.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not self.outputs:
+            raise ValueError(
+                f"{self.name} gives no scores of classes that could be named, but several outputs or feature maps: "
+                "efficientnet.inference.compile(model).predict(images) gives them as arrays."
+            )
+
+    def check_logits(self) -> None:
+        """Makes sure that a softmax of the outputs makes sense.
+
+        Raises:
+            ValueError: they are probabilities already, or a single number.
+        """
+        self.check_vector()
+        if self.outputs == 1 or self.kind in ("binary", "labels", "probabilities"):
+            is_single = self.outputs == 1 and self.kind != "binary"
+            what = "a single number" if is_single else f"probabilities already, by a {self.activation}"
+            raise ValueError(f"A softmax is for logits of several classes; {self.name} gives {what}. Leave it out.")
+
+    def _vector(self, scores: Any) -> np.ndarray:
+        self.check_vector()
+        array = np.asarray(scores)
+        if array.shape != (self.outputs,):
+            raise ValueError(
+                f"Expected the {self.outputs} outputs of {self.name} for one image; got an array of shape "
+                f"{array.shape}."
+            )
+        return array
+
+    @staticmethod
+    def _two(scores: np.ndarray) -> np.ndarray:
+        """The probabilities of two classes."""
+        return np.concatenate([1 - scores, scores])
 
     def _advice(self, array: np.ndarray) -> str:
         if array.dtype.kind != "f" or not self._are_pixels:
@@ -179,7 +276,7 @@ def describe(
         preprocessing: how it wants its pixels; by default what it tells itself.
         crop, interpolation: as in ``Recipe``; the paper's crop where none is given.
         class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
-            1,000.
+            1,000. Of a single sigmoid, both classes or the second alone.
 
     Raises:
         ValueError: it does not take images, or has another number of outputs than there are names.
@@ -196,6 +293,9 @@ def describe(
         raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
     sides, channels, channels_last = _layout(model, shapes[0])
     scaling = _scaling(model, preprocessing, channels)
+    given = [tuple(tensor.shape) for tensor in graph.outputs]
+    count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0
+    activation = last_activations(model)[0] if count else UNKNOWN
     recipe = Recipe(
         name=model.name,
         sides=sides,
@@ -204,8 +304,10 @@ def describe(
         scaling=scaling,
         crop=crop,
         interpolation=interpolation,
-        classes=_classes(model, [tuple(tensor.shape) for tensor in graph.outputs], class_names),
+        classes=_classes(model.name, activation, count, class_names),
         default_size=_own_size(model) if None in sides else _ANY_SIZE,
+        activation=activation,
+        outputs=count,
     )
     return recipe._replace(takes_pixels=preprocessing is None or recipe.is_scaled)
 
@@ -244,12 +346,8 @@ def _scaling(model: Any, preprocessing: str | Scaling | None, channels: int) -> 
     )
 
 
-def _classes(model: Any, outputs: Sequence[Sequence[Any]], names: Any) -> tuple[tuple[str, str], ...]:
-    count = outputs[0][-1] if len(outputs) == 1 and len(outputs[0]) == 2 else 0
-    if names is None:
-        if count == len(imagenet_class_names()):
-            return imagenet_class_names()
-        names = [f"class_{index}" for index in range(count)]
-    if len(names) != count:
-        raise ValueError(f"{model.name} has {count} outputs but {len(names)} class names.")
-    return tuple((str(i), name) if isinstance(name, str) else (name[0], name[1]) for i, name in enumerate(names))
+def _classes(model: str, activation: str, count: int, names: Any) -> Classes:
+    classes = name_classes(activation, count, names)
+    if classes is None:
+        raise ValueError(f"{model} has {count} outputs but {len(names)} class names.")
+    return classes
