@@ -20,16 +20,22 @@ def add_parser(commands: Any) -> None:
         "evaluate",
         help="measure a model on pictures of known classes",
         description="Measures a model on pictures of known classes: accuracy, each class, calibration, and what is "
-        "taken for what. A picture that cannot be read, or is of a class that the model does not have, is told on "
+        "taken for what; of a model that gives each label a probability of its own, the average precision and F1 of "
+        "each. A picture that cannot be read, or is of a class that the model does not have, is told on "
         "stderr, the others are measured, and the exit status is 1.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument(
         "data", type=Path, metavar="DATA",
         help="folder with a folder of pictures per class, called as the model calls it or by its id; or a CSV file "
-        "with the columns path and label",
+        "with the columns path and label (several labels as cat|dog), or path and a column of 1 and 0 for each label",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
+    parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
+    parser.add_argument(
+        "--threshold", type=cli_model.share, metavar="P",
+        help="of the labels of a model that gives each a probability of its own (default: 0.5)",
+    )  # fmt: skip
     cli_model.add_options(parser)
     cli_pixels.add_options(parser, reduces=True)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
@@ -49,7 +55,17 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with cli_model.open_predictor(arguments) as predictor:
-        found = evaluate(predictor, arguments.data, name, lambda path: cli_pixels.source(path, arguments))
+        if arguments.threshold is not None:
+            predictor.recipe.check_labels()
+        threshold = 0.5 if arguments.threshold is None else arguments.threshold
+        found = evaluate(
+            predictor,
+            arguments.data,
+            name,
+            lambda path: cli_pixels.source(path, arguments),
+            arguments.softmax,
+            threshold,
+        )
     for path, reason in found.unreadable:
         print(f"efficientnet: {path}: {reason}", file=sys.stderr)
     for note in found.notes:
@@ -59,4 +75,4 @@ def _run(arguments: argparse.Namespace) -> int:
             found.write(arguments.out)
     finally:  # what was measured is not lost with a full disk
         print(json.dumps(found.as_json(), ensure_ascii=False) if arguments.json else found.text())
-    return SOME_FAILED if found.unreadable or len(found.labelled) < len(found.outcomes) else SUCCESS
+    return SUCCESS if found.is_complete else SOME_FAILED

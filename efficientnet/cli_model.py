@@ -38,6 +38,14 @@ def positive(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def expand(given: str, recursive: bool) -> list[str]:
     """What one argument stands for: a folder's pictures, a glob's files, or itself."""
     if given == "-" or "://" in given:

@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         help=f"classes per picture (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
     add(
-        "--threshold", type=_share, metavar="P",
+        "--threshold", type=cli_model.share, metavar="P",
         help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
     )  # fmt: skip
     add("--softmax", action="store_true", help="make probabilities of a model's logits")
@@ -57,13 +57,6 @@ def add_parser(commands: Any) -> None:
     output.add_argument("--json", action="store_true", help="one JSON object per picture and line")
     output.add_argument("--csv", action="store_true", help="one line per picture and class")
     predict.set_defaults(run=_predict)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -101,11 +94,8 @@ def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
     recipe.check_pictures()
     if arguments.softmax:
         recipe.check_logits()
-    if arguments.threshold is not None and recipe.kind != "labels":
-        raise ValueError(
-            f"--threshold is for models with several sigmoids, one for each label; {recipe.name} ends in "
-            f"{recipe.activation} for {recipe.outputs} outputs. Leave it out."
-        )
+    if arguments.threshold is not None:
+        recipe.check_labels()
 
 
 def _hint(recipe: Recipe) -> str:

@@ -77,30 +77,41 @@ def _in_folders(data: Path) -> Samples:
 
 
 def _in_table(data: Path) -> Samples:
-    try:
-        with data.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if not {"path", "label"} <= set(table.fieldnames or ()):
-                columns = ", ".join(table.fieldnames or ()) or "none"
-                raise ValueError(f"{data} has the columns {columns}: expected path and label in its first line.")
-            rows = [(table.line_num, row["path"] or "", row["label"] or "") for row in table]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from error
+    columns, table = read_table(data)
+    if not {"path", "label"} <= set(columns):
+        named = ", ".join(columns) or "none"
+        raise ValueError(f"{data} has the columns {named}: expected path and label in its first line.")
+    rows = [(line, row["path"], row["label"]) for line, row in table]
     notes = []
     labels: dict[Path, dict[str, int]] = {}  # of each file, and the line of each
-    for line, path, label in rows:
-        if not path.strip() or not label.strip():
-            notes.append(f"{data}, line {line}: the {'label' if path.strip() else 'path'} is missing: left out.")
+    for line, name, label in rows:
+        if not name.strip() or not label.strip():
+            notes.append(f"{data}, line {line}: the {'label' if name.strip() else 'path'} is missing: left out.")
             continue
-        seen = labels.setdefault(data.parent / path.strip(), {})
+        seen = labels.setdefault(data.parent / name.strip(), {})
         if label.strip() in seen:
-            notes.append(f"{data}, line {line}: {path} stands in line {seen[label.strip()]} already: counted once.")
+            notes.append(f"{data}, line {line}: {name} stands in line {seen[label.strip()]} already: counted once.")
         seen.setdefault(label.strip(), line)
     for path, seen in labels.items():
         if len(seen) > 1:
             told = " and ".join(f"{label} (line {line})" for label, line in seen.items())
             notes.append(f"{data}: {path} is called {told}: left out.")
     return Samples([Sample(path, *seen) for path, seen in labels.items() if len(seen) == 1], notes)
+
+
+def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file, and its rows with their lines in it; a value that is missing is empty.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        with data.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            columns = [name for name in table.fieldnames or () if name]
+            return columns, [(table.line_num, {name: row[name] or "" for name in columns}) for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from error
 
 
 def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:

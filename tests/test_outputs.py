@@ -164,7 +164,7 @@ def test_labels_print_all_over_the_threshold(ask):
 
 def test_options_that_mean_nothing_are_refused(ask):
     softmax = fixed("softmax", [1.0, 2.0])
-    assert "--threshold is for models with several sigmoids" in ask(softmax, "--threshold", "0.4", status=2)[1]
+    assert "A threshold is for models with several sigmoids" in ask(softmax, "--threshold", "0.4", status=2)[1]
     assert "probabilities already, by a softmax" in ask(softmax, "--softmax", status=2)[1]
 
 

@@ -9,25 +9,42 @@ from __future__ import annotations
 
 from ..samples import Sample, Samples, find_samples, match_classes
 from .evaluating import evaluate
+from .labels import LabelEvaluation
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score
 from .report import Answer, Evaluation
-from .statistics import Calibration, Measures, PerClass, Share, calibrate, measure, per_class, top_k, wilson
+from .statistics import (
+    Calibration,
+    Measures,
+    PerClass,
+    Share,
+    average_precision,
+    calibrate,
+    measure,
+    per_class,
+    top_k,
+    wilson,
+)
+from .tags import Tagged, find_tagged
 
 __all__ = [
     "Answer",
     "Calibration",
     "Evaluation",
+    "LabelEvaluation",
     "Measures",
     "Outcomes",
     "PerClass",
     "Sample",
     "Samples",
     "Share",
+    "Tagged",
+    "average_precision",
     "calibrate",
     "confusion_matrix",
     "confusions",
     "evaluate",
     "find_samples",
+    "find_tagged",
     "join",
     "match_classes",
     "measure",

@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..samples import Sample, find_samples, match_classes
+from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
+from .tags import find_tagged
 
 if TYPE_CHECKING:
     from ..inference import Predictor
+
+Item = TypeVar("Item")
 
 _CHUNK = 256  # answers whose probabilities are in memory at a time
 _MOST_NAMES = 10  # in a sentence
 
 
 def evaluate(
-    predictor: Predictor, data: Path, model: str | None = None, source: Callable[[Path], Any] = Path
-) -> Evaluation:
-    """Answers all pictures of a folder or a table; few of them are in memory at a time.
+    predictor: Predictor,
+    data: Path,
+    model: str | None = None,
+    source: Callable[[Path], Any] = Path,
+    as_logits: bool = False,
+    threshold: float = 0.5,
+) -> Evaluation | LabelEvaluation:
+    """Predicts all pictures of a folder or a table; few of them are in memory at a time.
 
     Args:
         predictor: a classifier, compiled by ``efficientnet.inference.compile``.
         data: a folder with a folder of pictures per class, or a CSV file with the columns path and label; the classes
-            are called as the model calls them, or by their ids.
+            are called as the model calls them, or by their ids. Where each label has a probability of its own
+            (several sigmoids), as ``tags.find_tagged`` has it.
         model: what to call it; its own name by default.
         source: gives what the predictor is to read for a picture's path.
+        as_logits: whether to take a softmax of the outputs.
+        threshold: the least probability of a label that counts as predicted, where each has one of its own.
+
+    Returns:
+        An :class:`Evaluation`; for a model that gives each label a probability of its own, a :class:`LabelEvaluation`.
 
     Raises:
         FileNotFoundError: there is no such data.
         ValueError: the model is no classifier of pictures, or none of a class that it has can be read.
     """
-    model, classes = model or predictor.recipe.name, predictor.recipe.classes
-    predictor.recipe.check_pictures()
-    if len(classes) < 2:
-        raise ValueError(f"{model} gives no probabilities of two or more classes: there is nothing to evaluate.")
+    recipe, model = predictor.recipe, model or predictor.recipe.name
+    recipe.check_vector()
+    recipe.check_pictures()
+    if as_logits:
+        recipe.check_logits()
+    if recipe.kind == "labels":
+        return _evaluate_labels(predictor, data, model, source, threshold)
+    if len(recipe.classes) < 2 or (recipe.kind in ("logits", "numbers") and not as_logits):
+        raise ValueError(
+            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {recipe.activation} "
+            f"for {recipe.outputs} outputs. If they are logits of classes, --softmax (as_logits=True) makes "
+            "probabilities of them; regression is not evaluated."
+        )
+    classes = recipe.classes
     samples = find_samples(data)
     labels = Counter(sample.label for sample in samples.found)
     matched, unmatched = match_classes(labels, classes)
@@ -54,22 +80,57 @@ def evaluate(
     answered: list[Sample] = []
     outcomes: list[Outcomes] = []
     unreadable: list[tuple[Path, str]] = []
-    records = predictor.stream(source(sample.path) for sample in samples.found)
-    progress = tqdm(records, total=len(samples.found), unit="picture", leave=False, disable=None)
-    pairs = zip(samples.found, progress, strict=True)
-    while chunk := list(itertools.islice(pairs, _CHUNK)):
-        unreadable += [(sample.path, record.error) for sample, record in chunk if record.error is not None]
-        readable = [(sample, record.outputs) for sample, record in chunk if record.outputs is not None]
-        if readable:
-            answered += [sample for sample, _ in readable]
-            truth = [matched.get(sample.label, -1) for sample, _ in readable]
-            outcomes.append(score(np.stack([outputs for _, outputs in readable]), truth))
+    for chunk in _chunks(predictor, samples.found, [sample.path for sample in samples.found], source, unreadable):
+        answered += [sample for sample, _ in chunk]
+        truth = [matched.get(sample.label, -1) for sample, _ in chunk]
+        outputs = recipe.probabilities(np.stack([outputs for _, outputs in chunk]), as_logits)
+        outcomes.append(score(outputs, truth))
     present = {matched[sample.label] for sample in answered if sample.label in matched}
     if not present:
         raise ValueError(f"None of the pictures in {data} of {model}'s classes can be read: {unreadable[0][1]}")
     notes = [*samples.notes, *(f"{note} Its pictures are answered, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
     return Evaluation(model, str(data), _unique(classes), answered, join(outcomes), unreadable, notes)
+
+
+def _evaluate_labels(
+    predictor: Predictor, data: Path, model: str, source: Callable[[Path], Any], threshold: float
+) -> LabelEvaluation:
+    tagged = find_tagged(data, predictor.recipe.classes)
+    unreadable: list[tuple[Path, str]] = []
+    rows: list[int] = []
+    scores = []
+    for chunk in _chunks(predictor, range(len(tagged.paths)), tagged.paths, source, unreadable):
+        rows += [row for row, _ in chunk]
+        scores += [outputs for _, outputs in chunk]
+    if not rows:
+        raise ValueError(f"None of the pictures in {data} can be read: {unreadable[0][1]}")
+    truth, known = tagged.truth[rows][:, tagged.known], tagged.known
+    labels = [name for name, is_known in zip(_unique(predictor.recipe.classes), known, strict=True) if is_known]
+    notes = list(tagged.notes)
+    if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
+        notes.append(f"No pictures have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
+    return LabelEvaluation(
+        model, str(data), labels, [tagged.paths[row] for row in rows], np.stack(scores).astype(np.float64)[:, known],
+        truth, threshold, unreadable, notes, tagged.is_complete and not unreadable,
+    )  # fmt: skip
+
+
+def _chunks(
+    predictor: Predictor,
+    items: Sequence[Item],
+    paths: Sequence[Path],
+    source: Callable[[Path], Any],
+    unreadable: list[tuple[Path, str]],
+) -> Iterator[list[tuple[Item, NDArray[Any]]]]:
+    """Items whose pictures can be read, with what the model gives for these; the other files go to ``unreadable``."""
+    records = predictor.stream(source(path) for path in paths)
+    progress = tqdm(records, total=len(paths), unit="picture", leave=False, disable=None)
+    triples = zip(items, paths, progress, strict=True)
+    while chunk := list(itertools.islice(triples, _CHUNK)):
+        unreadable += [(path, record.error) for _, path, record in chunk if record.error is not None]
+        if readable := [(item, np.asarray(record.outputs)) for item, _, record in chunk if record.error is None]:
+            yield readable
 
 
 def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str]:

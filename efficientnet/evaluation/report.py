@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import replacing
 from ..samples import Sample
 from ..tables import table
+from .formats import or_none, percent, write_file, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 
@@ -64,6 +62,11 @@ class Evaluation:
     notes: Sequence[str]
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every picture has been measured."""
+        return not self.unreadable and len(self.labelled) == len(self.outcomes)
+
+    @property
     def labelled(self) -> Outcomes:
         """The pictures of the model's own classes; the measures are of these."""
         return self.outcomes.rows(self.outcomes.labels >= 0)
@@ -92,7 +95,7 @@ class Evaluation:
         found = measure(self.labelled)
         parts = [
             f"{self.model} on {self.data}: {found.pictures} pictures",
-            table(["", "", "95 % interval"], _measure_rows(found)),
+            table(["", "", "95 % interval"], _measure_rows(found, self.classes)),
             self._class_table(),
         ]
         if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
@@ -106,7 +109,7 @@ class Evaluation:
         if len(rows) > _MOST_LINES:
             rows = rows[np.argsort(each.f1[rows], kind="stable")[:_MOST_LINES]]
         header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.pictures > 0).sum() else "class"
-        shares = [[_percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
+        shares = [[percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
         names = [self.classes[int(row)] for row in rows]
         cells = zip(names, each.pictures[rows], *shares, strict=True)
         return table([header, "pictures", "precision", "recall", "F1"], cells)
@@ -115,7 +118,7 @@ class Evaluation:
         """Everything but the single answers, ready for ``json.dumps``; null is what cannot be computed."""
         found = measure(self.labelled)
         plain = {
-            name: value._asdict() if isinstance(value, Share) else value
+            name: value._asdict() if isinstance(value, Share) else or_none(value) if isinstance(value, float) else value
             for name, value in vars(found).items()
             if not isinstance(value, Calibration)
         }
@@ -145,7 +148,7 @@ class Evaluation:
         columns = ("pictures", "predicted", "correct", "precision", "recall", "f1")
         arrays = [getattr(each, name).tolist() for name in columns]
         return [
-            {"class": name, **{key: _or_none(value) for key, value in zip(columns, values, strict=True)}}
+            {"class": name, **{key: or_none(value) for key, value in zip(columns, values, strict=True)}}
             for name, *values in zip(self.classes, *arrays, strict=True)
         ]
 
@@ -165,60 +168,38 @@ class Evaluation:
 
         folder.mkdir(parents=True, exist_ok=True)
         labelled = self.labelled
-        _write(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
+        write_file(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
         told = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
-        _write(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in told), ""]).encode())
-        _write_table(folder / "classes.csv", self._class_rows())
+        write_file(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in told), ""]).encode())
+        write_table(folder / "classes.csv", self._class_rows())
         pairs = confusions(labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]
-        _write_table(folder / "confusions.csv", names)
-        _write_table(folder / "predictions.csv", (self.answer(row)._asdict() for row in range(len(self.samples))))
-        _write(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))
-        _write(folder / "reliability.png", render(draw_reliability(labelled)))
+        write_table(folder / "confusions.csv", names)
+        write_table(folder / "predictions.csv", (self.answer(row)._asdict() for row in range(len(self.samples))))
+        write_file(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))
+        write_file(folder / "reliability.png", render(draw_reliability(labelled)))
         if mistakes := self.worst_mistakes():
-            _write(folder / "mistakes.png", render(draw_mistakes(mistakes)))
+            write_file(folder / "mistakes.png", render(draw_mistakes(mistakes)))
         else:
             (folder / "mistakes.png").unlink(missing_ok=True)
 
 
-def _measure_rows(found: Measures) -> list[list[str]]:
+def _measure_rows(found: Measures, classes: Sequence[str]) -> list[list[str]]:
     rows = [
-        [name, _percent(share.value), f"{_percent(share.low)} to {_percent(share.high)}"]
+        [name, percent(share.value), f"{percent(share.low)} to {percent(share.high)}"]
         for name, share in (("top-1", found.top1), ("top-5", found.top5))
         if share is not None
     ]
     bins = f"expected calibration error, {BINS} bins"
+    if found.average_precision is not None:
+        rows.append([f"average precision of {classes[1]}", percent(found.average_precision), ""])
     return [
         *rows,
-        ["mean recall of the classes", _percent(found.balanced_accuracy), ""],
-        ["mean F1 of the classes", _percent(found.macro_f1), ""],
-        ["mean confidence", _percent(found.confidence), ""],
-        [f"{bins} of equal width", _percent(found.by_width.error), ""],
-        [f"{bins} of equal mass", _percent(found.by_mass.error), ""],
+        ["mean recall of the classes", percent(found.balanced_accuracy), ""],
+        ["mean F1 of the classes", percent(found.macro_f1), ""],
+        ["mean confidence", percent(found.confidence), ""],
+        [f"{bins} of equal width", percent(found.by_width.error), ""],
+        [f"{bins} of equal mass", percent(found.by_mass.error), ""],
         ["negative log-likelihood", f"{found.negative_log_likelihood:.3f}", ""],
         ["Brier score (0..2)", f"{found.brier_score:.3f}", ""],
     ]
-
-
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as part:
-        part.write_bytes(content)
-
-
-def _write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Writes at least one row; all have the same keys."""
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        remaining = iter(rows)
-        first = next(remaining)
-        writer = csv.DictWriter(file, list(first))
-        writer.writeheader()
-        writer.writerow(first)
-        writer.writerows(remaining)

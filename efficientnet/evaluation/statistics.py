@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ class Measures:
         pictures: that they are of.
         top1, top5: share whose label is the first, or one of the first five answers; ``top5`` is None where the model
             has no more than five classes.
+        average_precision: of the second of two classes, as :func:`average_precision` has it; None where there are more.
         balanced_accuracy: mean recall of the classes that have pictures.
         macro_f1: mean F1 of the same.
         negative_log_likelihood: mean of -ln(probability of the label). A probability of 0 counts as float32's least.
@@ -92,6 +93,7 @@ class Measures:
     pictures: int
     top1: Share
     top5: Share | None
+    average_precision: float | None
     balanced_accuracy: float
     macro_f1: float
     negative_log_likelihood: float
@@ -115,6 +117,7 @@ def measure(outcomes: Outcomes) -> Measures:
         pictures=len(outcomes),
         top1=top_k(outcomes, 1),
         top5=top_k(outcomes, 5) if outcomes.classes > 5 else None,
+        average_precision=_of_second(outcomes) if outcomes.classes == 2 else None,
         balanced_accuracy=float(each.recall[present].mean()),
         macro_f1=float(each.f1[present].mean()),
         negative_log_likelihood=float(-np.log(np.maximum(outcomes.likelihood, np.finfo(np.float32).tiny)).mean()),
@@ -143,6 +146,24 @@ def wilson(successes: int, total: int) -> Share:
     spread = _NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     low, high = ((centre + side * spread) / (1 + z2 / total) for side in (-1, 1))
     return Share(share, max(0.0, low), min(1.0, high))
+
+
+def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    """The area below precision over recall, as steps: sum of precision x growth of recall, from the best score on.
+
+    Args:
+        scores: (pictures,); equal ones count together.
+        truth: (pictures,), which ones are of the class.
+
+    Returns:
+        0..1; NaN where no picture is of the class.
+    """
+    if not truth.any():
+        return math.nan
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of each group of equals
+    found = np.cumsum(truth[order])[last]
+    return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / truth.sum())
 
 
 def per_class(outcomes: Outcomes) -> PerClass:
@@ -176,6 +197,11 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
         for values in (confidence, outcomes.is_correct)
     )
     return Calibration(counts[filled], *means)
+
+
+def _of_second(outcomes: Outcomes) -> float:
+    is_second = outcomes.labels == 1
+    return average_precision(np.where(is_second, outcomes.likelihood, 1 - outcomes.likelihood), is_second)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -181,7 +181,7 @@ class Recipe(NamedTuple):
             raise ValueError(f"{self.name} gives a single number, and no scores of classes: call predict().")
         if operator.index(k) < 1:
             raise ValueError(f"k={k!r}: expected a number of classes, at least 1.")
-        return best_first(self._two(scores) if self.kind == "binary" else scores, self.classes)[:k]
+        return best_first(self.probabilities(scores), self.classes)[:k]
 
     def answer(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Answer:
         """What the model says of an image, by the kind of its outputs and by their values.
@@ -197,7 +197,7 @@ class Recipe(NamedTuple):
         scores, kind = self._vector(scores), self.kind
         are_shares = bool(((scores >= 0) & (scores <= 1)).all())  # which NaN is not
         if kind == "binary" and are_shares:
-            return Answer("binary", best_first(self._two(scores), self.classes))
+            return Answer("binary", best_first(self.probabilities(scores), self.classes))
         if kind == "labels" and are_shares:
             return Answer("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
         if kind in ("probabilities", "unknown") and are_distributions(scores):
@@ -210,6 +210,17 @@ class Recipe(NamedTuple):
             (str(index), f"output_{index}") for index in range(self.outputs)
         ]  # fmt: skip
         return Answer("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
+
+    def probabilities(self, scores: np.ndarray, as_logits: bool = False) -> np.ndarray:
+        """The probabilities of ``classes``, which exclude each other, from what the model gives: (images, outputs).
+
+        They are what the model gives itself, unless that is a single sigmoid or, with ``as_logits``, logits.
+        """
+        if self.kind == "binary":
+            return np.concatenate([1 - scores, scores], axis=-1)
+        if as_logits and not (self.kind == "unknown" and are_distributions(scores)):
+            return softmax(scores)
+        return scores
 
     def check_vector(self) -> None:
         """Makes sure that the model gives a vector for each image.
@@ -235,6 +246,18 @@ class Recipe(NamedTuple):
             what = "a single number" if is_single else f"probabilities already, by a {self.activation}"
             raise ValueError(f"A softmax is for logits of several classes; {self.name} gives {what}. Leave it out.")
 
+    def check_labels(self) -> None:
+        """Makes sure that each output is the probability of a label, to which a threshold can be applied.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if self.kind != "labels":
+            raise ValueError(
+                f"A threshold is for models with several sigmoids, one for each label; {self.name} ends in "
+                f"{self.activation} for {self.outputs} outputs. Leave it out."
+            )
+
     def _vector(self, scores: Any) -> np.ndarray:
         self.check_vector()
         array = np.asarray(scores)
@@ -244,11 +267,6 @@ class Recipe(NamedTuple):
                 f"{array.shape}."
             )
         return array
-
-    @staticmethod
-    def _two(scores: np.ndarray) -> np.ndarray:
-        """The probabilities of two classes."""
-        return np.concatenate([1 - scores, scores])
 
     def _advice(self, array: np.ndarray) -> str:
         if array.dtype.kind != "f" or not self._are_pixels:

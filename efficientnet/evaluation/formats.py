@@ -1,0 +1,38 @@
+"""How an evaluation writes numbers, files and tables."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..files import replacing
+
+
+def percent(share: float) -> str:
+    """A share with one decimal."""
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def or_none(value: float | None) -> float | None:
+    """A number as JSON has it, which knows no NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes at least one row; all have the same keys."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        remaining = iter(rows)
+        first = next(remaining)
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(remaining)

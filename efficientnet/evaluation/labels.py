@@ -1,0 +1,168 @@
+"""Measures of a model that gives each label a probability of its own, so that several or none apply to a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..tables import table
+from .formats import or_none, percent, write_file, write_table
+from .statistics import PerClass, Share, average_precision, wilson
+
+_MOST_LINES = 25  # of a table in the text; the files have it all
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """What a model predicted of pictures with any number of labels each.
+
+    Attributes:
+        model: its name.
+        data: the folder or table of the pictures.
+        labels: names of the labels that were measured.
+        paths: of the pictures that could be read.
+        scores: (pictures, labels), the probability of each label.
+        truth: (pictures, labels), whether the label applies.
+        threshold: the least probability of a label that counts as predicted.
+        unreadable: files that could not be read, and why.
+        notes: what else was left out or should be known; a sentence each.
+        is_complete: whether all pictures and all labels of the data were measured.
+    """
+
+    model: str
+    data: str
+    labels: Sequence[str]
+    paths: Sequence[Path]
+    scores: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    threshold: float
+    unreadable: Sequence[tuple[Path, str]]
+    notes: Sequence[str]
+    is_complete: bool
+
+    @property
+    def predicted(self) -> NDArray[np.bool_]:
+        """(pictures, labels), whether the probability reaches the threshold."""
+        return np.greater_equal(self.scores, self.threshold)
+
+    @property
+    def per_label(self) -> PerClass:
+        """Counts of each label; its precision, recall and F1 are at the threshold."""
+        counts = (self.truth, self.predicted, self.truth & self.predicted)
+        return PerClass(*(np.count_nonzero(count, axis=0) for count in counts))
+
+    @property
+    def overall(self) -> PerClass:
+        """The same of all labels together, arrays of (1,)."""
+        each = self.per_label
+        return PerClass(*(counts.sum(keepdims=True) for counts in (each.pictures, each.predicted, each.correct)))
+
+    @property
+    def average_precisions(self) -> NDArray[np.float64]:
+        """(labels,); NaN for labels that no picture has."""
+        pairs = zip(self.scores.T, self.truth.T, strict=True)
+        return np.array([average_precision(scores, truth) for scores, truth in pairs])
+
+    @property
+    def exact(self) -> Share:
+        """Share of the pictures with all labels right."""
+        return wilson(int((self.truth == self.predicted).all(axis=1).sum()), len(self.paths))
+
+    def text(self) -> str:
+        """Tables of the measures, as Markdown."""
+        exact, overall = self.exact, self.overall
+        rows = [
+            ["mean average precision of the labels", percent(_mean(self.average_precisions)), ""],
+            ["mean F1 of the labels", percent(_mean(self.per_label.f1)), ""],
+            ["F1 of all labels together", percent(overall.f1[0]), ""],
+            ["precision of all labels together", percent(overall.precision[0]), ""],
+            ["recall of all labels together", percent(overall.recall[0]), ""],
+            ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
+        ]
+        parts = [
+            f"{self.model} on {self.data}: {len(self.paths)} pictures, labels from a probability of {self.threshold:g}",
+            table(["", "", "95 % interval"], rows),
+            self._label_table(),
+        ]
+        return "\n\n".join(parts)
+
+    def _label_table(self) -> str:
+        rows = self._label_rows()
+        header = "label"
+        if len(rows) > _MOST_LINES:
+            rows = sorted(rows, key=lambda row: -1 if row["f1"] is None else row["f1"])[:_MOST_LINES]
+            header = f"label ({_MOST_LINES} with the lowest F1)"
+        names = ("average_precision", "precision", "recall", "f1")
+        cells = [
+            [row["label"], row["pictures"], *(percent(np.nan if row[name] is None else row[name]) for name in names)]
+            for row in rows
+        ]
+        return table([header, "pictures", "average precision", "precision", "recall", "F1"], cells)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the single predictions, ready for ``json.dumps``; null is what cannot be computed."""
+        overall = self.overall
+        return {
+            "model": self.model,
+            "data": self.data,
+            "kind": "labels",
+            "pictures": len(self.paths),
+            "threshold": self.threshold,
+            "mean_average_precision": or_none(_mean(self.average_precisions)),
+            "macro_f1": or_none(_mean(self.per_label.f1)),
+            "micro_f1": or_none(float(overall.f1[0])),
+            "micro_precision": or_none(float(overall.precision[0])),
+            "micro_recall": or_none(float(overall.recall[0])),
+            "exact": self.exact._asdict(),
+            "per_label": self._label_rows(),
+            "unreadable": [{"path": str(path), "error": reason} for path, reason in self.unreadable],
+            "notes": list(self.notes),
+        }
+
+    def _label_rows(self) -> list[dict[str, Any]]:
+        each = self.per_label
+        counts = ("pictures", "predicted", "correct")
+        columns = {name: getattr(each, name).tolist() for name in counts}
+        columns["average_precision"] = [or_none(value) for value in self.average_precisions.tolist()]
+        for name in ("precision", "recall", "f1"):
+            columns[name] = [or_none(value) for value in getattr(each, name).tolist()]
+        return [
+            {"label": label, **{name: values[index] for name, values in columns.items()}}
+            for index, label in enumerate(self.labels)
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Writes measures and tables into a folder, which is made; each file is replaced as a whole.
+
+        They are ``metrics.json``, ``report.md``, ``labels.csv`` and ``predictions.csv``, which has the true and the
+        predicted labels of each picture and the probabilities of all.
+
+        Raises:
+            OSError: the files cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
+        reported = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
+        write_file(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in reported), ""]).encode())
+        write_table(folder / "labels.csv", self._label_rows())
+        write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
+
+    def _prediction(self, row: int) -> dict[str, Any]:
+        def named(chosen: NDArray[np.bool_]) -> str:
+            return "|".join(label for label, is_chosen in zip(self.labels, chosen, strict=True) if is_chosen)
+
+        probabilities = dict(zip(self.labels, self.scores[row].tolist(), strict=True))
+        labels = {"labels": named(self.truth[row]), "predicted": named(self.predicted[row])}
+        return {"path": str(self.paths[row]), **labels, **probabilities}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Of the labels that have a value."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

@@ -1,0 +1,168 @@
+"""Models with one sigmoid, with several, and with logits: what is measured, and of which labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.cli import main
+from efficientnet.evaluation import average_precision, find_tagged
+
+keras = pytest.importorskip("keras")
+
+CLASSES = (("0", "red"), ("1", "green"), ("2", "blue"))
+LEVELS = {
+    "a.png": (255, 0, 0),
+    "b.png": (255, 255, 0),
+    "c.png": (0, 0, 0),
+    "d.png": (0, 200, 255),
+    "e.png": (90, 0, 200),
+}
+TRUTH = {"a.png": ["red"], "b.png": ["red", "green"], "c.png": [], "d.png": ["green", "blue"], "e.png": ["red", "blue"]}
+
+
+def network(outputs, activation, kernel, bias):
+    model = keras.Sequential([
+        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(outputs, activation=activation),
+    ])  # fmt: skip
+    model.layers[-1].set_weights([np.array(kernel, "f"), np.full(outputs, bias, "f")])
+    return model
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(model, names):
+        from efficientnet.notes import write_class_names
+
+        path = tmp_path / "model.keras"
+        model.save(path)
+        write_class_names(path, names)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name, levels in LEVELS.items():
+        Image.new("RGB", (20, 20), levels).save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_average_precision_is_scikit_learns(ties):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores, truth = rng.random(30), rng.random(30) < 0.3
+        scores = np.round(scores, 1) if ties else scores
+        assert average_precision(scores, truth) == pytest.approx(metrics.average_precision_score(truth, scores))
+    assert np.isnan(average_precision(scores, np.zeros(30, bool)))
+
+
+LISTS = 'path,label\na.png,red\nb.png,red|green\nc.png,\nd.png,green; blue\ne.png,"red,blue"\n'
+ROWS = "path,label\na.png,red\nb.png,red\nb.png,green\nc.png,\nd.png,green\nd.png,blue\ne.png,red\ne.png,blue\n"
+COLUMNS = "path,Blue,red,green\na.png,0,1,0\nb.png,-1,1,1\nc.png,0,0,\nd.png,1,0,1\ne.png,1,True,0\n"
+
+
+@pytest.mark.parametrize("table", [LISTS, ROWS, COLUMNS])
+def test_tables_of_several_labels(table, tmp_path):
+    (tmp_path / "set.csv").write_text(table)
+    tagged = find_tagged(tmp_path / "set.csv", CLASSES)
+    assert [path.name for path in tagged.paths] == list(TRUTH)
+    for row, labels in zip(tagged.truth, TRUTH.values(), strict=True):
+        assert [name for (_, name), applies in zip(CLASSES, row, strict=True) if applies] == labels
+    assert tagged.known.all() and tagged.is_complete and tagged.notes == []
+
+
+def test_a_name_with_a_comma_is_one_label(tmp_path):
+    (tmp_path / "set.csv").write_text('path,label\na.png,"tench, Tinca"\n')
+    tagged = find_tagged(tmp_path / "set.csv", [("n1", "tench, Tinca"), ("n2", "tench"), ("n3", "Tinca")])
+    assert tagged.truth.tolist() == [[True, False, False]]
+
+
+def test_folders_are_labels(data):
+    for name in ("red", "green"):
+        (data / "folders" / name).mkdir(parents=True)
+        (data / "folders" / name / "x.png").write_bytes(b"")
+    assert find_tagged(data / "folders", CLASSES).truth.tolist() == [[False, True, False], [True, False, False]]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file,label\na.png,red\n", "columns file, label: expected path and label, or path and a column for each"),
+        ("path,red\na.png,maybe\n", "line 2: red is 'maybe', expected 1 where the label applies, or 0"),
+        ("path,label\na.png,pink\n", "None of the labels"),
+    ],
+)
+def test_tables_that_are_none(table, message, tmp_path):
+    (tmp_path / "set.csv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        find_tagged(tmp_path / "set.csv", CLASSES)
+
+
+def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
+    # Finds blue from 50 %, and red in whatever has any.
+    path = save(network(3, "sigmoid", 10 * np.eye(3), -2.0), [name for _, name in CLASSES])
+    (data / "set.csv").write_text(LISTS)
+    assert main(["evaluate", path, str(data / "set.csv"), "--json", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["pictures"], found["threshold"], found["kind"]) == (5, 0.5, "labels")
+    assert found["mean_average_precision"] == found["macro_f1"] == found["exact"]["value"] == 1.0
+    assert [row["label"] for row in found["per_label"]] == ["red", "green", "blue"]
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = {row["path"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
+    assert rows["b.png"]["labels"] == rows["b.png"]["predicted"] == "red|green"
+    assert float(rows["a.png"]["red"]) == pytest.approx(1 / (1 + np.exp(-8)), abs=1e-5)
+
+    assert main(["evaluate", path, str(data / "set.csv"), "--json", "--threshold", "0.9"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    red = found["per_label"][0]  # e.png has too little of it
+    assert (red["pictures"], red["predicted"], red["precision"], red["average_precision"]) == (3, 2, 1.0, 1.0)
+    assert red["recall"] == pytest.approx(2 / 3)
+    assert found["exact"]["value"] == pytest.approx(4 / 5)
+
+
+def test_what_is_not_measured_is_reported(save, data, capsys):
+    path = save(network(3, "sigmoid", 10 * np.eye(3), -2.0), [name for _, name in CLASSES])
+    (data / "broken.png").write_bytes(b"no picture")
+    (data / "set.csv").write_text("path,red,pink\na.png,1,0\nc.png,0,1\nbroken.png,1,0\n")
+    assert main(["evaluate", path, str(data / "set.csv")]) == 1
+    out, err = capsys.readouterr()
+    assert "2 pictures" in out and "| green" not in out
+    assert "no column of green, blue: these labels are not measured" in err
+    assert "pink" in err and "broken.png" in err
+
+
+def test_a_single_sigmoid(save, data, capsys):
+    path = save(network(1, "sigmoid", [[10.0], [0], [0]], -2.0), ["other", "red"])
+    (data / "set.csv").write_text("path,label\na.png,red\nb.png,other\nc.png,other\nd.png,other\ne.png,red\n")
+    assert main(["evaluate", path, str(data / "set.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["top1"]["value"] == pytest.approx(4 / 5)
+    # a and b have equal scores, one of them right; then e, which is.
+    assert found["average_precision"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert [row["f1"] for row in found["per_class"]] == pytest.approx([4 / 5, 4 / 5])
+    main(["evaluate", path, str(data / "set.csv")])
+    assert "| average precision of red " in capsys.readouterr().out
+
+
+def test_logits_are_evaluated_when_asked(save, data, capsys):
+    path = save(network(3, None, np.eye(3), 0.0), [name for _, name in CLASSES])
+    (data / "set.csv").write_text("path,label\na.png,red\nd.png,blue\n")
+    assert main(["evaluate", path, str(data / "set.csv")]) == 2
+    assert "ends in linear for 3 outputs. If they are logits of classes, --softmax" in capsys.readouterr().err
+    assert main(["evaluate", path, str(data / "set.csv"), "--softmax", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["top1"]["value"] == 1
+    assert found["confidence"] == pytest.approx(
+        (np.e / (np.e + 2) + np.e / (np.e + 1 + np.exp(200 / 255))) / 2, abs=1e-5
+    )
+    assert main(["evaluate", path, str(data / "set.csv"), "--threshold", "0.4"]) == 2
+    assert "A threshold is for models with several sigmoids" in capsys.readouterr().err
