@@ -14,8 +14,8 @@ from .checkpoints import CheckpointError, Reading, safetensors
 from .checkpoints.arrays import Stored
 from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
+from .marks import model_preprocessing
 from .notes import write_preprocessing
-from .saved_models import model_preprocessing
 from .variants import Variant, get_variant
 
 PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}

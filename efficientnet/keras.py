@@ -10,9 +10,10 @@ from .backends import import_keras
 from .graph import Framework
 from .imagenet import decode_predictions
 from .images import load_image
+from .inference.inputs import model_inputs
+from .marks import model_preprocessing
 from .model import bind
 from .preprocessing import center_crop_and_resize
-from .saved_models import model_preprocessing
 from .variants import get_variant, list_variants
 from .weights import list_weights, weights_info
 
@@ -55,6 +56,7 @@ __all__ = [
     "list_weights",
     "load_image",
     "load_model",
+    "model_inputs",
     "model_preprocessing",
     "preprocess_input",
     "weights_info",

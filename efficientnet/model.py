@@ -10,23 +10,25 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import scaling
+from . import marks, scaling
 from . import weights as weight_sets
 from .graph import Framework, build
-from .preprocessing import Scaling
-from .saved_models import remember_preprocessing
+from .preprocessing import Scaling, formula
 from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
+
+logger = logging.getLogger("efficientnet")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def create(
+def assemble(
     variant: Variant | str | os.PathLike[str],
     include_top: bool = True,
     weights: str | os.PathLike[str] | None = "imagenet",
@@ -121,8 +123,32 @@ def create(
     if found is not None:
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
         weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
-    remember_preprocessing(model, "none" if include_preprocessing else mode)
+    mark = marks.Mark(mode, is_known=found is not None)
+    marks.put(model, mark if found is None else mark._replace(crop=found.crop, interpolation=found.interpolation))
     return model
+
+
+def _advised(assemble: Callable[P, T]) -> Callable[P, T]:
+    """``assemble``, which then logs how pixels are to be scaled, where ``preprocess_input(x)`` alone is not right."""
+
+    @functools.wraps(assemble)
+    def create(*args: P.args, **kwargs: P.kwargs) -> T:
+        model = assemble(*args, **kwargs)
+        mark = marks.read(model)
+        if mark.is_known and mark.preprocessing not in (None, "torch", "none"):
+            logger.warning(
+                "%s takes pixels scaled as %s, which preprocess_input(x) alone does not do: give it "
+                "model_inputs(images, model) or preprocess_input(x, model=model), or build it with "
+                "include_preprocessing=True.",
+                getattr(model, "name", ""), formula(mark.preprocessing),
+            )  # fmt: skip
+        return model
+
+    create.__name__ = create.__qualname__ = "create"
+    return create
+
+
+create = _advised(assemble)
 
 
 def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Callable[P, T]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -246,7 +249,32 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
     return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 
-def preprocess_input(x: Any, mode: str | Scaling = "torch", data_format: str | None = None, **kwargs: Any) -> Any:
+def formula(mode: str | Scaling) -> str:
+    """What a preprocessing mode does, as a person writes it: ``'"lite", (pixels - 127) / 128'``."""
+    scaling = scale_and_offset(mode)
+    name = next((name for name in MODES if scale_and_offset(name) == scaling), None)
+    if name == "none":
+        return '"none", raw pixels 0..255'
+    if name is None:
+        scale, offset = ([f"{value:.6g}" for value in values] for values in scaling)
+        return f"pixels * ({', '.join(scale)}) + ({', '.join(offset)})"
+    mean, std = ([f"{value:.6g}" for value in dict.fromkeys(values)] for values in _MEAN_AND_STD[name])
+    shown = (f"({', '.join(values)})" if len(values) > 1 else values[0] for values in (mean, std))
+    return f'"{name}", (pixels - {" / ".join([next(shown) + ")", next(shown)])}'
+
+
+def preprocess_input(
+    x: Any,
+    mode: str | Scaling | None = None,
+    data_format: str | None = None,
+    *,
+    model: Any = None,
+    backend: Any = None,
+    layers: Any = None,
+    models: Any = None,
+    utils: Any = None,
+    **kwargs: Any,
+) -> Any:
     """Turn pixel levels 0..255 into the levels that a network was trained on.
 
     Args:
@@ -254,29 +282,32 @@ def preprocess_input(x: Any, mode: str | Scaling = "torch", data_format: str | N
             is "channels_first". A NumPy array, anything that ``np.asarray`` takes (a list, a Pillow
             image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It is
             left as it is. Modes that treat all channels alike take any number of them.
-        mode: "torch", "tf", "lite", "v2", "none" or a ``Scaling``; see ``scale_and_offset``. That of a
-            model is ``model_preprocessing(model)``.
+        mode: "torch" (the default), "tf", "lite", "v2", "none" or a ``Scaling``; see ``scale_and_offset``.
         data_format: "channels_last" or "channels_first". None means the
             ``backend.image_data_format()`` of a given backend, and "channels_last" without one.
-        **kwargs: ``backend``, ``layers``, ``models`` and ``utils``, as in keras_applications.
+        model: The model that ``x`` is for: scale as its weights were trained, ``model_preprocessing(model)``.
+        backend, layers, models, utils: As in keras_applications; only ``backend`` has an effect.
+        **kwargs: None are accepted.
 
     Returns:
         The same shape and the same kind of array or tensor as ``x``: float32, or the type of ``x``
         if that is a floating one.
 
     Raises:
-        ValueError: Unknown mode or data format, or other than three channels in mode "torch".
+        ValueError: Unknown mode or data format, both a mode and a model, a model that does not say its mode, or
+            other than three channels in mode "torch".
         TypeError: An unknown keyword argument, or values that are not numbers.
     """
-    for name in kwargs:
-        if name not in ("backend", "layers", "models", "utils"):
-            raise TypeError(
-                f"preprocess_input() got an unexpected keyword argument {name!r}; "
-                "it takes mode, data_format, backend, layers, models and utils."
-            )
+    _refuse_unknown(kwargs, models)
+    if model is not None:
+        if mode is not None:
+            raise ValueError(f"preprocess_input got mode={mode!r} and a model, which says its mode: pass one of them.")
+        from .marks import model_preprocessing  # which imports this module
+
+        mode = model_preprocessing(model)
+    mode = "torch" if mode is None else mode
     scale, offset = scale_and_offset(mode)
     if data_format is None:
-        backend = kwargs.get("backend")
         data_format = "channels_last" if backend is None else backend.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}.")
@@ -296,6 +327,19 @@ def preprocess_input(x: Any, mode: str | Scaling = "torch", data_format: str | N
             )
     per_channel = (3,) + (1,) * (-channel_axis - 1)
     return x * _constant(scale, per_channel, x) + _constant(offset, per_channel, x)
+
+
+def _refuse_unknown(kwargs: Mapping[str, Any], models: Any) -> None:
+    """Raise TypeError for arguments that ``preprocess_input`` does not have."""
+    accepted = ("mode", "data_format", "model", "backend", "layers", "models", "utils")
+    if models is not None and hasattr(models, "predict"):
+        raise TypeError("preprocess_input() got a model as models=, which is a module of Keras: pass it as model=.")
+    for name in kwargs:
+        close = difflib.get_close_matches(name, accepted, n=1)
+        raise TypeError(
+            f"preprocess_input() got an unexpected keyword argument {name!r}"
+            + (f": did you mean {close[0]!r}?" if close else f"; it takes {', '.join(accepted)}.")
+        )
 
 
 def _packages(x: Any) -> set[str]:
@@ -329,3 +373,9 @@ def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
         return x.new_tensor(values).reshape(shape)
     dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow has types of its own
     return np.asarray(values, dtype).reshape(shape)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "model_inputs":  # which builds on this module
+        return importlib.import_module("efficientnet.inference.inputs").model_inputs
+    raise AttributeError(f"module 'efficientnet.preprocessing' has no attribute {name!r}")

@@ -11,19 +11,17 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from . import marks
 from .backends import deep_recursion
 from .checkpoints import CheckpointError, describe
 from .checkpoints.hdf5 import SIGNATURE
 from .checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
-from .notes import read_preprocessing
-from .preprocessing import Scaling
+from .notes import read_crop, read_preprocessing
 
 logger = logging.getLogger("efficientnet")
 
 # What a .keras file, a zip archive, holds besides its weights.
 _CONFIG, _METADATA = "config.json", "metadata.json"
-
-_PREPROCESSING = "efficientnet_preprocessing"
 
 # What Keras 2 wrote down of these layers though it has no effect on them; Keras 3 refuses it.
 _IDLE_KEYS = {
@@ -36,35 +34,6 @@ _IDLE_KEYS = {
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
     """Whether a path, there or not, is that of a whole saved model, and no variant's name."""
     return Path(path).suffix in (".keras", ".h5", ".hdf5") or Path(path).is_dir()
-
-
-def remember_preprocessing(model: Any, mode: str | Scaling) -> None:
-    """Notes on a model how it wants its pixels, for :func:`model_preprocessing`."""
-    object.__setattr__(model, _PREPROCESSING, mode)  # past Keras, which would make a part of the model of it
-
-
-def model_preprocessing(model: Any) -> str | Scaling:
-    """How a model wants its pixels: what to give ``preprocess_input`` as ``mode``.
-
-    Args:
-        model: made by this package, opened by its ``load_model`` from a file that says it, or one that begins with a
-            layer that scales pixels itself.
-
-    Returns:
-        The mode that its weights were trained with; ``"none"`` where it takes raw pixels 0..255.
-
-    Raises:
-        ValueError: the model does not tell.
-    """
-    known: str | Scaling | None = getattr(model, _PREPROCESSING, None)
-    if known is not None:
-        return known
-    if any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in model.layers):
-        return "none"
-    raise ValueError(
-        f"{model.name} does not tell how it wants its pixels: give preprocess_input the mode that it was trained with, "
-        "or build the network with include_preprocessing=True, so that it takes raw ones."
-    )
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:
@@ -111,9 +80,7 @@ def load_model(
         if path.is_dir():
             return models.load_model(os.fspath(path), **kwargs)
         model = _load_file(path, layers, models, **kwargs)
-    mode = read_preprocessing(path)
-    if mode is not None:
-        remember_preprocessing(model, mode)
+    marks.remember(model, marks.Mark(read_preprocessing(path), read_crop(path)))
     return model
 
 

@@ -40,6 +40,7 @@ class Weights:
         padding: ``"same"`` or ``"symmetric"``.
         epsilon: of the batch norms.
         fresh_classifier: whether the file's classifier is left out, since the model has other classes.
+        crop, interpolation: of their evaluation, as in ``WeightSet``; None where they are not known.
     """
 
     reading: Reading
@@ -47,6 +48,8 @@ class Weights:
     padding: str
     epsilon: float
     fresh_classifier: bool = False
+    crop: float | None = None
+    interpolation: str | None = None
 
 
 def find(
@@ -96,7 +99,8 @@ def find(
         )  # fmt: skip
         chosen = registry.resolve(text, variant, with_top=False) or chosen
     reading = _read(registry.path(chosen), variant)
-    return Weights(reading, chosen.preprocessing, chosen.padding, chosen.epsilon, fresh)
+    facts = chosen.preprocessing, chosen.padding, chosen.epsilon
+    return Weights(reading, *facts, fresh, chosen.crop, chosen.interpolation)
 
 
 def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:

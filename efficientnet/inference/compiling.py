@@ -17,7 +17,6 @@ from . import engines
 from .engines import Engine, Order
 from .openvino_engine import openvino
 from .predictor import Predictor
-from .recipe import DEFAULT_INTERPOLATION
 from .sources import Source
 
 logger = logging.getLogger("efficientnet")
@@ -53,7 +52,7 @@ def compile(
     *,
     preprocessing: str | Scaling | None = None,
     crop: float | None = None,
-    interpolation: str = DEFAULT_INTERPOLATION,
+    interpolation: str | None = None,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     calibration: Iterable[Any] = (),
     cache: bool = True,
@@ -77,8 +76,9 @@ def compile(
             ``model_preprocessing`` knows. The predictor takes raw pixels 0..255 and does it itself; ``"none"`` leaves
             arrays as they are.
         crop: the part of a picture's shorter side that is kept, 0..1; for pictures, not for arrays. By default what the
-            file of a model says, or else 0.875.
-        interpolation: of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or ``"bicubic"``.
+            model or its file says, or else 0.875.
+        interpolation: of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or ``"bicubic"``; by
+            default what the model says, or else the last.
         class_names: labels, or ids and labels, in the order of the outputs; ImageNet's where there are 1,000.
         calibration: pictures for ``precision="int8"``, some hundred of the kind that the model will see.
         cache: whether what is compiled is kept on disk, in the folder ``engines`` beside the downloaded weights, and

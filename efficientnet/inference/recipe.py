@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import marks
 from ..checkpoints.keras_h5 import role
 from ..layer_calls import functional
 from ..layout import identify
 from ..openvino_graph import data_formats
 from ..pixels import fault, rgb_of_array, scaled
 from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
-from ..saved_models import model_preprocessing
 from .outputs import (
     UNKNOWN,
     Answer,
@@ -284,7 +284,7 @@ def describe(
     model: Any,
     preprocessing: str | Scaling | None = None,
     crop: float | None = None,
-    interpolation: str = DEFAULT_INTERPOLATION,
+    interpolation: str | None = None,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
 ) -> Recipe:
     """The recipe of a model.
@@ -292,7 +292,7 @@ def describe(
     Args:
         model: a Keras model that takes images.
         preprocessing: how it wants its pixels; by default what it tells itself.
-        crop, interpolation: as in ``Recipe``; the paper's crop where none is given.
+        crop, interpolation: as in ``Recipe``; by default what it tells itself, or else the paper's.
         class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
             1,000. Of a single sigmoid, both classes or the second alone.
 
@@ -306,11 +306,11 @@ def describe(
             f"{model.name} takes {', '.join(map(str, shapes))}: expected one input, images of shape (batch, height, "
             "width, channels)."
         )
-    crop = EVALUATION_CROP if crop is None else crop
+    mark = marks.read(model)
+    crop = (mark.crop or EVALUATION_CROP) if crop is None else crop
     if not 0 < crop <= 1:
         raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
     sides, channels, channels_last = _layout(model, shapes[0])
-    scaling = _scaling(model, preprocessing, channels)
     given = [tuple(tensor.shape) for tensor in graph.outputs]
     count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0
     activation = last_activations(model)[0] if count else UNKNOWN
@@ -319,9 +319,9 @@ def describe(
         sides=sides,
         channels=channels,
         channels_last=channels_last,
-        scaling=scaling,
+        scaling=_scaling(model, preprocessing, mark.preprocessing, channels),
         crop=crop,
-        interpolation=interpolation,
+        interpolation=interpolation or mark.interpolation or DEFAULT_INTERPOLATION,
         classes=_classes(model.name, activation, count, class_names),
         default_size=_own_size(model) if None in sides else _ANY_SIZE,
         activation=activation,
@@ -347,19 +347,19 @@ def _own_size(model: Any) -> int:
     return _ANY_SIZE if variant is None else variant.resolution
 
 
-def _scaling(model: Any, preprocessing: str | Scaling | None, channels: int) -> Scaling | None:
-    if preprocessing is None:
-        try:
-            preprocessing = model_preprocessing(model)
-        except ValueError:
-            return None
-    scaling = scale_and_offset(preprocessing)
+def _scaling(model: Any, given: str | Scaling | None, own: str | Scaling | None, channels: int) -> Scaling | None:
+    wanted = own if given is None else given
+    if wanted is None:
+        return None
+    scaling = scale_and_offset(wanted)
     if channels == len(scaling.scale):
         return scaling
     if len(set(scaling.scale)) == len(set(scaling.offset)) == 1:
         return Scaling(scaling.scale[:1] * channels, scaling.offset[:1] * channels)
+    if given is None:  # what a network within the model wants of three channels
+        return None
     raise ValueError(
-        f"preprocessing={preprocessing!r} scales red, green and blue, each in its own way; {model.name} takes "
+        f"preprocessing={given!r} scales red, green and blue, each in its own way; {model.name} takes "
         f'{channels} channels. Preprocess the images yourself, and compile the model with preprocessing="none".'
     )
 

