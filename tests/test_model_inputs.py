@@ -19,7 +19,7 @@ efn = pytest.importorskip("efficientnet.keras")
 @pytest.fixture
 def model(tiny):
     """One whose weights were evaluated in a way that no default has."""
-    model = tiny(weights=None, include_top=False, pooling="avg", name="mine")
+    model = tiny(weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3), name="mine")
     marks.put(model, marks.Mark("lite", 0.5, "bilinear"))
     return model
 
