@@ -68,7 +68,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, "ruff", "mypy", "types-requests", "types-tqdm"],
     },
-    entry_points={"console_scripts": ["efficientnet=efficientnet.cli:main"]},
+    entry_points={"console_scripts": ["efficientnet=efficientnet.cli:command"]},
     classifiers=[
         "Development Status :: 5 - Production/Stable",
         "Intended Audience :: Developers",

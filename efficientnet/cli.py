@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from . import (
     __version__,
@@ -20,31 +22,69 @@ from . import (
     scaling,
 )
 from .registry import published_top1
+from .text import lines, print_what_can_be, tell
 from .variants import get_variant, list_variants
 
-SUCCESS, SOME_FAILED, USAGE = 0, 1, 2
+SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def command() -> NoReturn:
+    """The command as a process of its own; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
+    status = main()
+    if status == INTERRUPTED:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call."""
+    """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
     return run(_parser(), argv)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong."""
+    """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong.
+
+    Whatever is raised becomes a line there. With ``EFFICIENTNET_TRACEBACK`` in the environment what no user can have
+    caused is raised further, for a report.
+    """
+    _open_streams()
     arguments = parser.parse_args(argv)
     try:
         with cli_pixels.limited(getattr(arguments, "max_pixels", None)):
             return int(arguments.run(arguments))
-    except (ValueError, ImportError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return SOME_FAILED
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return USAGE
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except Exception as error:
+        is_expected = isinstance(error, (ValueError, ImportError, OSError))
+        if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
+            raise
+        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
+        return USAGE
+
+
+def _open_streams() -> None:
+    """Makes sure that there are stdout and stderr, and that any text can be printed on them.
+
+    Where one is closed, the next file that is opened would otherwise stand in its place and get what is printed.
+    """
+    closed = []
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if number:
+                setattr(sys, name, os.fdopen(nowhere, "w"))
+                closed.append(name)
+    for stream in (sys.stdout, sys.stderr):
+        print_what_can_be(stream)
+    if "stdout" in closed:
+        tell("stdout is closed: what is printed there is lost.")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from . import cli_model, cli_pixels
+from .text import plain, print_json, tell
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -67,12 +66,12 @@ def _run(arguments: argparse.Namespace) -> int:
             threshold,
         )
     for path, reason in found.unreadable:
-        print(f"efficientnet: {path}: {reason}", file=sys.stderr)
+        tell(f"{plain(path)}: {plain(reason)}")
     for note in found.notes:
-        print(f"efficientnet: {note}", file=sys.stderr)
+        tell(note)
     try:
         if arguments.out:
             found.write(arguments.out)
     finally:  # what was measured is not lost with a full disk
-        print(json.dumps(found.as_json(), ensure_ascii=False) if arguments.json else found.text())
+        print_json(found.as_json()) if arguments.json else print(found.text())
     return SUCCESS if found.is_complete else SOME_FAILED

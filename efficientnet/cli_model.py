@@ -50,10 +50,9 @@ def expand(given: str, recursive: bool) -> list[str]:
     """What one argument stands for: a folder's pictures, a glob's files, or itself."""
     if given == "-" or "://" in given:
         return [given]
-    path = Path(given)
-    if path.is_dir():
-        found = [str(file) for file in pictures_in(path, recursive)]
-    elif path.exists() or not glob.has_magic(given):
+    if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
+        found = [str(file) for file in pictures_in(Path(given), recursive)]
+    elif os.path.exists(given) or not glob.has_magic(given):
         found = [given]
     else:
         found = sorted(glob.glob(given, recursive=True))

@@ -43,11 +43,12 @@ def limited(max_pixels: int | None) -> Iterator[None]:
 
 def source(image: Any, arguments: argparse.Namespace) -> Any:
     """What a predictor is given for a path, an address or a content."""
-    if not arguments.reduce_larger:
+    options = {"reduce": arguments.reduce_larger, "timeout": getattr(arguments, "timeout", None)}
+    if not any(options.values()):
         return image
     from .images import load_image
 
-    return functools.partial(load_image, image, reduce=True)
+    return functools.partial(load_image, image, **{key: value for key, value in options.items() if value})
 
 
 def _amount(text: str) -> int:

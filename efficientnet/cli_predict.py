@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import cli_model, cli_pixels
+from .text import csv_cell, plain, print_json, tell
 
 if TYPE_CHECKING:
     from .inference import Predictor, Recipe
@@ -50,6 +51,7 @@ def add_parser(commands: Any) -> None:
         help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
     )  # fmt: skip
     add("--softmax", action="store_true", help="make probabilities of a model's logits")
+    add("--timeout", type=_seconds, metavar="S", help="seconds for the whole download of an image (default: 60)")
     add("--recursive", action="store_true", help="look into folders of folders")
     cli_model.add_options(predict)
     cli_pixels.add_options(predict, reduces=True)
@@ -57,6 +59,13 @@ def add_parser(commands: Any) -> None:
     output.add_argument("--json", action="store_true", help="one JSON object per picture and line")
     output.add_argument("--csv", action="store_true", help="one line per picture and class")
     predict.set_defaults(run=_predict)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds greater than 0")
+    return value
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -79,10 +88,10 @@ def _predict(arguments: argparse.Namespace) -> int:
                     write(result.image, result.answer)
                     sys.stdout.flush()
                     if not has_hint and not result.answer.are_probabilities and predictor.recipe.outputs > 1:
-                        print(f"efficientnet: {_hint(predictor.recipe)}", file=sys.stderr)
+                        tell(_hint(predictor.recipe))
                         has_hint = True
                 else:
-                    print(f"efficientnet: {result.image}: {result.error}", file=sys.stderr)
+                    tell(f"{plain(result.image)}: {plain(result.error)}")
                     status = SOME_FAILED
             progress.update()
     return status
@@ -109,12 +118,30 @@ def _hint(recipe: Recipe) -> str:
 def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Answers in the order of the inputs."""
     threshold = _THRESHOLD if arguments.threshold is None else arguments.threshold
-    sources = (cli_pixels.source(sys.stdin.buffer.read() if i == "-" else i, arguments) for i in inputs)
+    standard_input = _standard_input()
+    sources = (cli_pixels.source(next(standard_input) if i == "-" else i, arguments) for i in inputs)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is None:
             yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
         else:
             yield Result(image, None, record.error)
+
+
+class _Missing:
+    """A file that cannot be read, for a reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def read(self) -> bytes:
+        raise OSError(self.reason)
+
+
+def _standard_input() -> Iterator[bytes | _Missing]:
+    """What stands for each ``-`` of a command line."""
+    yield _Missing("stdin is closed.") if sys.stdin is None else sys.stdin.buffer.read()
+    while True:
+        yield _Missing("stdin has been read already: give - once.")
 
 
 def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer], None]:
@@ -125,23 +152,24 @@ def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer],
         def write(image: str, answer: Answer) -> None:
             for rank, (key, label, value) in enumerate(_shown(answer, arguments.top), start=1):
                 values = (f"{value:.6f}", "") if answer.are_probabilities else ("", f"{value:.7g}")
-                table.writerow([image, rank, key, label, *values, answer.kind])
+                table.writerow([csv_cell(image), rank, csv_cell(key), csv_cell(label), *values, answer.kind])
             if not answer.classes:  # no label over the threshold
-                table.writerow([image, "", "", "", "", "", answer.kind])
+                table.writerow([csv_cell(image), "", "", "", "", "", answer.kind])
     elif kind == "json":
 
         def write(image: str, answer: Answer) -> None:
             name = "probability" if answer.are_probabilities else "value"
             shown = _shown(answer, arguments.top)
             classes = [{"class": key, "label": label, name: value} for key, label, value in shown]
-            print(json.dumps({"image": image, "kind": answer.kind, "predictions": classes}, ensure_ascii=False))
+            print_json({"image": image, "kind": answer.kind, "predictions": classes})
     else:
 
         def write(image: str, answer: Answer) -> None:
-            print(image)
+            print(plain(image))
             shown = _shown(answer, arguments.top)
             for _, label, value in shown[: None if arguments.top else _MOST_NUMBERS]:
-                print(f"  {value:6.1%}  {label}" if answer.are_probabilities else f"  {value:10.5g}  {label}")
+                number = f"{value:6.1%}" if answer.are_probabilities else f"{value:10.5g}"
+                print(f"  {number}  {plain(label)}")
             if not shown:
                 print("  no label over the threshold")
             if not arguments.top and len(shown) > _MOST_NUMBERS:

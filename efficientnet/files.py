@@ -6,15 +6,38 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .text import plain
+
 _PREFIX = "efficientnet-part-"
 _PART = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile names them
+_KINDS = {
+    stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
 # What a killed process was writing is removed when it is older than this, seconds.
 _STALE = 24 * 3600
+
+
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Makes sure that a path can be opened and read to its end without waiting for anybody.
+
+    Raises:
+        OSError: it is not there, or a folder, a pipe, a socket or a device.
+    """
+    name = plain(path)
+    if not name:
+        raise FileNotFoundError("The name of the file is empty.")
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{name} is a folder. Pass the files inside it.")
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise OSError(f"{name} is {kind}, which might never end. Read it yourself, and pass its content or a file.")
 
 
 @contextlib.contextmanager

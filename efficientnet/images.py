@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,21 +14,28 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .daemons import within
+from .files import check_is_file
 from .pixels import is_pillow, rgb_of_image
+from .text import plain
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _ACCEPTED = "Accepted are pictures such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
 _MAX_DOWNLOAD_BYTES = 100_000_000
+DOWNLOAD_SECONDS = 60.0  # of a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the answer
+_PIECE = 1 << 16  # bytes
 
 
 class UnreadableImageError(OSError):
     """What was to be an image is something else, damaged, too large or out of reach."""
 
 
-def load_image(source: str | Path | bytes | IO[bytes] | Image.Image, reduce: bool = False) -> NDArray[np.uint8]:
+def load_image(
+    source: str | Path | bytes | IO[bytes] | Image.Image, reduce: bool = False, timeout: float = DOWNLOAD_SECONDS
+) -> NDArray[np.uint8]:
     """Read an image as it is meant to be seen.
 
     The orientation that a camera noted (EXIF) is applied. Transparent pixels are laid on white,
@@ -42,13 +51,14 @@ def load_image(source: str | Path | bytes | IO[bytes] | Image.Image, reduce: boo
         reduce: Decode a JPEG file that has more than ``PIL.Image.MAX_IMAGE_PIXELS``
             pixels at a half, a quarter or an eighth of its size, the largest that has no more,
             instead of refusing it. Smaller files are decoded whole.
+        timeout: Seconds that the download of an address may take as a whole.
 
     Returns:
         (height, width, 3) uint8, RGB levels 0..255.
 
     Raises:
         FileNotFoundError: There is no such file.
-        UnreadableImageError: The source is no image, damaged, cut short, a folder, larger than
+        UnreadableImageError: The source is no image, damaged, cut short, a folder, a pipe or a device, larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb), or cannot be downloaded. The
             message says which source, and what was found.
         TypeError: ``source`` is none of the above.
@@ -56,7 +66,7 @@ def load_image(source: str | Path | bytes | IO[bytes] | Image.Image, reduce: boo
     if is_pillow(source):
         with _explained(f"The given Pillow image of mode {source.mode}"):
             return rgb_of_image(source)
-    name, file = _open(source)
+    name, file = _open(source, timeout)
     with file, _explained(name, file), _identify(file) as image:
         _limit(image, reduce)
         return rgb_of_image(image)
@@ -87,16 +97,20 @@ def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
         ) from error
 
 
-def _open(source: Any) -> tuple[str, IO[bytes]]:
+def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
     """A name for messages, and a seekable binary file."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"The given content ({len(source)} bytes)", io.BytesIO(source)
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
-        return source, io.BytesIO(_download(source))
+        return plain(source), io.BytesIO(_download(source, timeout))
     if isinstance(source, (str, Path)):
-        if Path(source).is_dir():
-            raise UnreadableImageError(f"{source} is a folder. Pass the image files inside it.")
-        return str(source), open(source, "rb")
+        try:
+            check_is_file(source)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UnreadableImageError(str(error)) from error
+        return plain(source), open(source, "rb")
     content = source.read() if hasattr(source, "read") else None
     if not isinstance(content, bytes):
         raise TypeError(
@@ -106,24 +120,43 @@ def _open(source: Any) -> tuple[str, IO[bytes]]:
     return f"The given file {getattr(source, 'name', '')!r}", io.BytesIO(content)
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, seconds: float) -> bytes:
     import requests
 
-    content = bytearray()
     try:
-        with requests.get(url, stream=True, timeout=_TIMEOUTS) as response:
-            response.raise_for_status()
-            for piece in response.iter_content(chunk_size=65536):
+        return within(seconds, functools.partial(_receive, url, time.monotonic() + seconds))
+    except TimeoutError as error:
+        raise UnreadableImageError(
+            f"{plain(url)} takes longer than {seconds:g} seconds to download. Give it more (timeout=, --timeout of the "
+            "commands), or download it yourself and pass the file."
+        ) from error
+    except requests.RequestException as error:
+        raise UnreadableImageError(
+            f"Cannot download {plain(url)}: {plain(error)}. Check the address and the connection, or pass a file."
+        ) from error
+
+
+def _receive(url: str, deadline: float) -> bytes:
+    """What is at an address; ends soon after the deadline even where a server never stops sending."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    content = bytearray()
+    with requests.get(url, stream=True, timeout=_TIMEOUTS) as response:
+        response.raise_for_status()
+        try:
+            # Unlike iter_content it returns what has come, and does not wait for more until a piece is full.
+            while piece := response.raw.read1(_PIECE, decode_content=True):
                 content += piece
                 if len(content) > _MAX_DOWNLOAD_BYTES:
                     raise UnreadableImageError(
-                        f"{url} is larger than {_MAX_DOWNLOAD_BYTES // 10**6} MB. Download it "
-                        "yourself and pass the file."
+                        f"{plain(url)} is larger than {_MAX_DOWNLOAD_BYTES // 10**6} MB. Download it yourself and pass "
+                        "the file."
                     )
-    except requests.RequestException as error:
-        raise UnreadableImageError(
-            f"Cannot download {url}: {error}. Check the address and the connection, or pass a file."
-        ) from error
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
     return bytes(content)
 
 

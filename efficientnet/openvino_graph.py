@@ -7,6 +7,7 @@ and outputs keep the model's own layout.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +37,17 @@ _core_lock = threading.Lock()
 def core() -> Any:
     """OpenVINO's runtime, one for the whole process, with its plugin for processors loaded. Threads may share it."""
     with _core_lock:  # as functools.cache has none
-        return _core()
+        runtime, process = _core()
+    if os.getpid() != process:
+        raise RuntimeError(
+            f"OpenVINO was loaded in process {process}, of which this one, {os.getpid()}, is a fork: its threads are "
+            "not in it. Compile no model before the fork, or start processes by spawn."
+        )
+    return runtime
 
 
 @functools.cache
-def _core() -> Any:
+def _core() -> tuple[Any, int]:
     def load() -> Any:
         import openvino
 
@@ -51,7 +58,7 @@ def _core() -> Any:
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
         return runtime
 
-    return in_own_thread(load)
+    return in_own_thread(load), os.getpid()
 
 
 def in_own_thread(load: Callable[[], Any]) -> Any:

@@ -27,8 +27,8 @@ _HIGHEST_PREPROCESSED = 16
 
 def is_pillow(value: Any) -> TypeGuard[Image.Image]:
     """Whether this is an image of Pillow, which is not imported for it."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(value, module.Image)
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)  # None also while another thread imports it
+    return kind is not None and isinstance(value, kind)
 
 
 def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -> str | None:

@@ -82,7 +82,7 @@ def test_refuses_other_sources(source: Any) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.jpg"):
         load_image(tmp_path / "nothing.jpg")
-    with pytest.raises(UnreadableImageError, match=r"is a folder\. Pass the image files"):
+    with pytest.raises(UnreadableImageError, match=r"is a folder\. Pass the files"):
         load_image(tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +77,9 @@ def test_a_stream_that_is_left_leaves_no_threads(predictor):
     next(stream)
     assert names()
     stream.close()
+    deadline = time.monotonic() + 30
+    while names() and time.monotonic() < deadline:  # each ends after the picture that it reads
+        time.sleep(0.01)
     assert names() == []
 
 

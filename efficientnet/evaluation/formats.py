@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..text import csv_cell, json_text, markdown
 
 
 def percent(share: float) -> str:
@@ -27,6 +29,12 @@ def write_file(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def write_summary(folder: Path, measures: dict[str, Any], text: str, items: Iterable[str]) -> None:
+    """Writes ``metrics.json``, and ``report.md`` with a list below the text."""
+    write_file(folder / "metrics.json", json_text(measures, indent=1).encode())
+    write_file(folder / "report.md", "\n".join([text, "", *(f"- {markdown(item)}" for item in items), ""]).encode())
+
+
 def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes at least one row; all have the same keys."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -34,5 +42,5 @@ def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         first = next(remaining)
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
-        writer.writerow(first)
-        writer.writerows(remaining)
+        for row in itertools.chain([first], remaining):
+            writer.writerow({key: csv_cell(value) for key, value in row.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tables import table
-from .formats import or_none, percent, write_file, write_table
+from ..text import markdown
+from .formats import or_none, percent, write_summary, write_table
 from .statistics import PerClass, Share, average_precision, wilson
 
 _MOST_LINES = 25  # of a table in the text; the files have it all
@@ -86,7 +86,8 @@ class LabelEvaluation:
             ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
         ]
         parts = [
-            f"{self.model} on {self.data}: {len(self.paths)} pictures, labels from a probability of {self.threshold:g}",
+            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} pictures, labels from a probability of "
+            f"{self.threshold:g}",
             table(["", "", "95 % interval"], rows),
             self._label_table(),
         ]
@@ -147,9 +148,8 @@ class LabelEvaluation:
             OSError: the files cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
         reported = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
-        write_file(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in reported), ""]).encode())
+        write_summary(folder, self.as_json(), self.text(), reported)
         write_table(folder / "labels.csv", self._label_rows())
         write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 
 from ..samples import Sample
 from ..tables import table
-from .formats import or_none, percent, write_file, write_table
+from ..text import markdown
+from .formats import or_none, percent, write_file, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 
@@ -94,7 +94,7 @@ class Evaluation:
         """Tables of the measures, the classes and what is taken for what, as Markdown."""
         found = measure(self.labelled)
         parts = [
-            f"{self.model} on {self.data}: {found.pictures} pictures",
+            markdown(f"{self.model} on {self.data}: {found.pictures} pictures"),
             table(["", "", "95 % interval"], _measure_rows(found, self.classes)),
             self._class_table(),
         ]
@@ -168,9 +168,8 @@ class Evaluation:
 
         folder.mkdir(parents=True, exist_ok=True)
         labelled = self.labelled
-        write_file(folder / "metrics.json", json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode())
         told = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
-        write_file(folder / "report.md", "\n".join([self.text(), "", *(f"- {line}" for line in told), ""]).encode())
+        write_summary(folder, self.as_json(), self.text(), told)
         write_table(folder / "classes.csv", self._class_rows())
         pairs = confusions(labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..daemons import Daemons
 from ..images import load_image
 from ..pixels import is_pillow
 from .recipe import Recipe
 
 Answer = TypeVar("Answer")
+# Of a group: each picture, and why it could not be loaded.
+_Members = list[tuple[Any, Exception | None]]
+
+_PATIENCE = 0.1  # seconds that a group waits for its next picture
 
 
 def read(source: Any, recipe: Recipe) -> np.ndarray:
@@ -89,44 +95,58 @@ def overlap(
     ahead = 2 * threads + group_size * most_groups
     remaining = iter(sources)
     loading: deque[tuple[Any, Future[np.ndarray]]] = deque()
-    answering: deque[tuple[list[tuple[Any, Exception | None]], Future[list[Answer]]]] = deque()
-    pool = ThreadPoolExecutor(threads, "efficientnet-decode")
+    answering: deque[tuple[_Members, Future[list[Answer]]]] = deque()
+    members: _Members = []
+    images: list[np.ndarray] = []
+    readers = Daemons(threads, "efficientnet-decode")
     try:
         while True:
             for source in itertools.islice(remaining, ahead - len(loading)):
-                loading.append((source, pool.submit(load, source)))
-            if not loading:
-                break
-            answering.append(_start_group(loading, answer, group_size))
-            while len(answering) >= most_groups:
+                loading.append((source, readers.submit(functools.partial(load, source))))
+            if answering and (answering[0][1].done() or len(answering) >= most_groups or not (loading or members)):
                 yield from _finish_group(*answering.popleft())
-        while answering:
-            yield from _finish_group(*answering.popleft())
+            elif len(images) == group_size or (members and not _comes(loading, answering)):
+                answering.append((members, answer(images)))
+                members, images = [], []
+            elif loading:
+                _wait(loading, answering, None)
+                if loading[0][1].done():
+                    _take(loading, members, images)
+            else:
+                break
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        readers.close()
 
 
-def _start_group(
+def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], answering: deque[tuple[_Members, Future[Any]]]) -> bool:
+    """Whether the next picture is there within a moment, or something else to do is.
+
+    A picture that takes longer, from a slow server perhaps, does not keep those before it from being answered.
+    """
+    return bool(loading) and _wait(loading, answering, _PATIENCE)
+
+
+def _wait(
     loading: deque[tuple[Any, Future[np.ndarray]]],
-    answer: Callable[[list[np.ndarray]], Future[list[Answer]]],
-    group_size: int,
-) -> tuple[list[tuple[Any, Exception | None]], Future[list[Answer]]]:
-    """Takes loaded pictures until a group is full; those that failed stand between them."""
-    members: list[tuple[Any, Exception | None]] = []
-    images: list[np.ndarray] = []
-    while loading and len(images) < group_size:
-        source, future = loading.popleft()
-        try:
-            images.append(future.result())
-            members.append((source, None))
-        except (OSError, ValueError, TypeError) as error:
-            members.append((source, error))
-    return members, answer(images)
+    answering: deque[tuple[_Members, Future[Any]]],
+    seconds: float | None,
+) -> bool:
+    """Waits for the next picture or answer; returns whether one of them has come."""
+    first = [loading[0][1], *(future for _, future in itertools.islice(answering, 1))]
+    return bool(wait(first, seconds, FIRST_COMPLETED).done)
 
 
-def _finish_group(
-    members: Sequence[tuple[Any, Exception | None]], future: Future[list[Answer]]
-) -> Iterator[tuple[Any, Answer | Exception]]:
+def _take(loading: deque[tuple[Any, Future[np.ndarray]]], members: _Members, images: list[np.ndarray]) -> None:
+    """Adds the next picture to a group; one that failed stands between the others."""
+    source, future = loading.popleft()
+    try:
+        images.append(future.result())
+        members.append((source, None))
+    except Exception as error:
+        members.append((source, error))
+
+
+def _finish_group(members: _Members, future: Future[list[Answer]]) -> Iterator[tuple[Any, Answer | Exception]]:
     answers = iter(future.result())
     for source, error in members:
         yield source, next(answers) if error is None else error

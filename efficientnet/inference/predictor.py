@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,6 +61,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._bulk: Run | None = None
         self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-answer")
+        self._process = os.getpid()
 
     def predict(self, x: Any) -> Outputs:
         """Answers a batch of arrays, or pictures of any size.
@@ -118,7 +120,7 @@ class Predictor:
         check_many(sources)
         for source, answer in self._stream(sources):
             if isinstance(answer, Exception):
-                yield Record(source, None, str(answer))
+                yield Record(source, None, str(answer) or type(answer).__name__)
             else:
                 yield Record(source, _unpack(answer))
 
@@ -126,7 +128,7 @@ class Predictor:
         """Frees the compiled model; the predictor cannot be called afterwards."""
         with self._lock:
             self._engine, self._bulk = None, None
-        self._workers.shutdown()
+        self._workers.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Predictor:
         return self
@@ -138,6 +140,12 @@ class Predictor:
 
     def _open(self) -> Engine:
         engine = self._engine
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"This predictor belongs to process {self._process}, of which this one, {os.getpid()}, is a fork: the "
+                "threads that compute are not in it. Compile the model in each process after the fork (gunicorn: "
+                "without --preload, or in post_fork)."
+            )
         if engine is None:
             raise ValueError("This predictor is closed; compile the model again.")
         return engine

@@ -1,0 +1,67 @@
+"""Threads that may wait for a file or a server, and never keep a process from ending."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Daemons:
+    """Threads that make calls in the order in which they are submitted.
+
+    A ``ThreadPoolExecutor`` is joined when its process ends, and what waits for a server that sends a byte a second
+    cannot be stopped: Ctrl-C would wait, too.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads = threads
+        for _ in range(threads):
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def submit(self, call: Callable[[], Result]) -> Future[Result]:
+        """Starts a call as soon as a thread is free."""
+        future: Future[Result] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def close(self) -> None:
+        """Drops the calls that have not begun, and lets each thread end after its last one."""
+        with contextlib.suppress(queue.Empty):
+            while waiting := self._calls.get_nowait():
+                waiting[0].cancel()
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while task := self._calls.get():
+            future, call = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = call()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+                del result
+            del task, future, call  # what was read is not kept until the next is
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """What a call returns.
+
+    Raises:
+        TimeoutError: it takes longer; its thread is left behind.
+    """
+    daemon = Daemons(1, "efficientnet-download")
+    try:
+        return daemon.submit(call).result(seconds)
+    finally:
+        daemon.close()

@@ -1,0 +1,88 @@
+"""Names and messages of others, which may hold anything, made safe to print, to put into a table and into a file.
+
+What is escaped does something to a reader instead of being read: control characters (terminals obey them), ends of
+lines, marks that turn the direction of writing around, and halves of characters, which stand for the bytes of a file's
+name that is not UTF-8. Letters, emoji and blanks of all languages stay.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import sys
+import unicodedata
+from pathlib import PurePath
+from typing import Any, TextIO
+
+_UNSAFE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"  # Persian words and many emoji have them inside
+_OWN_MARKS = {"–": "-", "…": "...", "×": "x", "→": "->", "≥": ">=", "φ": "phi", "α": "alpha", "β": "beta", "γ": "gamma"}
+
+
+def plain(text: object) -> str:
+    """One line of text as it can be printed; what is unsafe in it as an escape of Python's, ``\\x1b``."""
+    return "".join(_escape(c) if _is_unsafe(c) else c for c in str(text))
+
+
+def lines(text: object) -> str:
+    """A message of several lines, each of them as :func:`plain` has it."""
+    return "\n".join(map(plain, str(text).split("\n")))
+
+
+def markdown(text: object) -> str:
+    """A cell of a Markdown table, or a part of a line of it."""
+    return re.sub(r"([|<])", r"\\\1", plain(text))
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file that people open; a text that a spreadsheet would compute gets a ``'`` in front."""
+    if not isinstance(value, (str, PurePath)):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON whose texts come back as they were, and in which nothing is unsafe to print."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return "".join(json.dumps(c)[1:-1] if c != "\n" and _is_unsafe(c) else c for c in text)
+
+
+def print_json(value: Any) -> None:
+    """Prints one line of JSON, in ASCII where the terminal knows no other letters."""
+    text = json_text(value)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    print(text)
+
+
+def tell(message: object) -> None:
+    """Prints a line for the reader of a command's messages, on stderr."""
+    print(f"efficientnet: {lines(message)}", file=sys.stderr)
+
+
+def print_what_can_be(stream: TextIO) -> None:
+    """Lets a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
+    codecs.register_error("efficientnet.ascii", _in_ascii)
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="efficientnet.ascii")
+
+
+def _is_unsafe(character: str) -> bool:
+    is_ascii = " " <= character <= "~"
+    return not is_ascii and unicodedata.category(character) in _UNSAFE_CATEGORIES and character not in _JOINERS
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # the byte of a file's name
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    characters = error.object[error.start : error.end]
+    return "".join(_OWN_MARKS.get(c) or _escape(c) for c in characters), error.end

@@ -1,0 +1,135 @@
+"""Servers and files that never end: Ctrl-C works, there are deadlines, and what was predicted is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.cli import main
+from efficientnet.images import UnreadableImageError, load_image
+from efficientnet.inference import compile
+
+pytest.importorskip("keras")
+pytest.importorskip("openvino")
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nContent-Type: image/png\r\n\r\n"
+
+
+@contextlib.contextmanager
+def dripping(head):
+    """A server that sends this, and then a byte every tenth of a second, for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve():
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(head)
+                while not done.wait(0.1):
+                    connection.sendall(b"X")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/picture.png"
+    finally:
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.keras"
+    tiny(weights=None, classes=5, input_shape=(32, 32, 3)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in "abcdefg":
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / f"{name}.png")
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.parametrize("head", [HEAD, b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["body", "header"])
+def test_a_download_has_a_deadline_for_all_of_it(head):
+    with dripping(head) as url, pytest.raises(UnreadableImageError, match=r"longer than 0\.5 seconds.*--timeout"):
+        load_image(url, timeout=0.5)
+
+
+def test_a_slow_picture_keeps_nobody_waiting_and_ctrl_c_ends_it(model, pictures):
+    command = [sys.executable, "-m", "efficientnet", "predict", "--model", model, "--preprocessing", "torch", "--top=1"]
+    with dripping(HEAD) as url:
+        process = subprocess.Popen(
+            [*command, *pictures[:5], url, *pictures[5:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+        with process:
+            try:
+                printed = [process.stdout.readline().strip() for _ in range(10)]  # waits for five answers
+                assert printed[::2] == pictures[:5]
+                begin = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 130
+                print(f"ended after {time.monotonic() - begin:.2f} s")
+                assert "Traceback" not in process.stderr.read()
+            finally:
+                process.kill()
+
+
+def test_pipes_devices_and_odd_names_cost_one_line_each(model, pictures, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.png")
+    bytes_of_name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    with open(pictures[0], "rb") as source, open(bytes_of_name, "wb") as target:
+        target.write(source.read())
+    bad = [str(tmp_path / "pipe.png"), "/dev/zero", "n" * 300 + ".png", "", "http://[bad"]
+    names = [*bad, os.fsdecode(bytes_of_name), pictures[1]]
+    assert main(["predict", "--model", str(model), "--preprocessing", "torch", "--top=1", *names]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[::2] == [f"{tmp_path}/caf\\xe9.png", pictures[1]]
+    told = [line for line in err.splitlines() if line.startswith("efficientnet: ")]
+    assert len(told) == len(bad)
+    for line, part in zip(told, ("is a pipe", "is a device", "too long", "is empty", "[bad"), strict=True):
+        assert part in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_fork_is_refused_instead_of_hanging(model, tmp_path):
+    predictor = compile(model, preprocessing="torch")
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    predictor(image)
+    child = os.fork()
+    if not child:
+        said = []
+        for ask in (lambda: predictor(image), lambda: compile(model, "openvino", preprocessing="torch", cache=False)):
+            try:
+                ask()
+            except RuntimeError as error:
+                said.append(str(error))
+        (tmp_path / "said").write_text("\n".join(said))
+        os._exit(0)
+    deadline = time.monotonic() + 120
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("the child hangs")
+        time.sleep(0.01)
+    first, second = (tmp_path / "said").read_text().splitlines()
+    assert "Compile the model in each process after the fork" in first
+    assert "OpenVINO was loaded in process" in second

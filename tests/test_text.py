@@ -1,0 +1,99 @@
+"""What others have named is printed, tabulated and written so that it cannot do anything."""
+
+import argparse
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from efficientnet.cli import run
+from efficientnet.tables import table
+from efficientnet.text import csv_cell, json_text, lines, markdown, plain, print_what_can_be
+
+NASTY = "a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\udce9\x00=cmd"
+
+
+def test_what_terminals_obey_is_escaped():
+    escaped = plain(NASTY)
+    assert escaped == r"a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\xe9\x00=cmd"
+    assert escaped.encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["Crêpe à l'œuf", "東京 タワー", "می‌خواهم", "👨‍👩‍👧 photo", "1:00\u202fPM.png", "50 %"]
+)
+def test_what_can_be_read_stays(text):
+    assert plain(text) == text
+    assert markdown(text) == text
+    assert csv_cell(text) == text
+
+
+def test_messages_keep_their_lines():
+    assert lines("first\nsecond\x1b[2J") == "first\nsecond\\x1b[2J"
+
+
+def test_json_comes_back_as_it_was():
+    value = {"path": NASTY, "emoji": "👩\u200d🔬", "tag": "\U000e0001"}
+    text = json_text(value, indent=1)
+    assert json.loads(text) == value
+    assert plain(text.replace("\n", "")) == text.replace("\n", "")
+
+
+def test_a_table_keeps_its_columns():
+    header, _, row = table(["class", "pictures"], [["a|b\n<b>", 3]]).splitlines()
+    assert len(header) == len(row)
+    assert row == r"| a\|b\n\<b> |        3 |"
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_formula_in_csv(text):
+    file = io.StringIO()
+    csv.writer(file).writerow([csv_cell(text), csv_cell(-1.5), csv_cell(None)])
+    (row,) = csv.reader(io.StringIO(file.getvalue()))
+    assert row[0][0] in "'\\"
+    assert row[1:] == ["-1.5", ""]
+
+
+def test_latin_1_terminals_get_what_they_have():
+    file = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    print_what_can_be(file)
+    print("é – φ 東 \udce9", file=file)
+    file.flush()
+    assert file.buffer.getvalue() == "é - phi \\u6771 \\xe9\n".encode("latin-1")
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("latin-1", "é - phi\n"), ("utf-8", "é – φ\n")])
+def test_commands_print_on_every_terminal(encoding, expected, monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=lambda arguments: print("é – φ") or 0)
+    assert run(parser, []) == 0
+    sys.stdout.flush()
+    assert sys.stdout.buffer.getvalue().decode(encoding) == expected
+
+
+@pytest.mark.parametrize("error", [TypeError("a\x1b[2J"), KeyError("b"), MemoryError(), RecursionError("deep")])
+def test_commands_never_end_in_a_traceback(error, capsys):
+    def fail(arguments):
+        raise error
+
+    parser = argparse.ArgumentParser("efficientnet")
+    parser.set_defaults(run=fail)
+    assert run(parser, []) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"efficientnet: error: {type(error).__name__}: ")
+    assert message.count("\n") == 1
+    assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("stream", ["<", ">"])
+def test_closed_streams(stream):
+    command = [sys.executable, "-m", "efficientnet", "models", "lite0"]
+    shell = ["sh", "-c", f'"$@" {stream}&-', "sh"]
+    done = subprocess.run([*shell, *command], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == (stream == ">")
