@@ -86,8 +86,8 @@ class LabelEvaluation:
             ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
         ]
         parts = [
-            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} pictures, labels from a probability of "
-            f"{self.threshold:g}",
+            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} pictures, labels from a probability "
+            f"of {self.threshold:g}",
             table(["", "", "95 % interval"], rows),
             self._label_table(),
         ]
