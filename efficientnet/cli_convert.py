@@ -94,6 +94,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
             "unequal": {entry.ours: {"file": shape, "network": entry.shape} for entry, shape in reading.unequal},
             "missing": {entry.ours: entry.shape for entry in reading.missing},
             "left over": reading.left_over,
+            "left aside": reading.aside,
         }
         print(json.dumps({**facts, **differences}))
         return int(not facts["fits"])
@@ -109,6 +110,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(f"missing   {_some(missing)}")
     if reading.left_over:
         print(f"left over {_some(list(reading.left_over))}")
+    if reading.aside:
+        print(f"aside     {_some(list(reading.aside))}")
     if problem:
         print(problem)
     return int(not facts["fits"])

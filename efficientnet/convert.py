@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import checkpoints, layout
-from .checkpoints import CheckpointError, Reading, safetensors
+from .checkpoints import Reading, safetensors
 from .checkpoints.arrays import Stored
 from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
@@ -24,20 +24,17 @@ _PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
-    """A file of weights that is one variant's, wholly.
+    """A file that holds the weights of one variant, wholly; what else it holds is logged, and left aside.
 
     Args:
         path: as for ``checkpoints.open_checkpoint``.
         variant: whose weights these are; told from the file by default.
 
     Raises:
-        CheckpointError: it cannot be read, or something is missing from it or left over.
+        CheckpointError: it cannot be read, or something is missing from the network or unequal.
         OSError: it cannot be opened.
     """
-    reading = checkpoints.read(path, None if variant is None else get_variant(variant))
-    if problem := checkpoints.explain(reading):
-        raise CheckpointError(problem)
-    return reading
+    return checkpoints.accept(checkpoints.read(path, None if variant is None else get_variant(variant)))
 
 
 def convert(

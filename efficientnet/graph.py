@@ -17,8 +17,8 @@ from . import conditional, scaling
 from .backends import deep_recursion
 from .initialization import (
     CONV_INITIALIZER,
-    DENSE_INITIALIZER,
     call_drawing_weights,
+    classifier_initializer,
     generator,
     scaled_conv_initializer,
 )
@@ -66,6 +66,7 @@ def build(
     features_only: bool = False,
     name: str | None = None,
     draw_weights: bool = True,
+    fresh_classifier: bool = False,
 ) -> Any:
     """Builds a variant as a functional Keras model (arXiv 1905.11946, table 1).
 
@@ -86,6 +87,9 @@ def build(
         features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
         name: of the model; the variant's by default.
         draw_weights: False leaves kernels zero, for a caller that fills them at once.
+        fresh_classifier: whether the classifier is a new one on a trained body: it starts at zero, and so with the same
+            probability for each class. Random weights would shout down what it learns first: the features of a
+            trained body are large.
 
     Returns:
         A Keras model from (batch, height, width, channels) to (batch, classes) probabilities, to
@@ -128,10 +132,11 @@ def build(
             dropout_rate = variant.dropout_rate if dropout_rate is None else dropout_rate
             if dropout_rate > 0:
                 x = layers.Dropout(dropout_rate, name="top_dropout")(x)
+            classes = variant.classes if classes is None else classes
             classifier = layers.Dense(
-                variant.classes if classes is None else classes,
+                classes,
                 activation=classifier_activation,
-                kernel_initializer=DENSE_INITIALIZER,
+                kernel_initializer="zeros" if fresh_classifier else classifier_initializer(classes),
                 name="probs",
                 # Half precision is too coarse for probabilities and their loss.
                 dtype="float32" if "float16" in str(x.dtype) else None,

@@ -56,9 +56,10 @@ def assemble(
         variant: its name, the path of a ``.json`` file that a design or ``save_variant`` wrote, or a ``Variant``.
         include_top: whether to end in the classifier.
         weights: the name of a published set (``list_weights(variant)``); None for random weights; the path of a
-            file of weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. With another number of classes
-            than a published set has, its body is kept and the classifier starts at random. Of 1,001 classes the
-            first, the background, is left out unless ``classes=1001``.
+            file of weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. The network may be a part of
+            what is in the file. With another number of classes than the weights have, their body is kept and the
+            classifier starts at zero. Of 1,001 classes the first, the background, is left out unless
+            ``classes=1001``.
         input_tensor: a Keras tensor (batch, height, width, channels) to build on instead of a new input.
         input_shape: (height, width, channels), sides of at least 32 pixels or None for any size. By default the
             variant's size with a classifier, and any size without one (CondConv's graph holds the size, and so has
@@ -118,7 +119,8 @@ def assemble(
         preprocessing=mode if include_preprocessing else None,
         features_only=features_only,
         name=name,
-        draw_weights=found is None or found.fresh_classifier,
+        draw_weights=found is None,
+        fresh_classifier=found is not None and found.fresh_classifier,
     )
     if found is not None:
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers

@@ -39,7 +39,7 @@ class Weights:
         preprocessing: the mode of ``preprocess_input`` that they were trained with, or its numbers.
         padding: ``"same"`` or ``"symmetric"``.
         epsilon: of the batch norms.
-        fresh_classifier: whether the file's classifier is left out, since the model has other classes.
+        fresh_classifier: whether the model's classifier is a new one, since the file has other classes or none.
         crop, interpolation: of their evaluation, as in ``WeightSet``; None where they are not known.
     """
 
@@ -66,7 +66,7 @@ def find(
             ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
         variant: the network to be filled.
         include_top: whether it has a classifier.
-        classes: of that classifier; the variant's by default. A published classifier of another size is left out.
+        classes: of that classifier; as many as the weights have by default. One of another size is left out.
         padding: what the user knows of it, which a file of timm's does not tell.
 
     Raises:
@@ -89,25 +89,43 @@ def find(
             _preprocessing(reading),
             "symmetric" if is_symmetric else variant.padding,
             reading.origin.epsilon(variant),
+            _is_fresh(text, variant, reading.classes, classes if include_top else None),
         )
-    fresh = include_top and classes is not None and classes not in _usable_classes(chosen.classes)
+    fresh = _is_fresh(text, variant, chosen.classes, classes if include_top else None)
     if fresh:
-        logger.warning(
-            "%s: weights %r have %d classes, the model %d: the body gets the weights, the classifier 'probs' "
-            "starts at random and has to be trained.",
-            variant.name, text, chosen.classes, classes,
-        )  # fmt: skip
         chosen = registry.resolve(text, variant, with_top=False) or chosen
     reading = _read(registry.path(chosen), variant)
     facts = chosen.preprocessing, chosen.padding, chosen.epsilon
     return Weights(reading, *facts, fresh, chosen.crop, chosen.interpolation)
 
 
+def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | None) -> bool:
+    """Whether the model's classifier is to be a new one, which is logged.
+
+    Args:
+        name: of the weights.
+        variant: the network to be filled.
+        trained: classes of the classifier that the weights have; None for none.
+        wanted: those of the model; None for no classifier.
+    """
+    # Who wants ImageNet's classes of a file without a classifier has probably forgotten what it is: an error later.
+    if wanted is None or wanted == trained or (trained is None and wanted == variant.classes):
+        return False
+    if trained == 1001 and wanted == 1000:  # the background may be left out
+        return False
+    logger.warning(
+        "%s: weights %r have %s, the model %s: the body gets the weights, the classifier 'probs' starts at zero and "
+        "has to be trained.",
+        variant.name, name, "no classifier of this network" if trained is None else f"{trained} classes", wanted,
+    )  # fmt: skip
+    return True
+
+
 def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:
     """Puts weights into a model, all or nothing.
 
-    Every array of the file is used exactly once, and every weight of the model gets one; the layers of a top that
-    the model does not have may stay unused.
+    Every array of the network in the file is used exactly once, and every weight of the model gets one; the layers of
+    a top that the model does not have may stay unused, and a new classifier stays as it is.
 
     Args:
         model: a Keras model that ``model.build`` made of the variant.
@@ -155,15 +173,7 @@ def _hash(text: str) -> str:
 
 
 def _read(path: Path, variant: Variant) -> Reading:
-    reading = checkpoints.read(path, variant)
-    if problem := checkpoints.explain(reading):
-        raise CheckpointError(problem)
-    return reading
-
-
-def _usable_classes(published: int) -> tuple[int, ...]:
-    """Of 1,001 classes the first is the background, which may be left out."""
-    return (1000, 1001) if published == 1001 else (published,)
+    return checkpoints.accept(checkpoints.read(path, variant))
 
 
 def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
@@ -180,7 +190,8 @@ def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, St
     unequal = [key for key in expected if key in arrays and arrays[key].shape != expected[key]]
     if any(key.startswith("probs/") for key in missing):
         raise CheckpointError(
-            f"{path} holds no classifier: pass include_top=False, and put your own classifier on top."
+            f"{path} holds no classifier: pass include_top=False and put your own classifier on top, or classes= of a "
+            "new one that you will train."
         )
     if missing:
         raise CheckpointError(

@@ -4,6 +4,6 @@ path ── open_checkpoint ──> {their name: array} ── naming table ─�
 """
 
 from .arrays import CheckpointError
-from .reading import Reading, describe, explain, open_checkpoint, read
+from .reading import Reading, accept, describe, explain, open_checkpoint, read
 
-__all__ = ["CheckpointError", "Reading", "describe", "explain", "open_checkpoint", "read"]
+__all__ = ["CheckpointError", "Reading", "accept", "describe", "explain", "open_checkpoint", "read"]

@@ -37,19 +37,30 @@ def _by_number(layers: Sequence[Layer]) -> Iterator[Entry]:
             yield same(f"{numbers[layer.name]}/{index}", f"{layer.name}/{role}", shape)
 
 
-OURS = Origin("efficientnet", landmark=re.compile(r"stem_conv/kernel"), entries=_by_name)
+def _numbered_within(before: str, name: str) -> str | None:
+    """The name of a numbered array in the model that stands ``before`` it, or that of a layer around that model."""
+    group, _, layer = name.rpartition("/")[0].rpartition("/")
+    is_within = before.startswith(f"{group}/" if group else "")
+    return f"{layer}/{name.rpartition('/')[2]}" if is_within and (not group or before) else None
+
+
+_BODY = re.compile(r"(stem|top|block\d+[a-z]+)_.*")
+
+OURS = Origin("efficientnet", landmark=re.compile(r"(?P<before>.*/)?stem_conv/kernel"), body=_BODY, entries=_by_name)
 APPLICATIONS = Origin(
     "keras.applications",
     landmark=re.compile(r"normalization(_\d+)?/mean|predictions/kernel|block\d+[a-z]+_dwconv2/kernel"),
+    body=_BODY,
     entries=_applications,
     ignored=NORMALIZATION,
 )
 # Keras 3's files of weights, ours or keras.applications'.
 NUMBERED = Origin(
     "Keras",
-    landmark=re.compile(r"(.*/)?conv2d/0"),
+    landmark=re.compile(r"(?P<before>.*/)?conv2d/0"),
+    body=re.compile(r"depthwise_conv2d(_\d+)?/.*"),  # decoders have convolutions, too
     entries=_by_number,
     # The network may be a part of a model, whose own classifier then counts as that of the network.
-    normalise=lambda name: "/".join(name.split("/")[-2:]),
+    within=_numbered_within,
     ignored=NORMALIZATION,
 )

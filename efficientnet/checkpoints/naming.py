@@ -64,6 +64,10 @@ def _as_it_is(name: str) -> str:
     return name
 
 
+def _behind(before: str, name: str) -> str | None:
+    return name.removeprefix(before) if name.startswith(before) else None
+
+
 def _of_the_variant(variant: Variant) -> float:
     return variant.batch_norm_epsilon
 
@@ -74,8 +78,13 @@ class Origin:
 
     Attributes:
         name: in a word, for options and messages: ``"timm"``.
-        landmark: an array that every file of this origin has, as a pattern of its whole name.
+        landmark: an array that every file of this origin has, as a pattern of its whole name. What its group ``before``
+            matches stands before all names of that network: ``"encoder."`` where it is a part of something larger.
+        body: arrays that only a network of this origin has before its classifier, as a pattern of what follows
+            ``before``; one without a place in a variant shows that the file is not of this variant.
         entries: the table for the layers of a network.
+        within: from what stands ``before`` and a name of the file to the name in the network; None where it is none
+            of the network's.
         normalise: brings what differs from file to file out of a name before it is looked up.
         ignored: arrays that have no place in a model that answers, as a pattern.
         padding: of the networks that this origin trained.
@@ -84,7 +93,9 @@ class Origin:
 
     name: str
     landmark: re.Pattern[str]
+    body: re.Pattern[str]
     entries: Callable[[Sequence[Layer]], Iterator[Entry]]
+    within: Callable[[str, str], str | None] = _behind
     normalise: Callable[[str], str] = _as_it_is
     ignored: re.Pattern[str] | None = None
     padding: str = "same"

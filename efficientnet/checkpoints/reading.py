@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import layout, scaling
 from ..variants import Variant, get_variant, list_variants
@@ -15,8 +19,13 @@ from .naming import Entry, Origin, Shape
 from .tensorflow_names import AUTHORS
 from .torch_names import LUKEMELAS, TIMM, TORCHVISION
 
+logger = logging.getLogger("efficientnet")
+
 # The most particular first: a file of keras.applications has all but a few of our names.
 ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, AUTHORS)
+
+# Of differences in a message, and of networks in a file, which may have more of them in an attack only.
+_MOST_SHOWN, _MOST_NETWORKS = 8, 16
 
 READ = (
     "Keras' .h5, .weights.h5 and .keras, PyTorch's .pth, .safetensors, and TensorFlow's checkpoints "
@@ -38,7 +47,10 @@ class Reading:
         arrays: under our names and in Keras' layout, in the order of the network: ``"stem_conv/kernel"``.
         unequal: the entries whose array has another shape in the file, and that shape.
         missing: the entries that the file does not have, those of the head included.
-        left_over: arrays of the file that the variant has no place for, and their shapes.
+        left_over: arrays of the file that the variant has no place for though they are of such a network, and their
+            shapes.
+        aside: likewise, arrays that are of something else: another head, a decoder, a model around the network.
+        before: what stands before all of the network's names: ``"encoder."``; empty where nothing does.
     """
 
     path: Path
@@ -51,6 +63,8 @@ class Reading:
     unequal: list[tuple[Entry, Shape]] = field(default_factory=list)
     missing: list[Entry] = field(default_factory=list)
     left_over: dict[str, Shape] = field(default_factory=dict)
+    aside: dict[str, Shape] = field(default_factory=dict)
+    before: str = ""
 
     @property
     def amiss(self) -> list[Entry]:
@@ -129,23 +143,60 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
         OSError: it cannot be opened.
     """
     checkpoint = open_checkpoint(path)
-    origin = next((o for o in ORIGINS if any(map(o.landmark.fullmatch, checkpoint.arrays))), None)
-    if origin is None:
+    places = _places(checkpoint, path)
+    if not places:
         names = list(checkpoint.arrays)
         raise CheckpointError(
             f"{fspath(path)} is a file of weights ({checkpoint.format}), but its names ({', '.join(names[:3])}, …) are "
             f"not those of an EfficientNet of {', '.join(o.name for o in ORIGINS)}."
         )
-    if variant is not None:
-        return _compare(Path(path), checkpoint, origin, variant)
-    readings = (_compare(Path(path), checkpoint, origin, get_variant(name)) for name in list_variants())
-    return min(readings, key=lambda reading: reading.differences)
+    variants = map(get_variant, list_variants()) if variant is None else [variant]
+    readings = [_compare(Path(path), checkpoint, place, v) for v in variants for place in places]
+    best = min(readings, key=lambda reading: (reading.differences, len(reading.aside)))
+    befores = {r.before for r in readings if r.origin is best.origin and not r.differences}
+    if len(befores) > 1:
+        raise _several(path, befores)
+    return best
 
 
-def _compare(path: Path, checkpoint: Checkpoint, origin: Origin, variant: Variant) -> Reading:
-    found = {origin.normalise(name): stored for name, stored in checkpoint.arrays.items()}
-    if len(found) < len(checkpoint.arrays):
-        raise CheckpointError(f"{path} holds several networks, or one twice: give a file with the weights of one.")
+class _Place(NamedTuple):
+    """Where in a file a network is.
+
+    Attributes:
+        origin: whose names it has.
+        before: what stands before them: names of what is around the network.
+        found: the arrays of the network by their names in it.
+        aside: the shapes of the others by their names in the file.
+    """
+
+    origin: Origin
+    before: str
+    found: dict[str, Stored]
+    aside: dict[str, Shape]
+
+
+def _places(checkpoint: Checkpoint, path: str | PathLike[str]) -> list[_Place]:
+    """All networks in a file, as far as names tell."""
+    found = {
+        (origin, match.groupdict().get("before") or ""): None
+        for origin in ORIGINS
+        for match in filter(None, map(origin.landmark.fullmatch, checkpoint.arrays))
+    }
+    if len(found) > _MOST_NETWORKS:
+        raise _several(path, {before for _, before in found})
+    return [_Place(origin, before, *_part(path, checkpoint, origin, before)) for origin, before in found]
+
+
+def _several(path: str | PathLike[str], befores: Collection[str]) -> CheckpointError:
+    shown = ", ".join(repr(before) for before in sorted(befores)[:_MOST_NETWORKS])
+    return CheckpointError(
+        f"{fspath(path)} holds several networks, or one twice: give a file with the weights of one. Their names begin "
+        f"with {shown}."
+    )
+
+
+def _compare(path: Path, checkpoint: Checkpoint, place: _Place, variant: Variant) -> Reading:
+    origin, before, found, aside = place
     entries = {entry.ours: entry for entry in origin.entries(layout.layers(variant))}
     # What a user may choose is as the file has it.
     classifier, stem = entries["probs/bias"], entries["stem_conv/kernel"]
@@ -156,7 +207,10 @@ def _compare(path: Path, checkpoint: Checkpoint, origin: Origin, variant: Varian
         channels = kernel.shape[stem.axes[2]]
     if (classes, channels) != (variant.classes, 3):
         entries = {entry.ours: entry for entry in origin.entries(layout.layers(variant, classes, channels))}
-    reading = Reading(path, checkpoint, origin, variant, None if bias is None else classes, channels, {})
+    reading = Reading(
+        path, checkpoint, origin, variant, None if bias is None else classes, channels, {},
+        aside=dict(aside), before=before,
+    )  # fmt: skip
     for entry in entries.values():
         stored = found.get(entry.theirs)
         if stored is None:
@@ -165,10 +219,77 @@ def _compare(path: Path, checkpoint: Checkpoint, origin: Origin, variant: Varian
             reading.unequal.append((entry, stored.shape))
         else:
             reading.arrays[entry.ours] = entry.to_ours(stored)
+    head = [entry for ours, entry in entries.items() if ours.startswith("probs/")]
+    is_own = all(entry.ours in reading.arrays for entry in head)
     known = {entry.theirs for entry in entries.values()}
     for name, stored in found.items():
-        if name not in known and not (origin.ignored and origin.ignored.fullmatch(name)):
+        if name in known or (origin.ignored and origin.ignored.fullmatch(name)):
+            continue
+        if origin.body.fullmatch(name):
             reading.left_over[name] = stored.shape
+        else:
+            is_own = False  # whatever it is, the classifier may stand behind it
+            reading.aside[before + name] = stored.shape
+    return reading if is_own else _without_classifier(reading, head)
+
+
+def _part(
+    path: str | PathLike[str], checkpoint: Checkpoint, origin: Origin, before: str
+) -> tuple[dict[str, Stored], dict[str, Shape]]:
+    """The arrays of the network by their names in it, and the shapes of the others by those in the file."""
+    found: dict[str, Stored] = {}
+    around: dict[str, str] = {}
+    aside: dict[str, Shape] = {}
+    for name, stored in checkpoint.arrays.items():
+        inner = origin.within(before, name)
+        if inner is None:
+            if not (origin.ignored and origin.ignored.fullmatch(name)):
+                aside[name] = stored.shape
+        elif not name.startswith(before):
+            around[origin.normalise(inner)] = name
+        elif (inner := origin.normalise(inner)) in found:
+            raise _several(path, {before})
+        else:
+            found[inner] = stored
+    for inner, name in around.items():
+        if inner in found:
+            aside[name] = checkpoint.arrays[name].shape
+        else:
+            found[inner] = checkpoint.arrays[name]
+    return found, aside
+
+
+def _without_classifier(reading: Reading, head: Sequence[Entry]) -> Reading:
+    """The same where the file's head is another than the network's, and so is left aside; if all else fits."""
+    names = {entry.ours for entry in head}
+    found = {entry.theirs: shape for entry, shape in reading.unequal if entry.ours in names}
+    found |= {entry.theirs: entry.their_shape for entry in head if entry.ours in reading.arrays}
+    body = replace(
+        reading,
+        classes=None,
+        arrays={ours: stored for ours, stored in reading.arrays.items() if ours not in names},
+        unequal=[(entry, shape) for entry, shape in reading.unequal if entry.ours not in names],
+        missing=[*(entry for entry in reading.missing if entry.ours not in names), *head],
+        aside={**{reading.before + name: shape for name, shape in found.items()}, **reading.aside},
+    )
+    return reading if body.differences else body
+
+
+def accept(reading: Reading) -> Reading:
+    """A reading whose network is whole; what else is in the file is logged.
+
+    Raises:
+        CheckpointError: the file does not hold the network; the message says what differs.
+    """
+    if problem := explain(reading):
+        raise CheckpointError(problem)
+    if reading.aside:
+        parts = list(dict.fromkeys(re.split(r"[./][^./]*$", name)[0] for name in reading.aside))
+        more = f", … ({len(parts)} in all)" if len(parts) > _MOST_SHOWN else ""
+        logger.warning(
+            "%s holds more than %s; left aside: %s%s.",
+            reading.path, reading.variant.name, ", ".join(parts[:_MOST_SHOWN]), more,
+        )  # fmt: skip
     return reading
 
 
@@ -182,7 +303,9 @@ def explain(reading: Reading) -> str:
     reasons += [f"{name} {shape} is in the file only" for name, shape in reading.left_over.items()]
     if not reasons:
         return ""
-    shown = "; ".join(reasons[:8]) + (f"; and {len(reasons) - 8} more" if len(reasons) > 8 else "")
+    reasons += [f"{name} {shape} is in the file only" for name, shape in reading.aside.items()]
+    more = f"; and {len(reasons) - _MOST_SHOWN} more" if len(reasons) > _MOST_SHOWN else ""
+    shown = "; ".join(reasons[:_MOST_SHOWN]) + more
     best = read(reading.path)
     hint = ""
     if not best.differences:

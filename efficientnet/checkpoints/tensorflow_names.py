@@ -23,8 +23,8 @@ _ORDER = {
 
 
 def _normalise(name: str) -> str:
-    """Without the network's name in front, and without what tells that batch norm ran on a TPU."""
-    return re.sub(r"^[^/]+/(model/)?", "", name).replace("/tpu_batch", "/batch")
+    """Without what tells that the network is a Keras model, and that batch norm ran on a TPU."""
+    return name.removeprefix("model/").replace("/tpu_batch", "/batch")
 
 
 def _entries(layers: Sequence[Layer]) -> Iterator[Entry]:
@@ -70,4 +70,10 @@ def _experts(layer: Layer, number: int) -> Entry:
     return Entry(f"{theirs}/depthwise_condconv_kernel", flat, ours, shape, view, (1, 2, 3, 0))
 
 
-AUTHORS = Origin("authors", landmark=re.compile(r"[^/]+/stem/conv2d/kernel"), entries=_entries, normalise=_normalise)
+AUTHORS = Origin(
+    "authors",
+    landmark=re.compile(r"(?P<before>[^/]+/)stem/conv2d/kernel"),  # the network's name
+    body=re.compile(r"(stem|blocks_\d+|head)/.*"),
+    entries=_entries,
+    normalise=_normalise,
+)

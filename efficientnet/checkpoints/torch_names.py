@@ -118,19 +118,22 @@ def _torchvision_epsilon(variant: Variant) -> float:
 
 TIMM = Origin(
     "timm",
-    landmark=re.compile(r"conv_stem\.weight"),
+    landmark=re.compile(r"(?P<before>.*\.)?conv_stem\.weight"),
+    body=re.compile(r"(conv_stem|bn1|blocks|conv_head|bn2)\..*"),
     entries=lambda layers: _entries(layers, _timm),
     ignored=_COUNTER,
 )
 LUKEMELAS = Origin(
     "lukemelas",
-    landmark=re.compile(r"_conv_stem\.weight"),
+    landmark=re.compile(r"(?P<before>.*\.)?_conv_stem\.weight"),
+    body=re.compile(r"(_conv_stem|_bn0|_blocks|_conv_head|_bn1)\..*"),
     entries=lambda layers: _entries(layers, _lukemelas),
     ignored=_COUNTER,
 )
 TORCHVISION = Origin(
     "torchvision",
-    landmark=re.compile(r"features\.0\.0\.weight"),
+    landmark=re.compile(r"(?P<before>.*\.)?features\.0\.0\.weight"),
+    body=re.compile(r"features\..*"),
     entries=_torchvision_entries,
     ignored=_COUNTER,
     padding="symmetric",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backends import import_keras
-from ..initialization import CONV_INITIALIZER, DENSE_INITIALIZER, call_drawing_weights, generator
+from ..initialization import CONV_INITIALIZER, call_drawing_weights, classifier_initializer, generator
 
 
 class Builder:
@@ -48,7 +48,11 @@ class Builder:
         """The model: global average, dense layer, softmax."""
         x = self.keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         dense = self.keras.layers.Dense(
-            classes, activation="softmax", kernel_initializer=DENSE_INITIALIZER, name="probs", dtype="float32"
+            classes,
+            activation="softmax",
+            kernel_initializer=classifier_initializer(classes),
+            name="probs",
+            dtype="float32",
         )
         return self.keras.Model(self._input, self._call(dense, x), name=name)
 

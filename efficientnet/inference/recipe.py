@@ -341,8 +341,9 @@ def _own_size(model: Any) -> int:
     """The resolution of the variant that a model is made of."""
     shapes = {}
     for weight in model.weights:
-        *_, layer, name = ("", *getattr(weight, "path", weight.name).split("/"))
-        shapes[f"{layer}/{role(name)}"] = tuple(weight.shape)
+        path: str = getattr(weight, "path", weight.name)
+        layer = path.rpartition("/")[0].rpartition("/")[2]
+        shapes[f"{layer}/{role(path)}"] = tuple(weight.shape)
     variant = identify(shapes)
     return _ANY_SIZE if variant is None else variant.resolution
 

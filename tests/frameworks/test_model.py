@@ -119,6 +119,13 @@ def test_a_classifier_or_experts_fix_the_size(eff):
     assert eff.EfficientNetCondConvB0x4(weights=None, include_top=False).input_shape == (None, 224, 224, 3)
 
 
+@pytest.mark.parametrize("classes", [2, 1000])
+def test_a_random_classifier_starts_alike_whatever_the_classes(eff, tiny, classes):
+    kernel = tiny(weights=None, classes=classes).get_layer("probs").get_weights()[0]
+    assert np.abs(kernel).max() == pytest.approx(1000**-0.5, rel=0.01)
+    assert kernel.std() == pytest.approx((3 * 1000) ** -0.5, rel=0.05)
+
+
 def test_other_numbers_of_channels(eff):
     model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 5), classes=3)
     assert np.asarray(model.predict(pixels(1, 32, 32, 5), verbose=0)).shape == (1, 3)
