@@ -121,10 +121,13 @@ def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Nam
     standard_input = _standard_input()
     sources = (cli_pixels.source(next(standard_input) if i == "-" else i, arguments) for i in inputs)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
-        if record.error is None:
-            yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
-        else:
+        if record.error is not None:
             yield Result(image, None, record.error)
+            continue
+        try:
+            yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
+        except ValueError as error:  # NaN
+            yield Result(image, None, str(error))
 
 
 class _Missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger("efficientnet")
 
 # Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
 _WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
@@ -79,6 +82,26 @@ def scaled(levels: NDArray[Any]) -> NDArray[Any]:
     if levels.dtype != np.uint16:
         return levels
     return ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
+    """Levels 0..255 for a function that scales them, of any shape.
+
+    Whole numbers that cannot be levels are refused, and uint16 is scaled. Floating ones are left alone, since one image
+    of many may be nearly black; where they look like others, a warning says so.
+
+    Raises:
+        ValueError: they cannot be pixels.
+    """
+    if levels.dtype.kind not in "uif" or not levels.size:
+        return levels
+    if levels.dtype.kind != "f":
+        if problem := fault(levels, decides=False):
+            raise ValueError(f"{caller}: {problem}")
+        return scaled(levels)
+    if np.isfinite(levels).all() and (problem := fault(levels)):
+        logger.warning("%s scales pixel levels 0..255 itself. %s", caller, problem)
+    return levels
 
 
 def rgb_of_array(array: Any, are_pixels: bool = True) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .pixels import is_pillow, rgb_of_image
+from .pixels import checked, is_pillow, rgb_of_image
 
 # The order of the B-spline behind each interpolation.
 MAP_INTERPOLATION_TO_ORDER = {"nearest": 0, "bilinear": 1, "biquadratic": 2, "bicubic": 3}
@@ -352,7 +352,7 @@ def _as_floating(x: Any) -> Any:
     packages = _packages(x)
     is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
     if not is_tensor:
-        x = rgb_of_image(x) if is_pillow(x) else np.asarray(x)
+        x = rgb_of_image(x) if is_pillow(x) else checked(np.asarray(x), "preprocess_input")
     if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
         return x
     if not is_tensor and x.dtype.kind not in "biu":

@@ -184,13 +184,18 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Ta
 
     rows = []
     for picture, record in zip(pictures, predictor.stream(map(Contents(), pictures)), strict=True):
-        found = None if record.outputs is None else predictor.recipe.answer(record.outputs)
+        found, error = None, record.error
+        if error is None:
+            try:
+                found = predictor.recipe.answer(record.outputs)
+            except ValueError as problem:  # NaN
+                error = str(problem)
         best = [] if found is None else found.first(top)
         keys, labels, values = zip(*best, strict=True) if best else ((), (), ())
         columns: dict[str, Any] = {"class": keys, "label": labels, "probability": (), "value": ()}
         if found is not None:
             columns |= {"probability" if found.are_probabilities else "value": values, "kind": found.kind}
-        rows.append({"path": picture.path, **columns, "error": record.error})
+        rows.append({"path": picture.path, **columns, "error": error})
     return pa.Table.from_pylist(rows, schema())
 
 

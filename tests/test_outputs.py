@@ -58,6 +58,10 @@ def test_the_last_activation_is_found():
     assert activation_of(lambda x: layers.Rescaling(10)(dense(1, activation="sigmoid")(pooled()(x)))) == ["linear"]
     assert activation_of(lambda x: dense(3, activation=lambda y: 2 * y)(pooled()(x))) == ["unknown"]
     assert activation_of(lambda x: 2 * head(x)) == ["unknown"]
+    assert activation_of(lambda x: layers.Activation("linear", dtype="float32")(head(x))) == ["softmax"]
+    shares = [dense(1, activation="sigmoid") for _ in range(2)]
+    assert activation_of(lambda x: layers.Concatenate()([share(pooled()(x)) for share in shares])) == ["sigmoid"]
+    assert activation_of(lambda x: layers.Concatenate()([head(x), head(x)])) == ["unknown"]
     assert activation_of(lambda x: [head(x), dense(3)(pooled()(x))]) == ["softmax", "linear"]
 
 
@@ -207,6 +211,12 @@ def test_models_without_a_vector_are_refused(ask):
     several = keras.Model(inputs, [layers.Dense(2)(pooled), layers.Dense(3)(pooled)])
     for model in (several, keras.Sequential([layers.Input((16, 16, 3)), layers.Conv2D(3, 3)])):
         assert "several outputs or feature maps" in ask(model, "--preprocessing", "none", status=2)[1]
+
+
+def test_numbers_that_are_none_fail_by_themselves(ask):
+    out, err = ask(fixed("softmax", [1.0, 2.0], [np.nan, 0.0]), "--engine", "keras", status=1)
+    assert out == []
+    assert "gives NaN or infinite numbers for this image" in err
 
 
 def test_several_kinds_of_failure(tmp_path, picture, capsys):

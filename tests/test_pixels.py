@@ -95,6 +95,20 @@ def test_what_is_no_image(array, message):
         rgb_of_array(array)
 
 
+def test_preprocess_input_checks_whole_numbers_and_warns_of_others(caplog):
+    for levels in (PICTURE.astype(np.int16) - 128, PICTURE.astype(np.int64) * 257):
+        with pytest.raises(ValueError, match="preprocess_input: Pixels are numbers"):
+            preprocess_input(levels)
+    np.testing.assert_array_equal(preprocess_input(PICTURE.astype(np.uint16) * 257), preprocess_input(PICTURE))
+    for levels in (PICTURE, PICTURE.astype(np.float32), np.zeros((2, 2, 3)), np.full((2, 2, 3), np.nan)):
+        preprocess_input(levels)
+    assert caplog.text == ""
+    preprocess_input(PICTURE / 255)
+    assert "Pass them times 255" in caplog.text
+    preprocess_input(preprocess_input(PICTURE))
+    assert "look preprocessed already" in caplog.text
+
+
 def images_of_every_mode():
     image = Image.fromarray(PICTURE)
     with_opacity = Image.fromarray(np.dstack([PICTURE, OPACITY]))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends import import_keras
+from ..pixels import is_pillow, rgb_of_image
 
 
 def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | None = None) -> NDArray[np.float32]:
@@ -33,7 +34,7 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     """
     from PIL import Image
 
-    pixels = np.asarray(pixels)
+    pixels = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
     if pixels.ndim != 3 or not pixels.size:
         raise ValueError(
             f"Expected one picture (height, width, channels); got shape {pixels.shape}. Pass the pictures of a batch "

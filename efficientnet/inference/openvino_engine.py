@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import openvino_graph
+from ..pixels import is_pillow, rgb_of_image
 from . import cache
 from .engines import Engine, Order, Run
 from .recipe import Recipe
@@ -155,7 +156,8 @@ def _content(pictures: Sequence[Any]) -> str:
     digest = hashlib.sha256()
     for picture in pictures:
         is_path = isinstance(picture, (str, Path))
-        digest.update(Path(picture).read_bytes() if is_path else np.asarray(picture).tobytes())
+        pixels = rgb_of_image(picture) if is_pillow(picture) else picture
+        digest.update(Path(picture).read_bytes() if is_path else np.asarray(pixels).tobytes())
     return digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ _OTHERS = (
     "linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "glu", "silu", "swish", "mish",
     "hard_silu", "hard_swish", "tanh", "hard_tanh", "softplus", "softsign", "exponential", "log_softmax", "log_sigmoid",
 )  # fmt: skip
-_SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1
+_TOLERANCE = 0.01  # what float16 leaves of a sum of 1, and engines of 0 and 1
 
 # Layers whose outputs are of the kind of their inputs, where all of these are of the same kind.
 _UNCHANGED = frozenset({
@@ -139,7 +139,12 @@ def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
 def are_distributions(scores: NDArray[Any]) -> bool:
     """Whether numbers are 0 or more, and 1 in sum along the last axis."""
     sums = np.asarray(scores, np.float64).sum(axis=-1)
-    return bool((scores >= 0).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all())
+    return are_shares(scores) and bool((np.abs(sums - 1) < _TOLERANCE).all())
+
+
+def are_shares(scores: NDArray[Any]) -> bool:
+    """Whether each number is between 0 and 1."""
+    return bool(((scores > -_TOLERANCE) & (scores < 1 + _TOLERANCE)).all())
 
 
 def best_first(scores: Sequence[float] | NDArray[Any], classes: Classes) -> list[tuple[str, str, float]]:
@@ -159,11 +164,15 @@ def _after(call: LayerCall, values: Sequence[str]) -> str:
         return UNKNOWN
     if kind in _UNCHANGED:
         return before
+    if kind == "Concatenate":  # each number of which is what it was, but their sum is not
+        return before if before in _SHARES else UNKNOWN
     if kind in _LAYER_ACTIVATIONS:
         return _LAYER_ACTIVATIONS[kind]
     if not hasattr(call.layer, "activation"):
         return UNKNOWN
     activation = call.layer.activation
     name = "linear" if activation is None else getattr(activation, "__name__", None) or type(activation).__name__
+    if kind == "Activation" and name == "linear":  # which only converts to float32, in mixed precision
+        return before
     name = str(name).lower().removesuffix("_v2")  # as TensorFlow's own softmax is called
     return name if name in (*_DISTRIBUTIONS, *_SHARES, *_OTHERS) else UNKNOWN

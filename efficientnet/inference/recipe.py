@@ -21,6 +21,7 @@ from .outputs import (
     Classes,
     Kind,
     are_distributions,
+    are_shares,
     best_first,
     have_names,
     kind_of,
@@ -192,13 +193,12 @@ class Recipe(NamedTuple):
             as_logits: whether to take a softmax of them; see :meth:`check_logits`.
 
         Raises:
-            ValueError: the model gives no vector, or these are not its outputs.
+            ValueError: the model gives no vector, or these are not its outputs, or not finite.
         """
         scores, kind = self._vector(scores), self.kind
-        are_shares = bool(((scores >= 0) & (scores <= 1)).all())  # which NaN is not
-        if kind == "binary" and are_shares:
+        if kind == "binary" and are_shares(scores):
             return Answer("binary", best_first(self.probabilities(scores), self.classes))
-        if kind == "labels" and are_shares:
+        if kind == "labels" and are_shares(scores):
             return Answer("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
         if kind in ("probabilities", "unknown") and are_distributions(scores):
             return Answer("probabilities", best_first(scores, self.classes))
@@ -265,6 +265,11 @@ class Recipe(NamedTuple):
             raise ValueError(
                 f"Expected the {self.outputs} outputs of {self.name} for one image; got an array of shape "
                 f"{array.shape}."
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{self.name} gives NaN or infinite numbers for this image: look for NaN in its weights, or for an "
+                "overflow of a precision of 16 bits."
             )
         return array
 
