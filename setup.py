@@ -13,8 +13,8 @@ TENSORFLOW = ["tensorflow>=2.16", "keras>=3.5"]
 JAX = ["jax", "keras>=3.5"]
 # The exact release keeps a plain CPU build where the index has one; a looser pin would take CUDA's gigabytes.
 TORCH = ["torch>=2.4", "keras>=3.5"]
-# SciPy: Keras imports it on OpenVINO without asking for it.
-OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy"]
+# SciPy: Keras imports it on OpenVINO without asking for it. ONNX is what models are handed to OpenVINO in.
+OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy", "onnx"]
 DESIGN = ["optuna>=4", "matplotlib"]
 ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]

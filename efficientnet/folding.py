@@ -13,14 +13,9 @@ from . import marks
 from .backends import deep_recursion
 from .checkpoints.keras_h5 import role
 from .initialization import call_drawing_weights
-from .layer_calls import LayerCall, functional, keras_layer, run
+from .layer_calls import LayerCall, functional, is_idle, keras_layer, run
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
-# What does nothing to an answer.
-_ONLY_TRAINING = (
-    "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout",
-    "GaussianNoise",
-)  # fmt: skip
 
 
 def fold_batch_norm(model: Any) -> Any:
@@ -115,6 +110,8 @@ class _Copy:
             result = self._layer(*args)
         if is_new:
             self._layer.set_weights(self._weights)
+            if keras_layer(self._layer) == "Normalization":
+                self._layer.finalize_state()  # of which it makes what it computes with
         return result
 
 
@@ -125,7 +122,7 @@ def _steps(model: Any) -> tuple[list[_Step], list[int]]:
 
     def record(call: LayerCall, inputs: list[int]) -> list[int]:
         nonlocal count
-        if keras_layer(call.layer) in _ONLY_TRAINING and not _trains(call):
+        if is_idle(call):
             return inputs
         outputs = list(range(count, count + len(call.outputs)))
         count += len(outputs)
@@ -155,7 +152,7 @@ def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], k
         return copy if copy and keras_layer(step.call.layer) in kinds and copy.has_plain_weights else None
 
     for step in steps:
-        if keras_layer(step.call.layer) != "BatchNormalization" or _trains(step.call):
+        if keras_layer(step.call.layer) != "BatchNormalization" or step.call.trains:
             continue
         (source,), (target,) = step.inputs, step.outputs
         rank = len(step.call.outputs[0].shape)
@@ -216,11 +213,6 @@ def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
     """Whether a layer that is linear until there gives its channels, as they are, on this axis."""
     own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
     return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
-
-
-def _trains(call: LayerCall) -> bool:
-    kwargs = call.node.arguments.kwargs if hasattr(call.node, "arguments") else call.node.call_kwargs
-    return bool(kwargs.get("training"))
 
 
 def _keras_of(model: Any) -> Any:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
+
+# Keras' layers that do something in training alone. (Cropping at random is no such one where it changes the size.)
+_ONLY_TRAINING = re.compile(
+    r"(Alpha|Gaussian|Spatial)?Dropout([123]D)?|GaussianNoise|ActivityRegularization|Identity"
+    r"|Random[A-Z]\w*|RandAugment|AugMix|CutMix|MixUp|Solarization"
+)
 
 
 class LayerCall(NamedTuple):
@@ -24,6 +31,14 @@ class LayerCall(NamedTuple):
     inputs: list[Any]
     outputs: list[Any]
     node: Any
+
+    @property
+    def trains(self) -> bool:
+        """Whether the layer acts as in training where the model answers, since it was called with ``training=True``.
+
+        Keras 3 takes that back in ``predict``; and it notes the same of its random layers, whose default that is.
+        """
+        return not hasattr(self.node, "arguments") and bool(self.node.call_kwargs.get("training"))
 
     def arguments(self, values: Sequence[Any]) -> tuple[Any, Any]:
         """What the layer was called with, positional and by name, where its inputs have these values."""
@@ -76,6 +91,31 @@ def keras_operation(layer: Any) -> str | None:
     if kind.__name__ in ("TFOpLambda", "SlicingOpLambda"):  # legacy Keras, of functions of TensorFlow
         return str(layer.symbol)
     return kind.__name__ if ".ops." in kind.__module__ else None
+
+
+def only_trains(layer: Any) -> bool:
+    """Whether a layer of Keras' own does something in training alone: dropout, noise, random changes of images."""
+    parts = getattr(layer, "_pipeline_layers", [layer])
+    return all(_ONLY_TRAINING.fullmatch(keras_layer(part) or "") for part in parts)
+
+
+def is_idle(call: LayerCall) -> bool:
+    """Whether a call gives what it takes, as long as the model is not trained."""
+    takes, gives = ([(tuple(x.shape), x.dtype) for x in tensors] for tensors in (call.inputs, call.outputs))
+    return only_trains(call.layer) and not call.trains and takes == gives
+
+
+def data_formats(model: Any) -> set[str]:
+    """The channel orders of a model's layers: ``"channels_last"``, ``"channels_first"``, both, or none."""
+    return {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
+
+
+def _flatten(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _flatten(layer)
+        else:
+            yield layer
 
 
 def run(

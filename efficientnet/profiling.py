@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import openvino_graph
+from . import onnx_graph, openvino_graph
 from .checkpoints.keras_h5 import role
 from .layer_calls import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
 
@@ -216,7 +216,7 @@ def measure(
     shapes = _input_shapes(model, batch_size, input_shape)
     try:
         graph = openvino_graph.convert(model)
-    except openvino_graph.UnsupportedLayerError as error:
+    except onnx_graph.UnsupportedLayerError as error:
         raise ValueError(f"{error.problem}, so that its time cannot be measured; profile() counts it.") from error
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True,

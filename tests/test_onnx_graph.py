@@ -119,17 +119,35 @@ def test_a_layer_called_twice_in_a_model_within_the_model():
 
 def test_what_cannot_be_written():
     inputs = keras.layers.Input((8, 8, 3))
+    dense = keras.layers.Dense(8, name="adapted")
     for layer, problem in (
-        (keras.layers.UpSampling2D(name="enlarge"), "'enlarge', a UpSampling2D, has no ONNX form"),
-        (keras.layers.Activation("selu", name="odd"), "'odd', a Activation, has the activation 'selu'.*swish"),
+        (
+            keras.layers.UpSampling2D(2, interpolation="lanczos3", name="enlarge"),
+            "'enlarge', a UpSampling2D, .*'lanczos3'",
+        ),
+        (keras.layers.Activation(lambda x: x + 1, name="odd"), "'odd', a Activation, has the activation '<lambda>'"),
+        (keras.layers.MultiHeadAttention(2, 2, name="look"), "'look', a MultiHeadAttention, has no ONNX form"),
+        (dense, r"'adapted', a Dense, has weights of an unusual kind \(.*lora"),
     ):
-        with pytest.raises(ValueError, match=problem):
-            onnx_graph.convert(keras.Model(inputs, layer(inputs)))
-    with pytest.raises(ValueError, match="no ONNX form"):  # an operation of the same name as a layer
-        onnx_graph.convert(keras.Model(inputs, inputs + 1.0))
-    first = keras.layers.Conv2D(2, 1, data_format="channels_first")(inputs)
-    with pytest.raises(ValueError, match="mixes channels_first and channels_last"):
-        onnx_graph.convert(keras.Model(inputs, keras.layers.Conv2D(2, 1)(first)))
+        two = isinstance(layer, keras.layers.MultiHeadAttention)
+        model = keras.Model(inputs, layer(inputs, inputs) if two else layer(inputs))
+        if layer is dense:
+            dense.enable_lora(1)
+        with pytest.raises(onnx_graph.UnsupportedLayerError, match=problem):
+            onnx_graph.convert(model)
+    with pytest.raises(ValueError, match="a Argmax, gives other numbers than floats"):
+        onnx_graph.convert(keras.Model(inputs, keras.ops.argmax(inputs, axis=-1)))
+    with pytest.raises(ValueError, match="called in a way that has no ONNX form here"):
+        onnx_graph.convert(keras.Model(inputs, keras.ops.normalize(inputs, order=1)))
+
+
+def test_what_has_the_name_of_a_function_of_keras_is_not_taken_for_it():
+    def relu(x):
+        return x * 5
+
+    inputs = keras.layers.Input((8, 8, 3))
+    with pytest.raises(ValueError, match="has the activation 'relu'"):
+        onnx_graph.convert(keras.Model(inputs, keras.layers.Activation(relu)(inputs)))
 
 
 def test_without_the_package_onnx(monkeypatch):

@@ -49,9 +49,8 @@ def _write_openvino(model: Any, path: Path, options: Options) -> None:
     import openvino
 
     graph = openvino_graph.convert(model)
-    for ports, names in zip((graph.inputs, graph.outputs), onnx_graph.tensor_names(model), strict=True):
-        for port, name in zip(ports, names, strict=True):
-            port.get_tensor().set_names({name})
+    for port, name in zip(graph.outputs, onnx_graph.tensor_names(model)[1], strict=True):
+        port.get_tensor().set_names({name})  # alone, without that of the operation
     if options.precision == "int8" and options.samples is not None:
         graph = quantize(graph, [sample[np.newaxis] for sample in options.samples])
     if options.batch is not None:

@@ -10,9 +10,8 @@ import numpy as np
 
 from .. import marks
 from ..checkpoints.keras_h5 import role
-from ..layer_calls import functional
+from ..layer_calls import data_formats, functional
 from ..layout import identify
-from ..openvino_graph import data_formats
 from ..pixels import fault, rgb_of_array, scaled
 from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
 from .outputs import (

@@ -1,0 +1,43 @@
+"""Pooling, also over all of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .convolution import each, padding
+from .writer import Value, Writer
+
+
+def pool(writer: Writer, operation: str, x: Value, size: Any, strides: Any, how: str, data_format: str | None) -> Value:
+    """``MaxPool`` or ``AveragePool``, with the settings as Keras has them; an average leaves the padding out."""
+    x = writer.channels_second(x, data_format or "channels_last")
+    sides = each(size, x.rank - 2)
+    steps = each(size if strides is None else strides, x.rank - 2)
+    around = padding(how, sides, steps, (1,) * len(sides))
+    return writer.write(operation, x, kernel_shape=sides, strides=steps, **around)
+
+
+def _pooling(operation: str) -> Callable[[Writer, Any, Value], Value]:
+    def write(writer: Writer, layer: Any, x: Value) -> Value:
+        return pool(writer, operation, x, layer.pool_size, layer.strides, layer.padding, layer.data_format)
+
+    return write
+
+
+def _global_pooling(operation: str) -> Callable[[Writer, Any, Value], Value]:
+    def write(writer: Writer, layer: Any, x: Value) -> Value:
+        x = writer.write(operation, writer.channels_second(x, layer.data_format))
+        if layer.keepdims:
+            return x
+        return writer.write("Flatten", x, rank=2, axis=1)._replace(moved=False)
+
+    return write
+
+
+LAYERS = {
+    **{f"MaxPooling{n}D": _pooling("MaxPool") for n in (1, 2, 3)},
+    **{f"AveragePooling{n}D": _pooling("AveragePool") for n in (1, 2, 3)},
+    **{f"GlobalMaxPooling{n}D": _global_pooling("GlobalMaxPool") for n in (1, 2, 3)},
+    **{f"GlobalAveragePooling{n}D": _global_pooling("GlobalAveragePool") for n in (1, 2, 3)},
+}
