@@ -69,4 +69,15 @@ def convert(model: Any, scaling: Scaling | None = None) -> Any:
         UnsupportedLayerError: the model has a layer that has no form in ONNX; the message names it.
         ImportError: the package ``onnx`` is not installed.
     """
-    return core().read_model(onnx_graph.convert(model, scaling=scaling).SerializeToString())
+    return simplified(core().read_model(onnx_graph.convert(model, scaling=scaling).SerializeToString()))
+
+
+def simplified(graph: Any) -> Any:
+    """A graph as ``openvino.convert_model`` would leave it: what depends on no input is computed, patterns are one.
+
+    Compiling does that as well; but the ranges of int8 are found for the operations that are there before.
+    """
+    from openvino._offline_transformations import apply_moc_transformations
+
+    apply_moc_transformations(graph, cf=True)
+    return graph

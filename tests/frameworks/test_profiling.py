@@ -223,7 +223,9 @@ def test_the_times_of_two_bodies_with_the_same_names_are_told_apart(keras):
 
 def test_what_cannot_be_measured(keras):
     pytest.importorskip("openvino")
-    model = keras.models.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.UpSampling2D(name="enlarge")])
+    model = keras.models.Sequential(
+        [keras.layers.Input((8, 8, 3)), keras.layers.UpSampling2D(interpolation="bicubic", name="enlarge")]
+    )
     with pytest.raises(ValueError, match=r"'enlarge', a UpSampling2D,.*cannot be measured"):
         measure(model)
     for option in ("repeats", "threads", "batch_size"):
