@@ -59,6 +59,7 @@ def test_what_a_file_says_about_itself(model, tmp_path, format):
     expected = {"tiny.xml", "tiny.bin"} if format == "openvino" else {NAMES[format]}
     assert {file.name for file in tmp_path.iterdir()} == expected
     metadata = read_metadata(path)
+    assert (metadata["kind"], metadata["activation"]) == ("probabilities", "softmax")
     recipe = Recipe.from_json({field: metadata[field] for field in Recipe._fields})
     assert recipe == source.load()[1]
     assert recipe.classes[2] == ("2", "<c>")

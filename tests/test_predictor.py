@@ -244,7 +244,10 @@ def test_a_single_picture_is_no_stream(model, picture):
         for source in ("a.jpg", picture[0], Image.new("RGB", (70, 80))):
             with pytest.raises(ValueError, match="got a single one"):
                 list(predictor.stream(source))
-        assert "row of an image" in next(predictor.stream(picture[1])).error
+        with pytest.raises(ValueError, match="got a single one"):
+            list(predictor.stream(picture[1]))
+        assert "row of an image" in next(predictor.stream(list(picture[1]))).error
+        assert len(list(predictor.stream(picture[1][np.newaxis, ..., 0]))) == 1
         with pytest.raises(TypeError, match="got NoneType"):
             predictor(None)
 

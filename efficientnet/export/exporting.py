@@ -125,7 +125,10 @@ def export(
         producer = f"efficientnet {__version__}"
         write_metadata(
             part, format,
-            {**recipe._asdict(), "precision": precision, "producer": producer, "verification": verification},
+            {
+                **recipe._asdict(), "kind": recipe.kind, "precision": precision, "producer": producer,
+                "verification": verification,
+            },
         )  # fmt: skip
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
 

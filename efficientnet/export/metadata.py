@@ -51,7 +51,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         The fields of ``efficientnet.inference.Recipe``, ``classes`` and ``scaling`` (network input = pixels * scale +
-        offset) among them; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
+        offset) among them; ``kind``, what the outputs are; ``precision``; and ``verification``: which runtime was
+        compared with Keras, and the result.
 
     Raises:
         FileNotFoundError: there is nothing at the path.

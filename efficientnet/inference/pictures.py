@@ -60,7 +60,7 @@ def check_many(sources: Any) -> None:
         got = f"predict([content]) for a content of {len(sources)} bytes"
     elif isinstance(sources, (str, Path)):
         got = f"predict([{str(sources)!r}])"
-    elif is_pillow(sources) or is_path_or_content(sources) or callable(sources):
+    elif is_pillow(sources) or is_path_or_content(sources) or callable(sources) or _is_single(sources):
         got = "predict([image])"
     elif isinstance(sources, Iterable):
         return
@@ -70,6 +70,12 @@ def check_many(sources: Any) -> None:
             "address, the content of a file, a Pillow image, or an array (height, width, 3)."
         )
     raise ValueError(f"Expected an array of pixels or a list of pictures; got a single one. Put it into a list: {got}.")
+
+
+def _is_single(array: Any) -> bool:
+    """Whether this is the array of one image; one of (batch, height, width) gives grey ones."""
+    shape = getattr(array, "shape", None)
+    return shape is not None and (len(shape) < 3 or (len(shape) == 3 and shape[-1] in (1, 3, 4)))
 
 
 def overlap(

@@ -82,8 +82,8 @@ class Predictor:
             OSError: a picture cannot be read.
         """
         engine = self._open()
-        check_many(x)
-        if not hasattr(x, "shape"):
+        if not hasattr(x, "__array__"):
+            check_many(x)
             return self._predict_pictures(x)
         images = engine.recipe.check(np.asarray(x))
         pieces = self._pieces(images)
