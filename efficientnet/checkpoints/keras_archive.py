@@ -90,7 +90,7 @@ def _after(check: Callable[[], None], stored: Stored) -> Stored:
 
 def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The group, and the configuration, of each layer of a model and of models within it."""
-    layers = model["config"]["layers"]
+    layers = model["config"].get("layers", [])  # a model of a class of its own tells of none
     groups = number_layers((layer["config"]["name"], layer["class_name"]) for layer in layers)
     for group, layer in zip(groups, layers, strict=True):
         yield path + group, layer

@@ -65,7 +65,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         named = root["model_weights"] if whole else root
         if (layers := _list(named, "layer_names")) is not None:
             name, arrays = f"Keras 2 {'model' if whole else 'weights'}, HDF5", _read_keras2(named, layers)
-        elif any(container in root for container in _CONTAINERS):
+        elif _model_groups(root):
             name, arrays, layers = "Keras 3 weights, HDF5", *read_keras3(root)
         else:
             raise CheckpointError(
@@ -183,10 +183,21 @@ def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
             elif group[name].is_group:
                 visit(group[name], path if name in _CONTAINERS else (*path, name))
 
-    for container in _CONTAINERS:
-        if container in root:
-            visit(root[container], ())
+    for name, path in _model_groups(root).items():
+        visit(root[name], path)
     return arrays, layers
+
+
+def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
+    """The groups of a file in Keras 3's layout that hold the model, and the path that each is of; empty for others.
+
+    A model of a class of its own has its attributes there, beside the state of its training.
+    """
+    if containers := [name for name in _CONTAINERS if name in root]:
+        return dict.fromkeys(containers, ())
+    if "vars" not in root:
+        return {}
+    return {name: (name,) for name in root if name not in ("vars", "optimizer") and root[name].is_group}
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -165,13 +165,13 @@ class _Place(NamedTuple):
     Attributes:
         origin: whose names it has.
         before: what stands before them: names of what is around the network.
-        found: the arrays of the network by their names in it.
+        names: of the network's arrays in the file, by those in the network.
         aside: the shapes of the others by their names in the file.
     """
 
     origin: Origin
     before: str
-    found: dict[str, Stored]
+    names: dict[str, str]
     aside: dict[str, Shape]
 
 
@@ -196,7 +196,8 @@ def _several(path: str | PathLike[str], befores: Collection[str]) -> CheckpointE
 
 
 def _compare(path: Path, checkpoint: Checkpoint, place: _Place, variant: Variant) -> Reading:
-    origin, before, found, aside = place
+    origin, before, names, aside = place
+    found = {inner: checkpoint.arrays[name] for inner, name in names.items()}
     entries = {entry.ours: entry for entry in origin.entries(layout.layers(variant))}
     # What a user may choose is as the file has it.
     classifier, stem = entries["probs/bias"], entries["stem_conv/kernel"]
@@ -226,18 +227,18 @@ def _compare(path: Path, checkpoint: Checkpoint, place: _Place, variant: Variant
         if name in known or (origin.ignored and origin.ignored.fullmatch(name)):
             continue
         if origin.body.fullmatch(name):
-            reading.left_over[name] = stored.shape
+            reading.left_over[names[name]] = stored.shape
         else:
             is_own = False  # whatever it is, the classifier may stand behind it
-            reading.aside[before + name] = stored.shape
-    return reading if is_own else _without_classifier(reading, head)
+            reading.aside[names[name]] = stored.shape
+    return reading if is_own else _without_classifier(reading, head, names)
 
 
 def _part(
     path: str | PathLike[str], checkpoint: Checkpoint, origin: Origin, before: str
-) -> tuple[dict[str, Stored], dict[str, Shape]]:
-    """The arrays of the network by their names in it, and the shapes of the others by those in the file."""
-    found: dict[str, Stored] = {}
+) -> tuple[dict[str, str], dict[str, Shape]]:
+    """The names in the file by those in the network; the shapes of the arrays that are around it."""
+    names: dict[str, str] = {}
     around: dict[str, str] = {}
     aside: dict[str, Shape] = {}
     for name, stored in checkpoint.arrays.items():
@@ -247,30 +248,26 @@ def _part(
                 aside[name] = stored.shape
         elif not name.startswith(before):
             around[origin.normalise(inner)] = name
-        elif (inner := origin.normalise(inner)) in found:
+        elif (inner := origin.normalise(inner)) in names:
             raise _several(path, {before})
         else:
-            found[inner] = stored
-    for inner, name in around.items():
-        if inner in found:
-            aside[name] = checkpoint.arrays[name].shape
-        else:
-            found[inner] = checkpoint.arrays[name]
-    return found, aside
+            names[inner] = name
+    aside |= {name: checkpoint.arrays[name].shape for inner, name in around.items() if inner in names}
+    return {**around, **names}, aside
 
 
-def _without_classifier(reading: Reading, head: Sequence[Entry]) -> Reading:
+def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[str, str]) -> Reading:
     """The same where the file's head is another than the network's, and so is left aside; if all else fits."""
-    names = {entry.ours for entry in head}
-    found = {entry.theirs: shape for entry, shape in reading.unequal if entry.ours in names}
+    ours = {entry.ours for entry in head}
+    found = {entry.theirs: shape for entry, shape in reading.unequal if entry.ours in ours}
     found |= {entry.theirs: entry.their_shape for entry in head if entry.ours in reading.arrays}
     body = replace(
         reading,
         classes=None,
-        arrays={ours: stored for ours, stored in reading.arrays.items() if ours not in names},
-        unequal=[(entry, shape) for entry, shape in reading.unequal if entry.ours not in names],
-        missing=[*(entry for entry in reading.missing if entry.ours not in names), *head],
-        aside={**{reading.before + name: shape for name, shape in found.items()}, **reading.aside},
+        arrays={name: stored for name, stored in reading.arrays.items() if name not in ours},
+        unequal=[(entry, shape) for entry, shape in reading.unequal if entry.ours not in ours],
+        missing=[*(entry for entry in reading.missing if entry.ours not in ours), *head],
+        aside={**{names[theirs]: shape for theirs, shape in found.items()}, **reading.aside},
     )
     return reading if body.differences else body
 
