@@ -7,6 +7,7 @@ a new file, without them.)
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -14,8 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .checkpoints.zip_members import read_member
 from .files import replacing
-from .preprocessing import Scaling
+from .json_files import parse
+from .preprocessing import MODES, Scaling
+from .text import plain
 
 _CLASS_NAMES, _PREPROCESSING, _CROP, _RECIPE = "class_names.json", "preprocessing.json", "crop.json", "recipe.json"
 
@@ -32,7 +36,11 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
     """The names in the order of the model's outputs; None where the file holds none."""
     names = _read(path, _CLASS_NAMES)
-    return None if names is None else [str(name) for name in names]
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, (str, int, float)) for name in names):
+        raise _wrong(path, _CLASS_NAMES, "a list of names", names)
+    return [str(name) for name in names]
 
 
 def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
@@ -47,7 +55,16 @@ def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> No
 def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
     """The mode that the model in a file wants; None where the file does not say."""
     mode = _read(path, _PREPROCESSING)
-    return Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode
+    if mode is None or (isinstance(mode, str) and mode in MODES):
+        return mode
+    if not isinstance(mode, list) or len(mode) != 2 or not all(_are_numbers(numbers) for numbers in mode):
+        raise _wrong(path, _PREPROCESSING, f"one of {', '.join(MODES)}, or three scales and three offsets", mode)
+    return Scaling(*map(tuple, mode))
+
+
+def _are_numbers(values: Any) -> bool:
+    is_list = isinstance(values, list) and len(values) == 3
+    return is_list and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
 
 
 def write_crop(path: str | os.PathLike[str], crop: float) -> None:
@@ -61,8 +78,12 @@ def write_crop(path: str | os.PathLike[str], crop: float) -> None:
 
 def read_crop(path: str | os.PathLike[str]) -> float | None:
     """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
-    crop: float | None = _read(path, _CROP)
-    return crop
+    crop = _read(path, _CROP)
+    if crop is None:
+        return None
+    if not isinstance(crop, (int, float)) or not 0 < crop <= 1:
+        raise _wrong(path, _CROP, "a number greater than 0, at most 1", crop)
+    return float(crop)
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
@@ -76,7 +97,9 @@ def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """How the model in a file was trained; None where the file does not say."""
-    recipe: dict[str, Any] | None = _read(path, _RECIPE)
+    recipe = _read(path, _RECIPE)
+    if recipe is not None and not isinstance(recipe, dict):
+        raise _wrong(path, _RECIPE, "an object of a recipe's fields", recipe)
     return recipe
 
 
@@ -92,7 +115,9 @@ def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -
 
 
 def _read(path: str | os.PathLike[str], member: str) -> Any:
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(member)) if member in archive.namelist() else None
+    content = read_member(path, member)
+    return None if content is None else parse(content, f"{os.fspath(path)}: {member} in it")
+
+
+def _wrong(path: str | os.PathLike[str], member: str, expected: str, found: Any) -> ValueError:
+    return ValueError(f"{plain(path)}: {member} in it holds {plain(repr(found)[:80])}; expected {expected}.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,11 @@ from .backends import deep_recursion
 from .checkpoints import CheckpointError, describe
 from .checkpoints.hdf5 import SIGNATURE
 from .checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
+from .checkpoints.zip_members import check_sizes, read_member
+from .files import check_is_file
+from .json_files import parse
 from .notes import read_crop, read_preprocessing
+from .text import plain
 
 logger = logging.getLogger("efficientnet")
 
@@ -76,12 +83,34 @@ def load_model(
         raise FileNotFoundError(f"No model at {path}: expected a .keras or .h5 file, or a SavedModel folder.")
     # As a scope, since Keras 3 prefers what is registered for the whole process to what its load_model is given.
     known = {**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}
-    with utils.custom_object_scope(known), deep_recursion():
+    with utils.custom_object_scope(known), deep_recursion(), _explained(path):
         if path.is_dir():
             return models.load_model(os.fspath(path), **kwargs)
+        check_is_file(path)
         model = _load_file(path, layers, models, **kwargs)
     marks.remember(model, marks.Mark(read_preprocessing(path), read_crop(path)))
     return model
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Makes a ValueError of whatever Keras raises of a file that it cannot open; damaged ones raise nearly anything."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        unknown = re.search(r"Could not locate class '([^']+)'|Unknown layer: '?(\w+)", str(error))
+        if unknown:
+            raise ValueError(
+                f"{plain(path)} has a layer of class {unknown[1] or unknown[2]}, which is not one of Keras' own: "
+                "import what defines it and give load_model custom_objects=; the commands and compile() take models "
+                "of Keras' layers only."
+            ) from error
+        raise ValueError(
+            f"{plain(path)} cannot be opened: {type(error).__name__}: {plain(str(error)[:500])}. It is damaged, or of "
+            "a kind that this Keras does not read: save or download it again."
+        ) from error
 
 
 def _load_file(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
@@ -109,11 +138,11 @@ def _inspect(path: Path) -> tuple[str, SavedModel]:
         start = file.read(512)
     if start.startswith(SIGNATURE):
         return ".h5", read_saved_model(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if {_CONFIG, _METADATA} <= set(archive.namelist()):
-                config, metadata = (json.loads(archive.read(name)) for name in (_CONFIG, _METADATA))
-                return ".keras", SavedModel(config, metadata["keras_version"], bool(config.get("compile_config")))
+    contents = [read_member(path, name) for name in (_CONFIG, _METADATA)]
+    if None not in contents:
+        check_sizes(path)
+        config, metadata = (parse(content or b"", f"{path}: its configuration") for content in contents)
+        return ".keras", SavedModel(config, metadata["keras_version"], bool(config.get("compile_config")))
     raise CheckpointError(
         f"{path} {describe(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or save "
         "it again."

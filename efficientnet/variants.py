@@ -10,18 +10,34 @@ import dataclasses
 import difflib
 import fnmatch
 import json
-import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .files import replacing
+from .json_files import read_object
+from .text import plain
 
 PADDINGS = ("same", "symmetric")
 
 # Of the files that save_variant writes.
 _FORMAT = 1
+
+
+# What a file may ask for, several times what the largest published network, L2, has.
+_LARGEST_FACTOR = 100
+_MOST_BLOCKS = 1_000
+_MOST_CHANNELS = 1 << 16
+_LARGEST = {"kernel_size": 99, "strides": 32, "experts": 256, "classes": 1 << 24}
+_LARGEST_NUMBER = 1 << 16
+
+
+def _check_whole(field: str, value: Any) -> None:
+    largest = _LARGEST.get(field, _LARGEST_NUMBER)
+    if not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{field}={value!r}: expected an integer of at least 1, and at most {largest}.")
 
 
 @dataclass(frozen=True)
@@ -67,9 +83,7 @@ class BlockArgs:
         for field in (
             "kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides", "experts",
         ):  # fmt: skip
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+            _check_whole(field, getattr(self, field))
         if self.experts > 1 and self.fused:
             raise ValueError(f"experts={self.experts} with fused=True: only pointwise and depthwise kernels are mixed.")
         if self.se_ratio is not None and not 0 <= self.se_ratio <= 1:
@@ -127,16 +141,31 @@ class Variant:
     def __post_init__(self) -> None:
         for field in ("width", "depth"):
             value = getattr(self, field)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{field}={value!r}: expected a factor, finite and greater than 0.")
+            if not (isinstance(value, (int, float)) and 0 < value <= _LARGEST_FACTOR):
+                raise ValueError(
+                    f"{field}={value!r}: expected a factor, finite, greater than 0, and at most {_LARGEST_FACTOR}."
+                )
         for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{field}={value!r}: expected an integer of at least 1.")
+            _check_whole(field, getattr(self, field))
         if self.padding not in PADDINGS:
             raise ValueError(f"padding={self.padding!r}: expected one of {', '.join(map(repr, PADDINGS))}.")
         if not self.blocks:
             raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
+        repeats = sum(block.num_repeat * (self.depth if block.scale_repeats else 1) for block in self.blocks)
+        if repeats > _MOST_BLOCKS:
+            raise ValueError(
+                f"{self.name} has {repeats:.0f} blocks at depth={self.depth}: expected at most {_MOST_BLOCKS}. Lower "
+                "depth or num_repeat."
+            )
+        widest = self.width * max(
+            self.stem_filters, self.head_filters,
+            *(max(block.input_filters, block.output_filters) * block.expand_ratio for block in self.blocks),
+        )  # fmt: skip
+        if widest > _MOST_CHANNELS:
+            raise ValueError(
+                f"{self.name} has layers of {widest:.0f} channels at width={self.width}: expected at most "
+                f"{_MOST_CHANNELS}. Lower width, the filters or expand_ratio."
+            )
 
 
 # arXiv 1905.11946, table 1, rows 2 to 8.
@@ -352,14 +381,15 @@ def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
 
 def _load_variant(path: Path) -> Variant:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path)
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']!r}, and this release reads {_FORMAT}")
         fields = content["variant"]
         variant = Variant(**{**fields, "blocks": tuple(BlockArgs(**block) for block in fields["blocks"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{path} holds no variant ({error}): give a file that save_variant or `efficientnet design` has written."
+            f"{plain(path)} holds no variant ({error}): give a file that save_variant or `efficientnet design` has "
+            "written."
         ) from error
     if any(variant.name == row.name and variant != row for row in _TABLE):
         raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it a name of its own.")

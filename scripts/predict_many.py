@@ -39,6 +39,7 @@ from tqdm import tqdm
 from efficientnet.cli_model import IMAGE_SUFFIXES, find_source
 from efficientnet.files import remove_parts, replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
+from efficientnet.json_files import read_object
 from efficientnet.preprocessing import MODES
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class Answers:
         if not path.exists():
             with replacing(path) as part:
                 part.write_text(json.dumps(settings, indent=2))
-        elif (before := json.loads(path.read_text())) != settings:
+        elif (before := read_object(path)) != settings:
             raise ValueError(
                 f"{self.folder} holds answers of {before}, these would be of {settings}: choose another --out, or "
                 "repeat the options."

@@ -1,8 +1,12 @@
 """What a ``.keras`` file says besides the model."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
+from efficientnet import notes
+from efficientnet.checkpoints.zip_members import check_sizes
 from efficientnet.notes import read_class_names, read_crop, read_recipe, write_class_names, write_crop, write_recipe
 
 keras = pytest.importorskip("keras")
@@ -36,3 +40,39 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
     with pytest.raises(ValueError, match=r"no \.keras file"):
         write_recipe(tmp_path / "text.keras", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "text.keras"]
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "message"),
+    [
+        ("class_names.json", b" " * 2**25, "more than 16 MB"),
+        ("class_names.json", b'{"a": 1}', "expected a list of names"),
+        ("class_names.json", b"[" * 10**6, "is no JSON"),
+        ("crop.json", b"NaN", "expected a number greater than 0"),
+        ("preprocessing.json", b"[[1, 2], [3]]", "three scales"),
+        ("preprocessing.json", b'"caffeine"', "expected one of"),
+        ("recipe.json", b"[]", "expected an object"),
+    ],
+)
+def test_notes_of_others_are_bounded_and_checked(member, content, message, tmp_path):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, content)
+    read = {
+        "class_names.json": notes.read_class_names,
+        "crop.json": notes.read_crop,
+        "preprocessing.json": notes.read_preprocessing,
+        "recipe.json": notes.read_recipe,
+    }
+    with pytest.raises(ValueError, match=message):
+        read[member](path)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("metadata.json", '{"keras_version": "3.0.0"}')
+        archive.writestr("model.weights.h5", bytes(2**27))
+    with pytest.raises(ValueError, match="would unpack to"):
+        check_sizes(path)

@@ -75,6 +75,14 @@ def test_a_recipe_is_a_file(tmp_path):
     path.write_text(json.dumps({"epoch": 3}))
     with pytest.raises(ValueError, match="has no epoch: its fields are name, epochs"):
         get_recipe(path, get_variant("b0"))
+    for content, message in (
+        ("[1]", "not an object"),
+        ("{", "no JSON"),
+        ('{"epochs": [1]}', r"epochs=\[1\]: expected int"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            get_recipe(path, get_variant("b0"))
     with pytest.raises(ValueError, match="no recipe 'v3': choose finetune, v1, v2"):
         get_recipe("v3", get_variant("b0"))
     assert list(RECIPES) == ["finetune", "v1", "v2"]
@@ -83,7 +91,7 @@ def test_a_recipe_is_a_file(tmp_path):
 def test_fields_from_the_command_line():
     changed = with_fields(FINETUNE, {"mixup": "[0, 0.2]", "unfreeze": "null", "optimizer": "rmsprop", "flip": "false"})
     assert (changed.mixup, changed.unfreeze, changed.optimizer, changed.flip) == ((0, 0.2), None, "rmsprop", False)
-    with pytest.raises(ValueError, match="epochs cannot be"):
+    with pytest.raises(ValueError, match="epochs='many': expected int"):
         with_fields(FINETUNE, {"epochs": "many"})
 
 

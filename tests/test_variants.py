@@ -122,3 +122,33 @@ def test_files_whose_variant_is_out_of_range(tmp_path, change, message):
 def test_a_variant_is_saved_as_json_only(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.json"):
         save_variant(get_variant("b0"), tmp_path / "b0.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 1e308}, "depth=1e\\+308: expected a factor"),
+        ({"width": float("nan")}, "width=nan"),
+        ({"depth": 90.0, "name": "deep"}, "deep has 1440 blocks at depth=90.0: expected at most 1000"),
+        ({"head_filters": 10**9}, "head_filters=1000000000: expected an integer"),
+        ({"width": 50.0}, "channels at width=50.0: expected at most 65536"),
+        ({"blocks": [{"num_repeat": 10**9}]}, "num_repeat=1000000000: expected an integer"),
+    ],
+)
+def test_a_file_cannot_ask_for_endless_work(changes, message, tmp_path):
+    fields = dataclasses.asdict(get_variant("b0"))
+    blocks = [
+        {**block, **other} for block, other in zip(fields["blocks"], changes.pop("blocks", [{}] * 7), strict=False)
+    ]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"format": 1, "variant": {**fields, "name": "mine", "blocks": blocks, **changes}}))
+    with pytest.raises(ValueError, match=message):
+        get_variant(path)
+
+
+def test_a_file_is_bounded(tmp_path):
+    path = tmp_path / "mine.json"
+    with path.open("wb") as file:
+        file.truncate(2**34)  # which takes no room on the disk
+    with pytest.raises(ValueError, match="more than 16 MB"):
+        get_variant(path)

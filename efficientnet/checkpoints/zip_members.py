@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
+import lzma
+import os
 import struct
 import zipfile
 import zlib
-from os import PathLike
 from typing import NamedTuple
+
+from ..json_files import MOST_BYTES
+from ..text import plain
 
 # EfficientNet-L2's training checkpoint, with a member for each array, has a directory of 1 MB; of what an archive
 # tells of its members, the zipfile module makes ten times as much.
 _LARGEST_DIRECTORY = 4 * 2**20
+
+# Of members together: so much more than the archive they may be, bytes and times.
+_SMALL, _MOST_UNPACKED = 64 * 2**20, 20
 
 # What zipfile raises where a directory is damaged; a name of no length is an IndexError.
 _DAMAGED = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError, IndexError, ValueError)
@@ -49,7 +56,7 @@ class _Bounded(io.FileIO):
         return super().read(size) or b""
 
 
-def directory(path: str | PathLike[str]) -> list[zipfile.ZipInfo]:
+def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
     """What an archive says of its members, in order.
 
     Raises:
@@ -64,7 +71,41 @@ def directory(path: str | PathLike[str]) -> list[zipfile.ZipInfo]:
             raise ValueError(f"its directory cannot be read: {error}") from error
 
 
-def members(path: str | PathLike[str], buffer: memoryview) -> dict[str, Member]:
+def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
+    """A small file in an archive, compressed or not; None where it is not there, or where this is no archive.
+
+    Raises:
+        ValueError: the archive or the file in it is damaged, encrypted, or larger than ``MOST_BYTES``.
+        OSError: the archive cannot be opened.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+            if name not in archive.namelist():
+                return None
+            with archive.open(name) as member:
+                content = member.read(MOST_BYTES + 1)
+    except (*_DAMAGED, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{plain(path)}: {name} in it cannot be read: {plain(error)}") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{plain(path)}: {name} in it has more than {MOST_BYTES >> 20} MB, which no such file has.")
+    return content
+
+
+def check_sizes(path: str | os.PathLike[str]) -> None:
+    """Makes sure that an archive does not unpack to far more than it is, as what Keras saves never does.
+
+    Raises:
+        ValueError: it would, or it is damaged.
+        OSError: it cannot be opened.
+    """
+    size, unpacked = os.stat(path).st_size, sum(info.file_size for info in directory(path))
+    if unpacked > _SMALL + _MOST_UNPACKED * size:
+        raise ValueError(f"{plain(path)} has {size:,} bytes and would unpack to {unpacked:,}: it is no saved model.")
+
+
+def members(path: str | os.PathLike[str], buffer: memoryview) -> dict[str, Member]:
     """The files in an archive by name.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..json_files import read_object
 
 FORMAT = 1
 
@@ -115,7 +116,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         OSError: it cannot be read.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_object(path)
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         networks = tuple(Network(**{**n, "accuracies": tuple(n["accuracies"])}) for n in content.pop("networks"))

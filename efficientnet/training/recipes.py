@@ -6,12 +6,15 @@ import dataclasses
 import json
 import math
 import os
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..json_files import read_object
 from ..variants import Variant
 
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
@@ -114,6 +117,11 @@ class Recipe:
     patience: int | None = 5
 
     def __post_init__(self) -> None:
+        for field, kind in typing.get_type_hints(Recipe).items():
+            value = getattr(self, field)
+            if not _is_of(value, kind):
+                expected = getattr(kind, "__name__", str(kind)) if isinstance(kind, type) else str(kind)
+                raise ValueError(f"{field}={value!r}: expected {expected}.")
         for field in ("magnitude", "mixup", "dropout"):
             value = getattr(self, field)
             if value is not None:
@@ -194,6 +202,17 @@ class Recipe:
         return highest * (self.batch_size / self.reference_batch if self.batch_size and self.reference_batch else 1.0)
 
 
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value, of JSON perhaps, is of a field's type; numbers are finite."""
+    if isinstance(kind, types.UnionType):
+        return any(_is_of(value, one) for one in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, (list, tuple)) and all(_is_of(item, float) for item in value)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
 FINETUNE = Recipe()
 
 # arXiv 1905.11946, section 5.2, and the authors' code, which has the warm-up, the epsilon and the 350 epochs.
@@ -223,7 +242,7 @@ def get_recipe(name: str | os.PathLike[str], variant: Variant) -> Recipe:
         FileNotFoundError: there is no such file.
     """
     if str(name).endswith(".json"):
-        return from_json(json.loads(Path(name).read_text(encoding="utf-8")))
+        return from_json(read_object(name))
     if str(name) not in RECIPES:
         raise ValueError(f"There is no recipe {name!r}: choose {', '.join(RECIPES)}, or give a .json file of one.")
     recipe = RECIPES[str(name)]
@@ -268,7 +287,4 @@ def with_fields(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             changed[field] = json.loads(text)
         except json.JSONDecodeError:
             changed[field] = text
-    try:
-        return from_json(to_json(recipe) | changed)
-    except TypeError as error:
-        raise ValueError(f"The recipe's {', '.join(changed)} cannot be {changed}: {error}.") from error
+    return from_json(to_json(recipe) | changed)

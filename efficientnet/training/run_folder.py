@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..files import remove_parts, replacing
+from ..json_files import read_object
 from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
 
 LOG_FIELDS = (
@@ -114,7 +115,7 @@ class RunFolder:
             self.write_text("recipe.json", json.dumps(settings["recipe"], indent=2))
             self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
             return
-        known = json.loads(self._settings_path.read_text(encoding="utf-8"))
+        known = read_object(self._settings_path)
         if differing := [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]:
             shown = "; ".join(_difference(key, known.get(key), settings.get(key)) for key in sorted(differing))
             raise ValueError(

@@ -1,0 +1,45 @@
+"""JSON of files that anybody may have written: read whole or refused, and never without a bound."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .files import check_is_file
+from .text import plain
+
+# Of a file; a network's description, a recipe or a run's settings take some kilobytes.
+MOST_BYTES = 16 * 2**20
+
+
+def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none; the message begins with ``name``.
+    """
+    try:
+        text = content if isinstance(content, str) else bytes(content).decode()
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{plain(name)} is no JSON: {plain(error)}") from error
+
+
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        OSError: it is not there, or no file.
+        ValueError: it is larger than ``MOST_BYTES``, no JSON, or no object.
+    """
+    check_is_file(path)
+    with Path(path).open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{plain(path)} has more than {MOST_BYTES >> 20} MB, which no such file has.")
+    value = parse(content, os.fspath(path))
+    if not isinstance(value, dict):
+        raise ValueError(f"{plain(path)} holds {type(value).__name__} in JSON, and not an object of names and values.")
+    return value
