@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .preprocessing import MODES
 from .variants import PADDINGS, get_variant
 
 
@@ -42,8 +43,10 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--names", default="timm", help="in .safetensors and .pth: timm (default), lukemelas or torchvision"
     )
-    parser.add_argument("--padding", choices=PADDINGS, help="of a whole model; timm's files do not tell")
-    parser.add_argument("--epsilon", type=float, help="of a whole model's batch norms; timm's files do not tell")
+    parser.add_argument("--padding", choices=PADDINGS, help="of the network, where the file does not say it")
+    parser.add_argument("--epsilon", type=float, help="of its batch norms, where the file does not say it")
+    parser.add_argument("--preprocessing", choices=MODES, help="of its pixels, where the file does not say it")
+    parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, to write into OUT")
     parser.add_argument(
         "--check", action="store_true", help="answer random input through both and print the largest difference"
     )
@@ -53,15 +56,26 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 def _convert(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from . import convert
+    from .checkpoints import Facts
 
-    options = {"padding": arguments.padding, "batch_norm_epsilon": arguments.epsilon}
+    given = Facts(arguments.padding, arguments.epsilon, arguments.preprocessing)
+    class_names = None
+    if arguments.classes is not None:
+        class_names = Path(arguments.classes).read_text(encoding="utf-8").splitlines()
     reading = convert.convert(
-        arguments.source, arguments.target, variant=arguments.variant, names=arguments.names, **options
+        arguments.source,
+        arguments.target,
+        variant=arguments.variant,
+        names=arguments.names,
+        padding=given.padding,
+        batch_norm_epsilon=given.epsilon,
+        preprocessing=given.preprocessing,
+        class_names=class_names,
     )
     print(f"{arguments.target}: {reading.variant.name}, {_classes(reading.classes)}")
     if arguments.check:
         models = [
-            convert.open_model(convert.read(path, reading.variant), **options)
+            convert.open_model(convert.read(path, reading.variant), given)
             for path in (arguments.source, arguments.target)
         ]
         print(f"largest difference of the answers to a random image: {convert.largest_difference(*models):.3g}")

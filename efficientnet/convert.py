@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import checkpoints, layout
-from .checkpoints import Reading, safetensors
+from . import checkpoints, layout, notes, provenance
+from .checkpoints import Facts, Reading, safetensors
 from .checkpoints.arrays import Stored
+from .checkpoints.facts import KEY, UNKNOWN, write_archive, write_hdf5
 from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
 from .marks import model_preprocessing
-from .notes import write_preprocessing
+from .preprocessing import Scaling
 from .variants import Variant, get_variant
 
 PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}
@@ -45,6 +47,8 @@ def convert(
     names: str = "timm",
     padding: str | None = None,
     batch_norm_epsilon: float | None = None,
+    preprocessing: str | Scaling | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Reading:
     """Writes the weights of a file in another format, told by the suffix of the target.
 
@@ -54,7 +58,9 @@ def convert(
             dict, which takes PyTorch to write. One that is there is replaced as a whole.
         variant: whose weights these are; told from the file by default.
         names: of the arrays in a file for PyTorch: ``"timm"``, ``"lukemelas"`` or ``"torchvision"``.
-        padding, batch_norm_epsilon: of a whole model, where they are others than the file's origin tells.
+        padding, batch_norm_epsilon, preprocessing: how the network was trained, where the source does not say it. What
+            is known of that is written down in every format.
+        class_names: in the order of the outputs; those in the source by default.
 
     Returns:
         What was read.
@@ -68,29 +74,48 @@ def convert(
     target = Path(target)
     suffix = _suffix(target)
     reading = read(source, variant)
+    names_given = None if class_names is None else tuple(class_names)
+    if names_given is not None and len(names_given) != (reading.classes or 0):
+        raise ValueError(f"class_names: {len(names_given)} names, and {source} has {reading.classes or 'no'} classes.")
+    given = Facts(padding, batch_norm_epsilon, preprocessing, class_names=names_given)
+    facts = dataclasses.replace(given | provenance.of_reading(reading), model=None)
     if suffix in _KERAS_SUFFIXES:
-        model = open_model(reading, padding, batch_norm_epsilon)
-        with replacing(target) as part:
-            if suffix == ".weights.h5":
-                model.save_weights(part)
-            else:
-                model.save(part)
-            if suffix == ".keras":
-                write_preprocessing(part, model_preprocessing(model))
-    else:
-        arrays = dict(_for_pytorch(reading, names))
-        with replacing(target) as part:
-            if suffix == ".safetensors":
-                safetensors.write(part, arrays, {"format": "pt"})
-            else:
-                _save_state_dict(part, arrays)
+        _write_keras(target, suffix, open_model(reading, given), facts)
+        return reading
+    arrays = dict(_for_pytorch(reading, names))
+    with replacing(target) as part:
+        if suffix == ".safetensors":
+            safetensors.write(part, arrays, {"format": "pt", KEY: facts.to_json()})
+        else:
+            _save_state_dict(part, arrays)
+            write_archive(part, facts)
     return reading
 
 
-def open_model(reading: Reading, padding: str | None = None, batch_norm_epsilon: float | None = None) -> Any:
-    """The Keras model that a file of weights makes, with the classes and channels that it has."""
+def _write_keras(target: Path, suffix: str, model: Any, facts: Facts) -> None:
+    with replacing(target) as part:
+        if suffix == ".weights.h5":
+            model.save_weights(part)
+            write_hdf5(part, facts)
+            return
+        model.save(part)
+        facts = dataclasses.replace(facts, preprocessing=model_preprocessing(model))
+        if suffix == ".h5":
+            write_hdf5(part, facts)
+        else:
+            notes.write_facts(part, facts)
+
+
+def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
+    """The Keras model that a file of weights makes, with the classes, channels and last activation that it has.
+
+    Args:
+        reading: the file.
+        given: padding, epsilon and preprocessing where they are known otherwise.
+    """
     from . import keras
 
+    activation = reading.checkpoint.facts.activation or "softmax"
     size = reading.variant.resolution
     return keras.create(
         reading.variant,
@@ -98,8 +123,10 @@ def open_model(reading: Reading, padding: str | None = None, batch_norm_epsilon:
         weights=reading.path,
         input_shape=(size, size, reading.channels),
         classes=reading.classes or reading.variant.classes,
-        padding=padding,
-        batch_norm_epsilon=batch_norm_epsilon,
+        classifier_activation=None if activation == "linear" else activation,
+        padding=given.padding,
+        batch_norm_epsilon=given.epsilon,
+        preprocessing=given.preprocessing,
     )
 
 

@@ -16,8 +16,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import marks, scaling
+from . import marks, provenance, scaling
 from . import weights as weight_sets
+from .checkpoints import Facts
 from .graph import Framework, build
 from .preprocessing import Scaling, formula
 from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
@@ -44,6 +45,7 @@ def assemble(
     features_only: bool = False,
     padding: str | None = None,
     batch_norm_epsilon: float | None = None,
+    preprocessing: str | Scaling | None = None,
     name: str | None = None,
     backend: Any = None,
     layers: Any = None,
@@ -72,9 +74,11 @@ def assemble(
         include_preprocessing: whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
             takes what ``preprocess_input`` gives in the mode of the weights.
         features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
-        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does; what the weights were trained
-            with by default, or else the variant's.
-        batch_norm_epsilon: likewise.
+        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does; by default what the weights were
+            trained with, or else the variant's.
+        batch_norm_epsilon: of the batch norms, likewise.
+        preprocessing: how pixels are scaled before the network, a mode of ``preprocess_input`` or its numbers,
+            likewise.
         name: of the model.
         backend, layers, models, utils: the modules of the Keras to build with (``efficientnet.model`` only).
 
@@ -96,15 +100,16 @@ def assemble(
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
         )
     found = None
-    mode: str | Scaling = variant.preprocessing
-    if weights is not None:
-        found = weight_sets.find(weights, variant, include_top and not features_only, classes, padding)
-        mode = found.preprocessing
-        variant = dataclasses.replace(variant, padding=found.padding, batch_norm_epsilon=found.epsilon)
-    if padding is not None:
-        variant = dataclasses.replace(variant, padding=padding)
-    if batch_norm_epsilon is not None:
-        variant = dataclasses.replace(variant, batch_norm_epsilon=batch_norm_epsilon)
+    given = Facts(padding, batch_norm_epsilon, preprocessing)
+    if weights is None:
+        trained = provenance.untrained(variant, given)
+    else:
+        has_top = include_top and not features_only
+        found = weight_sets.find(weights, variant, has_top, classes, given)
+        trained = found.trained
+        found.report(classifier_activation if has_top else None)
+    variant = dataclasses.replace(variant, padding=trained.padding, batch_norm_epsilon=trained.epsilon)
+    mode = trained.preprocessing
     model = build(
         variant,
         keras,
@@ -125,8 +130,8 @@ def assemble(
     if found is not None:
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
         weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
-    mark = marks.Mark(mode, is_known=found is not None)
-    marks.put(model, mark if found is None else mark._replace(crop=found.crop, interpolation=found.interpolation))
+    is_known = found is not None and "preprocessing" not in trained.unknown
+    marks.put(model, marks.Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
     return model
 
 

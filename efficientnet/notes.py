@@ -1,7 +1,7 @@
-"""What a ``.keras`` file says besides the model: the names of its classes, how it wants its pixels, how it was trained.
+"""What a saved model says besides the model: the names of its classes, how it wants its pixels, how it was trained.
 
-Such a file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
-a new file, without them.)
+A ``.keras`` file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
+a new file, without them.) In an ``.h5`` file, of which ``convert`` writes such, they are attributes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import Facts
+from .checkpoints.arrays import map_file
+from .checkpoints.facts import from_hdf5
+from .checkpoints.hdf5 import SIGNATURE, root
+from .checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
+from .checkpoints.keras_h5 import reading
 from .checkpoints.zip_members import read_member
 from .files import replacing
 from .json_files import parse
 from .preprocessing import MODES, Scaling
 from .text import plain
 
-_CLASS_NAMES, _PREPROCESSING, _CROP, _RECIPE = "class_names.json", "preprocessing.json", "crop.json", "recipe.json"
+_RECIPE = "recipe.json"
 
 
 def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
@@ -30,16 +36,17 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
     Raises:
         ValueError: the file is no ``.keras`` file, or has names already.
     """
-    _write(path, _CLASS_NAMES, list(names), "class names")
+    _write(path, CLASS_NAMES, list(names), "class names")
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
     """The names in the order of the model's outputs; None where the file holds none."""
-    names = _read(path, _CLASS_NAMES)
+    names = _read(path, CLASS_NAMES)
     if names is None:
-        return None
+        names = _in_hdf5(path).class_names
+        return None if names is None else list(names)
     if not isinstance(names, list) or not all(isinstance(name, (str, int, float)) for name in names):
-        raise _wrong(path, _CLASS_NAMES, "a list of names", names)
+        raise _wrong(path, CLASS_NAMES, "a list of names", names)
     return [str(name) for name in names]
 
 
@@ -49,16 +56,18 @@ def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> No
     Raises:
         ValueError: the file is no ``.keras`` file, or has a mode already.
     """
-    _write(path, _PREPROCESSING, mode, "preprocessing")
+    _write(path, PREPROCESSING, mode, "preprocessing")
 
 
 def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
     """The mode that the model in a file wants; None where the file does not say."""
-    mode = _read(path, _PREPROCESSING)
-    if mode is None or (isinstance(mode, str) and mode in MODES):
+    mode = _read(path, PREPROCESSING)
+    if mode is None:
+        return _in_hdf5(path).preprocessing
+    if isinstance(mode, str) and mode in MODES:
         return mode
     if not isinstance(mode, list) or len(mode) != 2 or not all(_are_numbers(numbers) for numbers in mode):
-        raise _wrong(path, _PREPROCESSING, f"one of {', '.join(MODES)}, or three scales and three offsets", mode)
+        raise _wrong(path, PREPROCESSING, f"one of {', '.join(MODES)}, or three scales and three offsets", mode)
     return Scaling(*map(tuple, mode))
 
 
@@ -73,17 +82,31 @@ def write_crop(path: str | os.PathLike[str], crop: float) -> None:
     Raises:
         ValueError: the file is no ``.keras`` file, or has a crop already.
     """
-    _write(path, _CROP, crop, "a crop")
+    _write(path, CROP, crop, "a crop")
 
 
 def read_crop(path: str | os.PathLike[str]) -> float | None:
     """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
-    crop = _read(path, _CROP)
+    crop = _read(path, CROP)
     if crop is None:
-        return None
+        return _in_hdf5(path).crop
     if not isinstance(crop, (int, float)) or not 0 < crop <= 1:
-        raise _wrong(path, _CROP, "a number greater than 0, at most 1", crop)
+        raise _wrong(path, CROP, "a number greater than 0, at most 1", crop)
     return float(crop)
+
+
+def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
+    """Adds to a ``.keras`` file what is known of its model and not in its graph.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has such notes already.
+    """
+    if facts.preprocessing is not None:
+        write_preprocessing(path, facts.preprocessing)
+    if facts.class_names is not None:
+        write_class_names(path, facts.class_names)
+    if facts.crop is not None:
+        write_crop(path, facts.crop)
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
@@ -121,3 +144,11 @@ def _read(path: str | os.PathLike[str], member: str) -> Any:
 
 def _wrong(path: str | os.PathLike[str], member: str, expected: str, found: Any) -> ValueError:
     return ValueError(f"{plain(path)}: {member} in it holds {plain(repr(found)[:80])}; expected {expected}.")
+
+
+def _in_hdf5(path: str | os.PathLike[str]) -> Facts:
+    with open(path, "rb") as file:
+        if not file.read(512).startswith(SIGNATURE):
+            return Facts()
+    with reading(path):
+        return from_hdf5(root(map_file(path)))

@@ -17,7 +17,7 @@ from importlib import resources, util
 from pathlib import Path
 
 from . import download
-from .checkpoints import CheckpointError
+from .checkpoints import CheckpointError, Facts
 from .variants import Variant, get_variant
 
 logger = logging.getLogger("efficientnet")
@@ -195,6 +195,24 @@ def published_top1(variant: str | Variant) -> dict[str, float | None]:
         others = (row.top1 for row in list_weights(variant) if row.name == name)
         found[name] = weights_info(variant, name).top1 or next(filter(None, others), None)
     return found
+
+
+def facts_of_model(model: str) -> Facts:
+    """How a network of timm's is built and trained by default: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
+
+    Those whose names begin with ``tf_`` are as the authors' are, all others as PyTorch makes them. Of a name without a
+    tag the first set counts, which is timm's own default.
+    """
+    if not (match := re.fullmatch(r"(tf_)?efficientnet(v2)?_[a-z0-9_]+(\.\w+)?", model)):
+        return Facts()
+    rows = [row for row in _table() if row.model == model] or [
+        row for row in _table() if row.model.partition(".")[0] == model.partition(".")[0]
+    ]
+    preprocessing, crop, interpolation = ("torch", None, None)
+    if rows:
+        preprocessing, crop, interpolation = rows[0].preprocessing, rows[0].crop, rows[0].interpolation
+    padding, epsilon = ("same", 1e-3) if match[1] else ("symmetric", 1e-5)
+    return Facts(padding, epsilon, preprocessing, crop, interpolation)
 
 
 def unknown_message(name: str, variant: Variant) -> str:

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoints, download, registry
-from .checkpoints import CheckpointError, Reading, tf_checkpoint
+from . import checkpoints, download, provenance, registry
+from .checkpoints import CheckpointError, Facts, Reading, tf_checkpoint
 from .checkpoints.arrays import Stored, release
+from .checkpoints.facts import UNKNOWN
 from .checkpoints.keras_h5 import role
-from .checkpoints.keras_names import APPLICATIONS, NORMALIZATION
-from .checkpoints.torch_names import TIMM, TORCHVISION
-from .preprocessing import Scaling
+from .provenance import Trained
 from .registry import WeightSet, list_weights, weights_info
 from .variants import Variant
 
@@ -27,29 +26,35 @@ __all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info
 
 logger = logging.getLogger("efficientnet")
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights ready to be put into a model, and what the model has to be like to answer as they were trained.
+    """Weights ready to be put into a model.
 
     Attributes:
         reading: the file, understood as the variant's.
-        preprocessing: the mode of ``preprocess_input`` that they were trained with, or its numbers.
-        padding: ``"same"`` or ``"symmetric"``.
-        epsilon: of the batch norms.
+        trained: what the network has to be like to answer as they were trained.
         fresh_classifier: whether the model's classifier is a new one, since the file has other classes or none.
-        crop, interpolation: of their evaluation, as in ``WeightSet``; None where they are not known.
     """
 
     reading: Reading
-    preprocessing: str | Scaling
-    padding: str
-    epsilon: float
+    trained: Trained
     fresh_classifier: bool = False
-    crop: float | None = None
-    interpolation: str | None = None
+
+    def report(self, activation: Any) -> None:
+        """Logs what the file does not say, and where the model ends otherwise than the one in the file.
+
+        Args:
+            activation: of the model's classifier, as the constructor takes it.
+        """
+        if message := provenance.unknown_message(self.reading.path, self.trained):
+            logger.warning("%s", message)
+        saved = self.trained.facts.activation
+        if activation == "softmax" and saved not in (None, "softmax") and not self.fresh_classifier:
+            logger.warning(
+                "%s: the model in it ends in %r, the new one in 'softmax'; classifier_activation=%r keeps it.",
+                self.reading.path, saved, None if saved == "linear" else saved,
+            )  # fmt: skip
 
 
 def find(
@@ -57,7 +62,7 @@ def find(
     variant: Variant,
     include_top: bool = True,
     classes: int | None = None,
-    padding: str | None = None,
+    given: Facts = UNKNOWN,
 ) -> Weights:
     """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
 
@@ -67,7 +72,7 @@ def find(
         variant: the network to be filled.
         include_top: whether it has a classifier.
         classes: of that classifier; as many as the weights have by default. One of another size is left out.
-        padding: what the user knows of it, which a file of timm's does not tell.
+        given: padding, epsilon and preprocessing as the user gives them, which are taken whatever the file says.
 
     Raises:
         ValueError: neither a set of this variant nor a file, or a file that is not of this variant.
@@ -77,26 +82,14 @@ def find(
     chosen = registry.resolve(text, variant, with_top=include_top)
     if chosen is None:
         reading = _read(_locate(text, variant), variant)
-        if reading.origin is TIMM and padding is None:
-            logger.warning(
-                "%s: a file of timm does not tell how its network pads; taken is that of timm's tf_ models. For the "
-                "others pass padding='symmetric' and batch_norm_epsilon=1e-5.",
-                text,
-            )
-        is_symmetric = reading.origin is TORCHVISION
-        return Weights(
-            reading,
-            _preprocessing(reading),
-            "symmetric" if is_symmetric else variant.padding,
-            reading.origin.epsilon(variant),
-            _is_fresh(text, variant, reading.classes, classes if include_top else None),
-        )
+        trained = _trained_with(text, provenance.of_reading(reading), variant, given)
+        fresh = _is_fresh(text, variant, reading.classes, classes if include_top else None)
+        return Weights(reading, trained, fresh)
     fresh = _is_fresh(text, variant, chosen.classes, classes if include_top else None)
     if fresh:
         chosen = registry.resolve(text, variant, with_top=False) or chosen
     reading = _read(registry.path(chosen), variant)
-    facts = chosen.preprocessing, chosen.padding, chosen.epsilon
-    return Weights(reading, *facts, fresh, chosen.crop, chosen.interpolation)
+    return Weights(reading, _trained_with(text, provenance.of_set(chosen), variant, given), fresh)
 
 
 def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | None) -> bool:
@@ -148,6 +141,12 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
         layer.set_weights(values)
         for value in values:
             release(value)
+
+
+def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Trained:
+    for contradiction in provenance.contradictions(said, given):
+        logger.warning("%s: %s; taken is what was passed.", name, contradiction)
+    return provenance.trained_with(said, variant, given)
 
 
 def _locate(text: str, variant: Variant) -> Path:
@@ -209,39 +208,6 @@ def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, St
             f"{path}: its classifier has {classes} classes, the model {expected['probs/bias'][0]}. Pass "
             f"classes={classes}, or include_top=False and put your own classifier on top."
         )
-
-
-def _preprocessing(reading: Reading) -> str | Scaling:
-    """How the weights of a file want their pixels, as far as the file tells; else as the variant's published ones."""
-    if reading.origin is TORCHVISION:
-        return "torch"
-    arrays = {
-        name.rpartition("/")[2]: stored
-        for name, stored in reading.checkpoint.arrays.items()
-        if NORMALIZATION.fullmatch(name)
-    }
-    for mean, variance in (("mean", "variance"), ("0", "1")):
-        if mean in arrays and variance in arrays:
-            return _normalization(np.ravel(arrays[mean]), np.ravel(arrays[variance]))
-    # keras.applications normalises in its graph; in V2-B0 to B3 by constants, which are in no file.
-    if any(re.fullmatch(r"normalization(_\d+)?", layer) for layer in reading.checkpoint.layers):
-        return "torch"
-    if reading.origin is APPLICATIONS and re.fullmatch(r"efficientnetv2-b\d", reading.variant.name):
-        return "torch"
-    return reading.variant.preprocessing
-
-
-def _normalization(mean: np.ndarray, variance: np.ndarray) -> str | Scaling:
-    """What the layer Rescaling(1 / 255) and the layer Normalization after it come to.
-
-    The published files of V1 keep the standard deviation for a variance, and their graph divides by its root once
-    more: https://github.com/tensorflow/tensorflow/issues/49930.
-    """
-    std = np.array(_IMAGENET_STD)
-    if np.allclose(mean, _IMAGENET_MEAN, atol=1e-3) and any(np.allclose(variance, v, rtol=0.01) for v in (std, std**2)):
-        return "torch"
-    scale = 1 / np.maximum(np.sqrt(variance), 1e-7)
-    return Scaling(tuple((scale / 255).tolist()), tuple((-mean * scale).tolist()))
 
 
 # Where the older package kept the same table: found when asked for, in compat.py.

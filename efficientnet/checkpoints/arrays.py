@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .facts import Facts
+
 
 class CheckpointError(ValueError):
     """A weight file is damaged, hostile, or not of a kind that can be read."""
@@ -61,12 +63,14 @@ class Checkpoint(NamedTuple):
         arrays: under the names that the file has for them, in its order.
         averaged: whether these are moving averages of the weights, which the file keeps beside the weights themselves.
         layers: names of all layers that the file tells of, those without arrays too; empty where it tells of none.
+        facts: what else the file says of the network.
     """
 
     format: str
     arrays: dict[str, Stored]
     averaged: bool = False
     layers: tuple[str, ...] = ()
+    facts: Facts = Facts()
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:

@@ -5,20 +5,29 @@ That file, not compressed, is read where it lies. What it only numbers, the conf
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
 
-from . import hdf5
+from . import architecture, facts, hdf5
 from .arrays import Checkpoint, CheckpointError, Stored, map_file
+from .facts import Facts
 from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
-from .zip_members import directory, members
+from .zip_members import Member, directory, members
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+# What this package adds to such an archive; see notes.py.
+CLASS_NAMES, PREPROCESSING, CROP = "class_names.json", "preprocessing.json", "crop.json"
+_NOTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "class_names": (CLASS_NAMES, facts.class_names),
+    "preprocessing": (PREPROCESSING, facts.preprocessing),
+    "crop": (CROP, facts.positive_fraction),
+}
 
 # In the order in which Keras keeps the weights of a layer, and the option without which it has no such weight.
 _ROLES = {
@@ -67,9 +76,10 @@ def read(path: str | PathLike[str]) -> Checkpoint:
                 )
         config, weights = found[_CONFIG], found[_WEIGHTS]
         config.check()
+        model = facts.parse_object(bytes(config.content[: facts.LARGEST_JSON + 1]))
         arrays, _ = read_keras3(hdf5.root(weights.content))
         try:
-            layers = dict(_layers(json.loads(bytes(config.content))))
+            layers = dict(_layers(model))
             names = [_names(name, layers) for name in arrays]
             layer_names = tuple(str(layer["config"]["name"]) for layer in layers.values())
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -77,7 +87,19 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         check = functools.cache(weights.check)
         named = zip(unique(names), arrays.values(), strict=True)
         checked = {name: guarded(path, _after(check, stored), ".keras") for name, stored in named}
-    return Checkpoint("Keras 3 model, .keras", checked, layers=layer_names)
+        noted = _notes(found)
+        said = architecture.read(model, checked, noted.preprocessing) | dataclasses.replace(noted, preprocessing=None)
+    return Checkpoint("Keras 3 model, .keras", checked, layers=layer_names, facts=said)
+
+
+def _notes(found: dict[str, Member]) -> Facts:
+    """What this package has added to an archive."""
+    values = {}
+    for name, (member, check) in _NOTES.items():
+        if member in found:
+            found[member].check()
+            values[name] = check(facts.parse(bytes(found[member].content[: facts.LARGEST_JSON + 1])))
+    return Facts(**values)
 
 
 def _after(check: Callable[[], None], stored: Stored) -> Stored:

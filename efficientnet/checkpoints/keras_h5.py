@@ -7,6 +7,7 @@ its root, a whole model under ``model_weights``); Keras 3's ``.weights.h5`` numb
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import hdf5
+from . import architecture, facts, hdf5
 from .arrays import Checkpoint, CheckpointError, Stored, map_file
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError
@@ -72,7 +73,12 @@ def read(path: str | PathLike[str]) -> Checkpoint:
                 f"{fspath(path)} is an HDF5 file, but not of Keras: it holds {', '.join(list(root)[:5]) or 'nothing'}. "
                 "Give a file that model.save_weights or model.save wrote."
             )
-    return Checkpoint(name, {key: guarded(path, stored) for key, stored in arrays.items()}, layers=tuple(layers))
+        checked = {key: guarded(path, stored) for key, stored in arrays.items()}
+        said = facts.from_hdf5(root)
+        if config := root.texts("model_config"):
+            graph = architecture.read(facts.parse(config[0]), checked, said.preprocessing)
+            said = graph | dataclasses.replace(said, preprocessing=None)
+    return Checkpoint(name, checked, layers=tuple(layers), facts=said)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import pickle  # for the names of its instructions; it loads nothing
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,10 +35,11 @@ _TENSOR = "torch._utils _rebuild_tensor"
 _TENSOR_V2 = "torch._utils _rebuild_tensor_v2"
 _PARAMETER = "torch._utils _rebuild_parameter"
 # What training checkpoints keep beside the weights: the options of the run, its best score, the states of random
-# generators and schedulers. Only its place is kept, as an `Opaque`.
+# generators and schedulers. Only its place is kept, as an `Opaque`; of the options also what they are.
+OPTIONS = "argparse Namespace"
 _OPAQUE = {
+    OPTIONS,
     "_codecs encode",  # bytes, as protocol 2 writes them
-    "argparse Namespace",
     "collections Counter",
     "numpy dtype",
     "numpy ndarray",
@@ -89,9 +90,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Opaque:
-    """Stands for what calling an admitted name with any arguments would have made."""
+    """Stands for what calling an admitted name with any arguments would have made; with the options of a run."""
 
     name: str
+    options: dict[str | int, Any] = field(default_factory=dict)
 
 
 def is_shape(shape: object) -> bool:
@@ -217,9 +219,11 @@ def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
                     arguments, function = stack.pop(), stack.pop()
                     stack.append(_construct(function, arguments))
                 case pickle.BUILD:
-                    stack.pop()  # attributes; a state dict has one, `_metadata`, without arrays
+                    attributes = stack.pop()  # a state dict has one, `_metadata`, without arrays
                     if not isinstance(stack[-1], dict | Opaque):
                         raise ValueError("its pickle sets attributes of what is no dict")
+                    if stack[-1] == Opaque(OPTIONS) and isinstance(attributes, dict):
+                        stack[-1].options.update(attributes)
                 case pickle.BINPERSID:
                     storage = _storage(stack.pop())
                     if storages.setdefault(storage.key, storage) != storage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from .. import layout, scaling
 from ..variants import Variant, get_variant, list_variants
-from . import keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
+from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Checkpoint, CheckpointError, Stored
 from .keras_names import APPLICATIONS, NUMBERED, OURS
 from .naming import Entry, Origin, Shape
@@ -89,13 +90,21 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """What a file of weights holds, told by its content, never by its suffix; nothing in it is executed.
 
     Args:
-        path: a file in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one.
+        path: a file in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
+            folder of timm's or KerasHub's for a hub, whose ``config.json`` then counts as part of the file.
 
     Raises:
         CheckpointError: the file is empty, damaged, hostile, or of a kind that is not read here.
         OSError: it cannot be opened.
     """
     path = Path(path)
+    if path.is_dir() and (files := hub_folder.find_weights(path)):
+        return functools.reduce(hub_folder.join, map(open_checkpoint, files))
+    checkpoint = _open_file(path)
+    return checkpoint._replace(facts=checkpoint.facts | hub_folder.read_config(path))
+
+
+def _open_file(path: Path) -> Checkpoint:
     start = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -111,7 +120,10 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     if tf_checkpoint.recognises(path):
         return tf_checkpoint.read(path)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder without a TensorFlow checkpoint: give the file of weights in it.")
+        raise CheckpointError(
+            f"{path} is a folder without a TensorFlow checkpoint, and without model.safetensors, pytorch_model.bin or "
+            "model.weights.h5, as hubs have them: give the file of weights in it."
+        )
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}, nor a TensorFlow checkpoint of that prefix.")
     raise CheckpointError(f"{path} {describe(start)}. Read are {READ}: download or save it again.")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..files import replacing
+from . import facts
 from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
 from .pickled_tensors import is_shape
 
@@ -75,7 +76,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         if _is_index(start):
             return Checkpoint("safetensors, in shards", _read_shards(path))
-        return Checkpoint("safetensors", _read_file(path))
+        arrays, metadata = _read_file(path)
+        said = facts.from_json(metadata[facts.KEY]) if facts.KEY in metadata else facts.Facts()
+        return Checkpoint("safetensors", arrays, facts=said)
     except ValueError as error:
         raise CheckpointError(
             f"Cannot read weights from {str(path)!r}: {error}. What can be read is a whole safetensors file, or the "
@@ -83,7 +86,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
 
 
-def _read_file(path: Path) -> dict[str, Stored]:
+def _read_file(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The arrays, and the metadata."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -105,7 +109,8 @@ def _read_file(path: Path) -> dict[str, Stored]:
         end = stop
     if first + end != size:
         raise ValueError(f"its tensors take {end} bytes, but {size - first} follow its header")
-    return {name: _stored(buffer, dtype, shape, first + begin) for name, (dtype, shape, begin, _) in places.items()}
+    arrays = {name: _stored(buffer, dtype, shape, first + begin) for name, (dtype, shape, begin, _) in places.items()}
+    return arrays, metadata
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _read_shards(path: Path) -> dict[str, Stored]:
     arrays = {}
     for shard in dict.fromkeys(shards.values()):
         try:
-            in_shard = _read_file(_beside(path, shard))
+            in_shard, _ = _read_file(_beside(path, shard))
         except ValueError as error:
             raise ValueError(f"of its file {shard[:80]!r}: {error}") from error
         for name, stored in in_shard.items():

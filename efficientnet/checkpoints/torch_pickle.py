@@ -20,8 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import timm_config
 from .arrays import Checkpoint, CheckpointError, Stored, map_file, widen_bfloat16
-from .pickled_tensors import BFLOAT16, MAX_BYTES, Tensor, evaluate
+from .facts import LARGEST_JSON, MEMBER, Facts, from_json
+from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate
 from .zip_members import members
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -74,12 +76,13 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         if not recognises(start):
             raise ValueError(f"it begins with {start[:16]!r}, as no PyTorch file does")
         is_zip = start.startswith(b"PK")
-        content, runs = (_read_zip if is_zip else _read_stream)(path, buffer)
+        content, runs, said = (_read_zip if is_zip else _read_stream)(path, buffer)
         tensors, averaged = _weights(content)
+        said |= _facts(content)
     except ValueError as error:
         raise _refusal(path, error) from error
     arrays = {name: _stored(path, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
-    return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged)
+    return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged, facts=said)
 
 
 def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError:
@@ -96,8 +99,8 @@ class _Run(NamedTuple):
     check: Callable[[], None]
 
 
-def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run]]:
-    """Evaluates the layout before PyTorch 1.6: the object, and storages by key."""
+def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run], Facts]:
+    """Evaluates the layout before PyTorch 1.6: the object, storages by key, and no notes, which it has no place for."""
     with open(path, "rb") as file:
         magic, version, machine = (evaluate(file)[0] for _ in range(3))
         if magic != _MAGIC or version != _VERSION:
@@ -122,11 +125,11 @@ def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[obje
         start = stop
     if start != len(buffer):
         raise ValueError(f"{len(buffer) - start} bytes follow after its last storage")
-    return content, runs
+    return content, runs, Facts()
 
 
-def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run]]:
-    """Evaluates the layout since PyTorch 1.6: the object, and storages by key."""
+def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run], Facts]:
+    """Evaluates the layout since PyTorch 1.6: the object, storages by key, and the notes of this package."""
     found = members(path, buffer)
     folders = [name.removesuffix("data.pkl") for name in found if name.endswith("/data.pkl")]
     if len(folders) != 1:
@@ -148,7 +151,18 @@ def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object,
         if member is None or len(member.content) != storage.size * storage.dtype.itemsize:
             raise ValueError(f"storage {key[:80]!r} is not there with the {storage.size} elements it needs")
         runs[key] = _Run(member.content, functools.cache(member.check))
-    return content, runs
+    if note := found.get(folder + MEMBER):
+        note.check()
+    return content, runs, from_json(bytes(note.content[: LARGEST_JSON + 1])) if note else Facts()
+
+
+def _facts(content: object) -> Facts:
+    """What timm's training script notes beside the weights: the network's name, and the options of the run."""
+    if not isinstance(content, dict):
+        return Facts()
+    options = content.get("args")
+    known = options.options if isinstance(options, Opaque) else options if isinstance(options, dict) else {}
+    return timm_config.of_run({"model": content.get("arch"), **known})
 
 
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:

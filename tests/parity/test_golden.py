@@ -65,7 +65,7 @@ def test_answers(eff, backend, shared, folder, caplog):
         # Keras on OpenVINO computes in bfloat16 where the processor has it.
         tolerance = 0.1 if backend == "openvino" else CHAOTIC.get(folder, 1e-5)
         np.testing.assert_allclose(ask(model, io["x"], backend), io["y"], atol=tolerance)
-    assert ("does not tell how its network pads" in caplog.text) == (origin == "timm")
+    assert ("assumed: padding='same', batch_norm_epsilon=0.001" in caplog.text) == (origin == "timm")
 
 
 def test_preprocessed_pixels_of_keras_applications(eff, backend, shared):

@@ -1,0 +1,239 @@
+"""What the configuration of a Keras model says of how its network was trained; nothing is built from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import marks
+from ..preprocessing import Scaling, scale_and_offset
+from .arrays import Stored
+from .facts import Facts, from_json, of_scale_and_offset, positive_fraction
+
+# Models within models within …: deeper than anyone builds.
+_DEEPEST = 16
+
+# Layers of the network, whoever built it; others are of what somebody put before or behind it.
+_OURS = re.compile(r"(stem|block\d+[a-z]+|top)_\w+")
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+# What leaves the levels of pixels as they are, where a model only answers.
+_IDLE = re.compile(
+    r"InputLayer|Identity|Resizing|CenterCrop|Cropping2D|ZeroPadding2D|Dropout|SpatialDropout2D|Gaussian(Noise|Dropout)"
+    r"|Random\w+|AutoContrast|RandAugment|AugMix|CutMix|MixUp"
+)
+
+
+class Node(NamedTuple):
+    """A layer in a configuration.
+
+    Attributes:
+        kind: its class in Keras.
+        config: its options, the name among them.
+        inputs: names of the layers before it.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    inputs: list[str]
+
+    @property
+    def name(self) -> str:
+        return str(self.config.get("name"))
+
+
+def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
+    """The facts that a configuration tells; none where it is not understood.
+
+    Args:
+        model: the configuration of a whole model, as parsed JSON.
+        arrays: of the file, by layer and role, for layers that keep in arrays what they scale pixels by.
+        preprocessing: how pixels are scaled before the model, where a note says it.
+
+    Returns:
+        Padding, epsilon, how pixels are scaled up to the first convolution, and the last activation, as far as they
+        can be told.
+    """
+    try:
+        if (backbone := _kerashub_backbone(model)) is not None:
+            return kerashub(backbone)
+        nodes = list(_nodes(model))
+        network = [node for node in nodes if _OURS.fullmatch(node.name)] or nodes
+        mark = _mark(network)
+        return Facts(
+            padding=_padding(network, {node.name: node for node in nodes}),
+            epsilon=_epsilon(network),
+            preprocessing=_preprocessing(nodes, arrays, preprocessing, mark.preprocessing),
+            crop=mark.crop,
+            interpolation=mark.interpolation,
+            activation=_last_activation(nodes),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return Facts()
+
+
+def _mark(network: list[Node]) -> marks.Mark:
+    """What the network says of its pixels itself; nothing where that cannot be."""
+    for node in network:
+        if (mark := marks.of_config(node.config)) is not None:
+            values = {name: value for name, value in mark._asdict().items() if value is not None}
+            facts = from_json(json.dumps(values))
+            return marks.Mark(facts.preprocessing, facts.crop, facts.interpolation)
+    return marks.Mark()
+
+
+def kerashub(config: Mapping[str, Any]) -> Facts:
+    """The facts that the options of KerasHub's EfficientNetBackbone tell.
+
+    Its blocks of the kind "v1" always pad alike on all sides; a "valid" stem does where something pads before it.
+    """
+    stem = (config.get("include_stem_padding"), config.get("stem_conv_padding"))
+    is_symmetric = stem == (True, "valid") and set(config.get("stackwise_block_types", ())) == {"v1"}
+    epsilon = config.get("batch_norm_epsilon")
+    return Facts(
+        padding="symmetric" if is_symmetric else None,
+        epsilon=None if epsilon is None else positive_fraction(epsilon),
+    )
+
+
+def _kerashub_backbone(model: Any) -> Mapping[str, Any] | None:
+    for layer in (model, model["config"].get("backbone") if isinstance(model["config"], dict) else None):
+        if isinstance(layer, dict) and layer.get("class_name") == "EfficientNetBackbone":
+            config: Mapping[str, Any] = layer["config"]
+            return config
+    return None
+
+
+def _nodes(model: Any, depth: int = 0) -> Iterator[Node]:
+    """The layers of a model and of models within it, in order."""
+    config = model["config"]
+    # Keras 1 had a list of layers for the configuration of a Sequential model.
+    layers = config if isinstance(config, list) else config.get("layers", [])
+    if depth > _DEEPEST:
+        raise ValueError("its models are nested too deep")
+    previous: list[str] = []
+    for layer in layers:
+        inner = layer["config"]
+        inputs = _inputs(layer["inbound_nodes"]) if "inbound_nodes" in layer else previous
+        if isinstance(inner, dict) and isinstance(inner.get("layer"), dict):  # TimeDistributed and other wrappers
+            layer = inner["layer"]
+            inner = layer["config"]
+        if isinstance(inner, list) or "layers" in inner:
+            yield from _nodes(layer, depth + 1)
+        else:
+            yield Node(str(layer["class_name"]), {"name": layer.get("name"), **inner}, inputs)
+        previous = [str(layer.get("name") or (inner.get("name") if isinstance(inner, dict) else ""))]
+
+
+def _inputs(nodes: Any) -> list[str]:
+    """The names of layers in what Keras 2 (lists ``[name, call, output, …]``) or Keras 3 says of a layer's inputs."""
+    names: list[str] = []
+    left = [nodes]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            history = node.get("keras_history")
+            left += [history] if history else node.values()
+        elif isinstance(node, list) and len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
+            names.append(node[0])
+        elif isinstance(node, list):
+            left += node
+    return names
+
+
+def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
+    """How the convolutions with a stride pad; None where they do not agree."""
+    found = {
+        _padding_of(node, by_name)
+        for node in network
+        if node.kind in _CONVOLUTIONS
+        and max(_pair(node.config["strides"])) > 1 < max(_pair(node.config["kernel_size"]))
+    }
+    # keras.applications' networks pad before such a convolution: as "same" does where a side is even, which is alike on
+    # all sides where it is odd.
+    if "even" in found and found <= {"even", "same", "symmetric"}:
+        return "same"
+    return found.pop() if len(found) == 1 else None
+
+
+def _padding_of(node: Node, by_name: Mapping[str, Node]) -> str | None:
+    if node.config["padding"] == "same":
+        return "same"
+    before = [by_name[name] for name in node.inputs if name in by_name]
+    if len(before) != 1 or before[0].kind != "ZeroPadding2D":
+        return None
+    sides = [_pair(side) for side in _pair(before[0].config["padding"])]
+    halves = [size // 2 for size in _pair(node.config["kernel_size"])]
+    if all(side == (half, half) for side, half in zip(sides, halves, strict=True)):
+        return "symmetric"
+    if all(side in ((half - 1, half), (half, half)) for side, half in zip(sides, halves, strict=True)):
+        return "even"
+    return None
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    first, second = value if isinstance(value, list | tuple) else (value, value)
+    return tuple(first) if isinstance(first, list) else first, tuple(second) if isinstance(second, list) else second
+
+
+def _epsilon(network: list[Node]) -> float | None:
+    norms = Counter(node.config["epsilon"] for node in network if node.kind.startswith("BatchNormalization"))
+    return positive_fraction(norms.most_common(1)[0][0]) if norms else None
+
+
+def _last_activation(nodes: list[Node]) -> str | None:
+    """What the classifier ends in, where the model ends in one."""
+    if not nodes or nodes[-1].kind not in ("Dense", "Activation"):
+        return None
+    activation = nodes[-1].config.get("activation")
+    return activation if isinstance(activation, str) else None
+
+
+def _preprocessing(
+    nodes: list[Node], arrays: Mapping[str, Stored], before: str | Scaling | None, marked: str | Scaling | None
+) -> str | Scaling | None:
+    """How pixels are scaled before the model and by its layers before the first convolution; None for unknown.
+
+    What the layers do counts more than what the network was ``marked`` with when it was built.
+    """
+    first = next((number for number, node in enumerate(nodes) if node.kind in _CONVOLUTIONS), 0)
+    in_front = [node for node in nodes[:first] if not _IDLE.fullmatch(node.kind)]
+    if not in_front:
+        return marked if before is None else before
+    scale, offset = (np.array(values) for values in scale_and_offset("none" if before is None else before))
+    for node in in_front:
+        try:
+            step = _step(node, arrays)
+        except ValueError:  # for another number of channels, or no numbers
+            step = None
+        if step is None:
+            return None
+        scale, offset = scale * step[0], offset * step[0] + step[1]
+    return of_scale_and_offset(scale, offset)
+
+
+def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factor and summand of a layer, for each channel; None where it does something else."""
+    if node.kind == "Rescaling":
+        return _numbers(node.config["scale"]), _numbers(node.config.get("offset", 0.0))
+    if node.kind == "Normalization" and not node.config.get("invert"):
+        mean, variance = (
+            node.config.get(role) if node.config.get(role) is not None else arrays.get(f"{node.name}/{role}")
+            for role in ("mean", "variance")
+        )
+        if mean is not None and variance is not None and (_numbers(variance) >= 0).all():
+            scale = 1 / np.maximum(np.sqrt(_numbers(variance)), 1e-7)
+            return scale, -_numbers(mean) * scale
+    return None
+
+
+def _numbers(value: Any) -> np.ndarray:
+    # A list of many axes, or {"class_name": "__numpy__", "config": {"value": …}}.
+    if isinstance(value, dict):
+        value = value["config"]["value"]
+    numbers = np.ravel(np.asarray(value, np.float64))
+    return np.broadcast_to(numbers, 3)

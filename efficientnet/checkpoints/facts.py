@@ -1,0 +1,223 @@
+"""What a file of weights says of its network besides the weights, and how this package writes it down.
+
+It is one text of JSON, under the name ``efficientnet``: in the metadata of a .safetensors file, in an attribute of an
+HDF5 file, or in a member of the archive that a .pth file is. Those who do not know it read these files all the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..preprocessing import MODES, Scaling, scale_and_offset
+from ..variants import PADDINGS
+
+if TYPE_CHECKING:
+    from .hdf5 import Object
+
+KEY = "efficientnet"
+MEMBER = f"{KEY}.json"
+
+# Far above what any file needs: the names of ImageNet-21k's classes come to 1 MB.
+LARGEST_JSON = 2**26
+_MOST_CLASSES = 1_000_000
+_LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 takes less than 64 KB, so longer texts are cut into pieces, as Keras does
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says; None where it does not.
+
+    Attributes:
+        padding: of convolutions with a stride, as in ``Variant``.
+        epsilon: of the batch norms.
+        preprocessing: the mode, or the numbers, that the network's pixels were scaled by.
+        crop: the part of a picture's shorter side that is kept, 0..1.
+        interpolation: of the resizing after that.
+        class_names: in the order of the outputs.
+        activation: Keras' name of what the classifier ends in; ``"linear"`` for logits.
+        model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
+    """
+
+    padding: str | None = None
+    epsilon: float | None = None
+    preprocessing: str | Scaling | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+    class_names: tuple[str, ...] | None = None
+    activation: str | None = None
+    model: str | None = None
+
+    def __or__(self, other: Facts) -> Facts:
+        """These facts, and where they say nothing the others."""
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(other, **mine)
+
+    def to_json(self) -> str:
+        """The text for :func:`from_json`; without what is not known."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return json.dumps(known, ensure_ascii=False)
+
+
+UNKNOWN = Facts()
+
+
+def from_json(text: str | bytes) -> Facts:
+    """The facts in a text of JSON; names that are not known here are left out.
+
+    Raises:
+        ValueError: it is no such text, or a value cannot be what it should.
+    """
+    values = parse_object(text)
+    return Facts(**{name: _CHECKS[name](value) for name, value in values.items() if name in _CHECKS})
+
+
+def parse(text: str | bytes) -> Any:
+    """What a text of JSON says.
+
+    Raises:
+        ValueError: it is damaged, or larger than any that a file of weights needs.
+    """
+    if len(text) > LARGEST_JSON:
+        raise ValueError(f"its JSON of {len(text)} bytes is larger than any file of weights needs")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its JSON is damaged ({error})") from error
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The object that a text of JSON says.
+
+    Raises:
+        ValueError: it is none, damaged, or larger than any that a file of weights needs.
+    """
+    values = parse(text)
+    if not isinstance(values, dict):
+        raise ValueError("its JSON is no object")
+    return values
+
+
+def from_hdf5(root: Object) -> Facts:
+    """The facts that :func:`write_hdf5` put into an HDF5 file; none where there are none."""
+    pieces: list[str] = []
+    while piece := root.texts(f"{KEY}{len(pieces)}"):
+        pieces += piece
+    return from_json("".join(pieces)) if pieces else Facts()
+
+
+def write_hdf5(path: str | PathLike[str], facts: Facts) -> None:
+    """Adds facts to an HDF5 file, as attributes that Keras passes over."""
+    import h5py
+
+    text = json.dumps(json.loads(facts.to_json()))  # in ASCII, so that it can be cut anywhere
+    with h5py.File(path, "r+") as file:
+        for number, start in enumerate(range(0, len(text), _LONGEST_ATTRIBUTE)):
+            file.attrs[f"{KEY}{number}"] = np.bytes_(text[start : start + _LONGEST_ATTRIBUTE])
+
+
+def write_archive(path: str | PathLike[str], facts: Facts) -> None:
+    """Adds facts to the archive that ``torch.save`` wrote, as a member that PyTorch passes over."""
+    with zipfile.ZipFile(path, "a") as archive:
+        folder = archive.namelist()[0].split("/")[0]
+        archive.writestr(f"{folder}/{MEMBER}", facts.to_json())
+
+
+def of_scale_and_offset(scale: Any, offset: Any) -> str | Scaling:
+    """The mode or numbers of ``pixels * scale + offset``, each a number or one for each of three channels.
+
+    Raises:
+        ValueError, TypeError: they are no such numbers.
+    """
+    factor, summand = (np.broadcast_to(np.ravel(np.asarray(value, np.float64)), 3) for value in (scale, offset))
+    if not np.isfinite([factor, summand]).all():
+        raise ValueError("it scales pixels by numbers that are not finite")
+    return simplest(Scaling(tuple(factor.tolist()), tuple(summand.tolist())))
+
+
+def of_mean_and_std(mean: Sequence[float], std: Sequence[float]) -> str | Scaling:
+    """The mode or numbers of ``(pixels / 255 - mean) / std``."""
+    return simplest(Scaling(tuple(1 / (255 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))))
+
+
+def simplest(scaling: Scaling) -> str | Scaling:
+    """The mode of these numbers where there is one, else themselves."""
+    for mode in MODES:
+        known = scale_and_offset(mode)
+        if len(scaling.scale) == len(known.scale) and np.allclose(scaling, known, rtol=1e-5, atol=1e-6):
+            return mode
+    return scaling
+
+
+def _padding(value: Any) -> str:
+    if value not in PADDINGS:
+        raise ValueError(f"it says padding {str(value)[:80]!r}; known are {', '.join(PADDINGS)}")
+    return str(value)
+
+
+def positive_fraction(value: Any) -> float:
+    """A number that is more than 0 and at most 1.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if type(value) not in (int, float) or not 0 < value <= 1:
+        raise ValueError(f"it says {str(value)[:80]!r} where a fraction, more than 0 and at most 1, is due")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 1000:
+        raise ValueError(f"it says {str(value)[:80]!r} where a short text is due")
+    return value
+
+
+def preprocessing(value: Any) -> str | Scaling:
+    """A mode, or numbers for each channel, as JSON has them.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    if isinstance(value, str) and value in MODES:
+        return value
+    match value:
+        case [list() as scale, list() as offset] if 0 < len(scale) == len(offset) <= 1000 and all(
+            type(number) in (int, float) and math.isfinite(number) for number in (*scale, *offset)
+        ):
+            return simplest(Scaling(tuple(map(float, scale)), tuple(map(float, offset))))
+    raise ValueError(f"it says preprocessing {str(value)[:80]!r}; known are {', '.join(MODES)}, or scale and offset")
+
+
+def class_names(value: Any) -> tuple[str, ...]:
+    """A list of names, as JSON has it.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if (
+        not isinstance(value, list)
+        or len(value) > _MOST_CLASSES
+        or not all(isinstance(name, str | int | float) for name in value)
+    ):
+        raise ValueError("its class names are no list of names")
+    return tuple(map(str, value))
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "padding": _padding,
+    "epsilon": positive_fraction,
+    "preprocessing": preprocessing,
+    "crop": positive_fraction,
+    "interpolation": _text,
+    "class_names": class_names,
+    "activation": _text,
+    "model": _text,
+}

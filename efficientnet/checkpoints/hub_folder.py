@@ -1,0 +1,73 @@
+"""Folders as hubs have them: weights under a fixed name, and beside them ``config.json``, which says what they are of.
+
+Read is what timm's ``push_to_hf_hub`` and KerasHub's ``save_to_preset`` write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from . import architecture, timm_config
+from .arrays import Checkpoint, CheckpointError
+from .facts import LARGEST_JSON, Facts, of_scale_and_offset, parse_object
+
+_CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
+_CLASSIFIER = "task.weights.h5"
+# In the order of preference.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.weights.h5")
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """The files of weights in a folder: the network's, and the classifier's where that is in a file of its own."""
+    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()][:1]
+    is_backbone = files and files[0].name == _WEIGHTS[-1] and (folder / _CLASSIFIER).is_file()
+    return [*files, folder / _CLASSIFIER] if is_backbone else files
+
+
+def join(backbone: Checkpoint, classifier: Checkpoint) -> Checkpoint:
+    """KerasHub's two files as one, numbered as if they were."""
+    return backbone._replace(arrays={**classifier.arrays, **backbone.arrays})
+
+
+def read_config(weights: Path) -> Facts:
+    """What the configuration beside a file of weights says; nothing where there is none, or one of another kind.
+
+    Raises:
+        CheckpointError: it says what cannot be.
+        OSError: it cannot be read.
+    """
+    if weights.name not in _WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
+        return Facts()
+    try:
+        config = _load(config_file)
+        if isinstance(config.get("architecture"), str):
+            return timm_config.of_config(config)
+        if config.get("class_name") == "EfficientNetBackbone":
+            return _kerashub(config_file, config)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{config_file} does not say what {weights.name} beside it holds ({error}): save or download both again, "
+            "or move the weights to a folder without it."
+        ) from error
+    return Facts()
+
+
+def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
+    facts = architecture.kerashub(config["config"])
+    converter = config_file.with_name(_IMAGE_CONVERTER)
+    if converter.is_file():
+        options = _load(converter)["config"]
+        if options.get("scale") is not None:
+            scaling = of_scale_and_offset(options["scale"], options.get("offset") or 0.0)
+            facts = dataclasses.replace(facts, preprocessing=scaling)
+    task = config_file.with_name(_TASK)
+    if task.is_file() and isinstance(activation := _load(task)["config"].get("activation"), str):
+        facts = dataclasses.replace(facts, activation=activation)
+    return facts
+
+
+def _load(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return parse_object(file.read(LARGEST_JSON + 1))

@@ -1,0 +1,85 @@
+"""What timm says of a network: in ``config.json`` of a folder for the hub, and in the options of a training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..preprocessing import Scaling
+from .facts import Facts, of_mean_and_std, positive_fraction
+
+
+def of_config(config: Mapping[str, Any]) -> Facts:
+    """The facts in the ``config.json`` beside weights, as ``timm.models.push_to_hf_hub`` writes it.
+
+    Raises:
+        ValueError: a value cannot be what it should.
+    """
+    # Before 2022 all stood in one object.
+    trained = config.get("pretrained_cfg", config)
+    if not isinstance(trained, Mapping):
+        raise ValueError("its pretrained_cfg is no object")
+    name, tag = config["architecture"], trained.get("tag")
+    if not isinstance(name, str):
+        raise ValueError("its architecture is no text")
+    arguments = config.get("model_args", {})
+    return Facts(
+        model=f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name,
+        class_names=_class_names(config.get("label_names", trained.get("label_names", trained.get("labels")))),
+        **_trained(trained),
+        **_built(arguments if isinstance(arguments, Mapping) else {}),
+    )
+
+
+def of_run(options: Mapping[Any, Any]) -> Facts:
+    """The facts in the options of timm's training script; none where they are those of another script."""
+    if not isinstance(options.get("model"), str):
+        return Facts()
+    arguments = options.get("model_kwargs")
+    built = {"bn_eps": options.get("bn_eps"), **(arguments if isinstance(arguments, Mapping) else {})}
+    try:
+        return Facts(model=options["model"], **_trained(options), **_built(built))
+    except ValueError:
+        return Facts()
+
+
+def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
+    mean, std, crop, interpolation = (values.get(key) for key in ("mean", "std", "crop_pct", "interpolation"))
+    preprocessing: str | Scaling | None = None
+    if mean is not None and std is not None:
+        preprocessing = of_mean_and_std(_channels(mean), _channels(std, least=1e-6))
+    return {
+        "preprocessing": preprocessing,
+        "crop": None if crop is None else positive_fraction(crop),
+        # A run may draw it anew for each picture, which is "random".
+        "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else None,
+    }
+
+
+def _channels(values: Any, least: float = -math.inf) -> list[float]:
+    if (
+        not isinstance(values, list | tuple)
+        or len(values) != 3
+        or not all(type(value) in (int, float) and least <= value < math.inf for value in values)
+    ):
+        raise ValueError(f"its mean or std is {str(values)[:80]}, not three numbers")
+    return list(values)
+
+
+def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
+    """What a network was built with instead of what its name stands for."""
+    epsilon, padding = arguments.get("bn_eps"), arguments.get("pad_type")
+    return {
+        "epsilon": None if epsilon is None else positive_fraction(epsilon),
+        "padding": {"same": "same", "": "symmetric", "symmetric": "symmetric"}.get(str(padding)),
+    }
+
+
+def _class_names(labels: Any) -> tuple[str, ...] | None:
+    """Names in the order of the outputs; of a map from numbers, only where it has no gap."""
+    if isinstance(labels, Mapping):
+        if set(labels) != {str(number) for number in range(len(labels))}:
+            return None
+        labels = [labels[str(number)] for number in range(len(labels))]
+    return tuple(map(str, labels)) if isinstance(labels, list | tuple) and labels else None

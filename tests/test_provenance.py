@@ -1,0 +1,295 @@
+"""What weights were trained with travels in the file: a network that was saved is the network that is built again."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from efficientnet import checkpoints, convert, get_variant
+from efficientnet.checkpoints import CheckpointError, Facts, safetensors
+from efficientnet.checkpoints.facts import from_json
+from efficientnet.preprocessing import Scaling
+from efficientnet.registry import facts_of_model
+
+keras = pytest.importorskip("keras")
+
+SIZE = 64
+OWN = Scaling((0.01, 0.02, 0.03), (-1.0, 0.0, 1.0))
+
+
+def small(name, blocks, **changes):
+    return dataclasses.replace(
+        get_variant(name), name=f"small-{name}", width=0.25, resolution=SIZE, blocks=tuple(blocks), classes=5, **changes
+    )
+
+
+def families():
+    v1, edgetpu, v2 = (get_variant(name).blocks for name in ("b0", "edgetpu-s", "v2-b0"))
+    mixed = dataclasses.replace(v1[1], experts=2)
+    fused_then_not = (*v2[:2], dataclasses.replace(v2[3], input_filters=32))
+    return {
+        "v1": small("b0", v1[:3]),
+        "lite": small("lite0", get_variant("lite0").blocks[:3]),
+        "edgetpu": small("edgetpu-s", (*edgetpu[:2], dataclasses.replace(edgetpu[3], input_filters=32))),
+        "condconv": small("condconv-b0-4e", (v1[0], mixed)),
+        "v2": small("v2-b0", fused_then_not),
+    }
+
+
+FAMILIES = families()
+SETTINGS = [
+    ("symmetric", 1e-5, "torch"),
+    ("same", 1e-5, "tf"),
+    ("symmetric", 1e-3, "v2"),
+    ("same", 1e-3, "lite"),
+    ("symmetric", 1e-4, OWN),
+]
+# Each family once, and each setting; all pairs of them where there is time.
+CASES = [
+    pytest.param(family, setting, marks=[] if number == place else pytest.mark.slow)
+    for number, family in enumerate(FAMILIES)
+    for place, setting in enumerate(SETTINGS)
+]
+UNKNOWN = "does not say how its network was trained"
+
+
+@pytest.fixture(scope="module")
+def eff():
+    from efficientnet import keras
+
+    return keras
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype("float32")
+
+
+def seed(model):
+    """Fills a model with weights that make its outputs depend on all that it is built with."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            values = [rng.uniform(0.5, 1.5, weight.shape) for weight in layer.weights]
+        else:  # such that no activation saturates
+            values = [rng.normal(0, np.prod(weight.shape[:-1]) ** -0.5, weight.shape) for weight in layer.weights]
+        layer.set_weights([value.astype("float32") for value in values])
+    return model
+
+
+def build(eff, variant, setting=(None, None, None), **options):
+    padding, epsilon, preprocessing = setting
+    options = {"input_shape": (SIZE, SIZE, 3), "classes": 5, "weights": None, **options}
+    return eff.create(variant, padding=padding, batch_norm_epsilon=epsilon, preprocessing=preprocessing, **options)
+
+
+def predict(model, x):
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+@pytest.mark.parametrize(("family", "setting"), CASES)
+def test_built_saved_and_opened(eff, pixels, tmp_path, caplog, family, setting):
+    """In every container that can be written: by Keras, and by ``convert`` from what Keras wrote."""
+    variant = FAMILIES[family]
+    model = seed(build(eff, variant, setting, include_preprocessing=True))
+    expected = predict(model, pixels)
+    for index, other in enumerate(("same" if setting[0] == "symmetric" else "symmetric", 0.02, "none")):
+        wrong = build(eff, variant, [*setting[:index], other, *setting[index + 1 :]], include_preprocessing=True)
+        wrong.set_weights(model.get_weights())
+        assert np.abs(predict(wrong, pixels) - expected).max() > 5e-5, "the test could not fail"
+
+    files = {name: tmp_path / name for name in ("saved.keras", "saved.h5", "saved.weights.h5")}
+    for name, path in files.items():
+        (model.save_weights if ".weights" in name else model.save)(path)
+    for suffix in ("keras", "h5", "weights.h5", "safetensors", "pth"):
+        files[f"converted.{suffix}"] = tmp_path / f"converted.{suffix}"
+        convert.convert(files["saved.keras"], files[f"converted.{suffix}"], variant=variant)
+    assert UNKNOWN not in caplog.text
+
+    for name, path in files.items():
+        caplog.clear()
+        again = build(eff, variant, weights=path, include_preprocessing=True)
+        bare = build(eff, variant, weights=path)
+        if name == "saved.weights.h5":  # the one that Keras alone writes, and that cannot say it all
+            assert caplog.text.count(UNKNOWN) == 2
+            assert "batch_norm_epsilon=" in caplog.text and "padding=" not in caplog.text
+            again = build(eff, variant, (None, *setting[1:]), weights=path, include_preprocessing=True)
+        else:
+            assert UNKNOWN not in caplog.text, name
+            scaled = eff.preprocess_input(pixels, mode=eff.model_preprocessing(bare))
+            np.testing.assert_allclose(predict(bare, scaled), expected, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(predict(again, pixels), expected, atol=1e-6, err_msg=name)
+        if name.endswith(("d.keras", "d.h5")):
+            opened = eff.load_model(path)
+            x = eff.preprocess_input(pixels, mode=setting[2]) if "converted" in name else pixels
+            np.testing.assert_allclose(predict(opened, x), expected, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{"include_top": False}, {"include_top": False, "pooling": "avg"}])
+@pytest.mark.parametrize("name", ["body.keras", "body.h5"])
+def test_without_a_top(eff, pixels, tmp_path, options, name):
+    setting = ("symmetric", 1e-5, "tf")
+    model = seed(build(eff, FAMILIES["v1"], setting, include_preprocessing=True, **options))
+    model.save(tmp_path / name)
+    again = build(eff, FAMILIES["v1"], weights=tmp_path / name, include_preprocessing=True, **options)
+    np.testing.assert_allclose(predict(again, pixels), predict(model, pixels), atol=1e-6)
+
+
+def test_what_the_user_passes_wins(eff, tmp_path, caplog):
+    seed(build(eff, FAMILIES["v1"], ("symmetric", 1e-5, None))).save(tmp_path / "net.keras")
+    model = build(eff, FAMILIES["v1"], ("same", None, "tf"), weights=tmp_path / "net.keras")
+    assert model.get_layer("stem_conv").padding == "same"
+    assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
+    assert "padding='same' where the weights were trained with 'symmetric'" in caplog.text
+
+
+def test_another_last_activation_is_reported(eff, tmp_path, caplog):
+    seed(build(eff, FAMILIES["v1"], classifier_activation=None)).save(tmp_path / "net.keras")
+    build(eff, FAMILIES["v1"], weights=tmp_path / "net.keras", classifier_activation=None)
+    assert "ends in" not in caplog.text
+    build(eff, FAMILIES["v1"], weights=tmp_path / "net.keras")
+    assert "ends in 'linear', the new one in 'softmax'; classifier_activation=None keeps it" in caplog.text
+
+
+class TestScalingInTheGraph:
+    """Of the layers before the first convolution of a whole model."""
+
+    @pytest.fixture(scope="class")
+    def body(self, eff):
+        return seed(build(eff, FAMILIES["v1"]))
+
+    @pytest.mark.parametrize(
+        ("layers", "mode"),
+        [
+            (lambda layers: [layers.Rescaling(1 / 127.5, -1)], "tf"),
+            (lambda layers: [layers.RandomFlip(), layers.Resizing(SIZE, SIZE), layers.Rescaling(1 / 128, -1)], "v2"),
+            (
+                lambda layers: [
+                    layers.Rescaling(1 / 255),
+                    layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.229**2, 0.224**2, 0.225**2]),
+                ],
+                "torch",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_is_read(self, eff, body, tmp_path, layers, mode, nested):
+        x = keras.Input((SIZE, SIZE, 3))
+        in_front = layers(keras.layers)
+        if nested:
+            model = keras.Sequential([x, *in_front, body])
+        else:
+            y = x
+            for layer in in_front:
+                y = layer(y)
+            model = keras.Model(x, body(y))
+        model.save(tmp_path / "net.keras")
+        assert checkpoints.open_checkpoint(tmp_path / "net.keras").facts.preprocessing == mode
+
+    def test_what_is_not_understood_is_unknown(self, body, tmp_path, caplog):
+        x = keras.Input((SIZE, SIZE, 3))
+        keras.Model(x, body(keras.layers.UnitNormalization()(x))).save(tmp_path / "net.keras")
+        assert checkpoints.open_checkpoint(tmp_path / "net.keras").facts.preprocessing is None
+
+
+class TestTimm:
+    """timm's names of networks, in checkpoints of its training script and in folders for the hub."""
+
+    @pytest.fixture(scope="class")
+    def plain(self, eff, tmp_path_factory):
+        """A bare state dict under timm's names, and what is in it."""
+        folder = tmp_path_factory.mktemp("timm")
+        seed(build(eff, FAMILIES["v1"])).save(folder / "net.keras")
+        convert.convert(folder / "net.keras", folder / "net.safetensors", variant=FAMILIES["v1"])
+        arrays = checkpoints.open_checkpoint(folder / "net.safetensors").arrays
+        safetensors.write(folder / "bare.safetensors", arrays, {"format": "pt"})
+        return folder / "bare.safetensors"
+
+    @pytest.mark.parametrize(
+        ("name", "padding", "epsilon", "preprocessing"),
+        [
+            ("efficientnet_b0", "symmetric", 1e-5, "torch"),
+            ("tf_efficientnet_b0", "same", 1e-3, "torch"),
+            ("tf_efficientnet_b0.ap_in1k", "same", 1e-3, "tf"),
+            ("tf_efficientnetv2_s", "same", 1e-3, "tf"),
+            ("efficientnetv2_m", "symmetric", 1e-5, "torch"),
+            ("resnet50", None, None, None),
+        ],
+    )
+    def test_names(self, name, padding, epsilon, preprocessing):
+        facts = facts_of_model(name)
+        assert (facts.padding, facts.epsilon, facts.preprocessing) == (padding, epsilon, preprocessing)
+
+    def test_a_bare_state_dict_warns_once(self, eff, plain, caplog):
+        build(eff, FAMILIES["v1"], weights=plain)
+        assert caplog.text.count(UNKNOWN) == 1
+        assert "padding='same', batch_norm_epsilon=0.001, preprocessing='torch'" in caplog.text
+        assert "--padding, --epsilon, --preprocessing" in caplog.text
+        caplog.clear()
+        build(eff, FAMILIES["v1"], ("symmetric", 1e-5, "torch"), weights=plain)
+        assert UNKNOWN not in caplog.text
+
+    @pytest.mark.parametrize("is_zip", [True, False])
+    def test_a_training_checkpoint(self, eff, plain, tmp_path, caplog, is_zip):
+        torch = pytest.importorskip("torch")
+        from argparse import Namespace
+
+        state = {
+            name: torch.from_numpy(np.array(stored))
+            for name, stored in checkpoints.open_checkpoint(plain).arrays.items()
+        }
+        options = Namespace(model="efficientnet_b0", bn_eps=None, mean=[0.5] * 3, std=[0.5] * 3, crop_pct=0.9)
+        content = {"epoch": 3, "arch": "efficientnet_b0", "state_dict": state, "args": options}
+        torch.save(content, tmp_path / "last.pth.tar", _use_new_zipfile_serialization=is_zip)
+        model = build(eff, FAMILIES["v1"], weights=tmp_path / "last.pth.tar")
+        assert (model.get_layer("stem_conv").padding, model.get_layer("stem_bn").epsilon) == ("valid", 1e-5)
+        assert eff.model_preprocessing(model) == "tf"
+        assert checkpoints.open_checkpoint(tmp_path / "last.pth.tar").facts.crop == 0.9
+        assert UNKNOWN not in caplog.text
+
+    def test_a_folder_for_the_hub(self, eff, plain, tmp_path, caplog):
+        (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())
+        trained = {"tag": "mine", "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.95, "interpolation": "bilinear"}
+        config = {
+            "architecture": "efficientnet_b0",
+            "num_classes": 5,
+            "label_names": list("abcde"),
+            "pretrained_cfg": trained,
+        }
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        for weights in (tmp_path, tmp_path / "model.safetensors"):
+            model = build(eff, FAMILIES["v1"], weights=weights)
+            assert (model.get_layer("stem_conv").padding, model.get_layer("stem_bn").epsilon) == ("valid", 1e-5)
+            assert eff.model_preprocessing(model) == "tf"
+            facts = checkpoints.open_checkpoint(weights).facts
+            assert (facts.crop, facts.interpolation, facts.class_names) == (0.95, "bilinear", tuple("abcde"))
+        assert UNKNOWN not in caplog.text
+        (tmp_path / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {"mean": "grey", "std": 1}}))
+        with pytest.raises(CheckpointError, match=r"config\.json does not say what model\.safetensors beside it holds"):
+            build(eff, FAMILIES["v1"], weights=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"padding": "circular"}',
+        '{"epsilon": 0}',
+        '{"epsilon": "1"}',
+        '{"preprocessing": [[1], [NaN]]}',
+        '{"class_names": [[1]]}',
+        '{"crop": true}',
+        "[" * 100_000,
+    ],
+)
+def test_notes_that_cannot_be_right_are_refused(text):
+    with pytest.raises(ValueError, match="it"):
+        from_json(text)
+
+
+def test_notes_are_read_as_they_were_written():
+    facts = Facts("symmetric", 1e-5, OWN, 0.9, "bilinear", ("Löwe", "tiger"), "linear")
+    assert from_json(facts.to_json()) == facts
+    assert from_json('{"later": 1}') == Facts()
