@@ -10,7 +10,7 @@ from typing import Any
 
 from . import cli_pixels
 from .cli_model import find_source, pictures_in
-from .export.options import FORMATS, PRECISIONS
+from .export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from .preprocessing import MODES
 
 
@@ -31,6 +31,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--batch", type=_batch, default="dynamic", metavar="N", help="images at a time, or dynamic (default) for any"
     )
+    parser.add_argument(
+        "--raw-pixels", action="store_true", help="have the file take pixels 0..255 and scale them itself"
+    )
+    parser.add_argument("--input", default="float32", choices=INPUT_TYPES, help="type of raw pixels (default: float32)")
     parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
     parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
     cli_pixels.add_options(parser)
@@ -47,7 +51,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     source = find_source(arguments.model, arguments.weights, arguments.preprocessing)
     pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
-    print(export(source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch))
+    report = export(
+        source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch,
+        raw_pixels=arguments.raw_pixels, input_type=arguments.input,
+    )  # fmt: skip
+    print(report)
     return 0
 
 

@@ -71,6 +71,14 @@ def test_a_variant_with_its_weights(tmp_path, capsys):
     assert metadata["sides"] == [224, 224]
 
 
+def test_raw_pixels(saved, tmp_path, capsys):
+    out = tmp_path / "mine.onnx"
+    assert main(saved, out, "--format", "onnx", "--raw-pixels", "--input", "uint8") == 0
+    assert "uint8 (batch, 32, 32, 3), NHWC, RGB, raw pixels 0..255" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--raw-pixels"):
+        main(saved, out, "--format", "onnx", "--input", "uint8")
+
+
 def test_wrong_calls(saved, tmp_path, capsys):
     with pytest.raises(ValueError, match="whole model with its own weights"):
         main(saved, tmp_path / "a.onnx", "--format", "onnx", "--weights", "imagenet")

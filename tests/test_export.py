@@ -69,6 +69,79 @@ def test_what_a_file_says_about_itself(model, tmp_path, format):
     assert str(path) in str(report)
 
 
+@pytest.mark.parametrize("input_type", ["float32", "uint8"])
+@pytest.mark.parametrize("format", NAMES)
+def test_raw_pixels_in_plain_runtimes(model, tmp_path, format, input_type):
+    """As somebody would ask the file who has nothing but its runtime."""
+    pytest.importorskip(RUNTIMES[format])
+    path = tmp_path / NAMES[format]
+    report = export(model, path, format, raw_pixels=True, input_type=input_type)
+    assert report.difference < 1e-5
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3)).astype(input_type)
+    expected = model.predict_on_batch(efn.preprocess_input(pixels))
+    np.testing.assert_allclose(ASK[format](str(path), pixels), expected, atol=1e-5)
+    name = model.inputs[0]._keras_history[0].name
+    assert f"input {name!r}: {input_type} (batch, 64, 64, 3), NHWC, RGB, raw pixels 0..255" in str(report)
+    metadata = read_metadata(path)
+    assert metadata["input"] == {
+        "name": name, "dtype": input_type, "shape": ["batch", 64, 64, 3], "layout": "NHWC", "colors": "RGB",
+        "range": [0, 255],
+    }  # fmt: skip
+    assert metadata["scaling"] == [[1, 1, 1], [0, 0, 0]]
+
+
+def ask_onnx(path, pixels):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    return session.run(None, {session.get_inputs()[0].name: pixels})[0]
+
+
+def ask_openvino(path, pixels):
+    import openvino
+
+    return openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)[0]
+
+
+def ask_litert(path, pixels):
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(path).get_signature_runner()
+    return next(iter(run(**{next(iter(run.get_input_details())): pixels}).values()))
+
+
+def ask_saved_model(path, pixels):
+    import tensorflow
+
+    return next(iter(tensorflow.saved_model.load(path).serve(pixels).values()))
+
+
+ASK = {"onnx": ask_onnx, "openvino": ask_openvino, "litert": ask_litert, "saved_model": ask_saved_model}
+
+
+def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    report = export(model, tmp_path / "tiny.onnx", "onnx", batch=2)
+    assert '(2, 64, 64, 3), NHWC, RGB, scaled as "torch", (pixels - (123.675' in report.input
+    assert read_metadata(tmp_path / "tiny.onnx")["input"]["range"] == [-2.1179, 2.64]
+    first = keras.Input((3, 8, None))
+    unknown = keras.Model(first, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(first), name="mine")
+    report = export(unknown, tmp_path / "tiny.onnx", "onnx")
+    assert "(batch, 3, 8, any), NCHW, RGB, scaled as the model was trained, which it does not say" in report.input
+    assert read_metadata(tmp_path / "tiny.onnx")["input"]["range"] is None
+    with pytest.raises(ValueError, match=r"mine does not say how its pixels are scaled.*\(--preprocessing\)"):
+        export(unknown, tmp_path / "tiny.onnx", "onnx", raw_pixels=True)
+
+
+def test_eight_bits_of_raw_pixels(model, pictures, tmp_path):
+    for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
+        for module in modules:
+            pytest.importorskip(module)
+        path = tmp_path / NAMES[format]
+        report = export(model, path, format, "int8", pictures, raw_pixels=True, input_type="uint8")
+        assert report.agreement >= 0.5
+
+
 @pytest.mark.parametrize("format", NAMES)
 def test_several_outputs_and_a_fixed_batch(tmp_path, format):
     """Runtimes have outputs in orders of their own."""
@@ -206,10 +279,13 @@ def test_bad_calls(model, tmp_path, monkeypatch):
         (("a", "saved_model", "f16"), "SavedModel cannot be in f16"),
         (("a.onnx", "onnx", "f32", (), 0), "batch=0"),
         (("a.pt", "onnx"), r"ends in \.onnx"),
+        (("a.onnx", "onnx", "f32", (), 1, {"input_type": "int4", "raw_pixels": True}), "Unknown input_type 'int4'"),
+        (("a.onnx", "onnx", "f32", (), 1, {"input_type": "uint8"}), "pass raw_pixels=True"),
     ):
         name, *rest = arguments
+        options = rest.pop() if isinstance(rest[-1], dict) else {}
         with pytest.raises(ValueError, match=problem):
-            export(model, tmp_path / name, *rest)
+            export(model, tmp_path / name, *rest, **options)
     with pytest.raises(FileNotFoundError, match="make it first"):
         export(model, tmp_path / "missing" / "a.onnx", "onnx")
     (tmp_path / "mine").mkdir()
@@ -245,9 +321,11 @@ def test_files_of_others(tmp_path):
 
 
 def test_the_report_as_text():
-    report = ExportReport(Path("b0.onnx"), "onnx", "int8", 5_400_000, "onnxruntime 1.2", 0.0123, 0.95, 20)
+    about = "'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255"
+    report = ExportReport(Path("b0.onnx"), "onnx", "int8", 5_400_000, "onnxruntime 1.2", 0.0123, 0.95, 20, about)
     assert str(report) == (
         "b0.onnx: onnx, int8, 5.4 MB\n"
+        "input 'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255\n"
         "in onnxruntime 1.2, answers to 20 pictures differ from Keras' by up to 0.012; the best class is the same for "
         "95% of them"
     )

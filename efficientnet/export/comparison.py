@@ -9,6 +9,7 @@ import numpy as np
 
 from ..inference.pictures import read
 from ..inference.recipe import Recipe
+from ..preprocessing import Scaling
 from .runtimes import Answer
 
 MOST_COMPARED = 20
@@ -18,7 +19,7 @@ _KERAS_BATCH = 4
 
 
 def network_inputs(recipe: Recipe, pictures: Iterable[Any]) -> np.ndarray | None:
-    """What the model takes of pictures (paths or pixels), float32; None where there are none.
+    """What a model of this recipe takes of pictures (paths or pixels), float32; None where there are none.
 
     Raises:
         OSError, ValueError: one of them cannot be read, or the model takes no pictures.
@@ -39,9 +40,22 @@ def compared_samples(recipe: Recipe, samples: np.ndarray | None, batch: int | No
 
 
 def compare(
-    model: Any, recipe: Recipe, answer: Answer, names: Sequence[str], samples: np.ndarray, batch: int | None
+    model: Any,
+    recipe: Recipe,
+    answer: Answer,
+    names: Sequence[str],
+    samples: np.ndarray,
+    batch: int | None,
+    scaling: Scaling | None = None,
 ) -> tuple[float, float | None]:
     """How far the answers of an exported file, whose outputs have these names, are from Keras'.
+
+    Args:
+        model, recipe: asked in Keras.
+        answer, names: of the file.
+        samples: what the file takes.
+        batch: how many at a time; None for any number.
+        scaling: what the file does to them before the model; None for nothing.
 
     Returns:
         The largest difference of an output, relative to the largest output where that is above 1; and the share of
@@ -53,7 +67,9 @@ def compare(
     answers = [answer(part) for part in batches]
     found = [np.concatenate([part[name] for part in answers]) for name in names]
     parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
-    expected = [np.concatenate(part) for part in zip(*(_keras_answers(model, x) for x in parts), strict=True)]
+    scale = recipe._replace(scaling=scaling).scale
+    given = (_keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
+    expected = [np.concatenate(part) for part in zip(*given, strict=True)]
     differences = [
         np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
         for ours, theirs in zip(found, expected, strict=True)

@@ -18,7 +18,7 @@ from ..folding import fold_batch_norm
 from ..inference.sources import Source
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .formats import WRITERS
-from .metadata import write_metadata
+from .metadata import describe_input, taking_pixels, write_metadata
 from .options import Options, check
 from .runtimes import open_exported, require_runtime
 from .tensorflow_formats import backend_of, write_with_tensorflow
@@ -43,6 +43,7 @@ class ExportReport(NamedTuple):
         difference: the largest of an output, relative to the largest output where that is above 1.
         agreement: the share of the pictures with the same best class, 0..1; None where there are no classes.
         pictures: how many were compared.
+        input: what the file takes, in words.
     """
 
     path: Path
@@ -53,11 +54,13 @@ class ExportReport(NamedTuple):
     difference: float
     agreement: float | None
     pictures: int
+    input: str
 
     def __str__(self) -> str:
         agreement = "" if self.agreement is None else f"; the best class is the same for {self.agreement:.0%} of them"
         return (
             f"{self.path}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
+            f"input {self.input}\n"
             f"in {self.runtime}, answers to {self.pictures} pictures differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
         )
@@ -70,12 +73,16 @@ def export(
     precision: str = "f32",
     calibration: Iterable[Any] = (),
     batch: int | str = "dynamic",
+    *,
+    raw_pixels: bool = False,
+    input_type: str = "float32",
 ) -> ExportReport:
     """Writes a model for another runtime, all or nothing.
 
     Before it is in its place, what was written is opened in that runtime and asked the same as Keras: the first
     20 pictures of the calibration, or 4 made up. The result is kept in the file with class names and preprocessing,
-    for ``read_metadata``. The file takes what the model takes.
+    for ``read_metadata``. The file takes what the model takes, or with ``raw_pixels`` the pixels themselves; the report
+    says which.
 
     Args:
         model: a Keras model from images to anything, of either Keras and on any backend, or an
@@ -89,6 +96,8 @@ def export(
         calibration: for ``"int8"``, pictures of the kind that the model will see, the first 300 of which set the
             ranges of its 8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
         batch: how many images the file takes at a time; ``"dynamic"`` for any number.
+        raw_pixels: whether the file takes pixels 0..255 and scales them itself. Cropping and resizing stay outside.
+        input_type: of what it takes: ``"float32"``, or for raw pixels ``"uint8"``.
 
     Raises:
         ValueError: an argument is not one of these, the model takes no images or has a layer that the format lacks,
@@ -97,7 +106,7 @@ def export(
         OSError: it cannot be written.
     """
     path = Path(path)
-    check(path, format, precision, batch)
+    check(path, format, precision, batch, raw_pixels, input_type)
     runtime = require_runtime(format)
     loaded, recipe = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()
     if not recipe.channels_last and format in ("litert", "saved_model"):
@@ -105,31 +114,40 @@ def export(
             f"{recipe.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
             "openvino."
         )
+    taken, scaling = recipe, None
+    if raw_pixels:
+        if recipe.scaling is None:
+            raise ValueError(
+                f"{recipe.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a Source "
+                "with preprocessing=, the mode of preprocess_input that it was trained with (--preprocessing)."
+            )
+        taken, scaling = taking_pixels(recipe), recipe.scaling if recipe.is_scaled else None
     most = _MOST_CALIBRATED if precision == "int8" else MOST_COMPARED
-    samples = network_inputs(recipe, itertools.islice(calibration, most))
+    samples = network_inputs(taken, itertools.islice(calibration, most))
     if precision == "int8" and samples is None:
         raise ValueError(
             "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
             "pictures of the kind that the model will see (--calibrate FOLDER)."
         )
-    options = Options(precision, None if batch == "dynamic" else int(batch), samples)
+    options = Options(precision, None if batch == "dynamic" else int(batch), samples, scaling, input_type)
     with _staged(path) as part:
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
-        answer, names = open_exported(part, format), onnx_graph.tensor_names(folded)[1]
-        shown = compared_samples(recipe, samples, options.batch)
-        difference, agreement = compare(loaded, recipe, answer, names, shown, options.batch)
-        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, len(shown))
+        (given,), names = onnx_graph.tensor_names(folded)
+        answer = open_exported(part, format)
+        shown = compared_samples(taken, samples, options.batch)
+        if input_type == "uint8":
+            shown = np.rint(shown).astype(np.uint8)
+        difference, agreement = compare(loaded, recipe, answer, names, shown, options.batch, scaling)
+        about = describe_input(taken, given, options)
+        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, len(shown), about.text)
         _refuse_if_wrong(report, loaded)
         verification = {key: getattr(report, key) for key in ("runtime", "difference", "agreement", "pictures")}
-        producer = f"efficientnet {__version__}"
-        write_metadata(
-            part, format,
-            {
-                **recipe._asdict(), "kind": recipe.kind, "precision": precision, "producer": producer,
-                "verification": verification,
-            },
-        )  # fmt: skip
+        metadata = {
+            **taken._asdict(), "kind": recipe.kind, "input": about.facts, "precision": precision,
+            "producer": f"efficientnet {__version__}", "verification": verification,
+        }  # fmt: skip
+        write_metadata(part, format, metadata)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
 
 

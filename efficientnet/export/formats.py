@@ -16,7 +16,7 @@ from .tensorflow_formats import write_with_tensorflow
 
 
 def _write_onnx(model: Any, path: Path, options: Options) -> None:
-    written = onnx_graph.convert(model, options.batch or "dynamic")
+    written = onnx_graph.convert(model, options.batch or "dynamic", options.scaling)
     if options.precision == "int8" and options.samples is not None:
         size = options.batch or 1
         whole = np.resize(options.samples, (-(-len(options.samples) // size), size, *options.samples.shape[1:]))
@@ -24,7 +24,22 @@ def _write_onnx(model: Any, path: Path, options: Options) -> None:
         written = quantize(written, batches)
     elif options.precision == "f16":
         _store_in_half(written)
+    if options.input_type == "uint8":
+        _take_bytes(written)
     path.write_bytes(written.SerializeToString())
+
+
+def _take_bytes(model: Any) -> None:
+    """Has an ONNX model take uint8 where it takes floats."""
+    import onnx
+
+    (given,) = model.graph.input
+    floats = f"{given.name}:float"
+    for node in model.graph.node:
+        node.input[:] = [floats if name == given.name else name for name in node.input]
+    given.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    cast = onnx.helper.make_node("Cast", [given.name], [floats], name=f"{given.name}:Cast", to=onnx.TensorProto.FLOAT)
+    model.graph.node.insert(0, cast)
 
 
 def _store_in_half(model: Any) -> None:
@@ -48,7 +63,7 @@ def _store_in_half(model: Any) -> None:
 def _write_openvino(model: Any, path: Path, options: Options) -> None:
     import openvino
 
-    graph = openvino_graph.convert(model)
+    graph = openvino_graph.convert(model, options.scaling)
     for port, name in zip(graph.outputs, onnx_graph.tensor_names(model)[1], strict=True):
         port.get_tensor().set_names({name})  # alone, without that of the operation
     if options.precision == "int8" and options.samples is not None:
@@ -56,6 +71,10 @@ def _write_openvino(model: Any, path: Path, options: Options) -> None:
     if options.batch is not None:
         sides = functional(model).inputs[0].shape[1:]
         graph.reshape([options.batch, *(-1 if side is None else side for side in sides)])
+    if options.input_type == "uint8":
+        stage = openvino.preprocess.PrePostProcessor(graph)
+        stage.input().tensor().set_element_type(openvino.Type.u8)
+        graph = stage.build()
     openvino.save_model(graph, path, compress_to_fp16=options.precision == "f16")
 
 

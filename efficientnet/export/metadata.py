@@ -11,10 +11,50 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from ..inference.recipe import Recipe
+from ..preprocessing import Scaling, formula
+from .options import Options
+
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
+
+
+class Input(NamedTuple):
+    """What an exported file takes: in words, and as values that JSON knows."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def taking_pixels(recipe: Recipe) -> Recipe:
+    """The recipe of what scales pixels itself."""
+    channels = recipe.channels
+    return recipe._replace(scaling=Scaling((1.0,) * channels, (0.0,) * channels))
+
+
+def describe_input(recipe: Recipe, name: str, options: Options) -> Input:
+    """What a file of this recipe takes as the input of this name."""
+    shape = [options.batch or "batch", *(side if side > 0 else "any" for side in recipe.input_shape(1)[1:])]
+    layout = "NHWC" if recipe.channels_last else "NCHW"
+    colors = {1: "grey", 3: "RGB"}.get(recipe.channels, f"{recipe.channels} channels")
+    if recipe.scaling is None:
+        levels, meaning = None, "scaled as the model was trained, which it does not say"
+    else:
+        ends = [level * s + o for s, o in zip(*recipe.scaling, strict=True) for level in (0, 255)]
+        levels = [round(min(ends), 4), round(max(ends), 4)]
+        meaning = f"scaled as {formula(recipe.scaling)}: {levels[0]:g} to {levels[1]:g}"
+        if not recipe.is_scaled:
+            meaning = "raw pixels 0..255"
+    sides = ", ".join(map(str, shape))
+    return Input(
+        f"{name!r}: {options.input_type} ({sides}), {layout}, {colors}, {meaning}",
+        {
+            "name": name, "dtype": options.input_type, "shape": shape, "layout": layout, "colors": colors,
+            "range": levels,
+        },
+    )  # fmt: skip
 
 
 def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
@@ -51,8 +91,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns:
         The fields of ``efficientnet.inference.Recipe``, ``classes`` and ``scaling`` (network input = pixels * scale +
-        offset) among them; ``kind``, what the outputs are; ``precision``; and ``verification``: which runtime was
-        compared with Keras, and the result.
+        offset) among them; ``kind``, what the outputs are; ``input``: name, type, shape, layout and range of what the
+        file takes; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
 
     Raises:
         FileNotFoundError: there is nothing at the path.

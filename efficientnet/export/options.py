@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..preprocessing import Scaling
+
 # Format -> suffix of its file; a folder has none.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "saved_model": ""}
 PRECISIONS = ("f32", "f16", "int8")
+INPUT_TYPES = ("float32", "uint8")
 
 
 class Options(NamedTuple):
@@ -18,15 +21,19 @@ class Options(NamedTuple):
     Attributes:
         precision: ``"f32"``, ``"f16"`` or ``"int8"``.
         batch: how many images it takes; None for any number.
-        samples: for ``"int8"``, what the model takes, (n, …), to find the ranges of 8-bit numbers with.
+        samples: for ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
+        scaling: what the file does to the colors of its input before all else; None for nothing.
+        input_type: of what it takes: ``"float32"`` or ``"uint8"``.
     """
 
     precision: str = "f32"
     batch: int | None = None
     samples: np.ndarray | None = None
+    scaling: Scaling | None = None
+    input_type: str = "float32"
 
 
-def check(path: Path, format: str, precision: str, batch: int | str) -> None:
+def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str) -> None:
     """Raises ValueError or OSError where something cannot be exported as asked, and says what can."""
     if format not in FORMATS:
         raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(FORMATS)}.")
@@ -36,6 +43,13 @@ def check(path: Path, format: str, precision: str, batch: int | str) -> None:
         raise ValueError(f"A SavedModel cannot be in {precision}: export it in f32, or as one of the other formats.")
     if batch != "dynamic" and (not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch={batch!r}: expected a number of images, at least 1, or 'dynamic'.")
+    if input_type not in INPUT_TYPES:
+        raise ValueError(f"Unknown input_type {input_type!r}; choose one of {', '.join(INPUT_TYPES)}.")
+    if input_type != "float32" and not raw_pixels:
+        raise ValueError(
+            f"input_type={input_type!r} is for raw pixels: pass raw_pixels=True, too (--raw-pixels), since scaled ones "
+            "are fractions."
+        )
     if path.suffix != FORMATS[format] and format != "saved_model":
         raise ValueError(f"{path}: a file of format {format} ends in {FORMATS[format]}; name it so.")
     if not path.absolute().parent.is_dir():

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..layer_calls import functional
 from ..onnx_graph import tensor_names
+from ..preprocessing import Scaling
 from .options import Options
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
@@ -56,14 +57,18 @@ def backend_of(model: Any) -> str:
     return str(keras.backend.backend())
 
 
-def _module(model: Any, batch: int | None) -> Any:
+def _module(model: Any, options: Options) -> Any:
     """The model as a module of TensorFlow, whose function ``serve`` gives outputs by their names."""
     import tensorflow as tf
 
     (name,), names = tensor_names(model)
-    given = tf.TensorSpec((batch, *functional(model).inputs[0].shape[1:]), tf.float32, name)
+    given = tf.TensorSpec((options.batch, *functional(model).inputs[0].shape[1:]), options.input_type, name)
 
     def serve(x: Any) -> dict[str, Any]:
+        x = tf.cast(x, tf.float32)
+        if options.scaling is not None:
+            scale, offset = (np.asarray(values, np.float32) for values in options.scaling)
+            x = x * scale + offset
         return dict(zip(names, tf.nest.flatten(model(x, training=False)), strict=True))
 
     module = tf.Module()
@@ -76,14 +81,14 @@ def _module(model: Any, batch: int | None) -> Any:
 def _litert(model: Any, options: Options) -> bytes:
     import tensorflow as tf
 
-    module = _module(model, options.batch)
+    module = _module(model, options)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     if options.precision != "f32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if options.precision == "f16":
         converter.target_spec.supported_types = [tf.float16]
     if options.precision == "int8" and options.samples is not None:
-        samples = options.samples
+        samples = options.samples if options.input_type == "float32" else np.rint(options.samples).astype(np.uint8)
         converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converted: bytes = converter.convert()
@@ -93,7 +98,7 @@ def _litert(model: Any, options: Options) -> bytes:
 def _write_saved_model(model: Any, path: Path, options: Options) -> None:
     import tensorflow as tf
 
-    module = _module(model, options.batch)
+    module = _module(model, options)
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
 
 
@@ -101,7 +106,8 @@ def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> N
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / _MODEL)
-        (folder / _ORDER).write_text(json.dumps([str(path.absolute()), format, options.precision, options.batch]))
+        order = options._replace(samples=None)._asdict()
+        (folder / _ORDER).write_text(json.dumps([str(path.absolute()), format, order]))
         if options.samples is not None:
             np.save(folder / _SAMPLES, options.samples)
         done = subprocess.run(
@@ -120,10 +126,11 @@ def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> N
 def _main(folder: Path) -> None:
     import keras
 
-    path, format, precision, batch = json.loads((folder / _ORDER).read_text())
+    path, format, order = json.loads((folder / _ORDER).read_text())
+    scaling = None if order["scaling"] is None else Scaling(*order["scaling"])
     samples = np.load(folder / _SAMPLES) if (folder / _SAMPLES).exists() else None
     model = keras.models.load_model(folder / _MODEL, compile=False)
-    write_with_tensorflow(model, Path(path), format, Options(precision, batch, samples))
+    write_with_tensorflow(model, Path(path), format, Options(**{**order, "samples": samples, "scaling": scaling}))
 
 
 if __name__ == "__main__":
