@@ -113,7 +113,8 @@ def ask_litert(path, pixels):
 def ask_saved_model(path, pixels):
     import tensorflow
 
-    return next(iter(tensorflow.saved_model.load(path).serve(pixels).values()))
+    loaded = tensorflow.saved_model.load(path)
+    return next(iter(loaded.serve(pixels).values()))
 
 
 ASK = {"onnx": ask_onnx, "openvino": ask_openvino, "litert": ask_litert, "saved_model": ask_saved_model}
@@ -133,13 +134,14 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
         export(unknown, tmp_path / "tiny.onnx", "onnx", raw_pixels=True)
 
 
-def test_eight_bits_of_raw_pixels(model, pictures, tmp_path):
+def test_eight_bits_of_raw_pixels(pictures, tmp_path):
+    model = build(include_top=False, pooling="avg", input_shape=(64, 64, 3))
     for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
         for module in modules:
             pytest.importorskip(module)
         path = tmp_path / NAMES[format]
         report = export(model, path, format, "int8", pictures, raw_pixels=True, input_type="uint8")
-        assert report.agreement >= 0.5
+        assert 0 < report.difference < 0.1
 
 
 @pytest.mark.parametrize("format", NAMES)
