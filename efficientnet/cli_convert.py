@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .files import check_writable
 from .preprocessing import MODES
 from .variants import PADDINGS, get_variant
 
@@ -58,6 +59,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from . import convert
     from .checkpoints import Facts
 
+    check_writable(Path(arguments.target))
     given = Facts(arguments.padding, arguments.epsilon, arguments.preprocessing)
     class_names = None
     if arguments.classes is not None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cli_pixels, scaling
+from .cli_train import fraction_or_path
+from .files import check_writable
 from .scaling import PAPER_COEFFICIENTS, Coefficients
 from .tables import table
 from .variants import save_variant
@@ -59,10 +61,12 @@ def add_parser(commands: Any) -> None:
 
     parser = design.add_parser("compare", help="train width, depth, resolution alone and compound at equal cost")
     _add_training(parser)
-    parser.add_argument("--macs", type=_amount, nargs="+", required=True, metavar="N", help="budgets, such as 20M 40M")
+    parser.add_argument(
+        "--macs", type=_amount, nargs="+", action="extend", required=True, metavar="N", help="budgets, such as 20M 40M"
+    )
     _add_coefficients(parser)
     parser.add_argument(
-        "--widths-at", type=_pair, nargs="+", default=(), metavar="D,R",
+        "--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
         help="grow the width at other depths and resolutions, too, as the paper's figure 4 (2,1 1,1.3 2,1.3)",
     )  # fmt: skip
     parser.set_defaults(run=_compare)
@@ -97,12 +101,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="DATA",
-        help="folder with a folder of pictures per class, digits, fashion-mnist",
+        help="what train takes: folder with a folder per class, CSV file, digits, fashion-mnist, …",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="of the run; the same call resumes it"
     )
-    parser.add_argument("--validation", type=float, default=0.2, help="fraction of a folder to hold out (default: 0.2)")
+    parser.add_argument("--validation", type=fraction_or_path, metavar="PART",
+        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
     parser.add_argument("--training-pictures", type=int, metavar="N", help="draw so many (default: all)")
     parser.add_argument("--validation-pictures", type=int, metavar="N", help="draw so many (default: all)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each network (default: 3)")
@@ -183,6 +188,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     from .design import fit_budget
 
     baseline = _baseline(arguments)
+    if arguments.out:
+        check_writable(arguments.out)
     if arguments.out and baseline.variant is None:
         raise ValueError(
             f"--out {arguments.out}: only EfficientNets are saved as variants, and {baseline.name} is none."
@@ -214,14 +221,11 @@ def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data(arguments: argparse.Namespace, size: int) -> Data:
-    from . import datasets
+    from .training import sources
 
-    if arguments.data == "digits":
-        data = datasets.load_digits(arguments.validation, size)
-    elif arguments.data == "fashion-mnist":
-        data = datasets.load_fashion_mnist()
-    else:
-        data = datasets.load_folder(Path(arguments.data), arguments.validation, size)
+    check_writable(arguments.out)
+    data = sources.load(arguments.data, arguments.validation, size)
+    data.check()
     return data.subset(arguments.training_pictures, arguments.validation_pictures, seed=0)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from . import cli_model, cli_pixels
+from .files import check_writable
+from .saved_models import is_saved_model
+from .splits import PARTS
 from .text import plain, print_json, tell
 
 SUCCESS, SOME_FAILED = 0, 1
@@ -28,6 +31,10 @@ def add_parser(commands: Any) -> None:
         "data", type=Path, metavar="DATA",
         help="folder with a folder of pictures per class, called as the model calls it or by its id; or a CSV file "
         "with the columns path and label (several labels as cat|dog), or path and a column of 1 and 0 for each label",
+    )  # fmt: skip
+    parser.add_argument(
+        "--part", choices=PARTS[::-1],
+        help="of the images, only those that the training of MODEL has held out, or trained on",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
     parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
@@ -50,10 +57,15 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if arguments.out and arguments.out.is_file():
         raise FileExistsError(f"--out {arguments.out} is a file: expected a folder, there or not.")
+    if arguments.out:
+        check_writable(arguments.out)
     if arguments.out and find_spec("matplotlib") is None:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with cli_model.open_predictor(arguments) as predictor:
+        run = Path(arguments.model).parent if is_saved_model(arguments.model) else None
+        if arguments.part and run is None:
+            raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
         if arguments.threshold is not None:
             predictor.recipe.check_labels()
         threshold = 0.5 if arguments.threshold is None else arguments.threshold
@@ -64,6 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
             lambda path: cli_pixels.source(path, arguments),
             arguments.softmax,
             threshold,
+            run,
+            arguments.part,
         )
     for path, reason in found.unreadable:
         tell(f"{plain(path)}: {plain(reason)}")

@@ -11,6 +11,7 @@ from typing import Any
 from . import cli_pixels
 from .cli_model import find_source, pictures_in
 from .export.options import FORMATS, INPUT_TYPES, PRECISIONS
+from .files import check_writable
 from .preprocessing import MODES
 
 
@@ -49,6 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from .export import export
 
+    check_writable(Path(arguments.out))
     source = find_source(arguments.model, arguments.weights, arguments.preprocessing)
     pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
     report = export(

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .folders import find_images
 from .preprocessing import MODES
 from .saved_models import is_saved_model
+from .text import tell
 
 if TYPE_CHECKING:
     from .inference import Predictor, Source
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -75,9 +75,12 @@ def find_source(model: str, weights: str | None, preprocessing: str | None) -> S
 
 
 def pictures_in(folder: Path, recursive: bool) -> list[Path]:
-    """A folder's pictures, by their suffixes, in the order of their names."""
-    files = folder.rglob("*") if recursive else folder.iterdir()
-    return [file for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    """A folder's images in the order of their names; one line on stderr says what is left out."""
+    found = find_images(folder, recursive)
+    if note := found.note(folder):
+        hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
+        tell(f"{note}{hint}")
+    return found.images
 
 
 def open_predictor(arguments: argparse.Namespace) -> Predictor:

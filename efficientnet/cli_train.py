@@ -1,21 +1,28 @@
-"""The command ``efficientnet train``: from pictures to a model of one's own."""
+"""The command ``efficientnet train``: from images to a custom model."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cli_pixels
+from .files import check_writable
+from .json_files import read_object
 from .variants import get_variant
 
 if TYPE_CHECKING:
-    from .datasets import Data
     from .training import Recipe
 
 SUCCESS = 0
+# What --resume takes from the run where the command line does not say it, and what it is where nothing does.
+_DEFAULTS = {
+    "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_pictures": None,
+    "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+}  # fmt: skip
 _ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small pictures, and the size that they are shown in, pixels
 
 
@@ -23,10 +30,11 @@ def add_parser(commands: Any) -> None:
     """Adds ``train``."""
     parser = commands.add_parser(
         "train",
-        help="train a network on one's own pictures",
-        description="Trains a network by a recipe, on a folder with a folder of pictures per class. The folder --out "
+        help="train a network on your images",
+        description="Trains a network by a recipe, on a folder with a folder of images per class. The folder --out "
         "gets model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and opens with "
-        "plain Keras; log.csv; curves.png; and checkpoints, from which --resume goes on to the same weights.",
+        "plain Keras; log.csv; curves.png; training.csv and validation.csv, which list the images of each part; and "
+        "checkpoints, from which --resume goes on to the same weights without any other option.",
     )
     add_train_arguments(parser)
 
@@ -34,35 +42,32 @@ def add_parser(commands: Any) -> None:
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what ``train`` takes, and what it does."""
     add = parser.add_argument
-    add("data", metavar="DATA", help="folder with a folder per class, CSV file of path and label, TFRecord files, "
-        "tfds:NAME, digits, or fashion-mnist")  # fmt: skip
-    add("--recipe", default="finetune", help="finetune (default), v1, v2, or the .json file of one")
-    add(
-        "--set",
-        type=_setting,
-        nargs="+",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="of the recipe, such as patience=3",
-    )
-    for name, kind in (("epochs", int), ("batch_size", int), ("learning_rate", float)):
-        add(f"--{name.replace('_', '-')}", type=kind, metavar="N", help="of the recipe")
-    add("--model", default="lite0", help="variant, or the .json file of one (default: %(default)s)")
+    add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
+        "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip
+    add("--recipe", help="finetune (default), v1, v2, or the .json file of one")
+    add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
+        help="of the recipe, such as patience=3; may be repeated")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the training images in all, the head's included; with "
+        "--resume, go on to so many")  # fmt: skip
+    add("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's, fewer for small sets)")
+    add("--learning-rate", type=float, metavar="RATE", help="of the recipe")
+    add("--model", help=f"variant, or the .json file of one (default: {_DEFAULTS['model']})")
     add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
     add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=int, metavar="PIXELS", help="of the last stage (default: the variant's)")
-    add("--validation", type=_fraction_or_path, default=0.2, metavar="PART",
-        help="fraction to hold out, or a folder or CSV file like DATA (default: 0.2)")  # fmt: skip
+    add("--validation", type=fraction_or_path, metavar="PART",
+        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
     add("--training-pictures", type=int, metavar="N", help="draw so many (default: all)")
-    add("--class-weights", action="store_true", help="let each class count alike")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: %(default)s)")
+    add("--class-weights", action="store_const", const=True, help="let each class count alike")
+    add("--seed", type=int, metavar="N", help=f"of all that is random (default: {_DEFAULTS['seed']})")
     add("--checkpoint-steps", type=int, metavar="N", help="besides one after each epoch, every so many steps")
-    add("--keep", type=int, default=2, metavar="N", help="of the last checkpoints (default: %(default)s)")
-    add("--resume", action="store_true", help="go on with the training in --out")
-    add("--distributed", nargs="*", metavar="HOST:PORT", help="train in several processes: the addresses of all, the "
-        "same for each; none where the launcher tells them (TF_CONFIG, torchrun, Slurm)")  # fmt: skip
+    add("--keep", type=int, metavar="N", help=f"of the last checkpoints (default: {_DEFAULTS['keep']})")
+    add("--resume", action="store_true", help="go on with the training in --out, with its data and options")
+    add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
+        help="train in several processes: the addresses of all, the same for each; none where the launcher names them "
+        "(TF_CONFIG, torchrun, Slurm)")  # fmt: skip
     add("--rank", type=int, metavar="N", help="this process' place among the addresses, from 0")
-    add("--plan", action="store_true", help="do not train; tell steps, learning rates, memory and time")
+    add("--plan", action="store_true", help="do not train; print steps, learning rates, memory and time")
     cli_pixels.add_options(parser)
     parser.set_defaults(run=_train)
 
@@ -74,7 +79,8 @@ def _setting(text: str) -> tuple[str, str]:
     return field, value
 
 
-def _fraction_or_path(text: str) -> float | Path:
+def fraction_or_path(text: str) -> float | Path:
+    """What ``--validation`` is: a fraction, or a folder or file that is there."""
     if Path(text).exists():
         return Path(text)
     try:
@@ -88,23 +94,27 @@ def _fraction_or_path(text: str) -> float | Path:
 
 def _train(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from .training import Interrupted, Task, describe, train
+    from .training import Interrupted, Task, describe, sources, train
     from .training.plan import make_plan
 
+    out = _complete(arguments)
+    check_writable(out)
     processes = None
     if arguments.distributed is not None:
         from .training.distributed import connect
 
         processes = connect(arguments.distributed, arguments.rank)
     variant = get_variant(arguments.model)
-    recipe = _recipe(arguments)
+    recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
-    data = _load(arguments, recipe, size).subset(arguments.training_pictures, None, arguments.seed).resized(size)
+    validation = Path(arguments.validation) if isinstance(arguments.validation, str) else arguments.validation
+    data = sources.load(arguments.data, validation, size, whole=recipe.crop < 1)
+    data = data.subset(arguments.training_pictures, None, arguments.seed).resized(size)
     data.check()
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
-    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights)
-    out = arguments.out or Path("runs", Path(arguments.data).stem)
+    command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
+    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command)
     is_first = processes is None or processes.rank == 0
     if is_first:
         print(describe(data), flush=True)
@@ -124,31 +134,50 @@ def _train(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _recipe(arguments: argparse.Namespace) -> Recipe:
-    from .training.recipes import get_recipe, with_fields
+def _complete(arguments: argparse.Namespace) -> Path:
+    """Fills in what the command line does not say, from the run that it resumes or by default; returns its folder.
 
-    recipe = get_recipe(arguments.recipe, get_variant(arguments.model))
-    given = {field: getattr(arguments, field) for field in ("epochs", "batch_size", "learning_rate")}
-    shorthands = {field: str(value) for field, value in given.items() if value is not None}
-    if arguments.data == "digits":
-        shorthands["flip"] = "false"  # mirrored, they are other characters
-    return with_fields(recipe, shorthands | dict(arguments.set))
-
-
-def _load(arguments: argparse.Namespace, recipe: Recipe, size: int) -> Data:
-    from . import datasets
+    Raises:
+        ValueError: the data is not given, and there is no run that knows it.
+    """
     from .training import sources
 
-    name, validation = arguments.data, arguments.validation
-    if isinstance(validation, float):
-        if name == "digits":
-            return datasets.load_digits(validation, size)
-        if name.startswith("tfds:"):
-            return sources.load_tfds(name.removeprefix("tfds:"), validation, size)
-        if name.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in name:
-            return sources.load_tfrecords(name, validation, size)
-    if name == "fashion-mnist":
-        return datasets.load_fashion_mnist()
-    whole = None if recipe.crop < 1 else size  # random crops are cut from all of a picture
-    load = datasets.load_csv if name.endswith(".csv") else datasets.load_folder
-    return load(Path(name), validation, whole)
+    if arguments.data is None and arguments.out is None:
+        raise ValueError("There is nothing to train on: pass DATA, or --resume with the --out of a training.")
+    out: Path = arguments.out or Path("runs", Path(arguments.data).stem)
+    known = _stored(out).get("command", {}) if arguments.resume else {}
+    if arguments.data is None and "data" not in known:
+        raise ValueError(
+            f"{out} holds no training that says what it trains on: pass DATA"
+            + ("." if arguments.resume else ", or --resume with the --out of a training.")
+        )
+    for option, default in {"data": None, **_DEFAULTS}.items():
+        if getattr(arguments, option) is None:
+            setattr(arguments, option, known.get(option, default))
+    # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
+    for option in ("data", "validation", "model", "weights"):
+        value = getattr(arguments, option)
+        is_path = isinstance(value, Path) or (isinstance(value, str) and value not in sources.SETS)
+        if is_path and Path(value).exists() and (option in ("data", "validation") or Path(value).suffix):
+            setattr(arguments, option, str(Path(value).absolute()))
+    return out
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    """What the run in a folder was started with; nothing where there is none."""
+    path = out / "run.json"
+    return read_object(path) if path.is_file() else {}
+
+
+def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
+    from .training.recipes import from_json, get_recipe, with_fields
+
+    stored = _stored(out).get("recipe") if arguments.resume and arguments.recipe is None else None
+    recipe = from_json(stored) if stored else get_recipe(arguments.recipe or "finetune", get_variant(arguments.model))
+    given = [(field, getattr(arguments, field)) for field in ("epochs", "batch_size", "learning_rate")]
+    changes = [(field, str(value)) for field, value in given if value is not None] + arguments.set
+    if twice := [field for field, count in Counter(field for field, _ in changes).items() if count > 1]:
+        raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")
+    if arguments.data == "digits" and not stored:
+        changes = [("flip", "false"), *changes]  # mirrored, they are other characters
+    return with_fields(recipe, dict(changes))

@@ -21,6 +21,8 @@ from tqdm import tqdm
 from .images import load_image
 from .preprocessing import EVALUATION_CROP, center_crop_and_resize
 from .samples import find_samples
+from .splits import Entry
+from .text import plain
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
 FASHION_MNIST_CLASSES = (
@@ -41,6 +43,7 @@ class Data:
         training: indices into ``pixels``; a picture that cannot be read is in neither.
         validation: likewise.
         crop: the part of a picture's shorter side that is seen where pictures are evaluated, 0..1.
+        entries: each picture's file; none where the pictures come from elsewhere.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Data:
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
     crop: float = EVALUATION_CROP
+    entries: Sequence[Entry] = ()
 
     def resized(self, size: int) -> Data:
         """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
@@ -79,6 +83,7 @@ class Data:
         return dataclasses.replace(
             self, pixels=self.pixels[kept], labels=self.labels[kept],
             training=new[: len(rows[0])], validation=new[len(rows[0]) :],
+            entries=[self.entries[row] for row in kept] if self.entries else (),
         )  # fmt: skip
 
     def fingerprint(self) -> str:
@@ -141,59 +146,49 @@ class Item(NamedTuple):
     side: str | None = None
 
 
-def load_folder(folder: Path, validation: float | Path, size: int | None) -> Data:
-    """Reads a folder of class folders; what cannot be read is told on stderr and left out.
+def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
+    """Reads a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
     The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
 
     Args:
-        folder: holds a folder of pictures for each class.
-        validation: the fraction of the files to hold out, decided by each file's content; or a folder like ``folder``.
-        size: side of the square that each picture is cropped and resized to, pixels. None leaves the pictures whole
-            and in their files, where they have to stay.
+        data: a folder or a CSV file, as ``samples.find_samples`` takes it.
+        validation: the fraction of the files to hold out, decided by each file's content; or a folder or CSV file like
+            ``data``, of no other classes.
+        size: side of the square that each image is cropped and resized to, pixels. None leaves the images whole and in
+            their files, where they have to stay.
 
     Raises:
-        FileNotFoundError, ValueError: the folders are not as described.
+        FileNotFoundError, ValueError: the data is not as described.
     """
-    found = _find_pictures(folder)
-    held_out: dict[str, list[Path]] = {}
-    if isinstance(validation, Path):
-        held_out = _find_pictures(validation)
-        if differing := sorted(found.keys() ^ held_out.keys()):
-            raise ValueError(f"{folder} and {validation} hold other classes: only one has {', '.join(differing)}.")
-    side = "train" if held_out else None
-    items = [Item(path, name, side) for name in found for path in found[name]]
-    items += [Item(path, name, "validation") for name in held_out for path in held_out[name]]
-    return load_items(folder.resolve().name, items, list(found), 0 if held_out else float(validation), size)  # type: ignore[arg-type]
-
-
-def load_csv(table: Path, validation: float | Path, size: int | None) -> Data:
-    """Reads the pictures that a table names; rows that cannot be used are told on stderr and left out.
-
-    Args:
-        table: a CSV file with the columns ``path``, from the table's folder on, and ``label``; further ones are
-            ignored.
-        validation: as for :func:`load_folder`; or another such table, with no other labels.
-        size: as for :func:`load_folder`.
-
-    Raises:
-        FileNotFoundError, ValueError: a table is not as described.
-    """
-    items = _read_table(table, "train" if isinstance(validation, Path) else None)
+    is_apart = isinstance(validation, Path)
+    items = _items(data, "train" if is_apart else None)
     classes = sorted({item.label for item in items})
+    if len(classes) < 2:
+        raise ValueError(f"{data} holds images of one class, {classes[0]}: expected at least 2 to tell apart.")
     if isinstance(validation, Path):
-        held_out = _read_table(validation, "validation")
-        if unseen := sorted({item.label for item in held_out} - set(classes)):
+        held_out = _items(validation, "validation")
+        if unknown := sorted({item.label for item in held_out} - set(classes)):
             raise ValueError(
-                f"{validation} has labels that {table} has not: {', '.join(unseen)}. Add pictures of them."
+                f"{validation} has classes that {data} does not have: {', '.join(unknown)}. Add images of them to "
+                "train on, or take them out."
             )
         items += held_out
         validation = 0.0
-    return load_items(table.stem, items, classes, validation, size)
+    name = data.resolve().name if data.is_dir() else data.stem
+    return load_items(name, items, classes, validation, size)
+
+
+def _items(data: Path, side: str | None) -> list[Item]:
+    """The files of a folder or a table; what is left out is reported."""
+    samples = find_samples(data)
+    for note in samples.notes:
+        print(plain(note), file=sys.stderr)
+    return [Item(sample.path, sample.label, side) for sample in samples.found]
 
 
 def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: float, size: int | None) -> Data:
-    """Reads files of known classes; see :func:`load_folder`."""
+    """Reads files of known classes; see :func:`load_files`."""
     whole = Files([item.path for item in items])
     pixels: Any = whole if size is None else temporary_array((len(items), size, size, 3))
     digests: list[bytes] = [b""] * len(items)
@@ -217,7 +212,10 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
         use = np.array(list(tqdm(loaded, total=len(items), unit="picture", leave=False, disable=None)), int)
     _tell_contradictions(items, digests)
     labels = np.array([classes.index(item.label) for item in items])
-    return Data(name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1))
+    entries = [Entry(item.path, item.label, digest.hex()) for item, digest in zip(items, digests, strict=True)]
+    return Data(
+        name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1), entries=entries
+    )  # fmt: skip
 
 
 def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
@@ -244,33 +242,6 @@ def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint
 def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Bytes that do not fill the memory but a nameless temporary file (``TMPDIR`` says where)."""
     return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
-
-
-def _read_table(table: Path, side: str | None) -> list[Item]:
-    """The usable rows of a table of paths and labels."""
-    if not table.is_file():
-        raise FileNotFoundError(f"There is no table {table}: expected a CSV file of path and label.")
-    samples = find_samples(table)
-    for note in samples.notes:
-        print(note, file=sys.stderr)
-    return [Item(sample.path, sample.label, side) for sample in samples.found]
-
-
-def _find_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The files of each class: all that lie in the folder's subfolders, but for hidden ones."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}: expected one that holds a folder of pictures per class.")
-    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
-    found = {path.name: sorted(filter(Path.is_file, path.glob("[!.]*"))) for path in folders}
-    if len(found) < 2:
-        given = ", ".join(found) or "none"
-        raise ValueError(f"{folder} holds too few class folders: expected at least 2 with pictures in; got {given}.")
-    if empty := [name for name, files in found.items() if not files]:
-        raise ValueError(
-            f"{folder}: no pictures in {', '.join(empty)}. Add some, or remove the folder. Where the classes lie one "
-            f"folder deeper, in train and val, pass {folder / 'train'} and --validation {folder / 'val'}."
-        )
-    return found
 
 
 def is_held_out(content: bytes, fraction: float) -> bool:
@@ -303,11 +274,13 @@ def load_digits(validation: float, size: int) -> Data:
     )  # fmt: skip
 
 
-def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Data:
-    """Fashion-MNIST (arXiv 1708.07747): 60,000 pictures to train on and 10,000 to validate, 28 x 28 grey pixels.
+def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation: float | None = None) -> Data:
+    """Reads Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
 
     Args:
         folder: holds the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
+        validation: the fraction of the 60,000 to hold out, decided by each image's pixels, where the other 10,000 are
+            not used; None to validate with these.
 
     Raises:
         FileNotFoundError: the files are not there; the message says how to get them.
@@ -318,10 +291,12 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Data:
         "train-images-idx3", "t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1",
     )]  # fmt: skip
     images, labels = np.concatenate(arrays[:2]), np.concatenate(arrays[2:])
-    rows = np.arange(len(images))
-    count = len(arrays[0])
-    training, validation = rows[:count], rows[count:]
-    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), training, validation, crop=1.0)
+    rows, count = np.arange(len(images)), len(arrays[0])
+    training, held_out = rows[:count], rows[count:]
+    if validation is not None:
+        validates = np.array([is_held_out(image.tobytes(), validation) for image in arrays[0]])
+        training, held_out = np.flatnonzero(~validates), np.flatnonzero(validates)
+    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), training, held_out, crop=1.0)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

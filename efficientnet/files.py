@@ -40,6 +40,25 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
         raise OSError(f"{name} is {kind}, which might never end. Read it yourself, and pass its content or a file.")
 
 
+def check_writable(path: Path) -> None:
+    """Makes sure that a file or a folder can be written, before work is put into what it is to hold.
+
+    The folders above it need not be there: :func:`replacing` makes them. Nothing is left behind.
+
+    Raises:
+        OSError: it cannot be written; the message says why.
+    """
+    places = (path, *path.absolute().parents) if path.is_dir() else path.absolute().parents
+    place = next(place for place in places if os.path.lexists(place))
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written: {error.strerror or error} ({place}). Choose another place, or make it writable."
+        ) from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which then takes the place of ``path``, so that this is never half written.
@@ -50,6 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the error names a file.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with part_folder(path.parent) as folder:
         part = folder / path.name
         try:

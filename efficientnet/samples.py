@@ -1,4 +1,4 @@
-"""Pictures and what is in them: a folder per class, or a table; and which of a model's classes that is."""
+"""Images and what is in them: a folder per class, or a table; and which of a model's classes that is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from .folders import find_images
+
 _MOST_HINTS = 10
+_EXPECTED = "expected a folder with a folder of images per class, or a CSV file with the columns path and label"
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
 class Sample(NamedTuple):
-    """A picture's file and the name of its class."""
+    """An image's file and the name of its class."""
 
     path: Path
     label: str
@@ -22,10 +26,10 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures of known classes.
+    """Images of known classes.
 
     Attributes:
-        found: the pictures, each once.
+        found: the images, each once.
         notes: what was left out, and why; one sentence each.
     """
 
@@ -34,46 +38,57 @@ class Samples:
 
 
 def find_samples(data: Path) -> Samples:
-    """Finds pictures and their classes; none is opened.
+    """Finds images and their classes; none is decoded.
 
     Args:
-        data: a folder with a folder of pictures per class; hidden files are no pictures. Or a CSV file with the columns
-            ``path``, relative to the file, and ``label``.
+        data: a folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
+            ``path``, relative to the file, and ``label``, separated by commas, semicolons or tabs.
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        ValueError: it holds no picture with a class.
+        ValueError: it holds no image with a class, or the classes lie one folder deeper.
     """
     if data.is_dir():
         samples = _in_folders(data)
     elif data.is_file():
         samples = _in_table(data)
     else:
-        raise FileNotFoundError(f"There is no {data}: expected a folder with a folder per class, or a CSV file.")
+        raise FileNotFoundError(f"There is no {data}: {_EXPECTED}.")
     if not samples.found:
-        raise ValueError(
-            " ".join([f"{data} holds no picture with a class.", *samples.notes])
-            + " Expected a folder of pictures per class, or a CSV file with the columns path and label."
-        )
+        raise ValueError(" ".join([f"{data} holds no image with a class: {_EXPECTED}.", *samples.notes]))
     return samples
 
 
 def _in_folders(data: Path) -> Samples:
-    entries = sorted(data.glob("[!.]*"))
-    folders = [path for path in entries if path.is_dir()]
-    notes = []
-    if loose := len(entries) - len(folders):
-        notes.append(f"{loose} files lie in {data} itself, in no folder of a class: they are left out.")
+    loose = find_images(data, recursive=False)
+    folders = loose.left_out.pop("folders", [])
+    if not folders and loose.images:
+        raise ValueError(f"{data} holds images itself and no folders: {_EXPECTED}.{_parent_hint(data)}")
+    if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
+        names = " or ".join(str(folder) for folder in folders)
+        raise ValueError(
+            f"{data} holds parts of a data set, not classes: pass {names}; train takes another part as --validation."
+        )
+    loose.leave_out("in no folder of a class", loose.images)
     found: list[Sample] = []
+    empty = []
     for folder in folders:
-        inside = sorted(folder.glob("[!.]*"))
-        files = [path for path in inside if path.is_file()]
-        if not files:
-            notes.append(f"The class {folder.name} is empty: there are no files in {folder}.")
-        if deeper := [path.name for path in inside if path.is_dir()]:
-            notes.append(f"Folders within {folder} are not looked into: {', '.join(deeper[:5])}.")
-        found += [Sample(path, folder.name) for path in files]
+        inside = find_images(folder)
+        found += [Sample(path, folder.name) for path in inside.images]
+        empty += [] if inside.images else [folder.name]
+        for reason, paths in inside.left_out.items():
+            loose.leave_out(reason, paths)
+    notes = [note] if (note := loose.note(data)) else []
+    if empty:
+        notes.append(f"{data}: no images in {', '.join(empty)}: not counted as {'classes' if empty[1:] else 'a class'}")
     return Samples(found, notes)
+
+
+def _parent_hint(data: Path) -> str:
+    """Advice where the folder is that of one class."""
+    parent = data.resolve().parent
+    siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))
+    return f" Is {data} the folder of one class? Then pass {parent}." if siblings > 1 else ""
 
 
 def _in_table(data: Path) -> Samples:
@@ -94,20 +109,24 @@ def _in_table(data: Path) -> Samples:
         seen.setdefault(label.strip(), line)
     for path, seen in labels.items():
         if len(seen) > 1:
-            told = " and ".join(f"{label} (line {line})" for label, line in seen.items())
-            notes.append(f"{data}: {path} is called {told}: left out.")
+            shown = " and ".join(f"{label} (line {line})" for label, line in seen.items())
+            notes.append(f"{data}: {path} is called {shown}: left out")
     return Samples([Sample(path, *seen) for path, seen in labels.items() if len(seen) == 1], notes)
 
 
 def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns of a CSV file, and its rows with their lines in it; a value that is missing is empty.
 
+    Commas, semicolons or tabs separate them, whichever its first line has most of.
+
     Raises:
         ValueError: it is no such file.
     """
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
             columns = [name for name in table.fieldnames or () if name]
             return columns, [(table.line_num, {name: row[name] or "" for name in columns}) for row in table]
     except (UnicodeDecodeError, csv.Error) as error:

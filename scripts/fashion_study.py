@@ -20,12 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
     "fashion-mnist", "--training-pictures", "2000", "--model", "lite0", "--image-size", "128",
-    "--learning-rate", "2e-3", "--set", "unfreeze=null", "patience=null",
+    "--learning-rate", "2e-3",
 ]  # fmt: skip
 # 18 epochs each. Without pretraining there is nothing to freeze or to spare.
 NETWORKS = {
-    "pretrained": ["head_epochs=2", "epochs=18", "--weights", "imagenet"],
-    "random": ["head_epochs=0", "epochs=18", "freeze_batch_norm=false", "layer_decay=1", "--weights", "none"],
+    "pretrained": ("imagenet", ["unfreeze=null", "patience=null", "head_epochs=2", "epochs=18"]),
+    "random": (
+        "none",
+        ["unfreeze=null", "patience=null", "head_epochs=0", "epochs=18", "freeze_batch_norm=false", "layer_decay=1"],
+    ),
 }
 
 
@@ -35,9 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     out = parser.parse_args(argv).out
     results = {}
-    for name, more in NETWORKS.items():
+    for name, (weights, fields) in NETWORKS.items():
         run = out / name
-        command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SETTINGS, *more]
+        command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SETTINGS, "--weights", weights]
+        command += [argument for field in fields for argument in ("--set", field)]
         subprocess.run([*command, "--out", str(run), "--resume"], check=True)
         with (run / "log.csv").open() as file:
             rows = list(csv.DictReader(file))

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
-from efficientnet.cli_model import IMAGE_SUFFIXES, find_source
+from efficientnet.cli_model import find_source, pictures_in
 from efficientnet.files import remove_parts, replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
 from efficientnet.json_files import read_object
@@ -75,13 +75,10 @@ def find_pictures(given: Path) -> list[Picture]:
             for picture in pictures
         ]
     else:
-        pictures = [
-            Picture(file.relative_to(root).as_posix(), str(file.resolve()), -1)
-            for file in files
-            if file.suffix.lower() in IMAGE_SUFFIXES
-        ]
+        images = pictures_in(given, recursive=True) if given.is_dir() else files
+        pictures = [Picture(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
     if not pictures:
-        raise ValueError(f"{given} holds no pictures: expected {', '.join(sorted(IMAGE_SUFFIXES))}, or .parquet.")
+        raise ValueError(f"{given} holds no images: expected such as JPEG, PNG and WebP, or .parquet.")
     return list({picture.path: picture for picture in pictures}.values())
 
 

@@ -79,7 +79,10 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
         (["fit", "resnet-34", "--macs", "1G"], "Unknown variant"),
         (["fit", "b0", "--macs", "1G", "--search", "nowhere"], "nowhere"),
         (["candidates", "--target", "1"], "target=1.0"),
-        (["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"], "There is no folder nowhere"),
+        (
+            ["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"],
+            "There is no nowhere: expected a folder",
+        ),
         (["search", "b0", "--data", "digits", "--out", "run", "--seeds", "0"], "--seeds 0: expected at least 1"),
         (["report", "nowhere"], "nowhere holds nothing to report on"),
     ],

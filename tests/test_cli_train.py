@@ -9,6 +9,7 @@ import pytest
 
 from efficientnet import cli_train
 from efficientnet.training import V2
+from efficientnet.training.recipes import to_json
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
 
@@ -19,20 +20,50 @@ def parse(*argv):
     return parser.parse_args(argv)
 
 
+def recipe_of(*argv, out=Path("runs/none")):
+    arguments = parse(*argv, "--out", str(out))
+    cli_train._complete(arguments)
+    return cli_train._recipe(arguments, out)
+
+
 def test_a_recipe_and_its_changes(tmp_path):
-    arguments = parse("x", "--recipe", "v2", "--model", "v2-s", "--batch-size", "64", "--set", "stages=2", "average=0")
-    recipe = cli_train._recipe(arguments)
+    settings = "--set", "stages=2", "--set", "average=0"
+    recipe = recipe_of("--batch-size", "64", *settings, "x", "--recipe", "v2", "--model", "v2-s")
     assert (recipe.name, recipe.batch_size, recipe.stages, recipe.average) == ("v2", 64, 2, 0)
     assert recipe.magnitude == V2.magnitude
     (tmp_path / "mine.json").write_text(json.dumps({"epochs": 4, "flip": False}))
-    recipe = cli_train._recipe(parse("x", "--recipe", str(tmp_path / "mine.json"), "--epochs", "5"))
+    recipe = recipe_of("x", "--recipe", str(tmp_path / "mine.json"), "--epochs", "5")
     assert (recipe.epochs, recipe.flip) == (5, False)
+    with pytest.raises(ValueError, match="epochs is given more than once"):
+        recipe_of("x", "--epochs", "5", "--set", "epochs=6")
+
+
+def test_resuming_needs_no_option_again(tmp_path):
+    """All is in run.json; what is given changes it."""
+    recipe = to_json(V2) | {"flip": False}
+    command = {"data": "/data/flowers", "model": "v2-s", "seed": 3, "validation": 0.1, "class_weights": True}
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": recipe, "command": command}))
+    arguments = parse("--resume", "--out", str(tmp_path), "--epochs", "400", "--keep", "5")
+    assert cli_train._complete(arguments) == tmp_path
+    found = {name: getattr(arguments, name) for name in command}
+    assert found == command
+    assert (arguments.keep, arguments.checkpoint_steps) == (5, None)
+    assert to_json(cli_train._recipe(arguments, tmp_path)) == recipe | {"epochs": 400}
+    for argv, message in (
+        ([], "nothing to train on"),
+        (["--out", str(tmp_path)], "pass DATA, or --resume"),
+        (["--out", str(tmp_path / "new"), "--resume"], "holds no training that says what it trains on"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cli_train._complete(parse(*argv))
 
 
 def test_digits_are_not_mirrored():
-    assert cli_train._recipe(parse("photos")).flip
-    assert not cli_train._recipe(parse("digits")).flip
-    assert cli_train._recipe(parse("digits", "--set", "flip=true")).flip
+    assert recipe_of("photos").flip
+    assert not recipe_of("digits").flip
+    assert recipe_of("digits", "--set", "flip=true").flip
+    with pytest.raises(ValueError, match="flip is given more than once"):
+        recipe_of("photos", "--set", "flip=true", "--set", "flip=false")
 
 
 @pytest.mark.parametrize(
@@ -52,11 +83,13 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     for argv, message in (
-        ([str(tmp_path / "missing")], "There is no folder"),
+        ([str(tmp_path / "missing")], "missing: expected a folder with a folder of images per class"),
         (["x", "--set", "speed=2"], "has no speed: its fields are"),
         (["x", "--recipe", "v9"], "There is no recipe 'v9'"),
         (["x", "--model", "b99"], "b99"),
+        (["fashion-mnist", "--validation", str(tmp_path)], "validated with images of its own"),
+        (["x", "--out", "/proc/nowhere/run"], "/proc/nowhere/run cannot be written"),
     ):
-        assert script.main([*argv, "--out", str(tmp_path / "run")]) == 2
+        assert script.main(["--out", str(tmp_path / "run"), *argv]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

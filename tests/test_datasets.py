@@ -14,11 +14,11 @@ from efficientnet.datasets import (
     Files,
     batches,
     is_held_out,
-    load_csv,
     load_digits,
     load_fashion_mnist,
-    load_folder,
+    load_files,
 )  # fmt: skip
+from efficientnet.training.sources import load
 
 
 @pytest.fixture
@@ -48,7 +48,12 @@ def test_a_file_falls_to_one_side_whatever_is_added():
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [({}, "too few class folders"), ({"a": 1}, "got a"), ({"a": 1, "b": 0}, "no pictures in b")],
+    [
+        ({}, "holds no image with a class"),
+        ({"a": 1}, "images of one class, a"),
+        ({"a": 1, "b": 0}, "images of one class, a"),
+        ({"train": 1, "val": 1}, "parts of a data set, not classes"),
+    ],
 )
 def test_folders_that_cannot_be_learnt_from(tmp_path, classes, message):
     for name, count in classes.items():
@@ -56,7 +61,15 @@ def test_folders_that_cannot_be_learnt_from(tmp_path, classes, message):
         for index in range(count):
             (tmp_path / name / f"{index}.png").touch()
     with pytest.raises(ValueError, match=message):
-        load_folder(tmp_path, 0.2, 32)
+        load_files(tmp_path, 0.2, 32)
+
+
+def test_the_folder_of_one_class(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    with pytest.raises(ValueError, match=re.escape(f"the folder of one class? Then pass {tmp_path}.")):
+        load_files(tmp_path / "cat", 0.2, 32)
 
 
 def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
@@ -67,7 +80,7 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
             for index in range(count):
                 Image.fromarray(np.full((10, 12, 3), level, np.uint8)).save(folder / f"{index}.png")
     (tmp_path / "train" / "dark" / "broken.png").write_text("no picture")
-    data = load_folder(tmp_path / "train", tmp_path / "val", 16)
+    data = load_files(tmp_path / "train", tmp_path / "val", 16)
     assert (data.name, data.classes) == ("train", ["dark", "light"])
     assert data.pixels.shape == (11, 16, 16, 3)
     assert (len(data.training), len(data.validation)) == (6, 4)
@@ -75,8 +88,44 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
         np.testing.assert_array_equal(data.pixels[rows].mean(axis=(1, 2, 3)), 255 * data.labels[rows])
     assert "skipped" in capsys.readouterr().err
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
-    with pytest.raises(ValueError, match="other classes: only one has black, dark"):
-        load_folder(tmp_path / "train", tmp_path / "val", 16)
+    with pytest.raises(ValueError, match=r"classes that .* does not have: black"):
+        load_files(tmp_path / "train", tmp_path / "val", 16)
+
+
+def test_a_class_that_is_missing_or_empty_is_reported(tmp_path, capsys):
+    """The same for folders and tables: left out of the classes, or out of the accuracy."""
+    for name in ("train/a", "train/b", "train/none", "val/a", "val/b"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("train/a/1", "train/b/1", "val/a/2"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "train.csv").write_text("path,label\ntrain/a/1.png,a\ntrain/b/1.png,b\n")
+    (tmp_path / "val.csv").write_text("path,label\nval/a/2.png,a\n")
+    for train in ("train", "train.csv"):
+        for val in ("val", "val.csv"):
+            data = load_files(tmp_path / train, tmp_path / val, 8)
+            data.check()
+            err = capsys.readouterr().err
+            assert "no pictures to validate in b" in err
+            assert ("no images in none: not counted as a class" in err) == (train == "train")
+            assert data.classes == ["a", "b"]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("set.csv", ";"), ("SET.CSV", ","), ("set.tsv", "\t")])
+def test_tables_as_spreadsheets_write_them(tmp_path, name, separator):
+    for label in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{label}.png")
+    rows = ["path", "label"], ["a.png", "a"], ["b.png", "b"]
+    (tmp_path / name).write_text("\n".join(map(separator.join, rows)))
+    assert load(str(tmp_path / name), 0.5, 8).classes == ["a", "b"]
+
+
+def test_entries_follow_their_images(table):
+    data = load_files(table, 0.5, 8)
+    some = data.subset(2, 1, seed=0)
+    for whole in (data, some):
+        labels = [whole.classes[label] for label in whole.labels]
+        assert [entry.label for entry in whole.entries] == labels
+    assert {entry.sha256 for entry in some.entries} < {entry.sha256 for entry in data.entries}
 
 
 @pytest.fixture
@@ -96,7 +145,7 @@ def table(tmp_path):
 
 
 def test_a_table_of_paths_and_labels(table, capsys):
-    data = load_csv(table, 0.5, 8)
+    data = load_files(table, 0.5, 8)
     assert (data.classes, len(data.pixels)) == (["a", "b"], 6)
     assert sorted([*data.training, *data.validation]) == [0, 1, 2, 3, 4]
     assert data.labels[:5].tolist() == [0, 1, 1, 0, 1]
@@ -110,30 +159,30 @@ def test_a_table_of_paths_and_labels(table, capsys):
 def test_a_table_to_validate_with(table, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("label,path\nb,two/3.png\n")
-    data = load_csv(table, other, 8)
+    data = load_files(table, other, 8)
     assert len(data.training) == 5
     assert data.labels[data.validation].tolist() == [1]
     other.write_text("label,path\nc,two/3.png\n")
-    with pytest.raises(ValueError, match=r"has labels that .* has not: c"):
-        load_csv(table, other, 8)
+    with pytest.raises(ValueError, match=r"classes that .* does not have: c"):
+        load_files(table, other, 8)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "has the columns none: expected path and label"), ("path,class\na,b", "has the columns path, class"),
-     ("path,label\n,\n", "holds no picture with a class")],
+     ("path,label\n,\n", "holds no image with a class")],
 )  # fmt: skip
 def test_what_is_no_table(tmp_path, text, message):
     path = tmp_path / "table.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        load_csv(path, 0.2, 8)
-    with pytest.raises(FileNotFoundError, match="There is no table"):
-        load_csv(tmp_path / "none.csv", 0.2, 8)
+        load_files(path, 0.2, 8)
+    with pytest.raises(FileNotFoundError, match="There is no "):
+        load_files(tmp_path / "none.csv", 0.2, 8)
 
 
 def test_whole_pictures_stay_in_their_files(table):
-    data = load_csv(table, 0.5, None)
+    data = load_files(table, 0.5, None)
     assert isinstance(data.pixels, Files)
     assert data.pixels[0].shape == (9, 12, 3)
     some = data.subset(2, 1, seed=0)
@@ -146,7 +195,7 @@ def test_a_picture_with_two_labels_is_told(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), "red").save(tmp_path / name / "1.png")
-    load_folder(tmp_path, 0.2, 8)
+    load_files(tmp_path, 0.2, 8)
     assert "the same picture has two labels" in capsys.readouterr().err
 
 
@@ -171,6 +220,10 @@ def test_fashion_mnist_from_its_files(tmp_path, monkeypatch):
     assert data.pixels.shape == (6, 28, 28, 3)
     np.testing.assert_array_equal(data.pixels[data.validation][..., 2], images[1])
     np.testing.assert_array_equal(data.labels, [0, 1, 2, 3, 0, 1])
+    # A fraction is held out of the images to train on, where the others are not used.
+    part = load("fashion-mnist", 0.5, 28)
+    assert sorted([*part.training, *part.validation]) == [0, 1, 2, 3]
+    assert len(part.validation)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +237,12 @@ def test_fashion_mnist_is_missing_or_damaged(tmp_path, content, message):
         (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises((FileNotFoundError, ValueError), match=message):
         load_fashion_mnist(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist", "tfds:mnist", "x.tfrecord"])
+def test_a_set_that_holds_out_its_own_images(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} is validated with images of its own, not with those of {tmp_path}"):
+        load(name, tmp_path, 8)
 
 
 def test_what_cannot_be_learnt_from(data, capsys):

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -217,14 +218,15 @@ def test_the_others_in_a_confusion_matrix():
 def test_pictures_in_folders(pictures):
     (pictures / ".hidden").mkdir()
     (pictures / "violet").mkdir()
-    (pictures / "red" / "deeper").mkdir()
+    (pictures / "red" / "deeper" / "2024").mkdir(parents=True)
+    shutil.copy(pictures / "red" / "0.png", pictures / "red" / "deeper" / "2024")
     (pictures / "README").touch()
     samples = find_samples(pictures)
     assert samples.found[0] == Sample(pictures / "blue" / "0.png", "blue")
-    assert [sample.label for sample in samples.found] == ["blue"] * 3 + ["green"] * 2 + ["red"] * 2
-    told = " ".join(samples.notes)
-    for words in ("1 files lie in", "The class violet is empty", "deeper"):
-        assert words in told
+    assert [sample.label for sample in samples.found] == ["blue"] * 3 + ["green"] * 2 + ["red"] * 3
+    notes = " ".join(samples.notes)
+    for words in ("1 hidden (.hidden)", "1 not readable as images (README)", "no images in violet: not counted"):
+        assert words in notes
 
 
 def test_a_table_of_pictures(tmp_path):
@@ -250,7 +252,7 @@ def test_a_table_of_pictures(tmp_path):
         (None, "There is no"),
         (b"file,class\na,b\n", "has the columns file, class: expected path and label"),
         (b"", "has the columns none"),
-        (b"path,label\n,red\n", "holds no picture with a class.*the path is missing"),
+        (b"path,label\n,red\n", "holds no image with a class.*the path is missing"),
         (b"\xff\xfe\x00\x80", "no CSV file in UTF-8"),
     ],
 )
@@ -322,11 +324,12 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
     (pictures / "red" / "1.jpg").write_bytes(whole[: len(whole) // 2])
     (pictures / "green" / "Thumbs.db").write_text("no picture")
     found = evaluate(predictor, pictures)
-    assert {path.name for path, _ in found.unreadable} == {"1.jpg", "Thumbs.db"}
+    assert {path.name for path, _ in found.unreadable} == {"1.jpg"}
     assert len(found.samples) == len(found.outcomes) == 9
     assert measure(found.labelled).pictures == 8
     told = " ".join(found.notes)
-    assert "The class yellow is empty" in told
+    assert "no images in yellow" in told
+    assert "1 not readable as images (green/Thumbs.db)" in told
     assert "The class violet of the data is none of the model's 3. Its pictures are answered, not measured." in told
     violet = found.answer(8)
     assert violet.label == "violet"
@@ -350,7 +353,7 @@ def test_one_class_alone(predictor, tmp_path):
     [
         ({"cat/0.png": b""}, "None of the 1 classes .* called cat, the model's red, green, blue"),
         ({"red/0.png": b"", "red/1.png": b"x"}, r"None of the pictures .* is empty"),
-        ({}, "holds no picture with a class"),
+        ({}, "holds no image with a class"),
     ],
 )
 def test_nothing_to_measure(predictor, tmp_path, files, message):

@@ -104,7 +104,7 @@ def test_nothing_to_ask(predict_many, tmp_path, capsys):
     assert predict_many.main([str(tmp_path / "missing"), *out]) == 2
     assert "There is no" in capsys.readouterr().err
     assert predict_many.main([str(tmp_path), *out]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "holds no images" in capsys.readouterr().err
     pq.write_table(pa.table({"picture": [b"a"]}), tmp_path / "odd.parquet")
     assert predict_many.main([str(tmp_path), *out]) == 2
     assert "columns picture: expected bytes or path" in capsys.readouterr().err

@@ -211,7 +211,7 @@ def test_terminated_killed_and_resumed(pictures, tmp_path):
     def command(out, *more):
         return [
             sys.executable, SCRIPT, pictures, "--model", mine, "--weights", "none", "--out", tmp_path / out,
-            "--image-size", "32", "--batch-size", "4", "--epochs", "3", "--set", "head_steps=9", "unfreeze=1",
+            "--image-size", "32", "--batch-size", "4", "--epochs", "3", "--set", "head_steps=9", "--set", "unfreeze=1",
             "--checkpoint-steps", "1", *more,
         ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..samples import Sample, find_samples, match_classes
+from ..splits import select
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
@@ -34,6 +35,8 @@ def evaluate(
     source: Callable[[Path], Any] = Path,
     as_logits: bool = False,
     threshold: float = 0.5,
+    run: Path | None = None,
+    part: str | None = None,
 ) -> Evaluation | LabelEvaluation:
     """Predicts all pictures of a folder or a table; few of them are in memory at a time.
 
@@ -46,6 +49,8 @@ def evaluate(
         source: gives what the predictor is to read for a picture's path.
         as_logits: whether to take a softmax of the outputs.
         threshold: the least probability of a label that counts as predicted, where each has one of its own.
+        run: the folder of the training that the model comes from, whose tables say which images it has trained on.
+        part: "validation" or "training" to take only the images in that table of ``run``.
 
     Returns:
         An :class:`Evaluation`; for a model that gives each label a probability of its own, a :class:`LabelEvaluation`.
@@ -60,6 +65,8 @@ def evaluate(
     if as_logits:
         recipe.check_logits()
     if recipe.kind == "labels":
+        if part is not None:
+            raise ValueError(f"{model} has several labels per image: `efficientnet train` left no part {part}.")
         return _evaluate_labels(predictor, data, model, source, threshold)
     if len(recipe.classes) < 2 or (recipe.kind in ("logits", "numbers") and not as_logits):
         raise ValueError(
@@ -69,6 +76,8 @@ def evaluate(
         )
     classes = recipe.classes
     samples = find_samples(data)
+    if run is not None:
+        samples = select(samples, run, part)
     labels = Counter(sample.label for sample in samples.found)
     matched, unmatched = match_classes(labels, classes)
     if not matched:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from efficientnet import get_variant
-from efficientnet.datasets import load_folder
+from efficientnet.datasets import load_files
 from efficientnet.training import FINETUNE, Task, train
 
-data = load_folder(Path("flowers"), validation=0.2, size=224)
+data = load_files(Path("flowers"), validation=0.2, size=224)
 train(Task(get_variant("lite0"), "imagenet", data, FINETUNE, 224), Path("runs/flowers"))
 """
 

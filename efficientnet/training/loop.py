@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Task:
         image_size: side of the last stage's pictures, pixels.
         seed: of all that is random.
         weigh_classes: whether all classes count alike, however many pictures they have.
+        command: what the command line was, for the run's folder; nothing depends on it.
     """
 
     variant: Variant
@@ -58,6 +60,7 @@ class Task:
     image_size: int
     seed: int = 0
     weigh_classes: bool = False
+    command: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
@@ -80,12 +83,12 @@ class Task:
         return networks.build(self.variant, self.weights, classes, self.recipe, stage, steps, images)
 
     def settings(self) -> dict[str, Any]:
-        """All that the course of the training depends on."""
+        """All that the course of the training depends on, and the command."""
         keras = import_keras()
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
-            "pictures": self.data.fingerprint(), "backend": keras.backend.backend(),
+            "pictures": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
         }  # fmt: skip
 
 
@@ -128,6 +131,7 @@ def train(
     processes = processes or OneProcess()
     run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
     try:
+        run.write_split(task.data)
         with _stop_requests() as stop, processes.scope():
             return _Training(task, run, checkpoint_steps, processes, stop).run()
     finally:
@@ -161,6 +165,21 @@ def _stop_requests() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log's word on the weights that a network begins with, where a checkpoint takes their place."""
+    logger = logging.getLogger("efficientnet")
+    logger.addFilter(_drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_drop)
+
+
+def _drop(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING
+
+
 class _Training:
     def __init__(
         self, task: Task, run: RunFolder, checkpoint_steps: int | None, processes: Processes, stop: _Stop
@@ -191,7 +210,9 @@ class _Training:
         batches = self.task.batches(stage, self.processes)
         if self.is_over(batches):
             return
-        nets = self.task.build(stage, batches.steps)
+        with _quiet() if self.checkpoint else contextlib.nullcontext():
+            nets = self.task.build(stage, batches.steps)
+        self.say(f"{stage.name}: {stage.epochs} epochs of {batches.steps} steps of {batches.size} images")
         if self.checkpoint:
             # Progressive stages go on with the optimizer, too.
             is_same = self.state.step > 0 or (before is not None and before.trained == stage.trained)
@@ -304,18 +325,24 @@ class _Training:
         """The same batches, of what the frozen body gives for each picture."""
         size = batches.stage.image_size
         pictures = all_pictures(self.task.data, size, batches.size)
-        features = [self.processes.predict(nets.body, pixels) for pixels in pictures]
+        features = [self.predict(nets.body, pixels, batches.size) for pixels in pictures]
         return batches.with_features(np.concatenate(features))
 
     def validate(self, batches: Batches, nets: Networks) -> tuple[float, float]:
         """Cross-entropy and accuracy on the pictures to validate with."""
         losses, right = [], 0
         for inputs, labels in self.validation(batches):
-            probabilities = self.processes.predict(nets.trained, inputs)
+            probabilities = self.predict(nets.trained, inputs, batches.size)
             losses.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)))
             right += int(np.sum(np.argmax(probabilities, axis=1) == labels))
         found = np.concatenate(losses)
         return float(np.mean(found, dtype=np.float64)), right / len(found)
+
+    def predict(self, network: Any, inputs: NDArray[Any], size: int) -> NDArray[np.float32]:
+        """A network's outputs. Fewer inputs than ``size`` are filled up: TensorFlow traces anew for each number."""
+        count = len(inputs)
+        filling = np.zeros((max(0, size - count), *inputs.shape[1:]), inputs.dtype)
+        return self.processes.predict(network, np.concatenate([inputs, filling]))[:count]
 
     def validation(self, batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         data = self.task.data

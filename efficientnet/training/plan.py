@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
 import time
 from importlib.util import find_spec
@@ -12,6 +14,7 @@ import numpy as np
 
 from ..files import replacing
 from ..tables import table
+from .inputs import all_pictures
 from .loop import Task
 from .processes import OneProcess, Processes
 from .recipes import Stage
@@ -20,9 +23,10 @@ _MEASURED_STEPS = 3
 
 
 def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
-    """Tells the stages with their steps, learning rates and times, and the memory; draws ``plan.png`` into ``out``.
+    """Describes the stages with their steps, learning rates, times and memory; draws ``plan.png`` into ``out``.
 
-    Time and memory come from three steps of each stage, after a first one, which compiles. Validation is not in them.
+    Time and memory come from three steps of each stage, after a first one, which compiles; before the head's steps
+    there is a pass of all images through the frozen network. Validation is not in them.
     """
     import keras
 
@@ -32,16 +36,16 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
     seconds, done, steps = 0.0, 0, 1
     for stage in task.stages():
         with processes.scope():
-            step_seconds, compiling, steps, schedule = _measure(task, stage, processes)
+            step_seconds, before, steps, schedule = _measure(task, stage, processes)
         count = stage.epochs * steps
         start = 0 if stage.trained == "head" else done
         rates.append([float(np.asarray(schedule(step))) for step in range(start, start + count)])
         done = start + count if stage.trained != "head" else 0
-        seconds += compiling + count * step_seconds
+        seconds += before + count * step_seconds
         rows.append([
             stage.name, stage.epochs, count, stage.image_size, f"{stage.magnitude:.3g}", f"{stage.mixup:.3g}",
             f"{stage.dropout:.3g}", f"{rates[-1][0]:.2g} to {max(rates[-1]):.2g} to {rates[-1][-1]:.2g}",
-            f"{1000 * step_seconds:.0f} ms", _duration(compiling + count * step_seconds),
+            f"{1000 * step_seconds:.0f} ms", _duration(before + count * step_seconds),
         ])  # fmt: skip
         keras.backend.clear_session()
     header = ["stage", "epochs", "steps", "pixels", "magnitude", "mixup", "dropout", "learning rate", "step", "time"]
@@ -59,11 +63,16 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
 
 
 def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, float, int, Any]:
-    """Seconds of a step and of the first one, which compiles; steps of an epoch; the schedule of learning rates."""
+    """Seconds of a step, and before it; steps of an epoch; the schedule of learning rates.
+
+    Before a step there are the first one, which compiles, and the features of all images.
+    """
     batches = task.batches(stage, processes)
     nets = task.build(stage, batches.steps)
     processes.prepare(nets.trained)
+    before = 0.0
     if nets.body is not None:
+        before = _seconds_of_features(task, stage, batches.size, nets.body, processes)
         channels = nets.body.output_shape[-1]
         batches = batches.with_features(np.zeros((len(task.data.pixels), channels), np.float32))
     times = []
@@ -71,7 +80,18 @@ def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, flo
         started = time.perf_counter()
         processes.step(nets.trained, batch)
         times.append(time.perf_counter() - started)
-    return float(np.median(times[1:])), times[0], batches.steps, nets.rates
+    return float(np.median(times[1:])), before + times[0], batches.steps, nets.rates
+
+
+def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, processes: Processes) -> float:
+    """How long the pass of all images through the frozen network will take, reading included."""
+    times = [time.perf_counter()]
+    for images in itertools.islice(all_pictures(task.data, stage.image_size, size), 1 + _MEASURED_STEPS):
+        processes.predict(body, images)
+        times.append(time.perf_counter())
+    compiling, *others = np.diff(times)
+    batches = math.ceil(len(task.data.pixels) / size)
+    return float(compiling + (batches - 1) * np.median(others)) if others else float(compiling)
 
 
 def _peak_memory() -> int | None:

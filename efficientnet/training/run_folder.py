@@ -21,9 +21,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from ..datasets import Data
 from ..files import remove_parts, replacing
 from ..json_files import read_object
 from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
+from ..splits import write_split
 
 LOG_FIELDS = (
     "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
@@ -77,7 +79,8 @@ class RunFolder:
 
     Args:
         folder: made where it is not there.
-        settings: all that the training's course depends on; it is only taken up again with the same.
+        settings: all that the training's course depends on, and the command; it is only taken up again with the same
+            settings, except that there may be more epochs of its last stage, or another patience.
         resume: whether to take up the training that is in the folder.
         keep: how many checkpoints.
         is_writer: whether this process, of several, is the one that holds it and writes.
@@ -92,7 +95,8 @@ class RunFolder:
         self.folder, self.keep = folder, keep
         self.model_path, self._settings_path = folder / "model.keras", folder / "run.json"
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / "run.lock")
+        self._lock, self._is_writer = FileLock(folder / "run.lock"), is_writer
+        self._tensorboard: Any = None
         if not is_writer:
             return
         try:
@@ -108,22 +112,30 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets other processes have the folder."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
         self._lock.release()
 
     def _check_settings(self, settings: dict[str, Any], resume: bool) -> None:
         if not self._settings_path.exists():
-            self.write_text("recipe.json", json.dumps(settings["recipe"], indent=2))
-            self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
+            self._write_settings(settings)
             return
         known = read_object(self._settings_path)
-        if differing := [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]:
+        longer = _with_length_of(known, settings) if resume else known
+        if differing := [key for key in _compared(settings) | _compared(known) if settings.get(key) != longer.get(key)]:
             shown = "; ".join(_difference(key, known.get(key), settings.get(key)) for key in sorted(differing))
             raise ValueError(
-                f"{self.folder} holds a training with other settings ({shown}): repeat those to go on with it, or "
-                "choose another --out."
+                f"{self.folder} holds a training with other settings ({shown}): go on with it by --resume without "
+                "them, or choose another --out."
             )
         if not resume and self.checkpoints():
             raise ValueError(f"{self.folder} holds a training: go on with it by --resume, or choose another --out.")
+        if longer != known:
+            self._write_settings(longer)
+
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        self.write_text("recipe.json", json.dumps(settings["recipe"], indent=2))
+        self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints' files, the latest last."""
@@ -198,7 +210,29 @@ class RunFolder:
             with self._replacing("curves.png") as part:
                 draw_curves(history).savefig(part)
         if find_spec("tensorboard"):
-            log_to_tensorboard(self.folder / "tensorboard", history[-1])
+            self._log_to_tensorboard(history[-1])
+
+    def _log_to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        """Adds an epoch's numbers to TensorBoard's log, one file for all that this process trains.
+
+        The package tensorboard writes it, which TensorFlow would need, too.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        if self._tensorboard is None:
+            self._tensorboard = EventFileWriter(str(self.folder / "tensorboard"))
+        numbers = {key: float(row[key]) for key in LOG_FIELDS if key not in ("epoch", "stage")}
+        values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
+        self._tensorboard.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
+        self._tensorboard.flush()
+
+    def write_split(self, data: Data) -> None:
+        """Writes which files of the data are trained on and which validate, as tables."""
+        if self._is_writer and data.entries:
+            rows = {"training": data.training, "validation": data.validation}
+            write_split(self.folder, {part: [data.entries[row] for row in found] for part, found in rows.items()})
 
 
 def diverged(what: str, state: State) -> str:
@@ -209,17 +243,20 @@ def diverged(what: str, state: State) -> str:
     )
 
 
-def log_to_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
-    """Adds an epoch's numbers to TensorBoard's log, by the package tensorboard, which TensorFlow would need, too."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+def _compared(settings: Mapping[str, Any]) -> set[str]:
+    """The settings that the course of a training depends on."""
+    return set(settings) - {"command"}
 
-    numbers = {key: float(row[key]) for key in LOG_FIELDS if key not in ("epoch", "stage")}
-    values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
-    writer = EventFileWriter(str(folder))
-    writer.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
-    writer.close()
+
+def _with_length_of(known: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The known settings, with the epochs and the patience of others where a training can go on so.
+
+    Progressive stages share the epochs out, so that another number would change those that are over.
+    """
+    was, now = known.get("recipe", {}), settings["recipe"]
+    if was.get("stages", 1) != 1 or now.get("epochs", 0) < was.get("epochs", 0):
+        return known
+    return known | {"recipe": was | {field: now[field] for field in ("epochs", "patience") if field in now}}
 
 
 def _difference(key: str, was: Any, now: Any) -> str:

@@ -11,17 +11,50 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import Data, is_held_out, square
+from ..datasets import Data, is_held_out, load_digits, load_fashion_mnist, load_files, square
 from ..images import UnreadableImageError, load_image
 from ..pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
 from ..preprocessing import EVALUATION_CROP
 
 Labelled = tuple[NDArray[np.uint8], int]
+SETS = ("digits", "fashion-mnist")  # by name
+_HELD_OUT = 0.2  # where nobody says
+
+
+def load(what: str, validation: float | Path | None, size: int, whole: bool = False) -> Data:
+    """Reads whatever a command may be given as its data.
+
+    Args:
+        what: a folder or a CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
+            or the names of TFRecord files, which may have wildcards.
+        validation: the fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes
+            the part that a set has for this, or else a fifth.
+        size: side of the images, pixels.
+        whole: whether the images of a folder or a CSV file stay as large as they are, for random crops.
+
+    Raises:
+        ValueError, OSError, ImportError: there is no such data, or it is not as described.
+    """
+    is_tfrecords = what.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in what
+    if not (is_tfrecords or what in SETS or what.startswith("tfds:")):
+        return load_files(Path(what), _HELD_OUT if validation is None else validation, None if whole else size)
+    if isinstance(validation, Path):
+        raise ValueError(
+            f"{what} is validated with images of its own, not with those of {validation}: pass a fraction as its "
+            "--validation, or leave it out."
+        )
+    if what == "fashion-mnist":
+        return load_fashion_mnist(validation=validation)
+    if what.startswith("tfds:"):
+        return load_tfds(what.removeprefix("tfds:"), validation, size)
+    fraction = _HELD_OUT if validation is None else validation
+    return load_digits(fraction, size) if what == "digits" else load_tfrecords(what, fraction, size)
 
 
 def load_batches(
@@ -110,10 +143,11 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
     return _without_gaps(data, names)
 
 
-def load_tfds(name: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
+def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP) -> Data:
     """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
 
-    A split "validation" or "test" serves to validate; without one, ``validation`` of the pictures are held out.
+    The fraction ``validation`` of the pictures is held out. Where it is None, a split "validation" or "test" serves to
+    validate; without one, a fifth is held out.
 
     Raises:
         ImportError: tensorflow_datasets is missing.
@@ -124,13 +158,15 @@ def load_tfds(name: str, validation: float, size: int, crop: float = EVALUATION_
         raise ImportError(f"tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets.") from error
     builder = tfds.builder(name)
     builder.download_and_prepare()
-    found = [split for split in ("validation", "test") if split in builder.info.splits]
+    splits = ("validation", "test") if validation is None else ()
+    found = [split for split in splits if split in builder.info.splits]
     sides = [
         tfds.as_numpy(builder.as_dataset(split=split, as_supervised=True, shuffle_files=False))
         for split in ("train", *found[:1])
     ]
     classes = builder.info.features["label"].names
-    return load_batches(name, sides[0], sides[1] if found else validation, size, classes, crop)
+    held_out = _HELD_OUT if validation is None else validation
+    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop)
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
@@ -203,10 +239,28 @@ def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
         batch = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
         if batch.ndim == 3:
             batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
-        yield from zip(levels.convert(batch), _indices(np.asarray(labels)), strict=True)
+        yield from zip(levels.convert(batch), _indices(name, np.asarray(labels)), strict=True)
 
 
-def _indices(labels: NDArray[Any]) -> list[int]:
-    """Class indices of labels that are indices or one-hot."""
-    is_one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-    return [int(label) for label in (labels.argmax(axis=-1) if is_one_hot else labels.reshape(-1))]
+def _indices(name: str, labels: NDArray[Any]) -> list[int]:
+    """Class indices of labels that are indices or one-hot.
+
+    Raises:
+        ValueError: they are several to an image, or numbers to predict.
+    """
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()):
+            raise ValueError(
+                f"{name} gives targets of shape {labels.shape} that are not one-hot: expected one class per image, as "
+                "an integer or as one 1 among zeros. Several labels per image, mixed ones, and numbers to predict "
+                "take a training of your own: model.fit on efficientnet.keras' networks with a head for them."
+            )
+        return [int(label) for label in labels.argmax(axis=-1).reshape(-1)]
+    flat = labels.reshape(-1)
+    if flat.dtype.kind not in "biuf" or not np.array_equal(flat, np.trunc(flat)):
+        shown = ", ".join(map(str, flat[:3]))
+        raise ValueError(
+            f"{name} gives labels such as {shown}: expected each image's class as an integer from 0, or one-hot. Names "
+            "have to be numbered, with classes= for what they are called; numbers to predict are no classes."
+        )
+    return [int(label) for label in flat]
