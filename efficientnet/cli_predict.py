@@ -87,7 +87,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 if result.answer is not None:
                     write(result.image, result.answer)
                     sys.stdout.flush()
-                    if not has_hint and not result.answer.are_probabilities and predictor.recipe.outputs > 1:
+                    if not has_hint and _may_be_logits(predictor.recipe, result.answer):
                         tell(_hint(predictor.recipe))
                         has_hint = True
                 else:
@@ -105,6 +105,11 @@ def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
         recipe.check_logits()
     if arguments.threshold is not None:
         recipe.check_labels()
+
+
+def _may_be_logits(recipe: Recipe, answer: Answer) -> bool:
+    is_open = recipe.activation in ("linear", "unknown")
+    return not answer.are_probabilities and recipe.outputs > 1 and is_open
 
 
 def _hint(recipe: Recipe) -> str:

@@ -104,13 +104,13 @@ def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
     return levels
 
 
-def rgb_of_array(array: Any, are_pixels: bool = True) -> NDArray[Any]:
+def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> NDArray[Any]:
     """An image as RGB levels.
 
     Args:
         array: (height, width) or (height, width, channels): 1 channel of grey, 2 of grey and opacity, 3 of RGB, 4 of
             RGB and opacity. Levels 0..255, in uint16 0..65535. Transparent pixels are laid on white, as those of files.
-        are_pixels: as in :func:`fault`.
+        are_pixels, decides: as in :func:`fault`.
 
     Returns:
         (height, width, 3): floating levels in their own type, others as uint8.
@@ -135,7 +135,7 @@ def rgb_of_array(array: Any, are_pixels: bool = True) -> NDArray[Any]:
             f"grey levels, or (height, width, 4) with opacity; got {array.shape}.{hint}"
         )
     is_whole = array.dtype.kind != "f"
-    if problem := fault(array, are_pixels):
+    if problem := fault(array, are_pixels, decides):
         raise ValueError(problem)
     array = scaled(array).reshape(*array.shape[:2], channels)
     if channels in (2, 4):

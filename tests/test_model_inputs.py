@@ -45,6 +45,17 @@ def test_images_are_cropped_resized_and_scaled_for_the_model(model, picture):
     assert efn.model_inputs is efficientnet.preprocessing.model_inputs
 
 
+def test_a_batch_of_floating_levels_is_judged_as_a_whole(model, picture):
+    levels = np.stack([picture[1], picture[1] // 255]).astype(np.float32)
+    levels[1] *= 0.9
+    inputs = efn.model_inputs(levels, model)
+    np.testing.assert_array_equal(inputs[0], efn.model_inputs(picture[1].astype(np.float32), model)[0])
+    assert inputs[1].max() < -126 / 128
+    for alone in (levels[1:], levels[1], levels / 255):
+        with pytest.raises(ValueError, match=r"look like 0\.\.1"):
+            efn.model_inputs(alone, model)
+
+
 def test_what_the_caller_knows_better(model, picture):
     _, pixels = picture
     inputs = efn.model_inputs(pixels, model, preprocessing="none", crop=1.0, interpolation="nearest")

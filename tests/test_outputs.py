@@ -146,6 +146,13 @@ def test_logits_print_numbers_and_probabilities_when_asked(ask):
     assert err == ""
 
 
+def test_features_are_numbers_and_no_logits(ask):
+    out, err = ask(network(layers.Dense(30, activation="relu")))
+    assert len(out) == 21
+    assert out[-1] == "  and 10 more, which --json or --top prints"
+    assert err == ""
+
+
 def test_binary_prints_both_classes(ask):
     out, _ = ask(fixed("sigmoid", [-4.82]))
     assert [line.split() for line in out] == [["99.2%", "class_0"], ["0.8%", "class_1"]]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..marks import model_preprocessing
+from ..pixels import fault
 from ..preprocessing import Scaling
 from .pictures import read
 from .recipe import describe
@@ -49,7 +50,11 @@ def model_inputs(
     recipe = describe(model, preprocessing, crop, interpolation)
     is_one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(images, "read")
     is_one = is_one or hasattr(images, "getbands") or 0 < len(getattr(images, "shape", ())) < 4
-    batch = [read(image, recipe) for image in ([images] if is_one else images)]
+    is_batch = not is_one and hasattr(images, "__array__")
+    if is_batch and len(images) and (problem := fault(np.asarray(images), recipe.takes_pixels)):
+        raise ValueError(problem)
+    # A dark image of a batch may have the levels that another alone would have in 0..1.
+    batch = [read(image, recipe, decides=not is_batch) for image in ([images] if is_one else images)]
     if not batch:
         raise ValueError("Expected at least one image; got none.")
     scaled: NDArray[np.float32] = recipe.scale(np.stack(batch).astype(np.float32, copy=False))

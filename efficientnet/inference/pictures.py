@@ -25,7 +25,7 @@ _Members = list[tuple[Any, Exception | None]]
 _PATIENCE = 0.1  # seconds that a group waits for its next picture
 
 
-def read(source: Any, recipe: Recipe) -> np.ndarray:
+def read(source: Any, recipe: Recipe, decides: bool = True) -> np.ndarray:
     """One picture as the model takes it, without the batch axis.
 
     The whole picture is decoded: what a JPEG decoder scales down itself is smoothed otherwise than evaluation
@@ -34,6 +34,8 @@ def read(source: Any, recipe: Recipe) -> np.ndarray:
     Args:
         source: a path, an address, the content of a file as bytes, an open file, a Pillow image, pixels as
             ``Recipe.picture`` takes them, or a function without arguments that gives one of these.
+        recipe: of the model.
+        decides: as in ``Recipe.picture``.
 
     Raises:
         OSError: it cannot be read.
@@ -42,7 +44,7 @@ def read(source: Any, recipe: Recipe) -> np.ndarray:
     if callable(source):
         source = source()
     is_file = is_path_or_content(source) or is_pillow(source)
-    return recipe.picture(load_image(source) if is_file else source)
+    return recipe.picture(load_image(source) if is_file else source, decides)
 
 
 def is_path_or_content(source: Any) -> bool:

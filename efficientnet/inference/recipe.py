@@ -126,19 +126,20 @@ class Recipe(NamedTuple):
         batch = scaled(batch)
         return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
 
-    def picture(self, pixels: Any) -> np.ndarray:
+    def picture(self, pixels: Any, decides: bool = True) -> np.ndarray:
         """An image of any size as what ``check`` gives for it, without the batch axis: cropped and resized.
 
         Args:
             pixels: (height, width) or (height, width, 1) of grey levels, (height, width, 3) of RGB, (height, width, 4)
                 with opacity, 0..255, or 0..65535 in uint16.
+            decides: whether these levels alone say what white is, as in ``pixels.fault``.
 
         Raises:
             ValueError: it is no image, or the model takes none.
         """
         size = self.check_pictures()
         try:
-            rgb = rgb_of_array(pixels, self._are_pixels)
+            rgb = rgb_of_array(pixels, self._are_pixels, decides)
         except ValueError as error:
             raise ValueError(f"{error}{self._advice(np.asarray(pixels))}") from None
         square = center_crop_and_resize(rgb, size, size / self.crop - size, self.interpolation).astype(np.float32)
