@@ -38,6 +38,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from .profiling import measure, profile
 
     model = _load(arguments)
+    if arguments.size is None and None in model.input_shape[1:]:
+        raise ValueError(f"{arguments.model} takes images of any size: give --size, such as --size 224.")
     shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size is not None else None
     found = profile(model, arguments.batch_size, shape)
     seconds = dict(measure(model, arguments.batch_size, shape)) if arguments.measure else None

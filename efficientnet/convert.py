@@ -26,7 +26,7 @@ _PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
-    """A file that holds the weights of one variant, wholly; what else it holds is logged, and left aside.
+    """A file that holds the weights of one variant, wholly; whatever else it holds.
 
     Args:
         path: as for ``checkpoints.open_checkpoint``.
@@ -82,6 +82,7 @@ def convert(
     if suffix in _KERAS_SUFFIXES:
         _write_keras(target, suffix, open_model(reading, given), facts)
         return reading
+    checkpoints.report_aside(reading)
     arrays = dict(_for_pytorch(reading, names))
     with replacing(target) as part:
         if suffix == ".safetensors":

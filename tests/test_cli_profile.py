@@ -57,3 +57,13 @@ def test_what_cannot_be_profiled(tmp_path, capsys):
     assert "No model at" in capsys.readouterr().err
     assert main(["profile", "b0", "--size", "16"]) == 2
     assert "at least 32 pixels" in capsys.readouterr().err
+
+
+def test_a_model_of_any_size_needs_the_size(tmp_path, capsys):
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs)).save(tmp_path / "any.keras")
+    assert main(["profile", str(tmp_path / "any.keras")]) == 2
+    assert "takes images of any size: give --size" in capsys.readouterr().err
+    assert main(["profile", str(tmp_path / "any.keras"), "--size", "8"]) == 0

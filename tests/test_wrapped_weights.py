@@ -11,6 +11,7 @@ from efficientnet import checkpoints, get_variant, layout
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
 from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
+from efficientnet.cli import main
 
 pytest.importorskip("keras")
 
@@ -99,6 +100,17 @@ def test_the_body_below_another_head(eff, tmp_path, caplog):
     assert not any(weight.any() for weight in fresh.get_layer("probs").get_weights())
     with pytest.raises(CheckpointError, match="holds no classifier"):
         eff.EfficientNetB0(weights=path)
+
+
+def test_the_commands(tmp_path, capsys, caplog):
+    body = without_classifier(B0[LUKEMELAS], LUKEMELAS)
+    path = str(save(tmp_path / "w.safetensors", body, "encoder.", **{"decoder.conv.weight": array(5)}))
+    assert main(["inspect", path]) == 0
+    assert "aside     decoder.conv.weight" in capsys.readouterr().out
+    assert main(["convert", path, str(tmp_path / "body.safetensors")]) == 0
+    assert caplog.text.count("left aside: decoder.conv.") == 1
+    assert main(["predict", "image.png", "--model", "b0", "--weights", path]) == 2
+    assert f"{path} holds no classifier of efficientnet-b0" in capsys.readouterr().err
 
 
 @ORIGINS

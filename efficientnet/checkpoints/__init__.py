@@ -5,6 +5,16 @@ path ── open_checkpoint ──> {their name: array} ── naming table ─�
 
 from .arrays import CheckpointError
 from .facts import Facts
-from .reading import Reading, accept, describe, explain, open_checkpoint, read
+from .reading import Reading, accept, describe, explain, open_checkpoint, read, report_aside
 
-__all__ = ["CheckpointError", "Facts", "Reading", "accept", "describe", "explain", "open_checkpoint", "read"]
+__all__ = [
+    "CheckpointError",
+    "Facts",
+    "Reading",
+    "accept",
+    "describe",
+    "explain",
+    "open_checkpoint",
+    "read",
+    "report_aside",
+]

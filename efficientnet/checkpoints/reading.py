@@ -285,21 +285,25 @@ def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[
 
 
 def accept(reading: Reading) -> Reading:
-    """A reading whose network is whole; what else is in the file is logged.
+    """The same reading, if the network in it is whole.
 
     Raises:
-        CheckpointError: the file does not hold the network; the message says what differs.
+        CheckpointError: it is not; the message says what differs.
     """
     if problem := explain(reading):
         raise CheckpointError(problem)
-    if reading.aside:
-        parts = list(dict.fromkeys(re.split(r"[./][^./]*$", name)[0] for name in reading.aside))
+    return reading
+
+
+def report_aside(reading: Reading) -> None:
+    """Logs what of a file is not taken, since it is none of the network's."""
+    parts = list(dict.fromkeys(re.split(r"[./][^./]*$", name)[0] for name in reading.aside))
+    if parts:
         more = f", … ({len(parts)} in all)" if len(parts) > _MOST_SHOWN else ""
         logger.warning(
             "%s holds more than %s; left aside: %s%s.",
             reading.path, reading.variant.name, ", ".join(parts[:_MOST_SHOWN]), more,
         )  # fmt: skip
-    return reading
 
 
 def explain(reading: Reading) -> str:

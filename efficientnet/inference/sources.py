@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import notes, registry
+from ..checkpoints import CheckpointError
 from ..preprocessing import Scaling
 from ..variants import get_variant
 from . import cache
@@ -99,7 +100,12 @@ class Source:
             from ..model import assemble
             from ..weights import find
 
-            in_file = find(weights, variant).reading.classes or variant.classes
+            in_file = find(weights, variant).reading.classes
+            if in_file is None:
+                raise CheckpointError(
+                    f"{weights} holds no classifier of {variant.name}, and so there is nothing to predict: train one "
+                    f"on it with `efficientnet train PICTURES --model {name} --weights {weights}`."
+                )
             # Of 1,001 classes the first is the background, which is no answer.
             classes = 1000 if in_file == 1001 else in_file
             model = assemble(
