@@ -18,6 +18,7 @@ from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
 from .marks import model_preprocessing
 from .preprocessing import Scaling
+from .soundness import check_array
 from .variants import Variant, get_variant
 
 PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}
@@ -83,6 +84,8 @@ def convert(
         _write_keras(target, suffix, open_model(reading, given), facts)
         return reading
     checkpoints.report_aside(reading)
+    for name, array in reading.arrays.items():
+        check_array(name, array, reading.path)
     arrays = dict(_for_pytorch(reading, names))
     with replacing(target) as part:
         if suffix == ".safetensors":

@@ -20,6 +20,7 @@ from .checkpoints.facts import UNKNOWN
 from .checkpoints.keras_h5 import role
 from .provenance import Trained
 from .registry import WeightSet, list_weights, weights_info
+from .soundness import check_array
 from .variants import Variant
 
 __all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info"]
@@ -137,7 +138,10 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
     arrays = _without_background(weights.reading, expected)
     _check_fits(expected, arrays, weights.reading.path)
     for layer in layers:
-        values = [np.asarray(arrays[f"{layer.name}/{role(weight.name)}"]) for weight in layer.weights]
+        names = [f"{layer.name}/{role(weight.name)}" for weight in layer.weights]
+        values = [np.asarray(arrays[name]) for name in names]
+        for name, value in zip(names, values, strict=True):
+            check_array(name, value, weights.reading.path)
         layer.set_weights(values)
         for value in values:
             release(value)

@@ -11,6 +11,7 @@ from typing import Any
 from .. import notes, registry
 from ..checkpoints import CheckpointError
 from ..preprocessing import Scaling
+from ..soundness import check_model
 from ..variants import get_variant
 from . import cache
 from .recipe import Recipe, describe
@@ -55,7 +56,7 @@ class Source:
             key = cache.model_key(model) if keep else None
             return None if key is None else f"{key} {recipe}"
 
-        return cls(lambda: (model, recipe), functools.cache(content))
+        return cls(functools.cache(lambda: (check_model(model), recipe)), functools.cache(content))
 
     @classmethod
     def of_file(
@@ -78,7 +79,7 @@ class Source:
         def load() -> tuple[Any, Recipe]:
             from .. import keras
 
-            model = keras.load_model(path, compile=False)
+            model = check_model(keras.load_model(path, compile=False))
             names = notes.read_class_names(path) if class_names is None else class_names
             return model, describe(model, preprocessing, crop, interpolation, names)
 

@@ -1,0 +1,61 @@
+"""Weights that cannot be computed with are refused, with the layer's name, wherever they come from."""
+
+import numpy as np
+import pytest
+
+from efficientnet.convert import convert
+from efficientnet.inference import compile
+from efficientnet.soundness import check_array
+
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def model():
+    from efficientnet.keras import EfficientNetB0
+
+    return EfficientNetB0(weights=None, classes=3, input_shape=(32, 32, 3))
+
+
+@pytest.fixture(params=[np.nan, np.inf, -np.inf, -1.0])
+def damaged(request, model):
+    """The model with one bad number in a variance, and what a refusal says."""
+    weights = model.get_weights()
+    variance = model.get_layer("stem_bn").moving_variance
+    before = np.array(variance)
+    values = before.copy()
+    values[1] = request.param
+    variance.assign(values)
+    yield model, "stem_bn/moving_variance has " + ("negative" if request.param == -1 else "NaN or infinite")
+    model.set_weights(weights)
+
+
+def test_a_model_is_not_compiled(damaged):
+    model, message = damaged
+    with pytest.raises(ValueError, match=message):
+        compile(model, cache=False)
+
+
+@pytest.mark.parametrize("target", ["net.weights.h5", "net.safetensors"])
+def test_a_file_is_not_read(damaged, target, tmp_path):
+    from efficientnet.keras import EfficientNetB0
+
+    model, message = damaged
+    model.save_weights(tmp_path / "net.weights.h5")
+    path = tmp_path / "net.weights.h5"
+    with pytest.raises(ValueError, match=message) as error:
+        EfficientNetB0(weights=path, classes=3, input_shape=(32, 32, 3))
+    assert str(path) in str(error.value)
+    with pytest.raises(ValueError, match=message):
+        convert(path, tmp_path / ("other." + target.partition(".")[2]))
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([-1.0, 2.0]), np.array([], "f4"), np.array([1, 2]), np.array(65504.0, "f2")]
+)
+def test_ordinary_numbers_pass(array):
+    check_array("stem_conv/kernel", array, "net.h5")
+
+
+def test_the_sum_of_large_numbers_is_none_of_its_business():
+    check_array("probs/kernel", np.array([-3e38, 3e38], "f4"), "net.h5")
