@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -60,7 +61,10 @@ def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling 
     """
     try:
         if (backbone := _kerashub_backbone(model)) is not None:
-            return kerashub(backbone)
+            activation = None if backbone is model["config"] else model["config"].get("activation")
+            return dataclasses.replace(
+                kerashub(backbone), activation=activation if isinstance(activation, str) else None
+            )
         nodes = list(_nodes(model))
         network = [node for node in nodes if _OURS.fullmatch(node.name)] or nodes
         mark = _mark(network)

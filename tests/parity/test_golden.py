@@ -68,6 +68,26 @@ def test_answers(eff, backend, shared, folder, caplog):
     assert ("assumed: padding='same', batch_norm_epsilon=0.001" in caplog.text) == (origin == "timm")
 
 
+@pytest.mark.parametrize("file", ["preset", "task.keras", "preset/model.weights.h5", "alone/model.weights.h5"])
+def test_kerashub(eff, backend, shared, file, tmp_path, caplog):
+    """Padding and epsilon are those of ``config.json``, in the folder or beside the file; without it, a warning."""
+    if backend == "openvino":
+        pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
+    folder = shared / "golden/kerashub-b0-w0.25"
+    path = folder / file
+    if file.startswith("alone"):
+        path = tmp_path / "model.weights.h5"
+        path.write_bytes((folder / "preset/model.weights.h5").read_bytes())
+    has_top = not file.endswith(".h5")
+    variant = dataclasses.replace(get_variant("b0"), width=0.25, resolution=64)
+    model = eff.create(variant, weights=path, include_top=has_top, classes=10, input_shape=(64, 64, 3))
+    assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
+    assert ("batch_norm_epsilon=" in caplog.text) == file.startswith("alone")
+    with np.load(folder / "io.npz") as io:
+        expected = io["y" if has_top else "features"]
+        np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_preprocessed_pixels_of_keras_applications(eff, backend, shared):
     """Without the preprocessing in the graph, given what it would have made of the pixels."""
     if backend == "openvino":
