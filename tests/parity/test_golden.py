@@ -85,7 +85,8 @@ def test_kerashub(eff, backend, shared, file, tmp_path, caplog):
     assert ("batch_norm_epsilon=" in caplog.text) == file.startswith("alone")
     with np.load(folder / "io.npz") as io:
         expected = io["y" if has_top else "features"]
-        np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=1e-5, rtol=1e-4)
+        tolerance = 1e-5 * max(1, np.abs(expected).max())  # features are large, probabilities are not
+        np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=tolerance)
 
 
 def test_preprocessed_pixels_of_keras_applications(eff, backend, shared):
