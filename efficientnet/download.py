@@ -6,17 +6,20 @@ hf://… ── the package huggingface_hub, where it is installed ──> a fil
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
 import re
 import shutil
 import time
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
+
+from . import hashes
+from .text import plain
 
 if TYPE_CHECKING:
     import requests
@@ -28,8 +31,8 @@ BACKOFF = 0.5  # seconds before the second attempt; doubles from there
 RETRY_AFTER_CAP = 60  # seconds; a server may ask for less, not for more
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and to wait for the next bytes
 CHUNK = 1 << 16  # bytes
+MOST_BYTES = 16 * 2**30  # of a file; a training checkpoint of L2 has 6 GB
 
-_HASH = re.compile(r"(sha256:)?([0-9a-f]{64})|(md5:)?([0-9a-f]{32})", re.IGNORECASE)
 _HF = re.compile(r"hf://([^/]+)/([^/]+)(?:/(.+))?")
 _HF_DEFAULT_FILE = "model.safetensors"
 
@@ -48,11 +51,6 @@ class _TemporaryFailure(_Failure):
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait  # seconds that the server asked for
-
-
-class _Expected(NamedTuple):
-    algorithm: str
-    digest: str
 
 
 def cache_dir() -> Path:
@@ -128,14 +126,14 @@ def fetch(
         DownloadError: the file cannot be had (offline, not found, wrong hash, …) or not stored.
     """
     address = resolve(url)
-    expected = None if file_hash is None else _parse_hash(file_hash)
+    expected = None if file_hash is None else hashes.parse(file_hash)
     name = _check_name(filename or _default_name(url, hashed=expected is not None), url)
     target = cache_dir() / name
     mirror = os.environ.get("EFFICIENTNET_WEIGHTS_URL")
     source = _on_mirror(mirror, name) if mirror else address
     try:
         # Before the lock, so that a complete cache may be read-only.
-        if _is_intact(target, expected):
+        if hashes.is_intact(target, expected):
             return target
         if (match := _HF.fullmatch(url)) and not mirror and (path := _from_hub(match, expected)):
             return path
@@ -158,10 +156,10 @@ def fetch(
 
 def is_intact(path: Path, file_hash: str) -> bool:
     """Tells whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
-    return _is_intact(path, _parse_hash(file_hash))
+    return hashes.is_intact(path, hashes.parse(file_hash))
 
 
-def _from_hub(address: re.Match[str], expected: _Expected | None) -> Path | None:
+def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path | None:
     """The file as huggingface_hub has or gets it; None where that package is not installed."""
     is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     try:
@@ -183,17 +181,17 @@ def _from_hub(address: re.Match[str], expected: _Expected | None) -> Path | None
         )
     except Exception as error:  # its own, and those of the library that it sends requests with
         raise _Failure(f"huggingface_hub says: {error}") from error
-    if not (expected is None or _is_intact(path, expected)):
+    if not (expected is None or hashes.is_intact(path, expected)):
         raise _Failure(f"{path}, which huggingface_hub has brought, has another {expected.algorithm} than it should")
     return path
 
 
-def _fetch_locked(source: str | Path, target: Path, expected: _Expected | None, progress: bool | None) -> None:
+def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | None, progress: bool | None) -> None:
     from filelock import FileLock
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
-        if _is_intact(target, expected):  # another process was first
+        if hashes.is_intact(target, expected):  # another process was first
             return
         if target.exists():
             logger.warning("%s is damaged and will be downloaded again", target)
@@ -214,15 +212,15 @@ def _fetch_locked(source: str | Path, target: Path, expected: _Expected | None, 
         os.replace(part, target)
 
 
-def _copy(source: Path, part: Path, expected: _Expected | None) -> str:
+def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
     """Copies a file of a local mirror to `part`; returns the copy's digest."""
     if not source.is_file():
         raise _Failure(f"the folder {source.parent} holds no file {source.name}")
     shutil.copyfile(source, part)
-    return _hash_file(part, expected).hexdigest()
+    return hashes.of_file(part, expected).hexdigest()
 
 
-def _download(url: str, part: Path, expected: _Expected | None, progress: bool | None) -> str:
+def _download(url: str, part: Path, expected: hashes.Expected | None, progress: bool | None) -> str:
     """Attempts the download to `part` until it is complete; returns its digest."""
     import requests
 
@@ -249,7 +247,7 @@ def _attempt(
     session: requests.Session,
     url: str,
     part: Path,
-    expected: _Expected | None,
+    expected: hashes.Expected | None,
     progress: bool | None,
 ) -> str:
     """Sends one request for what `part` still lacks, and adds it; returns the whole's digest."""
@@ -258,7 +256,7 @@ def _attempt(
 
     if expected is None:
         part.unlink(missing_ok=True)
-    hasher, start = _hash_file(part, expected), part.stat().st_size if part.exists() else 0
+    hasher, start = hashes.of_file(part, expected), part.stat().st_size if part.exists() else 0
     if expected and hasher.hexdigest() == expected.digest:
         return expected.digest  # an earlier process ended after the last byte
     headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges count the file's bytes
@@ -268,9 +266,13 @@ def _attempt(
         with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             _check_status(response, part, start)
             if response.status_code == 200:  # the whole file, asked for or not
-                hasher, start = _hash_bytes(expected), 0
+                hasher, start = hashes.of_nothing(expected), 0
             length = response.headers.get("Content-Length", "")
             total = start + int(length) if length.isdigit() else None
+            if total is not None and total > MOST_BYTES:
+                raise _Failure(f"the server would send {total:,} bytes, and {MOST_BYTES:,} are more than enough")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise _Failure("the server packs it, though asked not to, so that its length cannot be checked")
             if expected is None:
                 _check_checkable(response)
             with (
@@ -286,12 +288,17 @@ def _attempt(
                 ) as bar,
             ):
                 for chunk in response.iter_content(CHUNK):
+                    if file.tell() + len(chunk) > (MOST_BYTES if total is None else total):
+                        raise _Failure(f"the server sends more than {MOST_BYTES if total is None else total:,} bytes")
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
             # Not every release of urllib3 counts.
             if total is not None and part.stat().st_size < total:
                 raise _TemporaryFailure(f"only {part.stat().st_size:,} of {total:,} bytes came")
+            if not part.stat().st_size:
+                part.unlink()
+                raise _Failure("the server sent nothing, 0 bytes")
             if expected is None:
                 _check_linked_digest(response, part, hasher.hexdigest())
     except (
@@ -314,7 +321,7 @@ def _check_status(response: requests.Response, part: Path, start: int) -> None:
     range_start = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     if status == 200 or (status == 206 and range_start):
         return
-    reason = f"the server answered {status} {response.reason}"
+    reason = f"the server answered {status} {plain(response.reason)}"
     if status in (206, 416):  # the part does not fit what the server has: start anew
         part.unlink(missing_ok=True)
         raise _TemporaryFailure(f"{reason} to a request from byte {start}")
@@ -352,39 +359,6 @@ def _retry_after(response: requests.Response) -> float:
     return min(wait, RETRY_AFTER_CAP)
 
 
-def _parse_hash(file_hash: str) -> _Expected:
-    match = _HASH.fullmatch(file_hash)
-    if match is None:
-        raise ValueError(
-            f"file_hash is {file_hash!r}: give 'sha256:' and 64 hex digits, 'md5:' and 32, or "
-            "None for an unverified file"
-        )
-    sha256, md5 = match[2], match[4]
-    return _Expected("sha256", sha256.lower()) if sha256 else _Expected("md5", md5.lower())
-
-
-def _hash_bytes(expected: _Expected | None) -> hashlib._Hash:
-    """An empty hash of the expected kind."""
-    # Not for security: FIPS builds refuse md5 otherwise, and some publishers declare only that.
-    return hashlib.new(expected.algorithm if expected else "sha256", usedforsecurity=False)
-
-
-def _hash_file(path: Path, expected: _Expected | None) -> hashlib._Hash:
-    """The hash of a file's content; of nothing where there is no file."""
-    hasher = _hash_bytes(expected)
-    if path.exists():
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                hasher.update(chunk)
-    return hasher
-
-
-def _is_intact(path: Path, expected: _Expected | None) -> bool:
-    if not path.is_file():
-        return False
-    return expected is None or _hash_file(path, expected).hexdigest() == expected.digest
-
-
 def _default_name(url: str, *, hashed: bool) -> str:
     if match := _HF.fullmatch(url):
         owner, repository, file = match.groups()
@@ -392,7 +366,7 @@ def _default_name(url: str, *, hashed: bool) -> str:
     name = unquote(PurePosixPath(urlsplit(url).path).name)
     if hashed or not name:
         return name
-    return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
+    return f"{sha256(url.encode()).hexdigest()[:8]}-{name}"
 
 
 def _check_name(name: str, url: str) -> str:

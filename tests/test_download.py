@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from flaky_server import Fault, FlakyServer, Request
 
-from efficientnet import download
+from efficientnet import download, hashes
 from efficientnet.download import DownloadError, cache_dir, fetch, resolve
 from efficientnet.registry import list_weights
 
@@ -704,4 +704,4 @@ def test_published_addresses_and_hashes_are_usable() -> None:
     names = {download._default_name(row.url, hashed=row.hash != "") for row in rows}
     assert len(names) == len(rows)  # one cache folder and one mirror hold them all
     for row in rows:
-        assert not row.hash or download._parse_hash(row.hash)
+        assert not row.hash or hashes.parse(row.hash)

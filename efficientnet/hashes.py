@@ -1,0 +1,57 @@
+"""The hash that a file should have, and the one that it has."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+_HASH = re.compile(r"(sha256:)?([0-9a-f]{64})|(md5:)?([0-9a-f]{32})", re.IGNORECASE)
+_CHUNK = 1 << 16  # bytes
+
+
+class Expected(NamedTuple):
+    """A hash: its algorithm, ``"sha256"`` or ``"md5"``, and its hex digest."""
+
+    algorithm: str
+    digest: str
+
+
+def parse(file_hash: str) -> Expected:
+    """The hash that a text gives.
+
+    Raises:
+        ValueError: it gives none.
+    """
+    match = _HASH.fullmatch(file_hash)
+    if match is None:
+        raise ValueError(
+            f"file_hash is {file_hash!r}: give 'sha256:' and 64 hex digits, 'md5:' and 32, or "
+            "None for an unverified file"
+        )
+    sha256, md5 = match[2], match[4]
+    return Expected("sha256", sha256.lower()) if sha256 else Expected("md5", md5.lower())
+
+
+def of_nothing(expected: Expected | None) -> hashlib._Hash:
+    """An empty hash of the expected kind."""
+    # Not for security: FIPS builds refuse md5 otherwise, and some publishers declare only that.
+    return hashlib.new(expected.algorithm if expected else "sha256", usedforsecurity=False)
+
+
+def of_file(path: Path, expected: Expected | None) -> hashlib._Hash:
+    """The hash of a file's content; of nothing where there is no file."""
+    hasher = of_nothing(expected)
+    if path.exists():
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+    return hasher
+
+
+def is_intact(path: Path, expected: Expected | None) -> bool:
+    """Whether a file is there and has this hash; where none is known, whether there is anything in it."""
+    if not path.is_file():
+        return False
+    return path.stat().st_size > 0 if expected is None else of_file(path, expected).hexdigest() == expected.digest
