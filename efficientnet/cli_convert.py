@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from . import cli_model
 from .files import check_writable
-from .preprocessing import MODES
-from .variants import PADDINGS, get_variant
+from .variants import get_variant
 
 
 def add_parsers(commands: Any) -> None:
@@ -44,10 +44,7 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--names", default="timm", help="in .safetensors and .pth: timm (default), lukemelas or torchvision"
     )
-    parser.add_argument("--padding", choices=PADDINGS, help="of the network, where the file does not say it")
-    parser.add_argument("--epsilon", type=float, help="of its batch norms, where the file does not say it")
-    parser.add_argument("--preprocessing", choices=MODES, help="of its pixels, where the file does not say it")
-    parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, to write into OUT")
+    cli_model.add_network_options(parser)
     parser.add_argument(
         "--check", action="store_true", help="answer random input through both and print the largest difference"
     )
@@ -57,13 +54,9 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 def _convert(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from . import convert
-    from .checkpoints import Facts
 
     check_writable(Path(arguments.target))
-    given = Facts(arguments.padding, arguments.epsilon, arguments.preprocessing)
-    class_names = None
-    if arguments.classes is not None:
-        class_names = Path(arguments.classes).read_text(encoding="utf-8").splitlines()
+    given = cli_model.network_facts(arguments)
     reading = convert.convert(
         arguments.source,
         arguments.target,
@@ -72,7 +65,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         padding=given.padding,
         batch_norm_epsilon=given.epsilon,
         preprocessing=given.preprocessing,
-        class_names=class_names,
+        class_names=given.class_names,
     )
     print(f"{arguments.target}: {reading.variant.name}, {_classes(reading.classes)}")
     if arguments.check:

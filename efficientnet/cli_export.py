@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import cli_pixels
-from .cli_model import find_source, pictures_in
+from .cli_model import add_network_options, find_source, network_facts, pictures_in, require_preprocessing
 from .export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from .files import check_writable
-from .preprocessing import MODES
 
 
 def add_parser(commands: Any) -> None:
@@ -37,7 +36,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--input", default="float32", choices=INPUT_TYPES, help="type of raw pixels (default: float32)")
     parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
-    parser.add_argument("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    add_network_options(parser)
     cli_pixels.add_options(parser)
     parser.set_defaults(run=_run)
 
@@ -51,7 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from .export import export
 
     check_writable(Path(arguments.out))
-    source = find_source(arguments.model, arguments.weights, arguments.preprocessing)
+    source = find_source(arguments.model, arguments.weights, network_facts(arguments))
+    if arguments.raw_pixels or arguments.calibrate is not None:
+        require_preprocessing(source.load()[1].scaling, arguments.model)
     pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
     report = export(
         source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch,

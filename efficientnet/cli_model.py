@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .folders import find_images
-from .preprocessing import MODES
+from .preprocessing import MODES, Scaling
 from .saved_models import is_saved_model
 from .text import tell
+from .variants import PADDINGS, get_variant
 
 if TYPE_CHECKING:
+    from .checkpoints import Facts
     from .inference import Predictor, Source
 
 
@@ -22,12 +24,62 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what :func:`open_predictor` reads besides ``model``."""
     add = parser.add_argument
     add("--weights", help="published set or file of weights (default: the variant's first set)")
-    add("--preprocessing", choices=MODES, help="of a saved model that has none inside")
+    add_network_options(parser)
     add("--engine", default="auto", help="openvino, onnxruntime, litert, keras, fastest (measured), or auto (default)")
     add("--precision", default="f32", help="f32 (default), bf16 or int8")
     add("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
     add("--batch-size", type=positive, metavar="N", help="pictures at a time (default: the engine's)")
     add("--threads", type=positive, metavar="N", help="of the processor (default: the engine's)")
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what a model or its weights may not say of themselves; :func:`network_facts` reads it."""
+    add = parser.add_argument
+    add("--padding", choices=PADDINGS, help="of the network, where its weights do not say it")
+    add("--epsilon", type=_epsilon, metavar="NUMBER", help="of its batch norms, where its weights do not say it")
+    add("--preprocessing", type=preprocessing, metavar="MODE", help="how its pixels are scaled, where the model or its "
+        f"weights do not say it: {', '.join(MODES)}, or mean/std of levels 0..1, such as 0.5/0.5")  # fmt: skip
+    add("--classes", type=Path, metavar="FILE", help="names of its classes in the order of its outputs: a text file "
+        "with a name a line, or JSON")  # fmt: skip
+
+
+def network_facts(arguments: argparse.Namespace) -> Facts:
+    """What the options of :func:`add_network_options` say.
+
+    Raises:
+        OSError, ValueError: the file of classes cannot be read.
+    """
+    from .checkpoints import Facts
+    from .class_files import read_class_file
+
+    names = None if arguments.classes is None else read_class_file(arguments.classes)
+    return Facts(arguments.padding, arguments.epsilon, arguments.preprocessing, class_names=names)
+
+
+def _epsilon(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
+    return value
+
+
+def preprocessing(text: str) -> str | Scaling:
+    """A mode, or mean and standard deviation of levels 0..1, of all channels or of each: ``0.5,0.5,0.5/0.25``."""
+    if text in MODES:
+        return text
+    mean, slash, std = text.partition("/")
+    try:
+        means, stds = ([float(number) for number in part.split(",")] for part in (mean, std))
+    except ValueError:
+        means, stds = [], []
+    means, stds = (3 * values if len(values) == 1 else values for values in (means, stds))
+    if not slash or len(means) != 3 or len(stds) != 3 or not all(0 < value < 10 for value in stds):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(MODES)}, and no mean/std of levels 0..1 such as 0.485,0.456,0.406/0.25"
+        )
+    from .checkpoints.facts import of_mean_and_std
+
+    return of_mean_and_std(means, stds)
 
 
 def positive(text: str) -> int:
@@ -59,19 +111,44 @@ def expand(given: str, recursive: bool) -> list[str]:
     return found or [given]  # which cannot be read, and so is told like any other bad file
 
 
-def find_source(model: str, weights: str | None, preprocessing: str | None) -> Source:
+def find_source(model: str, weights: str | None, given: Facts) -> Source:
     """Where the model comes from that a command line names.
 
+    Args:
+        model: a variant or the file of a saved model.
+        weights: of a variant.
+        given: what the command line says of the network.
+
     Raises:
-        ValueError, OSError: nothing of that name, or weights for a model that has its own.
+        ValueError, OSError: nothing of that name, weights for a model that has its own, or what contradicts a model
+            or a published set of weights.
     """
+    from . import provenance, registry
     from .inference import Source
 
     if not is_saved_model(model):
-        return Source.of_variant(model, weights or "imagenet")
+        chosen = registry.resolve(weights or "imagenet", get_variant(model))
+        if chosen and (problems := provenance.contradictions(provenance.of_set(chosen), given)):
+            raise ValueError(f"The weights {chosen.name!r} of {chosen.variant} are published: {'; '.join(problems)}.")
+        return Source.of_variant(model, weights or "imagenet", given)
     if weights:
         raise ValueError(f"--weights={weights}: {model} is a whole model with its own weights.")
-    return Source.of_file(model, preprocessing)
+    for option, value in (("padding", given.padding), ("epsilon", given.epsilon)):
+        if value is not None:
+            raise ValueError(
+                f"--{option}={value}: {model} is a whole model, whose graph has its own. Leave the option out; it is "
+                "for files of weights (--weights)."
+            )
+    return Source.of_file(model, given.preprocessing, class_names=given.class_names)
+
+
+def require_preprocessing(scaling: Scaling | None, model: str) -> None:
+    """Raises ValueError where neither a model nor the command line says how pixels are scaled."""
+    if scaling is None:
+        raise ValueError(
+            f"{model} does not say how its pixels are scaled: give --preprocessing, the way that it was trained with "
+            f"({', '.join(MODES)}; none for raw pixels 0..255)."
+        )
 
 
 def pictures_in(folder: Path, recursive: bool) -> list[Path]:
@@ -90,13 +167,14 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
     from .inference import compile
 
     predictor = compile(
-        find_source(arguments.model, arguments.weights, arguments.preprocessing),
+        find_source(arguments.model, arguments.weights, network_facts(arguments)),
         engine=arguments.engine,
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         threads=arguments.threads,
         calibration=expand(arguments.calibrate, recursive=True) if arguments.calibrate else (),
     )
+    require_preprocessing(predictor.recipe.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():
         print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
     if predictor.deviation is not None:

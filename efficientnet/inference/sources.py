@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import notes, registry
+from .. import marks, notes, registry
 from ..checkpoints import CheckpointError
-from ..preprocessing import Scaling
+from ..checkpoints.facts import UNKNOWN, Facts
+from ..preprocessing import Scaling, formula, scale_and_offset
 from ..soundness import check_model
 from ..variants import get_variant
 from . import cache
 from .recipe import Recipe, describe
+
+logger = logging.getLogger("efficientnet")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Source:
 
             model = check_model(keras.load_model(path, compile=False))
             names = notes.read_class_names(path) if class_names is None else class_names
+            _report(path, marks.read(model), preprocessing)
             return model, describe(model, preprocessing, crop, interpolation, names)
 
         def content() -> str | None:
@@ -90,8 +95,15 @@ class Source:
         return cls(functools.cache(load), functools.cache(content))
 
     @classmethod
-    def of_variant(cls, name: str, weights: str = "imagenet", keep: bool = True) -> Source:
-        """A variant with published weights or a file's, at the size and the crop that these are evaluated with."""
+    def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> Source:
+        """A variant with published weights or a file's, at the size and the crop that these are evaluated with.
+
+        Args:
+            name: of the variant, or its .json file.
+            weights: as ``create`` takes them.
+            given: what the weights do not say; preprocessing and names of classes go before what they say.
+            keep: as in ``of_model``.
+        """
         variant = get_variant(name)
         chosen = registry.resolve(weights, variant)
         size = variant.resolution if chosen is None else chosen.resolution
@@ -101,7 +113,8 @@ class Source:
             from ..model import assemble
             from ..weights import find
 
-            in_file = find(weights, variant).reading.classes
+            reading = find(weights, variant).reading
+            in_file, said = reading.classes, reading.checkpoint.facts
             if in_file is None:
                 raise CheckpointError(
                     f"{weights} holds no classifier of {variant.name}, and so there is nothing to predict: train one "
@@ -109,16 +122,36 @@ class Source:
                 )
             # Of 1,001 classes the first is the background, which is no answer.
             classes = 1000 if in_file == 1001 else in_file
+            names = said.class_names if said.class_names and len(said.class_names) == classes else None
+            activation = said.activation or "softmax"
             model = assemble(
-                variant, weights=weights, classes=classes, input_shape=(size, size, 3), **keras.FRAMEWORK._asdict()
+                variant, weights=weights, classes=classes, input_shape=(size, size, 3),
+                classifier_activation=None if activation == "linear" else activation, padding=given.padding,
+                batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
-            return model, describe(model)
+            return model, describe(model, class_names=given.class_names or names)
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None
-            return None if file is None else f"{variant} {chosen} {cache.file_key(file)}"
+            return None if file is None else f"{variant} {chosen} {given} {cache.file_key(file)}"
 
         return cls(functools.cache(load), functools.cache(content))
+
+
+def _report(path: Path, mark: marks.Mark, preprocessing: str | Scaling | None) -> None:
+    """Logs what the scaling of pixels is that is not sure to be the one that a saved model was trained with."""
+    if mark.preprocessing is None:
+        return
+    if preprocessing is not None and scale_and_offset(preprocessing) != scale_and_offset(mark.preprocessing):
+        logger.warning(
+            "%s: its pixels are scaled as it is told to, %s, and not as it says itself, %s.",
+            path, formula(preprocessing), formula(mark.preprocessing),
+        )  # fmt: skip
+    if preprocessing is None and not mark.is_known:
+        logger.warning(
+            "%s was built without weights, and does not say how its pixels were scaled in training; assumed: %s. "
+            "preprocessing= (in a command: --preprocessing) says it.", path, formula(mark.preprocessing),
+        )  # fmt: skip
 
 
 def _file(weights: str, chosen: registry.WeightSet | None) -> Path | None:
