@@ -10,6 +10,7 @@ from typing import Any
 
 from . import cli_model
 from .files import check_writable
+from .preprocessing import formula
 from .variants import get_variant
 
 
@@ -32,6 +33,7 @@ def add_parsers(commands: Any) -> None:
     )
     inspect.add_argument("file", metavar="FILE", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
     inspect.add_argument("--variant", help="compare with this one (default: the one that fits best)")
+    cli_model.add_network_options(inspect)
     inspect.add_argument("--json", action="store_true", help="as one JSON object")
     inspect.set_defaults(run=_inspect)
 
@@ -78,11 +80,16 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from . import checkpoints
+    from . import checkpoints, provenance
 
     variant = None if arguments.variant is None else get_variant(arguments.variant)
     reading = checkpoints.read(arguments.file, variant)
     problem = checkpoints.explain(reading)
+    given, said = cli_model.network_facts(arguments), provenance.of_reading(reading)
+    trained = provenance.trained_with(said, reading.variant, given)
+    names = trained.facts.class_names
+    if names is not None and len(names) != (reading.classes or 0):
+        problem = problem or f"{len(names)} names of classes, and {reading.classes or 'no'} classes in the file."
     stored = reading.checkpoint.arrays.values()
     size = sum(array.nbytes for array in stored)
     facts: dict[str, Any] = {
@@ -92,7 +99,13 @@ def _inspect(arguments: argparse.Namespace) -> int:
         "variant": reading.variant.name,
         "fits": not problem,
         "classes": reading.classes,
+        "class names": names,
         "channels": reading.channels,
+        "padding": trained.padding,
+        "epsilon": trained.epsilon,
+        "preprocessing": trained.preprocessing,
+        "assumed": trained.unknown,
+        "contradictions": provenance.contradictions(said, given),
         "moving averages": reading.checkpoint.averaged,
         "arrays": len(reading.checkpoint.arrays),
         "bytes": size,
@@ -107,13 +120,20 @@ def _inspect(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps({**facts, **differences}))
         return int(not facts["fits"])
-    fit = "" if facts["fits"] else f", but {reading.differences} arrays differ"
+    fit = f", but {reading.differences} arrays differ" if reading.differences else ""
     averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
     print(f"file      {facts['file']}")
     print(f"format    {facts['format']}")
     print(f"origin    {facts['origin']}")
     print(f"variant   {facts['variant']}{fit}")
     print(f"classes   {_classes(reading.classes)}, for inputs of {reading.channels} channels")
+    for name, value in (
+        ("padding", trained.padding), ("epsilon", trained.epsilon), ("preprocessing", formula(trained.preprocessing)),
+    ):  # fmt: skip
+        source = "given" if getattr(given, name) is not None else "assumed" if name in trained.unknown else "known"
+        print(f"{name if len(name) < 10 else 'scaling':<9} {value} ({source})")
+    for contradiction in facts["contradictions"]:
+        print(f"but       {contradiction}")
     print(f"arrays    {facts['arrays']}, {size / 1e6:.1f} MB of {', '.join(facts['types'])}; {averaged}")
     if missing := [entry.ours for entry in reading.missing]:
         print(f"missing   {_some(missing)}")

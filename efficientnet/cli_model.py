@@ -53,7 +53,24 @@ def network_facts(arguments: argparse.Namespace) -> Facts:
     from .class_files import read_class_file
 
     names = None if arguments.classes is None else read_class_file(arguments.classes)
-    return Facts(arguments.padding, arguments.epsilon, arguments.preprocessing, class_names=names)
+    mode = arguments.preprocessing
+    mode = Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode  # from the settings of a training
+    return Facts(arguments.padding, arguments.epsilon, mode, class_names=names)
+
+
+def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
+    """Raises ValueError where the command line says other things of a published set than are known of it."""
+    from . import provenance, registry
+
+    chosen = registry.resolve(weights, get_variant(variant))
+    if chosen and (problems := provenance.contradictions(provenance.of_set(chosen), given)):
+        options = ", ".join(
+            provenance.ADVICE[name][1] for name in provenance.ADVICE if getattr(given, name) is not None
+        )
+        raise ValueError(
+            f"It is known how the published weights {chosen.name!r} of {chosen.variant} were trained: "
+            f"{'; '.join(problems)}. Leave out {options}."
+        )
 
 
 def _epsilon(text: str) -> float:
@@ -123,13 +140,10 @@ def find_source(model: str, weights: str | None, given: Facts) -> Source:
         ValueError, OSError: nothing of that name, weights for a model that has its own, or what contradicts a model
             or a published set of weights.
     """
-    from . import provenance, registry
     from .inference import Source
 
     if not is_saved_model(model):
-        chosen = registry.resolve(weights or "imagenet", get_variant(model))
-        if chosen and (problems := provenance.contradictions(provenance.of_set(chosen), given)):
-            raise ValueError(f"The weights {chosen.name!r} of {chosen.variant} are published: {'; '.join(problems)}.")
+        refuse_contradictions(model, weights or "imagenet", given)
         return Source.of_variant(model, weights or "imagenet", given)
     if weights:
         raise ValueError(f"--weights={weights}: {model} is a whole model with its own weights.")

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cli_pixels
+from . import cli_model, cli_pixels
 from .files import check_writable
 from .json_files import read_object
 from .variants import get_variant
@@ -22,6 +22,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_pictures": None,
     "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+    "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
 _ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small pictures, and the size that they are shown in, pixels
 
@@ -53,6 +54,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, metavar="RATE", help="of the recipe")
     add("--model", help=f"variant, or the .json file of one (default: {_DEFAULTS['model']})")
     add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
+    cli_model.add_network_options(parser)
     add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=int, metavar="PIXELS", help="of the last stage (default: the variant's)")
     add("--validation", type=fraction_or_path, metavar="PART",
@@ -109,12 +111,17 @@ def _train(arguments: argparse.Namespace) -> int:
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
     validation = Path(arguments.validation) if isinstance(arguments.validation, str) else arguments.validation
     data = sources.load(arguments.data, validation, size, whole=recipe.crop < 1)
+    given = cli_model.network_facts(arguments)
+    if given.class_names is not None:
+        data = data.with_classes(given.class_names)
     data = data.subset(arguments.training_pictures, None, arguments.seed).resized(size)
     data.check()
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
+    if weights is not None:
+        cli_model.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command)
+    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given)
     is_first = processes is None or processes.rank == 0
     if is_first:
         print(describe(data), flush=True)
@@ -155,10 +162,10 @@ def _complete(arguments: argparse.Namespace) -> Path:
         if getattr(arguments, option) is None:
             setattr(arguments, option, known.get(option, default))
     # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
-    for option in ("data", "validation", "model", "weights"):
+    for option in ("data", "validation", "model", "weights", "classes"):
         value = getattr(arguments, option)
         is_path = isinstance(value, Path) or (isinstance(value, str) and value not in sources.SETS)
-        if is_path and Path(value).exists() and (option in ("data", "validation") or Path(value).suffix):
+        if is_path and Path(value).exists() and (option in ("data", "validation", "classes") or Path(value).suffix):
             setattr(arguments, option, str(Path(value).absolute()))
     return out
 

@@ -55,6 +55,23 @@ class Data:
     crop: float = EVALUATION_CROP
     entries: Sequence[Entry] = ()
 
+    def with_classes(self, names: Sequence[str]) -> Data:
+        """The same pictures with their classes in this order.
+
+        Raises:
+            ValueError: these are not the names of the classes, each once.
+        """
+        if sorted(names) != sorted(self.classes):
+            wrong = [f"no images of {name!r}" for name in names if name not in self.classes]
+            wrong += [f"no name for {name!r}" for name in self.classes if name not in names]
+            raise ValueError(
+                f"{self.name} has {len(self.classes)} classes, and {len(names)} names are given for them: "
+                + (", ".join(wrong[:10]) or "one of these comes twice")
+                + ". Give each class its name once (--classes)."
+            )
+        places = np.array([list(names).index(name) for name in self.classes])
+        return dataclasses.replace(self, labels=places[self.labels], classes=list(names))
+
     def resized(self, size: int) -> Data:
         """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
         if isinstance(self.pixels, Files) or self.pixels.shape[1:3] == (size, size):

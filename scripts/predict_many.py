@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
+from efficientnet.checkpoints import Facts
 from efficientnet.cli_model import find_source, pictures_in
 from efficientnet.files import remove_parts, replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
@@ -157,7 +158,7 @@ class Model(NamedTuple):
         Raises:
             ValueError, OSError: nothing of that name.
         """
-        return find_source(self.model, self.weights, self.preprocessing)
+        return find_source(self.model, self.weights, Facts(preprocessing=self.preprocessing))
 
     def compile(self, threads: int) -> Predictor:
         """Compiles it, for so many threads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import signal
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..backends import import_keras
+from ..checkpoints.facts import UNKNOWN, Facts
 from ..datasets import Data
 from ..variants import Variant
 from . import networks
@@ -51,6 +53,7 @@ class Task:
         seed: of all that is random.
         weigh_classes: whether all classes count alike, however many pictures they have.
         command: what the command line was, for the run's folder; nothing depends on it.
+        given: what the weights do not say of themselves: padding, epsilon, preprocessing.
     """
 
     variant: Variant
@@ -61,6 +64,7 @@ class Task:
     seed: int = 0
     weigh_classes: bool = False
     command: Mapping[str, Any] = field(default_factory=dict)
+    given: Facts = UNKNOWN
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
@@ -80,7 +84,7 @@ class Task:
         """A stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
         classes, images = len(self.data.classes), len(self.data.training)
-        return networks.build(self.variant, self.weights, classes, self.recipe, stage, steps, images)
+        return networks.build(self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given)
 
     def settings(self) -> dict[str, Any]:
         """All that the course of the training depends on, and the command."""
@@ -89,6 +93,7 @@ class Task:
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
             "pictures": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
+            "given": json.loads(dataclasses.replace(self.given, class_names=None).to_json()),
         }  # fmt: skip
 
 

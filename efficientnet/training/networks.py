@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpoints.facts import UNKNOWN, Facts
 from ..variants import Variant
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
@@ -41,8 +42,12 @@ def build(
     stage: Stage,
     steps: int,
     images: int,
+    given: Facts = UNKNOWN,
 ) -> Networks:
-    """Builds and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on."""
+    """Builds and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
+
+    What the weights do not say of themselves is ``given``.
+    """
     import keras
 
     from ..keras import create
@@ -50,6 +55,7 @@ def build(
     full = create(
         variant, True, weights, input_shape=(stage.image_size, stage.image_size, 3), classes=classes,
         dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect, include_preprocessing=True,
+        padding=given.padding, batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing,
     )  # fmt: skip
     body = None
     if stage.trained == "head":
