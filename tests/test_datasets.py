@@ -283,3 +283,19 @@ def test_batches_are_floats_in_the_order_of_the_rows(data):
     assert found[0][0].dtype == np.float32
     np.testing.assert_array_equal(found[0][0], data.pixels[[5, 3]].astype(np.float32) + 1)
     np.testing.assert_array_equal(found[1][1], data.labels[[8]])
+
+
+def test_classes_in_another_order():
+    data = Data(
+        "set", np.zeros((3, 8, 8, 3), np.uint8), np.array([0, 1, 2]), ["a", "b", "c"], np.arange(3), np.arange(0)
+    )
+    other = data.with_classes(["c", "a", "b"])
+    assert other.classes == ["c", "a", "b"]
+    assert [other.classes[label] for label in other.labels] == ["a", "b", "c"]
+    for names, problem in (
+        (["a", "b"], "no name for 'c'"),
+        (["a", "b", "c", "d"], "no images of 'd'"),
+        (list("aabc"), "twice"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            data.with_classes(names)
