@@ -91,17 +91,35 @@ class TestFolder:
         other = SETTINGS | {"recipe": {"epochs": 3, "flip": False}}
         with pytest.raises(ValueError, match=r"recipe\.flip was True and is False"):
             RunFolder(run.folder, other, resume=True)
-        RunFolder(run.folder, SETTINGS, resume=True).close()
+        RunFolder(run.folder, SETTINGS | {"command": {"keep": 3}}, resume=True).close()
         assert not list(run.folder.glob("*part-*"))
         assert json.loads((run.folder / "recipe.json").read_text()) == SETTINGS["recipe"]
+
+    def test_goes_on_longer(self, run):
+        """More epochs and another patience are taken; fewer epochs, and any where stages share them out, are not."""
+        run.save(checkpoint(0, 1))
+        run.close()
+        longer = SETTINGS | {"recipe": {"epochs": 5, "flip": True}}
+        with pytest.raises(ValueError, match=r"recipe\.epochs was 3 and is 5"):
+            RunFolder(run.folder, longer, resume=False)
+        RunFolder(run.folder, longer, resume=True).close()
+        assert json.loads((run.folder / "recipe.json").read_text())["epochs"] == 5
+        with pytest.raises(ValueError, match=r"recipe\.epochs was 5 and is 3"):
+            RunFolder(run.folder, SETTINGS, resume=True)
+        for stages in ({"stages": 4}, {"stages": 4, "epochs": 9}):
+            settings = longer | {"recipe": longer["recipe"] | stages}
+            with pytest.raises(ValueError, match="other settings"):
+                RunFolder(run.folder, settings, resume=True)
 
     def test_tensorboard_gets_the_numbers(self, run):
         accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
         row = dict.fromkeys(LOG_FIELDS, 0.5) | {"epoch": 3, "stage": "all"}
         run.log([row])
+        run.log([row, row | {"epoch": 4}])
+        assert len(list((run.folder / "tensorboard").iterdir())) == 1
         found = accumulator.EventAccumulator(str(run.folder / "tensorboard"))
         found.Reload()
-        assert [(event.step, event.value) for event in found.Scalars("val_accuracy")] == [(3, 0.5)]
+        assert [(event.step, event.value) for event in found.Scalars("val_accuracy")] == [(3, 0.5), (4, 0.5)]
 
 
 class TestEnds:

@@ -76,7 +76,10 @@ def test_a_fraction_stays_where_it_is():
     [([], "has no pictures"), ([SQUARES], "gives ndarray: expected"), ([(PIXELS[..., :2], LABELS)], "of shape"),
      ([{"image": 3}], "gives dict"), ([(PIXELS - 300.0, LABELS)], "look preprocessed"),
      ([(PIXELS.astype("u2"), LABELS)], "up to 255, where white is 65535"), ([3], "gives int: expected"),
-     ([(SQUARES, LABELS - 1)], "labels -1")],
+     ([(SQUARES, LABELS - 1)], "labels -1"), ([(SQUARES, np.ones((10, 2)))], "not one-hot: expected one class"),
+     ([(SQUARES, np.full((10, 2), 0.5))], "not one-hot"), ([(SQUARES, LABELS + 0.5)], "labels such as 0.5, 1.5, 0.5"),
+     ([(SQUARES, np.full(10, np.nan))], "labels such as nan"),
+     ([(SQUARES, ["cat"] * 10)], "Names have to be numbered")],
 )  # fmt: skip
 def test_what_is_no_pictures(batches, message):
     with pytest.raises(ValueError, match=message):

@@ -114,7 +114,7 @@ class Recipe:
     first_size: float = 1.0
     unfreeze: int | None = 10
     freeze_batch_norm: bool = True
-    patience: int | None = 5
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for field, kind in typing.get_type_hints(Recipe).items():
