@@ -10,8 +10,14 @@ from typing import Any
 from .files import check_is_file
 from .text import plain
 
+_HUGE = 1e300
 # Of a file; a network's description, a recipe or a run's settings take some kilobytes.
 MOST_BYTES = 16 * 2**20
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number, no truth value, that is finite as a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:

@@ -7,7 +7,6 @@ a new file, without them.) In an ``.h5`` file, of which ``convert`` writes such,
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import zipfile
@@ -23,7 +22,7 @@ from .checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
 from .checkpoints.keras_h5 import reading
 from .checkpoints.zip_members import read_member
 from .files import replacing
-from .json_files import parse
+from .json_files import is_number, parse
 from .preprocessing import MODES, Scaling
 from .text import plain
 
@@ -73,7 +72,7 @@ def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
 
 def _are_numbers(values: Any) -> bool:
     is_list = isinstance(values, list) and len(values) == 3
-    return is_list and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    return is_list and all(map(is_number, values))
 
 
 def write_crop(path: str | os.PathLike[str], crop: float) -> None:
@@ -90,7 +89,7 @@ def read_crop(path: str | os.PathLike[str]) -> float | None:
     crop = _read(path, CROP)
     if crop is None:
         return _in_hdf5(path).crop
-    if not isinstance(crop, (int, float)) or not 0 < crop <= 1:
+    if not is_number(crop) or not 0 < crop <= 1:
         raise _wrong(path, CROP, "a number greater than 0, at most 1", crop)
     return float(crop)
 

@@ -142,7 +142,12 @@ def _inspect(path: Path) -> tuple[str, SavedModel]:
     if None not in contents:
         check_sizes(path)
         config, metadata = (parse(content or b"", f"{path}: its configuration") for content in contents)
-        return ".keras", SavedModel(config, metadata["keras_version"], bool(config.get("compile_config")))
+        version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+        if not isinstance(config, dict) or not re.match(r"\d+\.", str(version)):
+            raise CheckpointError(
+                f"{plain(path)}: its {_CONFIG} or {_METADATA} is not what Keras writes: download or save it again."
+            )
+        return ".keras", SavedModel(config, str(version), bool(config.get("compile_config")))
     raise CheckpointError(
         f"{path} {describe(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or save "
         "it again."

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from sample_files import FORMATS
 
-WORKER = Path(__file__).with_name("fuzz_worker.py")
+HERE = Path(__file__).parent
 CASES, WORKERS = 10_000, 2
 
 
-def run(samples, first):
+def run(program, first, *arguments):
     """Tries every second case; a case that ends the worker is a problem, and the next worker goes on after it."""
     problems = []
     while first < CASES:
         worker = subprocess.run(
-            [sys.executable, WORKER, samples, str(first), str(CASES), str(WORKERS)],
+            [sys.executable, HERE / program, *arguments, str(first), str(CASES), str(WORKERS)],
             capture_output=True, text=True, timeout=600,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
@@ -41,8 +41,18 @@ def test_damaged_files_of_every_format(tmp_path):
         if importlib.util.find_spec(package):
             (tmp_path / name).mkdir()
             write(tmp_path / name / name)
+    check("fuzz_worker.py", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures memory as Linux does")
+def test_images_json_notes_and_archives_that_were_changed():
+    pytest.importorskip("h5py")
+    check("structured_fuzz.py")
+
+
+def check(program, *arguments):
     with ThreadPoolExecutor(WORKERS) as pool:
-        problems = [
-            problem for found in pool.map(lambda first: run(tmp_path, first), range(WORKERS)) for problem in found
-        ]
+        found = pool.map(lambda first: run(program, first, *arguments), range(WORKERS))
+        problems = [problem for problems in found for problem in problems]
     assert not problems, "\n".join(problems[:20])

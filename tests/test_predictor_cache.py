@@ -119,3 +119,17 @@ def test_the_oldest_entries_make_room(monkeypatch):
 def test_nothing_is_kept_where_that_is_not_wanted(model):
     compile(model, cache=False)(IMAGES)
     assert not cache.folder().exists()
+
+
+def test_a_folder_that_everybody_may_write_to_is_not_trusted(model, monkeypatch, caplog):
+    compile(model)
+    assert cache.folder().stat().st_mode & 0o077 == 0
+    cache.folder().chmod(0o777)
+    (path,) = entries()
+    path.write_bytes(b"a program of somebody else's")
+    assert compile(model)(IMAGES).shape == (1, 5)
+    assert "everybody may write to it" in caplog.text
+    assert path.read_bytes() == b"a program of somebody else's"
+    monkeypatch.setenv("EFFICIENTNET_TRUST_CACHE", "1")
+    assert compile(model)(IMAGES).shape == (1, 5)
+    assert cache.read(path.stem) is not None

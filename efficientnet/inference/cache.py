@@ -1,4 +1,8 @@
-"""Compiled engines on disk: found by all that they are made of, checked whenever they are read."""
+"""Compiled engines on disk: found by all that they are made of, checked whenever they are read.
+
+The check is against damage, not against people: whoever may write to the folder can put another program there. So it is
+made for its owner alone, and one that everybody may write to is not used unless ``EFFICIENTNET_TRUST_CACHE=1``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +75,12 @@ def file_key(path: Path) -> str:
 def read(key: str) -> Entry | None:
     """What was written under a key; None where there is nothing, or it is damaged."""
     path = folder() / (key + SUFFIX)
+    if fault := _fault(path.parent):
+        logger.warning(
+            "Engines in %s are not used, since %s: an engine is a program. Set EFFICIENTNET_HOME to a folder of your "
+            "own, or EFFICIENTNET_TRUST_CACHE=1 if you trust all who may write there.", path.parent, fault,
+        )  # fmt: skip
+        return None
     try:
         digest, _, rest = path.read_bytes().partition(b"\n")
         os.utime(path)  # so that it counts as used
@@ -88,9 +99,11 @@ def read(key: str) -> Entry | None:
 def write(key: str, entry: Entry) -> None:
     """Keeps an engine, all of it or nothing; where that cannot be, a warning says why."""
     path = folder() / (key + SUFFIX)
+    if _fault(path.parent):  # which read has reported
+        return
     rest = json.dumps(entry.notes, ensure_ascii=False).encode() + b"\n" + entry.content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_room(path.parent, len(rest))
         with replacing(path) as part:
             part.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
@@ -99,6 +112,19 @@ def write(key: str, entry: Entry) -> None:
             "The compiled engine cannot be kept: %s. Next time it is compiled again; EFFICIENTNET_HOME names a folder "
             "that can be written to.", error,
         )  # fmt: skip
+
+
+def _fault(directory: Path) -> str | None:
+    """Why somebody else may have put engines into a folder; None where nobody can, or that is wanted."""
+    if os.name != "posix" or os.environ.get("EFFICIENTNET_TRUST_CACHE") == "1":
+        return None
+    try:
+        status = directory.stat()
+    except OSError:  # not there yet, or out of reach
+        return None
+    if status.st_uid not in (0, os.geteuid()):
+        return "it belongs to another user"
+    return "everybody may write to it" if status.st_mode & stat.S_IWOTH else None
 
 
 def _make_room(directory: Path, size: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
-from ..json_files import read_object
+from ..json_files import is_number, read_object
 from ..variants import Variant
 
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
@@ -209,7 +209,7 @@ def _is_of(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is tuple:
         return isinstance(value, (list, tuple)) and all(_is_of(item, float) for item in value)
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number(value)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 

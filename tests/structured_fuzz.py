@@ -1,0 +1,189 @@
+"""Reads images, JSON, notes and archives that were changed where it matters, in a process of its own.
+
+    python structured_fuzz.py FIRST LAST STEP
+
+What is changed how follows from a case's number alone. Prints each number before it is tried, and after it what went
+wrong, if anything: another error than the documented ones, or more memory than MEMORY. A case that takes longer than
+SECONDS ends the process.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+import random
+import resource
+import signal
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fuzz_worker import SECONDS, damage
+from PIL import Image
+from sample_files import FORMATS, config
+
+from efficientnet import get_variant, notes
+from efficientnet.checkpoints import open_checkpoint
+from efficientnet.design.results import load_results
+from efficientnet.images import load_image
+from efficientnet.saved_models import _inspect
+from efficientnet.training.recipes import FINETUNE, get_recipe, to_json
+
+MEMORY = 2**20  # kilobytes: 1 GB
+DOCUMENTED = (ValueError, OSError)
+ODD: tuple[Callable[[], Any], ...] = (
+    lambda: None, lambda: True, lambda: 0, lambda: -1, lambda: 10**9, lambda: 2**63, lambda: 10**400, lambda: 1e308,
+    lambda: 1e-320, lambda: float("nan"), lambda: float("-inf"), lambda: "", lambda: "x" * 10_000, lambda: "\ud800",
+    lambda: "\x1b[2J\n|", lambda: [], lambda: {}, lambda: [[[]]] * 3, lambda: {"a": {"b": [None]}}, lambda: [0] * 5000,
+)  # fmt: skip
+
+
+def changed(value: Any, rng: random.Random) -> Any:
+    """The value with some of its parts, at any depth, replaced, left out or doubled."""
+    value = copy.deepcopy(value)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        holder, key = {"": value}, ""
+        while isinstance(holder[key], (dict, list)) and holder[key] and rng.random() < 0.85:
+            holder = holder[key]
+            key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+        match rng.randrange(8):
+            case 0 if isinstance(holder, dict) and key:
+                del holder[key]
+            case 1 if isinstance(holder, dict) and key:
+                holder[f"{key}x"] = holder[key]
+            case 2 if isinstance(holder, list):
+                holder.append(copy.deepcopy(holder[key]))
+            case _:
+                odd = rng.choice(ODD)()
+                if key == "":
+                    value = odd
+                    continue
+                holder[key] = odd
+    return value
+
+
+def text(value: Any, rng: random.Random) -> bytes:
+    """A JSON text, mostly of the value changed, at times cut, endless or deep."""
+    match rng.randrange(20):
+        case 0:
+            return b"[" * rng.choice((10, 1000, 100_000))
+        case 1:
+            return b" " * rng.choice((0, 2**20, 2**25))
+        case 2 | 3:
+            return damage(json.dumps(value).encode(), rng, b"\xff\xfe{}")
+    return json.dumps(changed(value, rng), ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+
+
+def images() -> list[bytes]:
+    """Small images of every kind."""
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (40, 50, 4), np.uint8))
+    made = []
+    for mode, suffix, options in (
+        ("L", "PNG", {}), ("RGB", "PNG", {}), ("RGBA", "PNG", {}), ("P", "PNG", {}), ("1", "PNG", {}),
+        ("I;16", "PNG", {}),
+        ("RGB", "JPEG", {}), ("L", "JPEG", {}), ("CMYK", "JPEG", {}), ("RGB", "JPEG", {"progressive": True}),
+        ("RGB", "WEBP", {}), ("RGBA", "WEBP", {"lossless": True}), ("P", "GIF", {}), ("RGB", "TIFF", {}),
+        ("F", "TIFF", {}), ("RGB", "TIFF", {"compression": "tiff_lzw"}), ("RGB", "BMP", {}), ("RGB", "PPM", {}),
+        ("RGB", "TGA", {}), ("RGBA", "ICO", {}), ("RGB", "JPEG2000", {}), ("RGB", "DDS", {}),
+    ):  # fmt: skip
+        file = io.BytesIO()
+        grey = Image.fromarray(rng.integers(0, 65536, (40, 50), np.uint16)) if mode == "I;16" else None
+        image = grey or pixels.convert("L" if mode == "F" else "RGB" if mode in "CMYKP" else mode).convert(mode)
+        image.save(file, suffix, **options)
+        made.append(file.getvalue())
+    return made
+
+
+def archive(path: Path, members: dict[str, bytes], rng: random.Random) -> None:
+    """A ``.keras`` file, a quarter of them damaged as a whole, too."""
+    kind = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(path, "w", kind) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    if rng.random() < 0.25:
+        path.write_bytes(damage(path.read_bytes(), rng, b"PK\3\4"))
+
+
+def cases(folder: Path) -> list[Callable[[random.Random], None]]:
+    """What is tried, each with its own kind of file."""
+    FORMATS["net.keras"][0](folder / "whole.keras")
+    with zipfile.ZipFile(folder / "whole.keras") as file:
+        whole = {name: file.read(name) for name in file.namelist()}
+    samples = images()
+    variant = {"format": 1, "variant": {**dataclasses.asdict(get_variant("b0")), "name": "mine"}}
+    network = {"name": "a", "depth": 1.0, "accuracies": [0.5]}
+    results = {"format": 1, "kind": "search", "baseline": "b", "data": {}, "recipe": {}, "networks": [network]}
+    members = {
+        "class_names.json": ["a", "b"], "preprocessing.json": [[1.0] * 3, [0.0] * 3], "crop.json": 0.9,
+        "recipe.json": to_json(FINETUNE), "config.json": config(), "metadata.json": {"keras_version": "3.0.0"},
+    }  # fmt: skip
+    path = folder / "case.json"
+    model = folder / "case.keras"
+
+    def image(rng: random.Random) -> None:
+        found = load_image(damage(rng.choice(samples), rng, rng.choice(samples)))
+        assert found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8
+
+    def json_of(value: Any, read: Callable[[Path], Any]) -> Callable[[random.Random], None]:
+        def attempt(rng: random.Random) -> None:
+            path.write_bytes(text(value, rng))
+            read(path)
+
+        return attempt
+
+    def note(rng: random.Random) -> None:
+        name = rng.choice(list(members)[:4])
+        archive(model, {**whole, name: text(members[name], rng)}, rng)
+        for read in (notes.read_class_names, notes.read_preprocessing, notes.read_crop, notes.read_recipe):
+            read(model)
+
+    def member(rng: random.Random) -> None:
+        name = rng.choice(list(members)[4:])
+        archive(model, {**whole, name: text(members[name], rng)}, rng)
+        refused = []
+        for read in (_inspect, lambda path: [np.sum(stored) for stored in open_checkpoint(path).arrays.values()]):
+            try:
+                read(model)
+            except DOCUMENTED as error:
+                refused.append(error)
+
+    return [
+        image, image, image,
+        json_of(variant, get_variant), json_of(to_json(FINETUNE), lambda path: get_recipe(path, get_variant("b0"))),
+        json_of(results, load_results), note, member,
+    ]  # fmt: skip
+
+
+def main(first: int, last: int, step: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tried = cases(Path(folder))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for number in range(first, last, step):
+            rng = random.Random(number)
+            print(number, flush=True)
+            signal.setitimer(signal.ITIMER_REAL, SECONDS)  # whose signal ends the process, whatever it is at
+            problem = ""
+            try:
+                tried[number // step % len(tried)](rng)
+            except DOCUMENTED:
+                pass
+            except BaseException as error:
+                problem = repr(error)[:300]
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if peak > before + MEMORY:
+                problem += f" took {(peak - before) >> 10} MB"
+                before = peak
+            if problem:
+                print(number, problem, flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
