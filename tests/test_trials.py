@@ -124,3 +124,14 @@ def test_optuna_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match=r"efficientnet\[design\]"):
         Study(tmp_path, {}, 1)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"garbage" * 1000, lambda b: b[:100] + bytes(9000)]
+)
+def test_a_damaged_database_is_reported(damage, tmp_path):
+    Study(tmp_path, {"a": 1}, 3)
+    path = tmp_path / "study.db"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"study\.db cannot be read \(.*put a copy of it in its place"):
+        Study(tmp_path, {"a": 1}, 3)

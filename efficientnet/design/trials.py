@@ -17,6 +17,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..text import plain
+
 logger = logging.getLogger("efficientnet")
 
 _POLL_SECONDS = 0.5
@@ -33,6 +35,20 @@ def import_optuna() -> Any:
     except ImportError as error:
         raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]'.") from error
     return optuna
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Makes a ValueError of what SQLAlchemy and Optuna raise of a database that is damaged."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        reason = plain(str(error).partition("\n")[0])
+        raise ValueError(
+            f"{path} cannot be read ({reason}): put a copy of it in its place, or choose another folder."
+        ) from error
 
 
 class Stopped(Exception):
@@ -70,7 +86,7 @@ class Study:
         self.folder, self.count = folder, count
         self._states = optuna.trial.TrialState
         self._lock = FileLock(folder / "locks" / "study.lock")
-        with self._lock:
+        with self._lock, _explained(folder / "study.db"):
             self._storage = optuna.storages.RDBStorage(
                 f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
             )
