@@ -191,9 +191,10 @@ def _epsilon(network: list[Node]) -> float | None:
 
 def _last_activation(nodes: list[Node]) -> str | None:
     """What the classifier ends in, where the model ends in one."""
-    if not nodes or nodes[-1].kind not in ("Dense", "Activation"):
+    last = nodes[-1:] if nodes and nodes[-1].kind == "Dense" else nodes[-2:]
+    if not last or last[0].kind != "Dense" or last[-1].kind not in ("Dense", "Activation"):
         return None
-    activation = nodes[-1].config.get("activation")
+    activation = last[-1].config.get("activation")
     return activation if isinstance(activation, str) else None
 
 
