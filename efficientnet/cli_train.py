@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import cli_model, cli_pixels
 from .files import check_writable
 from .json_files import read_object
+from .preprocessing import Scaling
 from .variants import get_variant
 
 if TYPE_CHECKING:
@@ -96,11 +97,16 @@ def fraction_or_path(text: str) -> float | Path:
 
 def _train(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    out = _complete(arguments)
+    check_writable(out)
+    with cli_pixels.limited(arguments.max_pixels):  # which a run that is resumed may have set
+        return _train_in(out, arguments)
+
+
+def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from .training import Interrupted, Task, describe, sources, train
     from .training.plan import make_plan
 
-    out = _complete(arguments)
-    check_writable(out)
     processes = None
     if arguments.distributed is not None:
         from .training.distributed import connect
@@ -167,6 +173,8 @@ def _complete(arguments: argparse.Namespace) -> Path:
         is_path = isinstance(value, Path) or (isinstance(value, str) and value not in sources.SETS)
         if is_path and Path(value).exists() and (option in ("data", "validation", "classes") or Path(value).suffix):
             setattr(arguments, option, str(Path(value).absolute()))
+    if isinstance(arguments.preprocessing, list):  # as JSON has it
+        arguments.preprocessing = Scaling(*map(tuple, arguments.preprocessing))
     return out
 
 

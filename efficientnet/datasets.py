@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .images import load_image
 from .preprocessing import EVALUATION_CROP, center_crop_and_resize
-from .samples import find_samples
+from .samples import find_samples, parent_hint
 from .splits import Entry
 from .text import plain
 
@@ -182,7 +182,8 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
     items = _items(data, "train" if is_apart else None)
     classes = sorted({item.label for item in items})
     if len(classes) < 2:
-        raise ValueError(f"{data} holds images of one class, {classes[0]}: expected at least 2 to tell apart.")
+        hint = parent_hint(data) if data.is_dir() else ""
+        raise ValueError(f"{data} holds images of one class, {classes[0]}: expected at least 2 to tell apart.{hint}")
     if isinstance(validation, Path):
         held_out = _items(validation, "validation")
         if unknown := sorted({item.label for item in held_out} - set(classes)):

@@ -63,7 +63,7 @@ def _in_folders(data: Path) -> Samples:
     loose = find_images(data, recursive=False)
     folders = loose.left_out.pop("folders", [])
     if not folders and loose.images:
-        raise ValueError(f"{data} holds images itself and no folders: {_EXPECTED}.{_parent_hint(data)}")
+        raise ValueError(f"{data} holds images itself and no folders: {_EXPECTED}.{parent_hint(data)}")
     if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
         names = " or ".join(str(folder) for folder in folders)
         raise ValueError(
@@ -84,7 +84,7 @@ def _in_folders(data: Path) -> Samples:
     return Samples(found, notes)
 
 
-def _parent_hint(data: Path) -> str:
+def parent_hint(data: Path) -> str:
     """Advice where the folder is that of one class."""
     parent = data.resolve().parent
     siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from efficientnet import cli_train
+from efficientnet.preprocessing import Scaling
 from efficientnet.training import V2
 from efficientnet.training.recipes import to_json
 
@@ -41,12 +42,13 @@ def test_a_recipe_and_its_changes(tmp_path):
 def test_resuming_needs_no_option_again(tmp_path):
     """All is in run.json; what is given changes it."""
     recipe = to_json(V2) | {"flip": False}
-    command = {"data": "/data/flowers", "model": "v2-s", "seed": 3, "validation": 0.1, "class_weights": True}
+    command = {"data": "/data/flowers", "model": "v2-s", "seed": 3, "validation": 0.1, "class_weights": True,
+               "epsilon": 1e-5, "preprocessing": [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], "max_pixels": 10**9}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({"recipe": recipe, "command": command}))
     arguments = parse("--resume", "--out", str(tmp_path), "--epochs", "400", "--keep", "5")
     assert cli_train._complete(arguments) == tmp_path
     found = {name: getattr(arguments, name) for name in command}
-    assert found == command
+    assert found == command | {"preprocessing": Scaling((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
     assert (arguments.keep, arguments.checkpoint_steps) == (5, None)
     assert to_json(cli_train._recipe(arguments, tmp_path)) == recipe | {"epochs": 400}
     for argv, message in (

@@ -68,8 +68,11 @@ def test_the_folder_of_one_class(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
-    with pytest.raises(ValueError, match=re.escape(f"the folder of one class? Then pass {tmp_path}.")):
-        load_files(tmp_path / "cat", 0.2, 32)
+    for _ in range(2):  # without a folder inside, and with one
+        with pytest.raises(ValueError, match=re.escape(f"the folder of one class? Then pass {tmp_path}.")):
+            load_files(tmp_path / "cat", 0.2, 32)
+        (tmp_path / "cat" / "more").mkdir(exist_ok=True)
+        (tmp_path / "cat" / "more" / "2.png").touch()
 
 
 def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
