@@ -157,12 +157,13 @@ def test_another_last_activation_is_reported(eff, tmp_path, caplog):
     assert "ends in 'linear', the new one in 'softmax'; classifier_activation=None keeps it" in caplog.text
 
 
+@pytest.fixture(scope="module")
+def body(eff):
+    return seed(build(eff, FAMILIES["v1"]))
+
+
 class TestScalingInTheGraph:
     """Of the layers before the first convolution of a whole model."""
-
-    @pytest.fixture(scope="class")
-    def body(self, eff):
-        return seed(build(eff, FAMILIES["v1"]))
 
     @pytest.mark.parametrize(
         ("layers", "mode"),
@@ -198,18 +199,19 @@ class TestScalingInTheGraph:
         assert checkpoints.open_checkpoint(tmp_path / "net.keras").facts.preprocessing is None
 
 
+@pytest.fixture(scope="module")
+def plain(eff, tmp_path_factory):
+    """A bare state dict under timm's names, and what is in it."""
+    folder = tmp_path_factory.mktemp("timm")
+    seed(build(eff, FAMILIES["v1"])).save(folder / "net.keras")
+    convert.convert(folder / "net.keras", folder / "net.safetensors", variant=FAMILIES["v1"])
+    arrays = checkpoints.open_checkpoint(folder / "net.safetensors").arrays
+    safetensors.write(folder / "bare.safetensors", arrays, {"format": "pt"})
+    return folder / "bare.safetensors"
+
+
 class TestTimm:
     """timm's names of networks, in checkpoints of its training script and in folders for the hub."""
-
-    @pytest.fixture(scope="class")
-    def plain(self, eff, tmp_path_factory):
-        """A bare state dict under timm's names, and what is in it."""
-        folder = tmp_path_factory.mktemp("timm")
-        seed(build(eff, FAMILIES["v1"])).save(folder / "net.keras")
-        convert.convert(folder / "net.keras", folder / "net.safetensors", variant=FAMILIES["v1"])
-        arrays = checkpoints.open_checkpoint(folder / "net.safetensors").arrays
-        safetensors.write(folder / "bare.safetensors", arrays, {"format": "pt"})
-        return folder / "bare.safetensors"
 
     @pytest.mark.parametrize(
         ("name", "padding", "epsilon", "preprocessing"),

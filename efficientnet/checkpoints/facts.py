@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import json_files
 from ..preprocessing import MODES, Scaling, scale_and_offset
 from ..variants import PADDINGS
 
@@ -88,10 +89,7 @@ def parse(text: str | bytes) -> Any:
     """
     if len(text) > LARGEST_JSON:
         raise ValueError(f"its JSON of {len(text)} bytes is larger than any file of weights needs")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its JSON is damaged ({error})") from error
+    return json_files.parse(text, "a text in it")
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

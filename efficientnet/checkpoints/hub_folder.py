@@ -9,9 +9,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ..json_files import read_object
 from . import architecture, timm_config
 from .arrays import Checkpoint, CheckpointError
-from .facts import LARGEST_JSON, Facts, of_scale_and_offset, parse_object
+from .facts import Facts, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
 _CLASSIFIER = "task.weights.h5"
@@ -41,7 +42,7 @@ def read_config(weights: Path) -> Facts:
     if weights.name not in _WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
         return Facts()
     try:
-        config = _load(config_file)
+        config = read_object(config_file)
         if isinstance(config.get("architecture"), str):
             return timm_config.of_config(config)
         if config.get("class_name") == "EfficientNetBackbone":
@@ -58,16 +59,11 @@ def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
     facts = architecture.kerashub(config["config"])
     converter = config_file.with_name(_IMAGE_CONVERTER)
     if converter.is_file():
-        options = _load(converter)["config"]
+        options = read_object(converter)["config"]
         if options.get("scale") is not None:
             scaling = of_scale_and_offset(options["scale"], options.get("offset") or 0.0)
             facts = dataclasses.replace(facts, preprocessing=scaling)
     task = config_file.with_name(_TASK)
-    if task.is_file() and isinstance(activation := _load(task)["config"].get("activation"), str):
+    if task.is_file() and isinstance(activation := read_object(task)["config"].get("activation"), str):
         facts = dataclasses.replace(facts, activation=activation)
     return facts
-
-
-def _load(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return parse_object(file.read(LARGEST_JSON + 1))
