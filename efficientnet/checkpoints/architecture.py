@@ -36,11 +36,13 @@ class Node(NamedTuple):
         kind: its class in Keras.
         config: its options, the name among them.
         inputs: names of the layers before it.
+        numbers: what stands in Keras 3's call of it in the place of each argument, None for a tensor.
     """
 
     kind: str
     config: dict[str, Any]
     inputs: list[str]
+    numbers: tuple[float | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -129,7 +131,8 @@ def _nodes(model: Any, depth: int = 0) -> Iterator[Node]:
         if isinstance(inner, list) or "layers" in inner:
             yield from _nodes(layer, depth + 1)
         else:
-            yield Node(str(layer["class_name"]), {"name": layer.get("name"), **inner}, inputs)
+            kind, options = str(layer["class_name"]), {"name": layer.get("name"), **inner}
+            yield Node(kind, options, inputs, _arguments(layer.get("inbound_nodes")))
         previous = [str(layer.get("name") or (inner.get("name") if isinstance(inner, dict) else ""))]
 
 
@@ -147,6 +150,14 @@ def _inputs(nodes: Any) -> list[str]:
         elif isinstance(node, list):
             left += node
     return names
+
+
+def _arguments(nodes: Any) -> tuple[float | None, ...]:
+    """The positional arguments of the one call of an operation of Keras 3."""
+    match nodes:
+        case [{"args": [*arguments], "kwargs": {}}]:
+            return tuple(value if type(value) in (int, float) else None for value in arguments)
+    return ()
 
 
 def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
@@ -233,7 +244,17 @@ def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndar
         if mean is not None and variance is not None and (_numbers(variance) >= 0).all():
             scale = 1 / np.maximum(np.sqrt(_numbers(variance)), 1e-7)
             return scale, -_numbers(mean) * scale
-    return None
+    factor_and_summand: tuple[float, float] | None = None
+    match node.kind, node.numbers:
+        case "TrueDivide" | "Divide", (None, float() | int() as number) if number:
+            factor_and_summand = 1 / number, 0
+        case "Multiply", (None, float() | int() as number) | (float() | int() as number, None):
+            factor_and_summand = number, 0
+        case "Add", (None, float() | int() as number) | (float() | int() as number, None):
+            factor_and_summand = 1, number
+        case "Subtract", (None, float() | int() as number):
+            factor_and_summand = 1, -number
+    return None if factor_and_summand is None else (_numbers(factor_and_summand[0]), _numbers(factor_and_summand[1]))
 
 
 def _numbers(value: Any) -> np.ndarray:
