@@ -72,7 +72,9 @@ def build(
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     optimizer = make_optimizer(recipe, rates, trained.trainable_variables, epochs * steps)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    # The head comes to what a logistic regression does, which smooths nothing.
+    smoothing = 0.0 if stage.trained == "head" else recipe.label_smoothing
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
     trained.compile(optimizer, loss, metrics=["accuracy"])
     return Networks(full, body, trained, rates)
 

@@ -70,7 +70,7 @@ class Recipe:
         layer_decay: factor of the learning rate from each block to the one in front of it.
         weight_decay: of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this, which is
             what the papers' code does; "adamw" beside the gradient (arXiv 1711.05101).
-        label_smoothing: 0..1, what all classes share of the target.
+        label_smoothing: 0..1, what all classes share of the target; not of the head alone.
         average: momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
             take (1 + steps) / (10 + steps), as the papers' code does while it begins.
         drop_connect: stochastic depth of the deepest block, 0..1.
@@ -90,7 +90,7 @@ class Recipe:
     name: str = "finetune"
     epochs: int = 10
     head_epochs: int = 1
-    head_steps: int = 500
+    head_steps: int = 1000
     batch_size: int | None = None
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
