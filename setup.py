@@ -59,6 +59,8 @@ setup(
         "lite": LITE,
         "hub": ["huggingface_hub"],
         "onnx": ONNX,
+        # By which models with a layer that has no form here are converted, through TensorFlow.
+        "tf2onnx": [*TENSORFLOW, *ONNX, "tf2onnx"],
         "int8": [*OPENVINO, *ONNX, *INT8],
         "litert": [*TENSORFLOW, *LITERT],
         "training": TRAINING,

@@ -173,9 +173,30 @@ def test_eight_bits(model, pictures, tmp_path, format, batch):
     report = export(model, tmp_path / NAMES[format], format, "int8", pictures, batch)
     assert 0 < report.difference < 0.5
     assert report.agreement >= 0.5
-    assert report.pictures == (6 if batch == "dynamic" else 20)
+    assert (report.pictures, report.held_out) == (6, False)
+    assert "6 pictures that it was calibrated on (give 12 or more, and some are held out for this)" in str(report)
     with pytest.raises(ValueError, match="pass calibration="):
         export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")
+
+
+def test_eight_bits_are_measured_on_pictures_held_out(model, tmp_path, monkeypatch):
+    pytest.importorskip("nncf")
+    pytest.importorskip("onnxruntime")
+    seen = []
+    monkeypatch.setitem(exporting.WRITERS, "onnx", lambda model, path, options: seen.extend(options.samples))
+    monkeypatch.setattr(exporting, "open_exported", lambda path, format: None)
+
+    def compare(model, recipe, answer, names, samples, batch):
+        calibrated = {sample.tobytes() for sample in seen}
+        assert len(calibrated) == 24
+        assert len(samples) == 6
+        assert not calibrated & {sample.tobytes() for sample in samples}
+        raise ValueError("compared")
+
+    monkeypatch.setattr(exporting, "compare", compare)
+    pictures = [np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8) for number in range(30)]
+    with pytest.raises(ValueError, match="compared"):
+        export(model, tmp_path / "tiny.onnx", "onnx", "int8", pictures)
 
 
 def test_the_content_of_files(model):
@@ -331,3 +352,4 @@ def test_the_report_as_text():
         "in onnxruntime 1.2, answers to 20 pictures differ from Keras' by up to 0.012; the best class is the same for "
         "95% of them"
     )
+    assert "20 pictures that it was not calibrated on differ" in str(report._replace(held_out=True))

@@ -68,7 +68,7 @@ def compare(
     found = [np.concatenate([part[name] for part in answers]) for name in names]
     parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
     scale = recipe._replace(scaling=scaling).scale
-    given = (_keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
+    given = (keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
     expected = [np.concatenate(part) for part in zip(*given, strict=True)]
     differences = [
         np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
@@ -81,7 +81,8 @@ def compare(
     return difference, float(np.mean(best[0] == best[1]))
 
 
-def _keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+    """What a model gives for a batch, in the order of its outputs."""
     outputs = model.predict_on_batch(batch)
     if isinstance(outputs, dict):
         outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs

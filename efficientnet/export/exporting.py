@@ -15,8 +15,10 @@ import numpy as np
 from .. import __version__, onnx_graph
 from ..files import part_folder
 from ..folding import fold_batch_norm
+from ..inference.quantization import FEW, held_out
 from ..inference.sources import Source
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
+from .detours import onnx_of
 from .formats import WRITERS
 from .metadata import describe_input, taking_pixels, write_metadata
 from .options import Options, check
@@ -44,6 +46,7 @@ class ExportReport(NamedTuple):
         agreement: the share of the pictures with the same best class, 0..1; None where there are no classes.
         pictures: how many were compared.
         input: what the file takes, in words.
+        held_out: whether the int8 file was calibrated on other pictures than these; None in other precisions.
     """
 
     path: Path
@@ -55,13 +58,19 @@ class ExportReport(NamedTuple):
     agreement: float | None
     pictures: int
     input: str
+    held_out: bool | None = None
 
     def __str__(self) -> str:
         agreement = "" if self.agreement is None else f"; the best class is the same for {self.agreement:.0%} of them"
+        which = {
+            None: "",
+            True: " that it was not calibrated on",
+            False: f" that it was calibrated on (give {FEW} or more, and some are held out for this)",
+        }[self.held_out]
         return (
             f"{self.path}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
             f"input {self.input}\n"
-            f"in {self.runtime}, answers to {self.pictures} pictures differ from Keras' by up to "
+            f"in {self.runtime}, answers to {self.pictures} pictures{which} differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
         )
 
@@ -79,10 +88,14 @@ def export(
 ) -> ExportReport:
     """Writes a model for another runtime, all or nothing.
 
-    Before it is in its place, what was written is opened in that runtime and asked the same as Keras: the first
-    20 pictures of the calibration, or 4 made up. The result is kept in the file with class names and preprocessing,
-    for ``read_metadata``. The file takes what the model takes, or with ``raw_pixels`` the pixels themselves; the report
-    says which.
+    Before it is in its place, what was written is opened in that runtime and asked the same as Keras: up to 20
+    pictures of the calibration, or 4 made up. For ``"int8"`` these are a fifth of the pictures, at least 4, drawn at
+    random, which are held out from the calibration; with fewer than 12 they are those calibrated on. The result is
+    kept in the file with class names and preprocessing, for ``read_metadata``. The file takes what the model
+    takes, or with ``raw_pixels`` the pixels themselves; the report says which.
+
+    A model with a layer that has no form in ONNX goes through TensorFlow's SavedModel to OpenVINO, and to ONNX where
+    tf2onnx is installed.
 
     Args:
         model: a Keras model from images to anything, of either Keras and on any backend, or an
@@ -129,20 +142,27 @@ def export(
             "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
             "pictures of the kind that the model will see (--calibrate FOLDER)."
         )
+    shown, unseen = samples, None
+    if precision == "int8" and samples is not None:
+        calibrating, others = held_out(list(samples))
+        unseen = len(calibrating) < len(samples)
+        samples, shown = np.stack(calibrating), np.stack(others)
     options = Options(precision, None if batch == "dynamic" else int(batch), samples, scaling, input_type)
     with _staged(path) as part:
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
         (given,), names = onnx_graph.tensor_names(folded)
         answer = open_exported(part, format)
-        shown = compared_samples(taken, samples, options.batch)
+        asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":
-            shown = np.rint(shown).astype(np.uint8)
-        difference, agreement = compare(loaded, recipe, answer, names, shown, options.batch, scaling)
+            asked = np.rint(asked).astype(np.uint8)
+        difference, agreement = compare(loaded, recipe, answer, names, asked, options.batch, scaling)
+        count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
         about = describe_input(taken, given, options)
-        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, len(shown), about.text)
+        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
         _refuse_if_wrong(report, loaded)
-        verification = {key: getattr(report, key) for key in ("runtime", "difference", "agreement", "pictures")}
+        told = ("runtime", "difference", "agreement", "pictures", "held_out")
+        verification = {key: getattr(report, key) for key in told}
         metadata = {
             **taken._asdict(), "kind": recipe.kind, "input": about.facts, "precision": precision,
             "producer": f"efficientnet {__version__}", "verification": verification,
@@ -155,9 +175,9 @@ def onnx_bytes(model: Any) -> bytes:
     """A Keras model as the content of an ONNX file, float32, for any batch size.
 
     Raises:
-        ValueError, ImportError: as ``onnx_graph.convert``.
+        ValueError, ImportError: it cannot be converted; the message names the layer, or the package.
     """
-    content: bytes = onnx_graph.convert(fold_batch_norm(model)).SerializeToString()
+    content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
     return content
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import onnx_graph, openvino_graph
+from .. import onnx_graph
 from ..inference.quantization import quantize
 from ..layer_calls import functional
+from .detours import onnx_of, openvino_of
 from .options import Options
 from .tensorflow_formats import write_with_tensorflow
 
 
 def _write_onnx(model: Any, path: Path, options: Options) -> None:
-    written = onnx_graph.convert(model, options.batch or "dynamic", options.scaling)
+    written = onnx_of(model, options.batch, options.scaling)
     if options.precision == "int8" and options.samples is not None:
         size = options.batch or 1
         whole = np.resize(options.samples, (-(-len(options.samples) // size), size, *options.samples.shape[1:]))
@@ -63,7 +64,7 @@ def _store_in_half(model: Any) -> None:
 def _write_openvino(model: Any, path: Path, options: Options) -> None:
     import openvino
 
-    graph = openvino_graph.convert(model, options.scaling)
+    graph = openvino_of(model, options.scaling)
     for port, name in zip(graph.outputs, onnx_graph.tensor_names(model)[1], strict=True):
         port.get_tensor().set_names({name})  # alone, without that of the operation
     if options.precision == "int8" and options.samples is not None:

@@ -137,7 +137,7 @@ def _first(order: Order) -> Predictor:
         try:
             return Predictor(_make(name, order), order.precision)
         except _CANNOT as error:
-            logger.info("%s is passed over: %s", name, error)
+            logger.warning("%s cannot run this model, and a slower engine may have to: %s", name, error)
     return Predictor(_make(last, order), order.precision)
 
 
@@ -149,7 +149,7 @@ def _fastest(order: Order) -> Predictor:
         try:
             made = _make(name, order)
         except _CANNOT as error:
-            logger.info("%s is passed over: %s", name, error)
+            logger.warning("%s cannot run this model, and a slower engine may have to: %s", name, error)
             continue
         sizes = _MICRO_BATCHES if name == "openvino" and order.micro_batch is None else (made.micro_batch,)
         for size in sizes:

@@ -20,6 +20,7 @@ from .. import openvino_graph
 from ..pixels import is_pillow, rgb_of_image
 from . import cache
 from .engines import Engine, Order, Run
+from .quantization import held_out, quantize
 from .recipe import Recipe
 
 logger = logging.getLogger("efficientnet")
@@ -52,6 +53,7 @@ class _Compiler:
         if order.precision == "bf16" and "BF16" not in self.capabilities:
             raise ValueError(f"precision='bf16': this processor, {self.processor}, has no bfloat16. Take 'f32'.")
         self.version = openvino.get_version()
+        self.exact = functools.cache(self._exact)
         self.graph = functools.cache(self._graph)
 
     def engine(self) -> Engine:
@@ -96,14 +98,16 @@ class _Compiler:
             cache.write(key, cache.Entry(notes, compiled.export_model().getvalue()))
         return compiled, notes
 
-    def _graph(self) -> Any:
-        model, recipe = self.order.source.load()
-        graph = openvino_graph.convert(model, recipe.scaling if recipe.is_scaled else None)
-        if self.order.precision != "int8":
-            return graph
-        from .quantization import quantize
+    def _exact(self) -> Any:
+        from ..export.detours import openvino_of
 
-        return quantize(graph, self._pictures(self.order.calibration))
+        model, recipe = self.order.source.load()
+        return openvino_of(model, recipe.scaling if recipe.is_scaled else None)
+
+    def _graph(self) -> Any:
+        if self.order.precision != "int8":
+            return self.exact()
+        return quantize(self.exact(), self._pictures(held_out(self.order.calibration)[0]))
 
     def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
         from .pictures import read
@@ -112,13 +116,13 @@ class _Compiler:
         return [read(source, recipe)[np.newaxis] for source in sources]
 
     def _deviation(self, compiled: Any) -> float | None:
-        """By how much answers differ from float32's, at most, on pictures: calibration's, or else random ones."""
+        """By how much answers differ from float32's, at most, on pictures held out, or else random ones."""
         if self.order.precision == "f32":
             return None
-        model, recipe = self.order.source.load()
-        probes = self._pictures(self.order.calibration[:_PROBES]) or _random_pictures(recipe)
-        graph = openvino_graph.convert(model, recipe.scaling if recipe.is_scaled else None)
-        exact = _runner(self.core.compile_model(_shaped(graph, recipe, 1), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
+        recipe = self.order.source.load()[1]
+        probes = self._pictures(held_out(self.order.calibration)[1][:_PROBES]) or _random_pictures(recipe)
+        shaped = _shaped(self.exact(), recipe, 1)
+        exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         run = _runner(compiled)
         pairs = [pair for probe in probes for pair in zip(run(probe), exact(probe), strict=True)]
         return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)

@@ -6,11 +6,33 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import openvino_graph
+
+Item = TypeVar("Item")
+
+
+# Of fewer pictures, none can be spared for measuring.
+FEW = 12
+_HELD_OUT_SHARE, _LEAST_HELD_OUT, _MOST_HELD_OUT = 0.2, 4, 20
+
+
+def held_out(pictures: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+    """Pictures to find the ranges of 8-bit numbers with, and others to measure the result on.
+
+    The latter are a fifth, 4 to 20, drawn at random and always the same; of fewer than 12 pictures, all are both.
+    """
+    if len(pictures) < FEW:
+        return list(pictures), list(pictures)
+    count = min(max(int(_HELD_OUT_SHARE * len(pictures)), _LEAST_HELD_OUT), _MOST_HELD_OUT)
+    held = {*np.random.default_rng(0).permutation(len(pictures))[:count].tolist()}
+    parts: tuple[list[Item], list[Item]] = ([], [])
+    for place, picture in enumerate(pictures):
+        parts[place in held].append(picture)
+    return parts
 
 
 def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
