@@ -37,7 +37,12 @@ def build(**options):
 
 @pytest.fixture(scope="module")
 def model():
-    return build(classes=5)
+    """With a head that tells classes apart, as a trained one does."""
+    model = build(classes=5)
+    head = model.get_layer("probs")
+    rng = np.random.default_rng(0)
+    head.set_weights([rng.normal(0, 3, value.shape) for value in head.get_weights()])
+    return model
 
 
 @pytest.fixture(scope="module")
