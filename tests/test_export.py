@@ -191,7 +191,7 @@ def test_eight_bits_are_measured_on_pictures_held_out(model, tmp_path, monkeypat
     monkeypatch.setitem(exporting.WRITERS, "onnx", lambda model, path, options: seen.extend(options.samples))
     monkeypatch.setattr(exporting, "open_exported", lambda path, format: None)
 
-    def compare(model, recipe, answer, names, samples, batch):
+    def compare(model, recipe, answer, names, samples, batch, scaling):
         calibrated = {sample.tobytes() for sample in seen}
         assert len(calibrated) == 24
         assert len(samples) == 6
