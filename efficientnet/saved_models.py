@@ -10,11 +10,11 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import marks
+from . import keras2_config, legacy_code, marks
 from .backends import deep_recursion
 from .checkpoints import CheckpointError, describe
 from .checkpoints.hdf5 import SIGNATURE
@@ -29,13 +29,6 @@ logger = logging.getLogger("efficientnet")
 
 # What a .keras file, a zip archive, holds besides its weights.
 _CONFIG, _METADATA = "config.json", "metadata.json"
-
-# What Keras 2 wrote down of these layers though it has no effect on them; Keras 3 refuses it.
-_IDLE_KEYS = {
-    "DepthwiseConv2D": {"groups"},
-    "Conv2DTranspose": {"groups"},
-    "SeparableConv2D": {"groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"},
-}
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
@@ -85,9 +78,9 @@ def load_model(
     known = {**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}
     with utils.custom_object_scope(known), deep_recursion(), _explained(path):
         if path.is_dir():
-            return models.load_model(os.fspath(path), **kwargs)
+            return _load_folder(path, layers, models, **kwargs)
         check_is_file(path)
-        model = _load_file(path, layers, models, **kwargs)
+        model = _load_file(path, layers, models, {*known, *utils.get_custom_objects()}, **kwargs)
     marks.remember(model, marks.Mark(read_preprocessing(path), read_crop(path)))
     return model
 
@@ -113,23 +106,65 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _load_file(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
+def _load_folder(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
+    if not (path / "saved_model.pb").is_file():
+        found = sorted(file.name for pattern in ("*.keras", "*.h5") for file in path.glob(pattern))
+        advice = f"give one of its files, such as {path / found[0]}" if found else "give the file of a model"
+        raise CheckpointError(f"{path} is a folder, but no SavedModel: it holds no saved_model.pb; {advice}.")
+    if not _is_legacy(layers):
+        raise CheckpointError(
+            f"{path} is a SavedModel folder, which Keras 3 does not open: set TF_USE_LEGACY_KERAS=1, open it with "
+            "efficientnet.tfkeras.load_model (pip install 'efficientnet[legacy]') and save it as .keras, or call it as "
+            f"keras.layers.TFSMLayer({os.fspath(path)!r}, call_endpoint='serving_default')."
+        )
+    return models.load_model(os.fspath(path), **kwargs)
+
+
+def _is_legacy(layers: Any) -> bool:
+    return bool(layers.Layer.__module__.startswith("tf_keras"))
+
+
+def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **kwargs: Any) -> Any:
     suffix, saved = _inspect(path)
-    is_old = int(saved.keras_version.split(".")[0]) < 3 and not layers.Layer.__module__.startswith("tf_keras")
-    if path.suffix == suffix and not is_old:
-        return models.load_model(os.fspath(path), **kwargs)
+    is_old = int(saved.keras_version.split(".")[0]) < 3 and not _is_legacy(layers)
+    if (is_old or _is_legacy(layers)) and kwargs.get("safe_mode", True):
+        legacy_code.refuse(path, saved.config, known)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"model{suffix}"  # Keras tells the kind by the suffix
-        shutil.copyfile(path, copy)
-        if is_old:
-            if saved.compiled and kwargs.get("compile", True):
-                logger.warning(
-                    "%s was compiled by Keras %s, whose optimiser, loss and metrics Keras 3 does not take over: "
-                    "compile the model to train it.", path, saved.keras_version,
-                )  # fmt: skip
-            kwargs["compile"] = False
-            _replace_config(copy, _modernise(saved.config))
-        return models.load_model(os.fspath(copy), **kwargs)
+        opened = path
+        try:
+            if path.suffix != suffix or is_old:
+                opened = Path(folder) / f"model{suffix}"  # Keras tells the kind by the suffix
+                shutil.copyfile(path, opened)
+            if is_old:
+                if saved.compiled and kwargs.get("compile", True):
+                    logger.warning(
+                        "%s was compiled by Keras %s, whose optimiser, loss and metrics Keras 3 does not take over: "
+                        "compile the model to train it.", path, saved.keras_version,
+                    )  # fmt: skip
+                kwargs["compile"] = False
+                _replace_config(opened, keras2_config.modernise(saved.config, layers, known))
+            return models.load_model(os.fspath(opened), **kwargs)
+        except keras2_config.Refusal as error:
+            raise CheckpointError(_only_legacy(path, saved, str(error))) from None
+        except Exception as error:  # of any class, as Keras meets with it
+            if (function := legacy_code.unknown_function(saved.config, known)) is not None:
+                raise CheckpointError(
+                    f"{path} calls the function {function!r} in a Lambda layer, which is not in the file: pass "
+                    f"custom_objects={{{function!r}: {function}}} to load_model."
+                ) from None
+            if not is_old or isinstance(error, (OSError, MemoryError)):
+                raise
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = f"Keras 3 does not open it ({plain(first[:200])})"
+            raise CheckpointError(_only_legacy(path, saved, reason)) from error
+
+
+def _only_legacy(path: Path, saved: SavedModel, reason: str) -> str:
+    return (
+        f"{path} was saved by Keras {saved.keras_version}, and {reason}. Legacy Keras opens it: pip install "
+        "'efficientnet[legacy]', set TF_USE_LEGACY_KERAS=1, open it with efficientnet.tfkeras.load_model, and save its "
+        "weights with model.save_weights for a model that you build on Keras 3."
+    )
 
 
 def _inspect(path: Path) -> tuple[str, SavedModel]:
@@ -162,59 +197,3 @@ def _replace_config(path: Path, config: Any) -> None:
     with zipfile.ZipFile(old) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
             target.writestr(name, json.dumps(config) if name == _CONFIG else source.read(name))
-
-
-def _modernise(model: Any) -> Any:
-    """The configuration of a model of Keras 2 as Keras 3 takes it; nothing that has an effect is dropped."""
-    model = _modernise_layer(model)
-    if model["class_name"] in ("Functional", "Model", "Sequential"):
-        # A .keras file says where its class is defined, which was elsewhere in Keras 2.
-        model["module"] = "keras"
-        model["class_name"] = "Sequential" if model["class_name"] == "Sequential" else "Model"
-    return model
-
-
-def _modernise_layer(layer: dict[str, Any]) -> dict[str, Any]:
-    """One layer; where it is a model itself, with all of its layers."""
-    # Without these, as .h5 files have it, Keras 3 reads a configuration as one of Keras 2.
-    layer = {key: value for key, value in layer.items() if key not in ("module", "registered_name", "build_config")}
-    # As TensorFlow 1.13 called it.
-    if layer["class_name"] in ("BatchNormalizationV1", "BatchNormalizationV2"):
-        layer["class_name"] = "BatchNormalization"
-    idle = _IDLE_KEYS.get(layer["class_name"], set())
-    config = layer["config"] = {key: value for key, value in layer["config"].items() if key not in idle}
-    # A mixed precision policy by its name.
-    if isinstance(config.get("dtype"), dict):
-        config["dtype"] = config["dtype"]["config"]["name"]
-    for key, value in config.items():
-        if key.endswith("_initializer") and isinstance(value, dict):
-            # TensorFlow 1 wrote a dtype, which is the layer's own.
-            config[key] = {**value, "config": {k: v for k, v in value["config"].items() if k != "dtype"}}
-        elif isinstance(value, dict) and isinstance(value.get("config"), dict) and "class_name" in value:
-            config[key] = _modernise_layer(value)  # the layer in a wrapper such as TimeDistributed
-    if "layers" in config:
-        config["layers"] = [_modernise_layer(inner) for inner in config["layers"]]
-    if "output_layers" in config:
-        _modernise_graph(config)
-    return layer
-
-
-def _modernise_graph(config: dict[str, Any]) -> None:
-    """How a functional model's layers are connected: references [layer, call, output, …]."""
-    # A single input or output is that tensor, where Keras 3 makes a list out of a list of one.
-    for key in ("input_layers", "output_layers"):
-        if len(config[key]) == 1:
-            config[key] = config[key][0]
-    # The calls of a model within the model are counted from 1 in Keras 2, from 0 in Keras 3.
-    nested = {layer["name"] for layer in config["layers"] if "layers" in layer["config"]}
-    for layer in config["layers"]:
-        layer["inbound_nodes"] = _count_from_0(layer["inbound_nodes"], nested)
-
-
-def _count_from_0(node: Any, nested: set[str]) -> Any:
-    if not isinstance(node, list):
-        return node
-    if len(node) >= 3 and isinstance(node[0], str):
-        name, call, *rest = node
-        return [name, call - 1 if name in nested else call, *rest]
-    return [_count_from_0(item, nested) for item in node]
