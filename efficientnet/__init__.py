@@ -26,8 +26,14 @@ _OLDER_NAMES = (
     "inject_tfkeras_modules",
 )
 
+# What the modules of one Keras have, besides the constructors; `from efficientnet import …` is how many ask for it.
+_THEIRS = ("center_crop_and_resize", "create", "decode_predictions", "load_model", "model_inputs", "preprocess_input")
+
 
 def __getattr__(name: str) -> Any:
     if name in _OLDER_NAMES:
         return getattr(importlib.import_module("efficientnet.compat"), name)
+    if name in _THEIRS or name.startswith("EfficientNet"):
+        # An AttributeError's text is lost where a name is imported.
+        raise ImportError(f"{name} is in efficientnet.keras, and for tensorflow.keras in efficientnet.tfkeras.")
     raise AttributeError(f"module 'efficientnet' has no attribute {name!r}")

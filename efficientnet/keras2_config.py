@@ -135,6 +135,9 @@ class _Conversion:
         config = {key: self._value(key, value) for key, value in config.items()}
         if "name" in config:
             config["name"] = _name(config["name"])
+        if any("activation" in key and value in self.custom for key, value in config.items() if isinstance(value, str)):
+            # As Keras 2 wrote it, so that Keras 3 looks for the function among the custom objects first.
+            return {"class_name": kind, "config": config}
         return _builtin(kind, config)
 
     def _model(self, layer: dict[str, Any]) -> dict[str, Any]:
@@ -185,9 +188,7 @@ class _Conversion:
             value = value["config"]
         if isinstance(value, dict):
             return self.layer(value) if "class_name" in value else value
-        if value in self.custom:  # which Keras 3 would look for among its own first
-            return {"module": "builtins", "class_name": "function", "config": value, "registered_name": value}
-        if value == "hard_sigmoid":
+        if value == "hard_sigmoid" and value not in self.custom:
             # Keras 2's has a slope of 1/5, Keras 3's of 1/6.
             return _builtin("Sequential", {"name": "hard_sigmoid", "layers": _hard_sigmoid()}, "keras")
         return _ACTIVATIONS.get(value, value)
