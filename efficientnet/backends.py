@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger("efficientnet")
+from .text import get_logger
+
+logger = get_logger()
 
 _RECURSION_LIMIT = 10_000
 

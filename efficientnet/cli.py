@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from . import (
     __version__,
@@ -53,10 +53,11 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     arguments = parser.parse_args(argv)
     try:
         with cli_pixels.limited(getattr(arguments, "max_pixels", None)):
-            return int(arguments.run(arguments))
+            status = int(arguments.run(arguments))
+            sys.stdout.flush()
+            return status
     except BrokenPipeError:
-        # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader, `head` perhaps, has had enough
         return SOME_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -65,6 +66,9 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
             raise
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        if _is_full(sys.stdout):
+            _drop_output()
+            message = f"stdout: {message}"
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         return USAGE
 
@@ -85,6 +89,19 @@ def _open_streams() -> None:
         print_what_can_be(stream)
     if "stdout" in closed:
         tell("stdout is closed: what is printed there is lost.")
+
+
+def _is_full(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _drop_output() -> None:
+    """Keeps Python from complaining at its exit of what stdout did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

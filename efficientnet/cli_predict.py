@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import cli_model, cli_pixels
+from .daemons import read_seconds
 from .text import csv_cell, plain, print_json, tell
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= threading.TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds greater than 0")
-    return value
+    try:
+        return read_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _predict(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -63,5 +64,19 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     daemon = Daemons(1, "efficientnet-download")
     try:
         return daemon.submit(call).result(seconds)
+    except futures.TimeoutError as error:  # before Python 3.11 it is none of the built-in kind
+        raise TimeoutError from error
     finally:
         daemon.close()
+
+
+def read_seconds(text: str) -> float:
+    """The seconds that a user gives :func:`within`.
+
+    Raises:
+        ValueError: it is no number greater than 0, or more than a computer can wait.
+    """
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) <= threading.TIMEOUT_MAX:
+            return seconds
+    raise ValueError(f"{text!r} is no number of seconds greater than 0")

@@ -6,7 +6,7 @@ hf://… ── the package huggingface_hub, where it is installed ──> a fil
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
 import random
 import re
@@ -19,17 +19,19 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import url2pathname
 
 from . import hashes
-from .text import plain
+from .daemons import read_seconds, within
+from .text import get_logger, plain
 
 if TYPE_CHECKING:
     import requests
 
-logger = logging.getLogger(__name__)
+logger = get_logger()
 
 ATTEMPTS = 5  # in a row that bring no new byte
 BACKOFF = 0.5  # seconds before the second attempt; doubles from there
 RETRY_AFTER_CAP = 60  # seconds; a server may ask for less, not for more
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and to wait for the next bytes
+DEADLINE = 3600.0  # seconds for a whole file, unless $EFFICIENTNET_DOWNLOAD_TIMEOUT says otherwise
 CHUNK = 1 << 16  # bytes
 MOST_BYTES = 16 * 2**30  # of a file; a training checkpoint of L2 has 6 GB
 
@@ -106,6 +108,7 @@ def fetch(
     there under its file name, and the hash still has to be right. Without a mirror, `hf://`
     addresses are left to the package huggingface_hub if that is installed: it has a cache of its
     own, and minds $HF_TOKEN. With $HF_HUB_OFFLINE the network is not asked for them at all.
+    Without that package a download ends after an hour, or $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
 
     Args:
         url: an address as `resolve` takes it.
@@ -119,7 +122,7 @@ def fetch(
         progress: whether to show a progress bar on stderr. None: where stderr is a terminal.
 
     Returns:
-        The path of the file, `cache_dir() / filename`, or where huggingface_hub keeps it.
+        The path: `cache_dir() / filename`, or where huggingface_hub keeps it.
 
     Raises:
         ValueError: an address, hash or file name of the wrong form.
@@ -140,7 +143,7 @@ def fetch(
         _fetch_locked(source, target, expected, progress)
     except _Failure as failure:
         raise DownloadError(
-            f"cannot download {name} from {source}: {failure}.\n"
+            f"cannot download {plain(name)} from {plain(source)}: {plain(failure)}.\n"
             f"Download {address} with a browser and put it at {target}, or set "
             f"EFFICIENTNET_WEIGHTS_URL to a mirror or a folder that holds {name}. weights=None "
             "needs no download, nor do the weights of efficientnet-lite0: "
@@ -224,13 +227,22 @@ def _download(url: str, part: Path, expected: hashes.Expected | None, progress: 
     """Attempts the download to `part` until it is complete; returns its digest."""
     import requests
 
-    failures, most_bytes = 0, 0
+    try:
+        seconds = read_seconds(os.environ.get("EFFICIENTNET_DOWNLOAD_TIMEOUT") or str(DEADLINE))
+    except ValueError as error:
+        raise _Failure(f"EFFICIENTNET_DOWNLOAD_TIMEOUT: {error}") from None
+    deadline, failures, most_bytes = time.monotonic() + seconds, 0, 0
     with requests.Session() as session:
         if url.startswith("https:"):
             del session.adapters["http://"]  # no redirect leads from a secure address to another
         while True:
             try:
-                return _attempt(session, url, part, expected, progress)
+                return _attempt(session, url, part, expected, progress, deadline)
+            except TimeoutError:
+                raise _Failure(
+                    f"it takes longer than {seconds:g} seconds. With a hash it goes on next time where it stopped; "
+                    "EFFICIENTNET_DOWNLOAD_TIMEOUT gives it more"
+                ) from None
             except _TemporaryFailure as failure:
                 size = part.stat().st_size if part.exists() else 0
                 failures = 1 if size > most_bytes else failures + 1
@@ -240,7 +252,7 @@ def _download(url: str, part: Path, expected: hashes.Expected | None, progress: 
                 # Jitter, so that many clients do not come back all at once.
                 wait = max(failure.wait, BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1.5))
                 logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)
-                time.sleep(wait)
+                time.sleep(max(0.0, min(wait, deadline - time.monotonic())))
 
 
 def _attempt(
@@ -249,10 +261,12 @@ def _attempt(
     part: Path,
     expected: hashes.Expected | None,
     progress: bool | None,
+    deadline: float,
 ) -> str:
     """Sends one request for what `part` still lacks, and adds it; returns the whole's digest."""
     import requests
     from tqdm import tqdm
+    from urllib3.exceptions import HTTPError
 
     if expected is None:
         part.unlink(missing_ok=True)
@@ -263,7 +277,8 @@ def _attempt(
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        ask = functools.partial(session.get, url, headers=headers, stream=True, timeout=TIMEOUT)
+        with within(max(0.0, deadline - time.monotonic()), ask) as response:
             _check_status(response, part, start)
             if response.status_code == 200:  # the whole file, asked for or not
                 hasher, start = hashes.of_nothing(expected), 0
@@ -278,7 +293,7 @@ def _attempt(
             with (
                 part.open("ab" if start else "wb") as file,
                 tqdm(
-                    desc=url.partition("?")[0].rpartition("/")[2],
+                    desc=plain(url.partition("?")[0].rpartition("/")[2]),
                     initial=start,
                     total=total,
                     unit="B",
@@ -287,7 +302,10 @@ def _attempt(
                     disable=None if progress is None else not progress,
                 ) as bar,
             ):
-                for chunk in response.iter_content(CHUNK):
+                # Unlike iter_content it returns what has come, and does not wait until a chunk is full.
+                while chunk := response.raw.read1(CHUNK, decode_content=False):
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
                     if file.tell() + len(chunk) > (MOST_BYTES if total is None else total):
                         raise _Failure(f"the server sends more than {MOST_BYTES if total is None else total:,} bytes")
                     file.write(chunk)
@@ -301,11 +319,7 @@ def _attempt(
                 raise _Failure("the server sent nothing, 0 bytes")
             if expected is None:
                 _check_linked_digest(response, part, hasher.hexdigest())
-    except (
-        requests.ConnectionError,
-        requests.Timeout,
-        requests.exceptions.ChunkedEncodingError,
-    ) as error:
+    except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
         inner = error.args[0] if error.args else error
         raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from error
     except requests.exceptions.InvalidSchema as error:

@@ -7,13 +7,13 @@ Nothing that has an effect is dropped: what Keras 3 cannot do is refused by the 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Collection
 from typing import Any
 
 from . import tf_operations
+from .text import get_logger
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 _MODELS = ("Functional", "Model", "Sequential")
 

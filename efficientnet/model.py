@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -21,9 +20,10 @@ from . import weights as weight_sets
 from .checkpoints import Facts
 from .graph import Framework, build
 from .preprocessing import Scaling, formula
+from .text import get_logger
 from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")

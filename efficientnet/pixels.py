@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from .text import get_logger
+
 if TYPE_CHECKING:
     from PIL import Image
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
 _WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}

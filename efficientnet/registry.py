@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import difflib
 import functools
-import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from pathlib import Path
 
 from . import download
 from .checkpoints import CheckpointError, Facts
+from .text import get_logger
 from .variants import Variant, get_variant
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # Whose files come in which format. A name that several publishers use means the file of the first of them: so the
 # names of the older package keep their files.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -23,9 +22,9 @@ from .checkpoints.zip_members import check_sizes, read_member
 from .files import check_is_file
 from .json_files import parse
 from .notes import read_crop, read_preprocessing
-from .text import plain
+from .text import get_logger, plain
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # What a .keras file, a zip archive, holds besides its weights.
 _CONFIG, _METADATA = "config.json", "metadata.json"

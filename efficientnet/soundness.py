@@ -37,12 +37,16 @@ def check_array(name: str, array: Any, where: object) -> None:
         )
 
 
-def check_model(model: Any) -> Any:
-    """The model, a Keras one, after :func:`check_array` of all of its weights.
+def check_model(model: Any, where: object) -> Any:
+    """Returns a Keras model after :func:`check_array` of all of its weights.
+
+    Args:
+        model: it.
+        where: its file or name, for the message.
 
     Raises:
         ValueError: as ``check_array``.
     """
     for weight, array in zip(model.weights, model.get_weights(), strict=True):
-        check_array(getattr(weight, "path", weight.name), array, model.name)
+        check_array(getattr(weight, "path", weight.name), array, where)
     return model

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import re
 import sys
 import unicodedata
@@ -64,11 +65,28 @@ def tell(message: object) -> None:
     print(f"efficientnet: {lines(message)}", file=sys.stderr)
 
 
+def get_logger() -> logging.Logger:
+    """Returns the package's logger; names and messages of others in its records are as safe as in what is printed."""
+    logger = logging.getLogger("efficientnet")
+    logger.addFilter(_make_safe)  # once, however often it is asked for
+    return logger
+
+
 def print_what_can_be(stream: TextIO) -> None:
     """Lets a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
     codecs.register_error("efficientnet.ascii", _in_ascii)
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="efficientnet.ascii")
+
+
+def _make_safe(record: logging.LogRecord) -> bool:
+    """Escapes a record's arguments: a name becomes one line, and an error's message keeps its lines."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            value if isinstance(value, (int, float)) else (lines if isinstance(value, Exception) else plain)(value)
+            for value in record.args
+        )
+    return True
 
 
 def _is_unsafe(character: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -21,11 +20,12 @@ from .checkpoints.keras_h5 import role
 from .provenance import Trained
 from .registry import WeightSet, list_weights, weights_info
 from .soundness import check_array
+from .text import get_logger
 from .variants import Variant
 
 __all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info"]
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 
 @dataclass(frozen=True)

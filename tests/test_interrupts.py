@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from efficientnet.cli import main
+from efficientnet.download import DownloadError, fetch
 from efficientnet.images import UnreadableImageError, load_image
 from efficientnet.inference import compile
 
@@ -133,3 +134,19 @@ def test_a_fork_is_refused_instead_of_hanging(model, tmp_path):
     first, second = (tmp_path / "said").read_text().splitlines()
     assert "Compile the model in each process after the fork" in first
     assert "OpenVINO was loaded in process" in second
+
+
+@pytest.mark.parametrize("head", [HEAD, b"HTTP/1.1 200 OK\r\nX-Header: "])
+def test_a_download_of_weights_that_drips_ends(tmp_path, monkeypatch, head):
+    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path))
+    monkeypatch.setenv("EFFICIENTNET_DOWNLOAD_TIMEOUT", "0.5")
+    with dripping(head) as url, pytest.raises(DownloadError, match=r"longer than 0\.5 seconds"):
+        fetch(url, file_hash=None)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_a_time_limit_that_is_none_is_refused(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path))
+    monkeypatch.setenv("EFFICIENTNET_DOWNLOAD_TIMEOUT", value)
+    with pytest.raises(DownloadError, match=rf"EFFICIENTNET_DOWNLOAD_TIMEOUT: '{value}' is no number of seconds"):
+        fetch("http://127.0.0.1:1/weights.h5", file_hash=None)

@@ -6,12 +6,13 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from efficientnet.cli import run
 from efficientnet.tables import table
-from efficientnet.text import csv_cell, json_text, lines, markdown, plain, print_what_can_be
+from efficientnet.text import csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
 
 NASTY = "a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\udce9\x00=cmd"
 
@@ -97,3 +98,9 @@ def test_closed_streams(stream):
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert bool(done.stderr) == (stream == ">")
+
+
+def test_the_packages_records_are_safe_to_print(caplog):
+    with caplog.at_level("WARNING", logger="efficientnet"):
+        get_logger().warning("%s: %s, %d", Path("a\x1b[2J\nb.h5"), ValueError("line\nof \u202e"), 3)
+    assert caplog.messages == ["a\\x1b[2J\\nb.h5: line\nof \\u202e, 3"]

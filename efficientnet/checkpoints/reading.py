@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import layout, scaling
+from ..text import get_logger
 from ..variants import Variant, get_variant, list_variants
 from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Checkpoint, CheckpointError, Stored
@@ -20,7 +20,7 @@ from .naming import Entry, Origin, Shape
 from .tensorflow_names import AUTHORS
 from .torch_names import LUKEMELAS, TIMM, TORCHVISION
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # The most particular first: a file of keras.applications has all but a few of our names.
 ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, AUTHORS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -17,13 +16,14 @@ from ..backends import import_keras
 from ..datasets import Data
 from ..files import replacing
 from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
+from ..text import get_logger
 from .baselines import Baseline
 from .budget import at_equal_cost, paths, widths
 from .recipe import DivergedError, Recipe, train_anew
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 _PICTURES = 6  # that are kept for the class activation maps
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..text import plain
+from ..text import get_logger, plain
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 _POLL_SECONDS = 0.5
 

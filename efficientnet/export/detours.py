@@ -5,7 +5,6 @@ What comes of it is compared with Keras at once, as those converters are not our
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -20,11 +19,12 @@ import numpy as np
 from .. import onnx_graph, openvino_graph
 from ..layer_calls import data_formats, functional
 from ..preprocessing import Scaling
+from ..text import get_logger
 from .comparison import keras_answers
 from .options import Options
 from .tensorflow_formats import backend_of, write_with_tensorflow
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # Relative to the largest output where that is above 1. Keras on OpenVINO computes in bfloat16 itself, where it can.
 _TOLERANCE, _TOLERANCE_ON_OPENVINO = 1e-4, 0.1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import stat
 from collections.abc import Iterable
@@ -20,8 +19,9 @@ import numpy as np
 from ..backends import deep_recursion
 from ..download import cache_dir
 from ..files import replacing
+from ..text import get_logger
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 SUFFIX = ".engine"
 # The folder is kept below this; whatever was not used for longest goes first.

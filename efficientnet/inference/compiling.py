@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -13,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..preprocessing import Scaling
+from ..text import get_logger
 from . import engines
 from .engines import Engine, Order
 from .openvino_engine import openvino
 from .predictor import Predictor
 from .sources import Source
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 _MAKERS: dict[str, Callable[[Order], Engine]] = {
     "openvino": openvino,
@@ -137,8 +137,14 @@ def _first(order: Order) -> Predictor:
         try:
             return Predictor(_make(name, order), order.precision)
         except _CANNOT as error:
-            logger.warning("%s cannot run this model, and a slower engine may have to: %s", name, error)
+            _report(name, order, error)
     return Predictor(_make(last, order), order.precision)
+
+
+def _report(engine: str, order: Order, error: Exception) -> None:
+    """Logs why an engine cannot run a model; where the model cannot even be opened, raises the reason instead."""
+    order.source.load()
+    logger.warning("%s cannot run this model, and a slower engine may have to: %s", engine, error)
 
 
 def _fastest(order: Order) -> Predictor:
@@ -149,7 +155,7 @@ def _fastest(order: Order) -> Predictor:
         try:
             made = _make(name, order)
         except _CANNOT as error:
-            logger.warning("%s cannot run this model, and a slower engine may have to: %s", name, error)
+            _report(name, order, error)
             continue
         sizes = _MICRO_BATCHES if name == "openvino" and order.micro_batch is None else (made.micro_batch,)
         for size in sizes:

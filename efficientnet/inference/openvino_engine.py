@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +17,13 @@ import numpy as np
 
 from .. import openvino_graph
 from ..pixels import is_pillow, rgb_of_image
+from ..text import get_logger
 from . import cache
 from .engines import Engine, Order, Run
 from .quantization import held_out, quantize
 from .recipe import Recipe
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 # Memory for activations is needed once for each stream.
 _MOST_STREAMS = 16

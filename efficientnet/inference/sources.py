@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..preprocessing import Scaling, formula, scale_and_offset
 from ..soundness import check_model
+from ..text import get_logger
 from ..variants import get_variant
 from . import cache
 from .recipe import Recipe, describe
 
-logger = logging.getLogger("efficientnet")
+logger = get_logger()
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Source:
             key = cache.model_key(model) if keep else None
             return None if key is None else f"{key} {recipe}"
 
-        return cls(functools.cache(lambda: (check_model(model), recipe)), functools.cache(content))
+        return cls(functools.cache(lambda: (check_model(model, model.name), recipe)), functools.cache(content))
 
     @classmethod
     def of_file(
@@ -83,7 +83,7 @@ class Source:
         def load() -> tuple[Any, Recipe]:
             from .. import keras
 
-            model = check_model(keras.load_model(path, compile=False))
+            model = check_model(keras.load_model(path, compile=False), path)
             names = notes.read_class_names(path) if class_names is None else class_names
             _report(path, marks.read(model), preprocessing)
             return model, describe(model, preprocessing, crop, interpolation, names)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ..backends import import_keras
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..datasets import Data
+from ..text import get_logger
 from ..variants import Variant
 from . import networks
 from .inputs import Batches, all_pictures, balanced_weights, validation_batches
@@ -173,7 +174,7 @@ def _stop_requests() -> Iterator[_Stop]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the log's word on the weights that a network begins with, where a checkpoint takes their place."""
-    logger = logging.getLogger("efficientnet")
+    logger = get_logger()
     logger.addFilter(_drop)
     try:
         yield
