@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from . import (
     __version__,
@@ -24,6 +26,9 @@ from . import (
 from .registry import published_top1
 from .text import lines, print_what_can_be, tell
 from .variants import get_variant, list_variants
+
+# What the loader of libraries, C++ and Python say where a limit is reached.
+_LIMITS = ("failed to map segment", "cannot allocate memory", "bad_alloc", "can't start new thread")
 
 SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,7 +62,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             sys.stdout.flush()
             return status
     except BrokenPipeError:
-        _drop_output()  # the reader, `head` perhaps, has had enough
+        # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -66,9 +72,10 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
             raise
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
-        if _is_full(sys.stdout):
-            _drop_output()
-            message = f"stdout: {message}"
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            message = f"{error.strerror}, for stdout or for a temporary file in {tempfile.gettempdir()}"
+        if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
+            message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         return USAGE
 
@@ -91,21 +98,15 @@ def _open_streams() -> None:
         tell("stdout is closed: what is printed there is lost.")
 
 
-def _is_full(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return True
-    return False
+class _Parser(argparse.ArgumentParser):
+    """Escapes what it repeats of a wrong command line; its subcommands are of the same class."""
 
-
-def _drop_output() -> None:
-    """Keeps Python from complaining at its exit of what stdout did not take."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def error(self, message: str) -> NoReturn:
+        super().error(lines(message))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="efficientnet", description="EfficientNet for Keras.")
+    parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
     parser.add_argument("--version", action="version", version=f"efficientnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

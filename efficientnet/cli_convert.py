@@ -11,6 +11,8 @@ from typing import Any
 from . import cli_model
 from .files import check_writable
 from .preprocessing import formula
+from .soundness import check_array
+from .text import plain
 from .variants import get_variant
 
 
@@ -69,7 +71,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         preprocessing=given.preprocessing,
         class_names=given.class_names,
     )
-    print(f"{arguments.target}: {reading.variant.name}, {_classes(reading.classes)}")
+    print(f"{plain(arguments.target)}: {reading.variant.name}, {_classes(reading.classes)}")
     if arguments.check:
         models = [
             convert.open_model(convert.read(path, reading.variant), given)
@@ -90,6 +92,11 @@ def _inspect(arguments: argparse.Namespace) -> int:
     names = trained.facts.class_names
     if names is not None and len(names) != (reading.classes or 0):
         problem = problem or f"{len(names)} names of classes, and {reading.classes or 'no'} classes in the file."
+    try:
+        for name, array in reading.arrays.items():
+            check_array(name, array, plain(arguments.file))
+    except ValueError as error:
+        problem = problem or str(error)
     stored = reading.checkpoint.arrays.values()
     size = sum(array.nbytes for array in stored)
     facts: dict[str, Any] = {
@@ -122,27 +129,27 @@ def _inspect(arguments: argparse.Namespace) -> int:
         return int(not facts["fits"])
     fit = f", but {reading.differences} arrays differ" if reading.differences else ""
     averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
-    print(f"file      {facts['file']}")
-    print(f"format    {facts['format']}")
-    print(f"origin    {facts['origin']}")
-    print(f"variant   {facts['variant']}{fit}")
-    print(f"classes   {_classes(reading.classes)}, for inputs of {reading.channels} channels")
+    print(plain(f"file      {facts['file']}"))
+    print(plain(f"format    {facts['format']}"))
+    print(plain(f"origin    {facts['origin']}"))
+    print(plain(f"variant   {facts['variant']}{fit}"))
+    print(plain(f"classes   {_classes(reading.classes)}, for inputs of {reading.channels} channels"))
     for name, value in (
         ("padding", trained.padding), ("epsilon", trained.epsilon), ("preprocessing", formula(trained.preprocessing)),
     ):  # fmt: skip
         source = "given" if getattr(given, name) is not None else "assumed" if name in trained.unknown else "known"
-        print(f"{name if len(name) < 10 else 'scaling':<9} {value} ({source})")
+        print(plain(f"{name if len(name) < 10 else 'scaling':<9} {value} ({source})"))
     for contradiction in facts["contradictions"]:
-        print(f"but       {contradiction}")
-    print(f"arrays    {facts['arrays']}, {size / 1e6:.1f} MB of {', '.join(facts['types'])}; {averaged}")
+        print(plain(f"but       {contradiction}"))
+    print(plain(f"arrays    {facts['arrays']}, {size / 1e6:.1f} MB of {', '.join(facts['types'])}; {averaged}"))
     if missing := [entry.ours for entry in reading.missing]:
-        print(f"missing   {_some(missing)}")
+        print(plain(f"missing   {_some(missing)}"))
     if reading.left_over:
-        print(f"left over {_some(list(reading.left_over))}")
+        print(plain(f"left over {_some(list(reading.left_over))}"))
     if reading.aside:
-        print(f"aside     {_some(list(reading.aside))}")
+        print(plain(f"aside     {_some(list(reading.aside))}"))
     if problem:
-        print(problem)
+        print(plain(problem))
     return int(not facts["fits"])
 
 

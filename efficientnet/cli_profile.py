@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .saved_models import is_saved_model
 from .tables import table
+from .text import plain, tell
 from .variants import get_variant
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(_as_json(found, seconds) if arguments.json else _as_table(found, seconds, arguments.layers))
     if found.uncounted:
         named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
-        print(f"efficientnet: the multiply-adds of these layers are unknown and not counted: {named}", file=sys.stderr)
+        tell(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
     return 0
 
 

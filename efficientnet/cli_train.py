@@ -13,6 +13,7 @@ from . import cli_model, cli_pixels
 from .files import check_writable
 from .json_files import read_object
 from .preprocessing import Scaling
+from .text import lines, plain
 from .variants import get_variant
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given)
     is_first = processes is None or processes.rank == 0
     if is_first:
-        print(describe(data), flush=True)
+        print(lines(describe(data)), flush=True)
     if arguments.plan:
         print(make_plan(task, out, processes))
         return SUCCESS
@@ -143,7 +144,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         print(interrupted, file=sys.stderr)
         return 128 + interrupted.number
     if is_first:
-        print(f"{out / 'model.keras'}: epoch {best['epoch']}, accuracy {best['val_accuracy']:.4f} in validation")
+        print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, accuracy {best['val_accuracy']:.4f} in validation")
     return SUCCESS
 
 

@@ -22,7 +22,7 @@ from .images import load_image
 from .preprocessing import EVALUATION_CROP, center_crop_and_resize
 from .samples import find_samples, parent_hint
 from .splits import Entry
-from .text import plain
+from .text import lines, plain, tell
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
 FASHION_MNIST_CLASSES = (
@@ -126,7 +126,7 @@ class Data:
         if not len(self.validation):
             raise ValueError("No picture fell to validation: raise --validation, or pass a folder with it.")
         if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
-            print(f"no pictures to validate in {', '.join(lacking)}: the accuracy leaves them out", file=sys.stderr)
+            tell(f"no pictures to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
 
 
 def batches(
@@ -201,7 +201,7 @@ def _items(data: Path, side: str | None) -> list[Item]:
     """The files of a folder or a table; what is left out is reported."""
     samples = find_samples(data)
     for note in samples.notes:
-        print(plain(note), file=sys.stderr)
+        tell(plain(note))
     return [Item(sample.path, sample.label, side) for sample in samples.found]
 
 
@@ -218,7 +218,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
             content = item.path.read_bytes()
             pixels_of_file = load_image(content)
         except (OSError, ValueError) as error:
-            tqdm.write(f"skipped {item.path}: {error}", file=sys.stderr)
+            tqdm.write(f"efficientnet: skipped {plain(item.path)}: {lines(error)}", file=sys.stderr)
             return -1
         if size is not None:
             pixels[index] = square(pixels_of_file, size, EVALUATION_CROP)
@@ -242,10 +242,8 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
     for item, digest in zip(items, digests, strict=True):
         other = first.setdefault(digest, item)
         if digest and other.label != item.label:
-            print(
-                f"the same picture has two labels: {other.path} {other.label}, {item.path} {item.label}",
-                file=sys.stderr,
-            )
+            both = ", ".join(f"{plain(found.path)} {plain(found.label)}" for found in (other, item))
+            tell(f"the same picture has two labels: {both}")
 
 
 def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:

@@ -3,8 +3,8 @@
     python structured_fuzz.py FIRST LAST STEP
 
 What is changed how follows from a case's number alone. Prints each number before it is tried, and after it what went
-wrong, if anything: another error than the documented ones, or more memory than MEMORY. A case that takes longer than
-SECONDS ends the process.
+wrong, if anything: another error than the documented ones, or more memory than MEMORY. A case that computes
+for longer than SECONDS ends the process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import io
 import json
 import random
 import resource
-import signal
 import sys
 import tempfile
 import zipfile
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_worker import SECONDS, damage
+from fuzz_worker import SECONDS, damage, limit_time
 from PIL import Image
 from sample_files import FORMATS, config
 
@@ -168,7 +167,7 @@ def main(first: int, last: int, step: int) -> None:
         for number in range(first, last, step):
             rng = random.Random(number)
             print(number, flush=True)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)  # whose signal ends the process, whatever it is at
+            limit_time(SECONDS)
             problem = ""
             try:
                 tried[number // step % len(tried)](rng)
@@ -176,7 +175,7 @@ def main(first: int, last: int, step: int) -> None:
                 pass
             except BaseException as error:
                 problem = repr(error)[:300]
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            limit_time(0)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if peak > before + MEMORY:
                 problem += f" took {(peak - before) >> 10} MB"

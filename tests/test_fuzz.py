@@ -20,7 +20,7 @@ def run(program, first, *arguments):
     while first < CASES:
         worker = subprocess.run(
             [sys.executable, HERE / program, *arguments, str(first), str(CASES), str(WORKERS)],
-            capture_output=True, text=True, timeout=600,
+            capture_output=True, text=True, timeout=1800,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         lines = worker.stdout.splitlines()

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from efficientnet.cli import main
 from efficientnet.convert import convert
 from efficientnet.inference import compile
 from efficientnet.soundness import check_array
@@ -48,6 +50,25 @@ def test_a_file_is_not_read(damaged, target, tmp_path):
     assert str(path) in str(error.value)
     with pytest.raises(ValueError, match=message):
         convert(path, tmp_path / ("other." + target.partition(".")[2]))
+
+
+def test_inspect_says_so(damaged, tmp_path, capsys):
+    model, message = damaged
+    model.save_weights(tmp_path / "a\x1b[2J.weights.h5")
+    assert main(["inspect", str(tmp_path / "a\x1b[2J.weights.h5")]) == 1
+    printed = capsys.readouterr().out
+    assert message in printed
+    assert "a\\x1b[2J.weights.h5" in printed
+    assert "\x1b" not in printed
+
+
+def test_a_damaged_model_is_reported_once(damaged, tmp_path, capsys, caplog):
+    model, message = damaged
+    model.save(tmp_path / "net.keras")
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    assert main(["predict", str(tmp_path / "a.png"), "--model", str(tmp_path / "net.keras")]) == 2
+    assert f"net.keras: {message}" in capsys.readouterr().err
+    assert not any("cannot run this model" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from efficientnet.cli import run
+from efficientnet.cli import main, run
 from efficientnet.tables import table
 from efficientnet.text import csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
 
@@ -104,3 +105,32 @@ def test_the_packages_records_are_safe_to_print(caplog):
     with caplog.at_level("WARNING", logger="efficientnet"):
         get_logger().warning("%s: %s, %d", Path("a\x1b[2J\nb.h5"), ValueError("line\nof \u202e"), 3)
     assert caplog.messages == ["a\\x1b[2J\\nb.h5: line\nof \\u202e, 3"]
+
+
+def test_a_wrong_command_line_is_repeated_escaped(capsys):
+    with pytest.raises(SystemExit):
+        main(["models", "b0", "\x1b[2J"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: \\x1b[2J\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_under_stdout_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "efficientnet", "models", "b0"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("efficientnet: error: No space left on device, for stdout or")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), ImportError("a.so: failed to map segment")]
+)
+def test_limits_of_memory_and_threads_are_named(capsys, error):
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=Mock(side_effect=error))
+    assert run(parser, []) == 2
+    printed = capsys.readouterr().err
+    assert "see `ulimit -a`" in printed
+    assert printed.count("\n") == 1

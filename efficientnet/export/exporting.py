@@ -17,6 +17,7 @@ from ..files import part_folder
 from ..folding import fold_batch_norm
 from ..inference.quantization import FEW, held_out
 from ..inference.sources import Source
+from ..text import plain
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .detours import onnx_of
 from .formats import WRITERS
@@ -68,7 +69,7 @@ class ExportReport(NamedTuple):
             False: f" that it was calibrated on (give {FEW} or more, and some are held out for this)",
         }[self.held_out]
         return (
-            f"{self.path}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
+            f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
             f"input {self.input}\n"
             f"in {self.runtime}, answers to {self.pictures} pictures{which} differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..datasets import Data, Files, square
 from ..images import UnreadableImageError
+from ..text import plain, tell
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 
@@ -219,7 +219,7 @@ def read(data: Data, row: int) -> NDArray[np.uint8] | None:
     try:
         pixels: NDArray[np.uint8] = data.pixels[row]
     except UnreadableImageError as error:
-        print(f"left out {data.pixels.paths[row]}: {error}", file=sys.stderr)
+        tell(f"left out {plain(data.pixels.paths[row])}: {error}")
         return None
     return pixels
 

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import re
-import sys
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from ..files import remove_parts, replacing
 from ..json_files import read_object
 from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
 from ..splits import write_split
+from ..text import plain, tell
 
 LOG_FIELDS = (
     "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
@@ -151,7 +151,7 @@ class RunFolder:
                     arrays = {name: file[name] for name in file.files}
                 return Checkpoint(State(**json.loads(str(arrays.pop("state")))), arrays)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                print(f"{path} is damaged ({error}): going back to the checkpoint before.", file=sys.stderr)
+                tell(f"{plain(path)} is damaged ({error}): going back to the checkpoint before.")
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:

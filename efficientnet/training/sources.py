@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from ..datasets import Data, is_held_out, load_digits, load_fashion_mnist, load_
 from ..images import UnreadableImageError, load_image
 from ..pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
 from ..preprocessing import EVALUATION_CROP
+from ..text import plain, tell
 
 Labelled = tuple[NDArray[np.uint8], int]
 SETS = ("digits", "fashion-mnist")  # by name
@@ -134,7 +134,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
             try:
                 yield load_image(features["image/encoded"].bytes_list.value[0]), label
             except UnreadableImageError as error:
-                print(f"skipped picture {index} of {pattern}: {error}", file=sys.stderr)
+                tell(f"skipped picture {index} of {plain(pattern)}: {error}")
 
     try:
         data = load_batches(pattern, examples(), validation, size, crop=crop)
