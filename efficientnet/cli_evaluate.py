@@ -11,7 +11,7 @@ from . import cli_model, cli_pixels
 from .files import check_writable
 from .saved_models import is_saved_model
 from .splits import PARTS
-from .text import plain, print_json, tell
+from .text import about, print_json, tell
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.part,
         )
     for path, reason in found.unreadable:
-        tell(f"{plain(path)}: {plain(reason)}")
+        tell(about(path, reason))
     for note in found.notes:
         tell(note)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import cli_model, cli_pixels
 from .daemons import read_seconds
-from .text import csv_cell, plain, print_json, tell
+from .text import about, csv_cell, plain, print_json, tell
 
 if TYPE_CHECKING:
     from .inference import Predictor, Recipe
@@ -91,7 +91,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                         tell(_hint(predictor.recipe))
                         has_hint = True
                 else:
-                    tell(f"{plain(result.image)}: {plain(result.error)}")
+                    tell(about(result.image, result.error))
                     status = SOME_FAILED
             progress.update()
     return status

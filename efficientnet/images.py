@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import struct
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,9 @@ class UnreadableImageError(OSError):
 
 
 def load_image(
-    source: str | Path | bytes | IO[bytes] | Image.Image, reduce: bool = False, timeout: float = DOWNLOAD_SECONDS
+    source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image,
+    reduce: bool = False,
+    timeout: float = DOWNLOAD_SECONDS,
 ) -> NDArray[np.uint8]:
     """Read an image as it is meant to be seen.
 
@@ -99,11 +101,13 @@ def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
 
 def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
     """A name for messages, and a seekable binary file."""
+    if isinstance(source, os.PathLike):
+        source = os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"The given content ({len(source)} bytes)", io.BytesIO(source)
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         return plain(source), io.BytesIO(_download(source, timeout))
-    if isinstance(source, (str, Path)):
+    if isinstance(source, str):
         try:
             check_is_file(source)
         except FileNotFoundError:
@@ -117,7 +121,8 @@ def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
             "load_image takes a path, an http(s) URL, bytes, a file opened in binary mode, or a Pillow image; got "
             f"{type(source).__name__}."
         )
-    return f"The given file {getattr(source, 'name', '')!r}", io.BytesIO(content)
+    name = getattr(source, "name", None)
+    return "The given file" if name is None else f"The given file {name!r}", io.BytesIO(content)
 
 
 def _download(url: str, seconds: float) -> bytes:
@@ -205,6 +210,8 @@ def _describe(head: bytes) -> str:
         return "an HTML page, not an image; a web address must be that of the image itself"
     if b"<svg" in text:
         return "an SVG drawing, not a pixel image; export it as PNG"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "a TIFF file of a kind that cannot be read, such as colors in floating numbers; save it in 8 or 16 bits"
     if text.startswith(b"%pdf"):
         return "a PDF document, not an image; export its page as PNG"
     return f"not an image that can be read; it begins with {head[:16]!r}"

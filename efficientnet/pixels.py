@@ -27,6 +27,8 @@ _OVERSHOOT = 51
 HIGHEST_FRACTION = 1.2
 # Raw pixels that are neither black nor white have levels above this; preprocessed ones never do.
 _HIGHEST_PREPROCESSED = 16
+# White in the mode "torch", of whose levels those of bright images are all above 0.
+_PREPROCESSED_WHITE = 2.65
 
 
 def is_pillow(value: Any) -> TypeGuard[Image.Image]:
@@ -35,12 +37,33 @@ def is_pillow(value: Any) -> TypeGuard[Image.Image]:
     return kind is not None and isinstance(value, kind)
 
 
+def as_array(levels: Any) -> NDArray[Any]:
+    """Numbers as an array of NumPy's own types, from an array, a tensor of any framework and device, or nested lists.
+
+    Raises:
+        ValueError: it is none of these, or some of the numbers are masked.
+    """
+    if hasattr(levels, "detach"):  # PyTorch converts neither a tensor that has a gradient, nor bfloat16
+        levels = levels.detach().cpu()
+        levels = levels.float() if "bfloat16" in str(levels.dtype) else levels
+    try:
+        array = np.asarray(levels)
+    except Exception as error:
+        raise ValueError(
+            f"Expected an array of numbers; got {type(levels).__name__}, which is not one: {error}"
+        ) from error
+    if np.ma.is_masked(levels):
+        raise ValueError("Some pixels are masked. Fill them first, with white for instance: array.filled(255).")
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
 def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -> str | None:
     """Why numbers cannot be the levels of pixels, and what to pass instead; None where they can.
 
     White is 255, in uint16 65535. A floating level may be a little below 0 or above 255, as resizing leaves it. An
-    image whose levels are all fractions up to 1 may be one in 0..1, or a nearly black one in 0..255: it is refused.
-    So is one in uint16 without a level above 255.
+    image in floating numbers without a level above 1 may be one in 0..1, or a nearly black one in 0..255: it is
+    refused. So is one of fractions that are no greater than preprocessed ones, and one in uint16 without a level above
+    255.
 
     Args:
         levels: of one image or of a batch (batch, …), which is judged as a whole. At least one.
@@ -73,8 +96,10 @@ def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -
         return f"Pixels are numbers 0..255; {got}, which look preprocessed already. Pass the pixels themselves."
     if low < -_OVERSHOOT or high > 255 + _OVERSHOOT:
         return f"Pixels are numbers 0..255; {got}. Scale them so that black is 0 and white is 255."
-    if decides and high <= HIGHEST_FRACTION and (levels != np.rint(levels)).any():
+    if decides and 0 < high <= HIGHEST_FRACTION:
         return f"Pixels are numbers 0..255; {got}, which look like 0..1. Pass them times 255, or pass uint8."
+    if decides and 0 < high <= _PREPROCESSED_WHITE and (levels != np.rint(levels)).any():
+        return f"Pixels are numbers 0..255; {got}, which look preprocessed already. Pass the pixels themselves."
     return None
 
 
@@ -119,7 +144,13 @@ def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> N
     Raises:
         ValueError: it is no image; the message says what to pass.
     """
-    array = np.asarray(array)
+    given, array = array, as_array(array)
+    if not array.ndim or array.dtype.kind in "OSU":
+        got = f"an array of {array.dtype}" if array.ndim else type(given).__name__
+        raise ValueError(
+            "An image is a path, an address, the content of a file, a Pillow image, or an array of numbers (height, "
+            f"width, 3); got {got}."
+        )
     channels = 1 if array.ndim == 2 else array.shape[-1] if array.ndim == 3 else 0
     # Whoever iterates over an image of color by mistake gets its rows, (width, 3).
     is_row = array.ndim == 2 and array.shape[1] in (3, 4)
@@ -136,10 +167,13 @@ def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> N
             f"grey levels, or (height, width, 4) with opacity; got {array.shape}.{hint}"
         )
     is_whole = array.dtype.kind != "f"
-    if problem := fault(array, are_pixels, decides):
+    has_opacity = channels in (2, 4)
+    if problem := fault(array, are_pixels or has_opacity, decides):
         raise ValueError(problem)
+    if has_opacity and 0 < array[..., -1].max() <= HIGHEST_FRACTION:
+        raise ValueError("Opacity is a number 0..255; got levels from 0 to 1. Pass it times 255, or leave it out.")
     array = scaled(array).reshape(*array.shape[:2], channels)
-    if channels in (2, 4):
+    if has_opacity:
         from PIL import Image
 
         levels = np.clip(np.rint(array), 0, 255).astype(np.uint8)
@@ -153,8 +187,10 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
     """A Pillow image of any mode, which is left unchanged, as RGB levels (height, width, 3).
 
     Raises:
-        ValueError, OSError: it has NaN levels, or its file cannot be decoded.
+        ValueError, OSError: it has no pixels or NaN levels, nothing says what white is, or its file cannot be decoded.
     """
+    if not image.width or not image.height:
+        raise ValueError("it has no pixels")
     image.load()
     orientation = image.getexif().get(0x0112, 1)
     is_turned = orientation in (5, 6, 7, 8)
@@ -214,6 +250,11 @@ def _white_level(image: Image.Image) -> float:
         if not np.isfinite(levels).all():
             raise ValueError("it has NaN or infinite levels")
         highest = max(highest, float(levels.max()))
+    if image.mode.startswith("I") and 0 < highest <= 255:
+        raise ValueError(
+            f"white is 65535 in more than 8 bits, and its highest level is {highest:g}, which is all but black; if "
+            "white is 255, it has to be in 8 bits"
+        )
     return next((level for level in _WHITE_LEVELS[image.mode[0]] if highest <= level), highest)
 
 

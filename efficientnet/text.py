@@ -72,6 +72,12 @@ def get_logger() -> logging.Logger:
     return logger
 
 
+def about(file: object, problem: object) -> str:
+    """What is wrong with a file, in a line that names it once."""
+    name, found = plain(file), plain(problem)
+    return found if found.startswith(f"{name} ") or found.endswith(f": {str(file)!r}") else f"{name}: {found}"
+
+
 def print_what_can_be(stream: TextIO) -> None:
     """Lets a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
     codecs.register_error("efficientnet.ascii", _in_ascii)

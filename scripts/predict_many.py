@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
+from efficientnet import cli_pixels
 from efficientnet.checkpoints import Facts
-from efficientnet.cli_model import find_source, pictures_in
+from efficientnet.cli_model import find_source, pictures_in, positive
 from efficientnet.files import remove_parts, replacing
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
 from efficientnet.json_files import read_object
@@ -151,6 +152,7 @@ class Model(NamedTuple):
     precision: str
     calibration: tuple[str, ...]
     top: int
+    softmax: bool = False
 
     def source(self) -> Source:
         """Where it comes from.
@@ -177,7 +179,7 @@ def schema() -> pa.Schema:
     return pa.schema({**fields, "kind": pa.string(), "error": pa.string()})
 
 
-def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Table:
+def answer(pictures: Sequence[Picture], predictor: Predictor, top: int, softmax: bool = False) -> pa.Table:
     """The answers to some pictures, in their order."""
     import pyarrow as pa
 
@@ -186,7 +188,7 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Ta
         found, error = None, record.error
         if error is None:
             try:
-                found = predictor.recipe.answer(record.outputs)
+                found = predictor.recipe.answer(record.outputs, as_logits=softmax)
             except ValueError as problem:  # NaN
                 error = str(problem)
         best = [] if found is None else found.first(top)
@@ -201,12 +203,17 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int) -> pa.Ta
 class Worker:
     """An actor of Ray: a compiled model, which answers a table of pictures after the other."""
 
-    def __init__(self, model: Model, threads: int) -> None:
-        self.predictor = model.compile(threads)
-        self.top = model.top
+    def __init__(self, model: Model, threads: int, max_pixels: int | None) -> None:
+        self.model, self.max_pixels = model, max_pixels
+        with cli_pixels.limited(max_pixels):
+            self.predictor = model.compile(threads)
+        if model.softmax:
+            self.predictor.recipe.check_logits()
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
-        return answer([Picture(**row) for row in pictures.to_pylist()], self.predictor, self.top)
+        with cli_pixels.limited(self.max_pixels):
+            asked = [Picture(**row) for row in pictures.to_pylist()]
+            return answer(asked, self.predictor, self.model.top, self.model.softmax)
 
 
 class Answers:
@@ -303,7 +310,7 @@ def answer_all(pictures: Sequence[Picture], model: Model, options: argparse.Name
     ]
     answers = ray.data.from_arrow(tables).map_batches(
         Worker,
-        fn_constructor_args=(model, threads),
+        fn_constructor_args=(model, threads, options.max_pixels),
         batch_size=None,  # a whole shard
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
@@ -324,17 +331,15 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--engine", choices=ENGINES, default="auto", help="(default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="f32", help="(default: %(default)s)")
     add("--calibrate", type=Path, metavar="FOLDER", help="of pictures for --precision int8")
-    add("--top", type=int, default=5, metavar="N", help="classes per picture (default: %(default)s)")
-    add("--workers", type=int, metavar="N", help="processes that hold the model (default: one for each machine)")
+    add("--top", type=positive, default=5, metavar="N", help="classes per picture (default: %(default)s)")
+    add("--softmax", action="store_true", help="make probabilities of a model's logits")
+    cli_pixels.add_options(parser)
+    add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
     add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
-    add("--shard", type=int, default=256, metavar="N", help="pictures to a file of answers (default: %(default)s)")
+    add("--shard", type=positive, default=256, metavar="N", help="pictures to a file of answers (default: %(default)s)")
     add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
     add("--retry-errors", action="store_true", help="ask those again that could not be read")
-    options = parser.parse_args(argv)
-    for name in ("top", "workers", "shard"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            parser.error(f"--{name} {value}: expected at least 1")
-    return options
+    return parser.parse_args(argv)
 
 
 def predict_many(options: argparse.Namespace) -> int:
@@ -343,13 +348,13 @@ def predict_many(options: argparse.Namespace) -> int:
         raise ImportError("predict_many.py needs Ray Data: pip install 'efficientnet[ray]'.")
     import ray
 
-    # Of what goes wrong, the exception tells.
+    # The exceptions say what goes wrong.
     quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
     os.environ |= {**quiet, **os.environ}
     calibration = tuple(picture.file for picture in find_pictures(options.calibrate)) if options.calibrate else ()
     model = Model(
         options.model, options.weights, options.preprocessing, options.engine, options.precision, calibration,
-        options.top,
+        options.top, options.softmax,
     )  # fmt: skip
     pictures = find_pictures(options.pictures)
     failed = 0

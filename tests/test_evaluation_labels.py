@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -36,12 +37,13 @@ def network(outputs, activation, kernel, bias):
 
 @pytest.fixture
 def save(tmp_path):
-    def save(model, names):
+    def save(model, names=None):
         from efficientnet.notes import write_class_names
 
         path = tmp_path / "model.keras"
         model.save(path)
-        write_class_names(path, names)
+        if names is not None:
+            write_class_names(path, names)
         return str(path)
 
     return save
@@ -77,7 +79,9 @@ def test_tables_of_several_labels(table, tmp_path):
     assert [path.name for path in tagged.paths] == list(TRUTH)
     for row, labels in zip(tagged.truth, TRUTH.values(), strict=True):
         assert [name for (_, name), applies in zip(CLASSES, row, strict=True) if applies] == labels
-    assert tagged.known.all() and tagged.is_complete and tagged.notes == []
+    assert tagged.known.all() and tagged.is_complete
+    note = "2 values of labels are empty or -1: taken for 0" if table == COLUMNS else "1 images have no label"
+    assert len(tagged.notes) == 1 and note in tagged.notes[0]
 
 
 def test_a_name_with_a_comma_is_one_label(tmp_path):
@@ -157,7 +161,10 @@ def test_logits_are_evaluated_when_asked(save, data, capsys):
     path = save(network(3, None, np.eye(3), 0.0), [name for _, name in CLASSES])
     (data / "set.csv").write_text("path,label\na.png,red\nd.png,blue\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 2
-    assert "ends in linear for 3 outputs. If they are logits of classes, --softmax" in capsys.readouterr().err
+    assert (
+        "ends in linear, with 3 numbers for an image. If they are logits of classes, --softmax"
+        in capsys.readouterr().err
+    )
     assert main(["evaluate", path, str(data / "set.csv"), "--softmax", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["top1"]["value"] == 1
@@ -166,3 +173,23 @@ def test_logits_are_evaluated_when_asked(save, data, capsys):
     )
     assert main(["evaluate", path, str(data / "set.csv"), "--threshold", "0.4"]) == 2
     assert "A threshold is for models with several sigmoids" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("outputs", "activation"), [(3, "sigmoid"), (2, "softmax"), (1, "sigmoid")])
+def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save, data, capsys):
+    inputs = keras.layers.Input((16, 16, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    # Not a number where there is no red.
+    numbers = keras.layers.Dense(outputs, activation=activation)(mean) + 0 * keras.ops.log(mean[:, :1])
+    path = save(keras.Model(inputs, keras.layers.Activation(activation)(numbers)))
+    (data / "set.csv").write_text("path,label\na.png,0\nb.png,1\nd.png,0\n")
+    assert main(["evaluate", path, str(data / "set.csv"), "--preprocessing", "none", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["pictures"] == 2
+    assert re.search(r"d\.png: .* gives NaN or infinite numbers for this image", err)
+
+
+def test_a_single_number_gets_no_advice_on_logits(save, data, capsys):
+    (data / "set.csv").write_text("path,label\na.png,0\n")
+    assert main(["evaluate", save(network(1, None, [[1.0]] * 3, 0.0)), str(data / "set.csv")]) == 2
+    assert "with 1 numbers for an image. Regression is not evaluated." in capsys.readouterr().err

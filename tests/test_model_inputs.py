@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 import efficientnet.preprocessing
 from efficientnet import marks
-from efficientnet.preprocessing import MODES, center_crop_and_resize, formula, preprocess_input
+from efficientnet.preprocessing import MODES, center_crop_and_resize, formula, model_inputs, preprocess_input
 
 efn = pytest.importorskip("efficientnet.keras")
 
@@ -118,3 +119,14 @@ def test_the_command_prepares_images_itself_and_needs_no_advice(shared):
     done = subprocess.run(command, capture_output=True, text=True)
     assert "giant_panda" in done.stdout.splitlines()[1]
     assert "model_inputs" not in done.stderr
+
+
+def test_sources_of_other_types(tmp_path, tiny):
+    model = tiny(weights=None, input_shape=(32, 32, 3), classes=3)
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    expected = model_inputs(path, model, preprocessing="tf")
+    for images in (next(os.scandir(tmp_path)), np.array([str(path)])):
+        np.testing.assert_array_equal(model_inputs(images, model, preprocessing="tf"), expected)
+    with pytest.raises(TypeError, match="got dict"):
+        model_inputs({"image": path}, model, preprocessing="tf")

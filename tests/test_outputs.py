@@ -62,6 +62,12 @@ def test_the_last_activation_is_found():
     shares = [dense(1, activation="sigmoid") for _ in range(2)]
     assert activation_of(lambda x: layers.Concatenate()([share(pooled()(x)) for share in shares])) == ["sigmoid"]
     assert activation_of(lambda x: layers.Concatenate()([head(x), head(x)])) == ["unknown"]
+    assert activation_of(lambda x: layers.GlobalMaxPooling2D()(layers.Conv2D(3, 3, activation="sigmoid")(x))) == [
+        "sigmoid"
+    ]
+    assert activation_of(lambda x: layers.GlobalMaxPooling2D()(layers.Conv2D(3, 3, activation="softmax")(x))) == [
+        "unknown"
+    ]
     assert activation_of(lambda x: [head(x), dense(3)(pooled()(x))]) == ["softmax", "linear"]
 
 

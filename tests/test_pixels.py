@@ -30,6 +30,8 @@ def encode(image, format="PNG", **options):
     [
         (PICTURE / 255.0, r"look like 0\.\.1\. Pass them times 255"),
         (np.float32(PICTURE / 255) * 1.1, r"look like 0\.\.1"),  # as resizing overshoots
+        (np.rint(PICTURE / 255), r"look like 0\.\.1"),
+        (PICTURE / 100, "look preprocessed already"),  # as bright ones in the mode "torch"
         (PICTURE / 127.5 - 1, "look preprocessed already"),
         (PICTURE - 128.0, "Scale them so that black is 0"),
         (PICTURE * 1000.0, "Scale them so that black is 0"),
@@ -51,8 +53,8 @@ def test_what_cannot_be_pixels(levels, message):
 @pytest.mark.parametrize(
     "levels",
     [
-        PICTURE, PICTURE.astype(np.int64), PICTURE.astype(np.float16), PICTURE * 1.1 - 10, PICTURE / 100,
-        np.zeros_like(PICTURE, np.float32), np.zeros_like(PICTURE, np.uint16), np.rint(PICTURE / 255), PICTURE // 255,
+        PICTURE, PICTURE.astype(np.int64), PICTURE.astype(np.float16), PICTURE * 1.1 - 10, PICTURE / 90,
+        np.zeros_like(PICTURE, np.float32), np.zeros_like(PICTURE, np.uint16), np.rint(PICTURE / 127), PICTURE // 255,
     ],
 )  # fmt: skip
 def test_what_may_be_dark_or_overshoot(levels):
@@ -88,11 +90,45 @@ def test_16_bits_of_color_are_scaled():
         (PICTURE[:0], "at least one pixel"),
         (np.zeros(5, np.uint8), r"got \(5,\)"),
         (np.zeros((5, 5, 7), np.uint8), r"got \(5, 5, 7\)"),
+        (np.ma.masked_greater(PICTURE, 200), r"masked.*filled\(255\)"),
+        (np.dstack([PICTURE, OPACITY > 99]).astype(np.float32), "Opacity is a number 0..255"),
+        (np.dstack([PICTURE, OPACITY > 99]), "Opacity is a number 0..255"),
+        (PICTURE.astype(object), "array of numbers.*got an array of object"),
+        (None, "path.*got NoneType"),
+        ([[1, 2], [3]], "got list, which is not one"),
     ],
 )
 def test_what_is_no_image(array, message):
     with pytest.raises(ValueError, match=message):
         rgb_of_array(array)
+
+
+def test_numbers_of_every_framework_are_taken():
+    ml_dtypes, torch = pytest.importorskip("ml_dtypes"), pytest.importorskip("torch")
+    tensor = torch.tensor(PICTURE)
+    for given in (
+        PICTURE.astype(ml_dtypes.bfloat16), tensor.bfloat16(), tensor.float().requires_grad_(), PICTURE.tolist(),
+        np.ma.array(PICTURE, mask=False),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(rgb_of_array(given), PICTURE)
+
+
+def test_raw_numbers_with_opacity_have_to_be_pixels():
+    with pytest.raises(ValueError, match=r"look like 0\.\.1"):
+        rgb_of_array(np.dstack([PICTURE, OPACITY]) / 255, are_pixels=False)
+
+
+@pytest.mark.parametrize("image", [Image.fromarray(GREY[..., 0].astype(dtype)) for dtype in (np.uint16, np.int32)])
+def test_levels_of_8_bits_in_16_are_refused(image):
+    for source in (image, encode(image, "TIFF")):
+        with pytest.raises(UnreadableImageError, match="white is 65535 in more than 8 bits.*all but black"):
+            load_image(source)
+    assert not load_image(Image.new(image.mode, (3, 3))).any()
+
+
+def test_images_without_pixels():
+    with pytest.raises(UnreadableImageError, match="it has no pixels"):
+        load_image(Image.new("RGB", (0, 5)))
 
 
 def test_preprocess_input_checks_whole_numbers_and_warns_of_others(caplog):
@@ -112,7 +148,8 @@ def test_preprocess_input_checks_whole_numbers_and_warns_of_others(caplog):
 def images_of_every_mode():
     image = Image.fromarray(PICTURE)
     with_opacity = Image.fromarray(np.dstack([PICTURE, OPACITY]))
-    yield from (image.convert(mode) for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "RGBX", "I", "F"))
+    yield from (image.convert(mode) for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "RGBX", "F"))
+    yield Image.fromarray(GREY[..., 0].astype(np.int32) * 257)
     yield from (with_opacity, with_opacity.convert("LA"), with_opacity.convert("LA").convert("La"))
     yield from (with_opacity.convert("RGBa"), with_opacity.quantize(8))
     for dtype in ("<u2", ">u2"):

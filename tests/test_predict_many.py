@@ -140,6 +140,27 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
     assert not left_over.exists()
 
 
+def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
+    from efficientnet.inference.outputs import softmax
+
+    layers = [keras.layers.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    network = keras.Sequential(layers)
+    network.save(tmp_path / "logits.keras")
+    for name, side in (("large.png", 30), ("small.png", 20)):
+        Image.new("RGB", (side, side), (200, 100, 50)).save(tmp_path / name)
+    pictures = pa.Table.from_pylist([picture._asdict() for picture in predict_many.find_pictures(tmp_path)])
+    asked = predict_many.Model(str(tmp_path / "logits.keras"), None, "none", "keras", "f32", (), 3, softmax=True)
+    limit = Image.MAX_IMAGE_PIXELS
+    large, small = predict_many.Worker(asked, 1, 400)(pictures).to_pylist()
+    assert Image.MAX_IMAGE_PIXELS == limit
+    assert "30 x 30 pixels exceed the limit of 400" in large["error"]
+    logits = network.predict(np.full((1, 16, 16, 3), (200, 100, 50), "float32"), verbose=0)[0]
+    assert small["kind"] == "probabilities"
+    np.testing.assert_allclose(small["probability"], np.sort(softmax(logits))[::-1], atol=1e-6)
+    with pytest.raises(SystemExit):
+        predict_many.parse_options([str(tmp_path), "--out", str(tmp_path), "--top", "0"])
+
+
 @pytest.mark.slow
 def test_killed_workers_and_a_killed_run(predict_many, pictures, model, tmp_path):
     pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]'")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -362,3 +362,20 @@ def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert run.stdout.strip() == "set()"
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), expected, atol=1e-5)
+
+
+def test_sources_of_other_types(tmp_path, tiny):
+    predictor = compile(tiny(weights=None, input_shape=(32, 32, 3), classes=3), preprocessing="tf", engine="keras")
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    expected = predictor([path])
+    entry = next(os.scandir(tmp_path))
+    for sources in ([PurePosixPath(path)], [entry], np.array([str(path)]), np.array([path], object), [np.str_(path)]):
+        np.testing.assert_array_equal(predictor(sources), expected)
+        np.testing.assert_array_equal([record.outputs for record in predictor.stream(sources)], expected)
+    for sources in ({str(path): 1}, {str(path)}):  # keys, and what has no order
+        with pytest.raises(TypeError, match="an array of pixels or a list of images; got (dict|set)"):
+            predictor(sources)
+    for single in (np.str_(path), entry):
+        with pytest.raises(ValueError, match=r"got a single one\. Put it into a list"):
+            predictor(single)

@@ -13,7 +13,7 @@ import pytest
 
 from efficientnet.cli import main, run
 from efficientnet.tables import table
-from efficientnet.text import csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
+from efficientnet.text import about, csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
 
 NASTY = "a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\udce9\x00=cmd"
 
@@ -134,3 +134,10 @@ def test_limits_of_memory_and_threads_are_named(capsys, error):
     printed = capsys.readouterr().err
     assert "see `ulimit -a`" in printed
     assert printed.count("\n") == 1
+
+
+def test_a_file_is_named_once():
+    assert about("a b.png", "a b.png is empty.") == "a b.png is empty."
+    assert about("a.png", "No such file: 'a.png'") == "No such file: 'a.png'"
+    assert about("a", "a.png is empty.") == "a: a.png is empty."
+    assert about("-", "The given content is empty.") == "-: The given content is empty."

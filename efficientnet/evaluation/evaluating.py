@@ -69,10 +69,14 @@ def evaluate(
             raise ValueError(f"{model} has several labels per image: `efficientnet train` left no part {part}.")
         return _evaluate_labels(predictor, data, model, source, threshold)
     if len(recipe.classes) < 2 or (recipe.kind in ("logits", "numbers") and not as_logits):
+        hint = (
+            "If they are logits of classes, --softmax (as_logits=True) makes probabilities of them; regression"
+            if recipe.outputs > 1
+            else "Regression"
+        )
         raise ValueError(
-            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {recipe.activation} "
-            f"for {recipe.outputs} outputs. If they are logits of classes, --softmax (as_logits=True) makes "
-            "probabilities of them; regression is not evaluated."
+            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {recipe.activation}, "
+            f"with {recipe.outputs} numbers for an image. {hint} is not evaluated."
         )
     classes = recipe.classes
     samples = find_samples(data)
@@ -132,13 +136,22 @@ def _chunks(
     source: Callable[[Path], Any],
     unreadable: list[tuple[Path, str]],
 ) -> Iterator[list[tuple[Item, NDArray[Any]]]]:
-    """Items whose pictures can be read, with what the model gives for these; the other files go to ``unreadable``."""
+    """Items with what the model gives for their images; files that give nothing finite go to ``unreadable``."""
     records = predictor.stream(source(path) for path in paths)
     progress = tqdm(records, total=len(paths), unit="picture", leave=False, disable=None)
     triples = zip(items, paths, progress, strict=True)
     while chunk := list(itertools.islice(triples, _CHUNK)):
-        unreadable += [(path, record.error) for _, path, record in chunk if record.error is not None]
-        if readable := [(item, np.asarray(record.outputs)) for item, _, record in chunk if record.error is None]:
+        readable = []
+        for item, path, record in chunk:
+            error = record.error
+            if error is None:
+                try:
+                    readable.append((item, predictor.recipe.vector(record.outputs)))
+                except ValueError as problem:  # NaN
+                    error = str(problem)
+            if error is not None:
+                unreadable.append((path, error))
+        if readable:
             yield readable
 
 

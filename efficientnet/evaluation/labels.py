@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tables import table
-from ..text import markdown
+from ..text import about, markdown
 from .formats import or_none, percent, write_summary, write_table
 from .statistics import PerClass, Share, average_precision, wilson
 
@@ -148,7 +148,7 @@ class LabelEvaluation:
             OSError: the files cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        reported = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
+        reported = [*(about(path, reason) for path, reason in self.unreadable), *self.notes]
         write_summary(folder, self.as_json(), self.text(), reported)
         write_table(folder / "labels.csv", self._label_rows())
         write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))

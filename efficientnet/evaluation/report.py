@@ -11,7 +11,7 @@ import numpy as np
 
 from ..samples import Sample
 from ..tables import table
-from ..text import markdown
+from ..text import about, markdown
 from .formats import or_none, percent, write_file, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
@@ -168,8 +168,8 @@ class Evaluation:
 
         folder.mkdir(parents=True, exist_ok=True)
         labelled = self.labelled
-        told = [*(f"{path}: {reason}" for path, reason in self.unreadable), *self.notes]
-        write_summary(folder, self.as_json(), self.text(), told)
+        reported = [*(about(path, reason) for path, reason in self.unreadable), *self.notes]
+        write_summary(folder, self.as_json(), self.text(), reported)
         write_table(folder / "classes.csv", self._class_rows())
         pairs = confusions(labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]

@@ -71,8 +71,11 @@ def find_tagged(data: Path, classes: Sequence[tuple[str, str]]) -> Tagged:
             text = row[label].strip()  # a name may have a comma in it
             found = [text] if text in whole else [part.strip() for part in _SEPARATORS.split(text)]
             labels[data.parent / row["path"].strip()].update(filter(None, found))
+        if bare := sum(not found for found in labels.values()):
+            notes.append(f"{data}: {bare} images have no label: measured as images that none applies to.")
         return _tagged(data, labels, classes, notes)
     tags = [name for name in columns if name != "path"]
+    open_values = 0
     for line, row in rows:
         for tag in tags:
             value = row[tag].strip().lower()
@@ -80,8 +83,11 @@ def find_tagged(data: Path, classes: Sequence[tuple[str, str]]) -> Tagged:
                 raise ValueError(
                     f"{data}, line {line}: {tag} is {row[tag]!r}, expected 1 where the label applies, or 0."
                 )
+            open_values += value in ("", "-1")
             if value in _YES:
                 labels[data.parent / row["path"].strip()].add(tag)
+    if open_values:
+        notes.append(f"{data}: {open_values} values of labels are empty or -1: taken for 0, which does not apply.")
     return _tagged(data, labels, classes, notes, tags)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..marks import model_preprocessing
-from ..pixels import fault
+from ..pixels import as_array, fault
 from ..preprocessing import Scaling
-from .pictures import read
+from .pictures import check_many, listed, read
 from .recipe import describe
 
 
@@ -48,10 +48,13 @@ def model_inputs(
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
     recipe = describe(model, preprocessing, crop, interpolation)
+    images = listed(images)
     is_one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(images, "read")
     is_one = is_one or hasattr(images, "getbands") or 0 < len(getattr(images, "shape", ())) < 4
+    if not is_one:
+        check_many(images)
     is_batch = not is_one and hasattr(images, "__array__")
-    if is_batch and len(images) and (problem := fault(np.asarray(images), recipe.takes_pixels)):
+    if is_batch and len(images) and (problem := fault(as_array(images), recipe.takes_pixels)):
         raise ValueError(problem)
     # A dark image of a batch may have the levels that another alone would have in 0..1.
     batch = [read(image, recipe, decides=not is_batch) for image in ([images] if is_one else images)]

@@ -30,6 +30,7 @@ _UNCHANGED = frozenset({
     "ActivityRegularization", "AlphaDropout", "Average", "Dropout", "Flatten", "GaussianDropout", "GaussianNoise",
     "GlobalAveragePooling1D", "GlobalAveragePooling2D", "Identity", "Permute", "Reshape",
 })  # fmt: skip
+_SOME_OR_ALL = frozenset({"Concatenate", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "MaxPooling2D", "Maximum"})
 _UNCHANGED_OPERATIONS = frozenset({"cast", "flatten", "identity", "reshape", "squeeze"})
 _LAYER_ACTIVATIONS = {
     "BatchNormalization": "linear", "ELU": "elu", "LayerNormalization": "linear", "LeakyReLU": "leaky_relu",
@@ -164,7 +165,7 @@ def _after(call: LayerCall, values: Sequence[str]) -> str:
         return UNKNOWN
     if kind in _UNCHANGED:
         return before
-    if kind == "Concatenate":  # each number of which is what it was, but their sum is not
+    if kind in _SOME_OR_ALL:  # each number of which is what it was, but their sum is not
         return before if before in _SHARES else UNKNOWN
     if kind in _LAYER_ACTIVATIONS:
         return _LAYER_ACTIVATIONS[kind]

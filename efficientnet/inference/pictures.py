@@ -6,9 +6,8 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,22 +48,27 @@ def read(source: Any, recipe: Recipe, decides: bool = True) -> np.ndarray:
 
 def is_path_or_content(source: Any) -> bool:
     """Whether this is a single picture's path, address, content or open file."""
-    return isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
+    return isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(source, "read")
+
+
+def listed(sources: Any) -> Any:
+    """An array of one axis, such as a table's column of paths, as a list; everything else unchanged."""
+    return list(sources) if len(getattr(sources, "shape", ())) == 1 else sources
 
 
 def check_many(sources: Any) -> None:
-    """Makes sure that these are several pictures and not a single one.
+    """Makes sure that these are several images in an order, and not a single one.
 
     Raises:
         ValueError, TypeError: they are not.
     """
     if isinstance(sources, (bytes, bytearray, memoryview)):
         got = f"predict([content]) for a content of {len(sources)} bytes"
-    elif isinstance(sources, (str, Path)):
-        got = f"predict([{str(sources)!r}])"
+    elif isinstance(sources, (str, os.PathLike)):
+        got = f"predict([{os.fspath(sources)!r}])"
     elif is_pillow(sources) or is_path_or_content(sources) or callable(sources) or _is_single(sources):
         got = "predict([image])"
-    elif isinstance(sources, Iterable):
+    elif isinstance(sources, Iterable) and not isinstance(sources, (Mapping, set, frozenset)):
         return
     else:
         raise TypeError(

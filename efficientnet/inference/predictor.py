@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..pixels import as_array
 from .engines import Engine, Run
-from .pictures import check_many, overlap, read
+from .pictures import check_many, listed, overlap, read
 
 Outputs = np.ndarray | list[np.ndarray]
 
@@ -83,10 +84,11 @@ class Predictor:
             OSError: a picture cannot be read.
         """
         engine = self._open()
-        if not hasattr(x, "__array__"):
+        x = listed(x)
+        if not hasattr(x, "__array__") or isinstance(x, (str, bytes)):  # as NumPy has them, too
             check_many(x)
             return self._predict_pictures(x)
-        images = engine.recipe.check(np.asarray(x))
+        images = engine.recipe.check(as_array(x))
         pieces = self._pieces(images)
         return _unpack([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)])
 
@@ -118,6 +120,7 @@ class Predictor:
         Yields:
             A record for each; one that cannot be read has an ``error``, and the others go on.
         """
+        sources = listed(sources)
         check_many(sources)
         for source, answer in self._stream(sources):
             if isinstance(answer, Exception):

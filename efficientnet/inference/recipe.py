@@ -141,7 +141,7 @@ class Recipe(NamedTuple):
         try:
             rgb = rgb_of_array(pixels, self._are_pixels, decides)
         except ValueError as error:
-            raise ValueError(f"{error}{self._advice(np.asarray(pixels))}") from None
+            raise ValueError(f"{error}{self._advice(pixels)}") from None
         square = center_crop_and_resize(rgb, size, size / self.crop - size, self.interpolation).astype(np.float32)
         return square if self.channels_last else square.transpose(2, 0, 1)
 
@@ -177,7 +177,7 @@ class Recipe(NamedTuple):
         Raises:
             ValueError: the model is no classifier, these are not its outputs, or ``k`` is less than 1.
         """
-        scores = self._vector(scores)
+        scores = self.vector(scores)
         if self.outputs == 1 and self.kind != "binary":
             raise ValueError(f"{self.name} gives a single number, and no scores of classes: call predict().")
         if operator.index(k) < 1:
@@ -195,7 +195,7 @@ class Recipe(NamedTuple):
         Raises:
             ValueError: the model gives no vector, or these are not its outputs, or not finite.
         """
-        scores, kind = self._vector(scores), self.kind
+        scores, kind = self.vector(scores), self.kind
         if kind == "binary" and are_shares(scores):
             return Answer("binary", best_first(self.probabilities(scores), self.classes))
         if kind == "labels" and are_shares(scores):
@@ -230,7 +230,7 @@ class Recipe(NamedTuple):
         """
         if not self.outputs:
             raise ValueError(
-                f"{self.name} gives no scores of classes that could be named, but several outputs or feature maps: "
+                f"{self.name} gives no vector of scores for an image, but several outputs, feature maps or the like: "
                 "efficientnet.inference.compile(model).predict(images) gives them as arrays."
             )
 
@@ -258,7 +258,12 @@ class Recipe(NamedTuple):
                 f"{self.activation} for {self.outputs} outputs. Leave it out."
             )
 
-    def _vector(self, scores: Any) -> np.ndarray:
+    def vector(self, scores: Any) -> np.ndarray:
+        """What the model gives for one image, as an array (outputs,).
+
+        Raises:
+            ValueError: it gives no vector, or this is not one of its, or not finite.
+        """
         self.check_vector()
         array = np.asarray(scores)
         if array.shape != (self.outputs,):
@@ -273,8 +278,8 @@ class Recipe(NamedTuple):
             )
         return array
 
-    def _advice(self, array: np.ndarray) -> str:
-        if array.dtype.kind != "f" or not self._are_pixels:
+    def _advice(self, pixels: Any) -> str:
+        if "float" not in str(getattr(pixels, "dtype", "float")) or not self._are_pixels:
             return ""
         return ' The predictor preprocesses them itself, unless the model is compiled with preprocessing="none".'
 
