@@ -223,11 +223,13 @@ def test_models_without_a_vector_are_refused(ask):
     pooled = layers.GlobalAveragePooling2D()(inputs)
     several = keras.Model(inputs, [layers.Dense(2)(pooled), layers.Dense(3)(pooled)])
     for model in (several, keras.Sequential([layers.Input((16, 16, 3)), layers.Conv2D(3, 3)])):
-        assert "several outputs or feature maps" in ask(model, "--preprocessing", "none", status=2)[1]
+        assert "several outputs, feature maps or the like" in ask(model, "--preprocessing", "none", status=2)[1]
 
 
 def test_numbers_that_are_none_fail_by_themselves(ask):
-    out, err = ask(fixed("softmax", [1.0, 2.0], [np.nan, 0.0]), "--engine", "keras", status=1)
+    inputs = layers.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.ops.log(-1 - layers.GlobalAveragePooling2D()(inputs)))
+    out, err = ask(model, "--preprocessing", "none", "--engine", "keras", status=1)
     assert out == []
     assert "gives NaN or infinite numbers for this image" in err
 
@@ -245,4 +247,4 @@ def test_several_kinds_of_failure(tmp_path, picture, capsys):
     assert [json.loads(line)["image"] for line in out.splitlines()] == [given[1], given[6]]
     reported = err.splitlines()
     for line, index in zip(reported, (0, 2, 3, 4, 5), strict=True):
-        assert line.startswith(f"efficientnet: {given[index]}: ")
+        assert line.count(given[index]) == 1

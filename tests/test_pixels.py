@@ -121,7 +121,7 @@ def test_raw_numbers_with_opacity_have_to_be_pixels():
 @pytest.mark.parametrize("image", [Image.fromarray(GREY[..., 0].astype(dtype)) for dtype in (np.uint16, np.int32)])
 def test_levels_of_8_bits_in_16_are_refused(image):
     for source in (image, encode(image, "TIFF")):
-        with pytest.raises(UnreadableImageError, match="white is 65535 in more than 8 bits.*all but black"):
+        with pytest.raises(UnreadableImageError, match=r"white is 65535 in more than 8 bits.*all but black"):
             load_image(source)
     assert not load_image(Image.new(image.mode, (3, 3))).any()
 

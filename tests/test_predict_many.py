@@ -152,7 +152,7 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
     asked = predict_many.Model(str(tmp_path / "logits.keras"), None, "none", "keras", "f32", (), 3, softmax=True)
     limit = Image.MAX_IMAGE_PIXELS
     large, small = predict_many.Worker(asked, 1, 400)(pictures).to_pylist()
-    assert Image.MAX_IMAGE_PIXELS == limit
+    assert limit == Image.MAX_IMAGE_PIXELS
     assert "30 x 30 pixels exceed the limit of 400" in large["error"]
     logits = network.predict(np.full((1, 16, 16, 3), (200, 100, 50), "float32"), verbose=0)[0]
     assert small["kind"] == "probabilities"

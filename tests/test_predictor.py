@@ -374,7 +374,7 @@ def test_sources_of_other_types(tmp_path, tiny):
         np.testing.assert_array_equal(predictor(sources), expected)
         np.testing.assert_array_equal([record.outputs for record in predictor.stream(sources)], expected)
     for sources in ({str(path): 1}, {str(path)}):  # keys, and what has no order
-        with pytest.raises(TypeError, match="an array of pixels or a list of images; got (dict|set)"):
+        with pytest.raises(TypeError, match=r"an array of pixels or a list of images; got (dict|set)"):
             predictor(sources)
     for single in (np.str_(path), entry):
         with pytest.raises(ValueError, match=r"got a single one\. Put it into a list"):
