@@ -90,7 +90,12 @@ def preprocessing(text: str) -> str | Scaling:
     except ValueError:
         means, stds = [], []
     means, stds = (3 * values if len(values) == 1 else values for values in (means, stds))
-    if not slash or len(means) != 3 or len(stds) != 3 or not all(0 < value < 10 for value in stds):
+    if (
+        not slash
+        or not len(means) == len(stds) == 3
+        or not all(0 <= value <= 1 for value in means)  # False for NaN, and for levels 0..255
+        or not all(0 < value < 10 for value in stds)
+    ):
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of {', '.join(MODES)}, and no mean/std of levels 0..1 such as 0.485,0.456,0.406/0.25"
         )
