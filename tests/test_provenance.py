@@ -257,6 +257,19 @@ class TestTimm:
         assert checkpoints.open_checkpoint(tmp_path / "last.pth.tar").facts.crop == 0.9
         assert UNKNOWN not in caplog.text
 
+    def test_options_of_a_run(self, plain, tmp_path):
+        """One mean for all channels, and a path among the options."""
+        torch = pytest.importorskip("torch")
+        from argparse import Namespace
+        from pathlib import Path
+
+        arrays = checkpoints.open_checkpoint(plain).arrays
+        state = {name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}
+        options = Namespace(model="efficientnet_b0", mean=[0.5], std=[0.5], output=Path("runs"))
+        torch.save({"state_dict": state, "args": options}, tmp_path / "last.pth.tar")
+        trained = find(tmp_path / "last.pth.tar", FAMILIES["v1"]).trained
+        assert (trained.padding, trained.preprocessing) == ("symmetric", "tf")
+
     def test_a_folder_for_the_hub(self, eff, plain, tmp_path, caplog):
         (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())
         trained = {"tag": "mine", "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.95, "interpolation": "bilinear"}

@@ -47,6 +47,10 @@ _OPAQUE = {
     "numpy._core.multiarray scalar",
     "numpy.core.multiarray _reconstruct",
     "numpy.core.multiarray scalar",
+    "pathlib PosixPath",
+    "pathlib WindowsPath",
+    "pathlib._local PosixPath",  # Python 3.13
+    "pathlib._local WindowsPath",
     "torch Size",
     "torch device",
 }

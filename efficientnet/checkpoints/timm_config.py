@@ -58,6 +58,8 @@ def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _channels(values: Any, least: float = -math.inf) -> list[float]:
+    if isinstance(values, list | tuple) and len(values) == 1:  # one number for all channels, as timm takes it
+        values = [*values] * 3
     if (
         not isinstance(values, list | tuple)
         or len(values) != 3
