@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cli_pixels, scaling
+from . import cli_model, cli_pixels, scaling
 from .cli_train import fraction_or_path
 from .files import check_writable
 from .scaling import PAPER_COEFFICIENTS, Coefficients
@@ -77,7 +77,9 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_resolution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resolution", type=int, metavar="PIXELS", help="of the baseline (default: its own, or 224)")
+    parser.add_argument(
+        "--resolution", type=cli_model.positive, metavar="PIXELS", help="of the baseline (default: its own, or 224)"
+    )
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
@@ -108,9 +110,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--validation", type=fraction_or_path, metavar="PART",
         help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
-    parser.add_argument("--training-pictures", type=int, metavar="N", help="draw so many (default: all)")
-    parser.add_argument("--validation-pictures", type=int, metavar="N", help="draw so many (default: all)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each network (default: 3)")
+    parser.add_argument("--training-pictures", type=cli_model.positive, metavar="N", help="draw so many (default: all)")
+    parser.add_argument(
+        "--validation-pictures", type=cli_model.positive, metavar="N", help="draw so many (default: all)"
+    )
+    parser.add_argument(
+        "--seeds", type=cli_model.positive, default=3, metavar="N", help="trainings of each network (default: 3)"
+    )
     for name, kind in from_recipe:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="of each training")
     cli_pixels.add_options(parser)
@@ -215,17 +221,14 @@ def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
     given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "learning_rate")}
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
-    if arguments.seeds < 1:
-        raise ValueError(f"--seeds {arguments.seeds}: expected at least 1.")
     return {"seeds": tuple(range(arguments.seeds)), "recipe": recipe}
 
 
 def _data(arguments: argparse.Namespace, size: int) -> Data:
     from .training import sources
 
-    check_writable(arguments.out)
+    check_writable(arguments.out, is_folder=True)
     data = sources.load(arguments.data, arguments.validation, size)
-    data.check()
     return data.subset(arguments.training_pictures, arguments.validation_pictures, seed=0)
 
 

@@ -55,10 +55,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise FileNotFoundError(
             f"There is no {arguments.data}: expected a folder with a folder of pictures per class, or a CSV file."
         )
-    if arguments.out and arguments.out.is_file():
-        raise FileExistsError(f"--out {arguments.out} is a file: expected a folder, there or not.")
     if arguments.out:
-        check_writable(arguments.out)
+        check_writable(arguments.out, is_folder=True)
     if arguments.out and find_spec("matplotlib") is None:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model

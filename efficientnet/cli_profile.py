@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from . import cli_model
 from .saved_models import is_saved_model
 from .tables import table
 from .text import plain, tell
@@ -25,8 +26,12 @@ def add_parser(commands: Any) -> None:
         "layers for one image, and the size of what its layers give.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the input (default: the model's own)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="of the activations (default: 1)")
+    parser.add_argument(
+        "--size", type=cli_model.positive, metavar="PIXELS", help="side of the input (default: the model's own)"
+    )
+    parser.add_argument(
+        "--batch-size", type=cli_model.positive, default=1, metavar="N", help="of the activations (default: 1)"
+    )
     parser.add_argument("--layers", action="store_true", help="each layer by itself")
     parser.add_argument("--measure", action="store_true", help="time each on this machine, too (needs OpenVINO)")
     parser.add_argument("--json", action="store_true", help="all layers as one JSON object")

@@ -58,19 +58,24 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
     cli_model.add_network_options(parser)
     add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
-    add("--image-size", type=int, metavar="PIXELS", help="of the last stage (default: the variant's)")
+    add("--image-size", type=cli_model.positive, metavar="PIXELS", help="of the last stage (default: the variant's)")
     add("--validation", type=fraction_or_path, metavar="PART",
         help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
-    add("--training-pictures", type=int, metavar="N", help="draw so many (default: all)")
+    add("--training-pictures", type=cli_model.positive, metavar="N", help="draw so many (default: all)")
     add("--class-weights", action="store_const", const=True, help="let each class count alike")
-    add("--seed", type=int, metavar="N", help=f"of all that is random (default: {_DEFAULTS['seed']})")
-    add("--checkpoint-steps", type=int, metavar="N", help="besides one after each epoch, every so many steps")
-    add("--keep", type=int, metavar="N", help=f"of the last checkpoints (default: {_DEFAULTS['keep']})")
+    add("--seed", type=cli_model.natural, metavar="N", help=f"of all that is random (default: {_DEFAULTS['seed']})")
+    add(
+        "--checkpoint-steps",
+        type=cli_model.positive,
+        metavar="N",
+        help="besides one after each epoch, every so many steps",
+    )
+    add("--keep", type=cli_model.positive, metavar="N", help=f"of the last checkpoints (default: {_DEFAULTS['keep']})")
     add("--resume", action="store_true", help="go on with the training in --out, with its data and options")
     add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
         help="train in several processes: the addresses of all, the same for each; none where the launcher names them "
         "(TF_CONFIG, torchrun, Slurm)")  # fmt: skip
-    add("--rank", type=int, metavar="N", help="this process' place among the addresses, from 0")
+    add("--rank", type=cli_model.natural, metavar="N", help="this process' place among the addresses, from 0")
     add("--plan", action="store_true", help="do not train; print steps, learning rates, memory and time")
     cli_pixels.add_options(parser)
     parser.set_defaults(run=_train)
@@ -85,7 +90,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 def fraction_or_path(text: str) -> float | Path:
     """What ``--validation`` is: a fraction, or a folder or file that is there."""
-    if Path(text).exists():
+    if text and Path(text).exists():  # the path "" would be the folder that the command runs in
         return Path(text)
     try:
         fraction = float(text)
@@ -99,7 +104,7 @@ def fraction_or_path(text: str) -> float | Path:
 def _train(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     out = _complete(arguments)
-    check_writable(out)
+    check_writable(out, is_folder=True)
     with cli_pixels.limited(arguments.max_pixels):  # which a run that is resumed may have set
         return _train_in(out, arguments)
 
@@ -122,7 +127,6 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
     data = data.subset(arguments.training_pictures, None, arguments.seed).resized(size)
-    data.check()
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
     if weights is not None:
@@ -152,10 +156,12 @@ def _complete(arguments: argparse.Namespace) -> Path:
     """Fills in what the command line does not say, from the run that it resumes or by default; returns its folder.
 
     Raises:
-        ValueError: the data is not given, and there is no run that knows it.
+        ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
     """
     from .training import sources
 
+    if arguments.rank is not None and arguments.distributed is None:
+        raise ValueError("--rank is this process' place among several: pass --distributed with it.")
     if arguments.data is None and arguments.out is None:
         raise ValueError("There is nothing to train on: pass DATA, or --resume with the --out of a training.")
     out: Path = arguments.out or Path("runs", Path(arguments.data).stem)

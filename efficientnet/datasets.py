@@ -104,9 +104,10 @@ class Data:
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """Tells this data, split as it is, from other data; made from labels and split, not from the pixels."""
+        """Tells this data, split as it is, from other data; made from labels, split and files, not from pixels."""
         rows = np.concatenate([self.labels, self.training, self.validation]).astype(np.int64)
-        return hashlib.sha256(rows.tobytes()).hexdigest()
+        files = "".join(entry.sha256 for entry in self.entries)
+        return hashlib.sha256(rows.tobytes() + files.encode()).hexdigest()
 
     def check(self) -> None:
         """Makes sure that there is something to tell apart, to train on and to validate.
@@ -229,6 +230,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
         loaded = threads.map(load, range(len(items)))
         use = np.array(list(tqdm(loaded, total=len(items), unit="picture", leave=False, disable=None)), int)
     _tell_contradictions(items, digests)
+    _tell_overlap(digests, use)
     labels = np.array([classes.index(item.label) for item in items])
     entries = [Entry(item.path, item.label, digest.hex()) for item, digest in zip(items, digests, strict=True)]
     return Data(
@@ -244,6 +246,18 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
         if digest and other.label != item.label:
             both = ", ".join(f"{plain(found.path)} {plain(found.label)}" for found in (other, item))
             tell(f"the same picture has two labels: {both}")
+
+
+def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:
+    """Reports how many images, by their content, are both trained on and validated with."""
+    trained = {digest for digest, part in zip(digests, use, strict=True) if part == 0}
+    held_out = [digest in trained for digest, part in zip(digests, use, strict=True) if part == 1]
+    if any(held_out):
+        print(
+            f"{sum(held_out)} of the {len(held_out)} images to validate with are trained on, too, so the accuracy is "
+            "higher than on others: take them out of one of the parts",
+            file=sys.stderr,
+        )
 
 
 def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:

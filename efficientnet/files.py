@@ -40,14 +40,20 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
         raise OSError(f"{name} is {kind}, which might never end. Read it yourself, and pass its content or a file.")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, is_folder: bool = False) -> None:
     """Makes sure that a file or a folder can be written, before work is put into what it is to hold.
 
     The folders above it need not be there: :func:`replacing` makes them. Nothing is left behind.
 
+    Args:
+        path: of the file or folder.
+        is_folder: whether it is to be a folder.
+
     Raises:
         OSError: it cannot be written; the message says why.
     """
+    if is_folder and path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file: expected a folder, there or not.")
     places = (path, *path.absolute().parents) if path.is_dir() else path.absolute().parents
     place = next(place for place in places if os.path.lexists(place))
     try:

@@ -115,7 +115,8 @@ def _in_table(data: Path) -> Samples:
 
 
 def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a CSV file, and its rows with their lines in it; a value that is missing is empty.
+    """The columns of a CSV file, and its rows with their lines in it. Values that are missing are empty; rows of
+    nothing else are left out.
 
     Commas, semicolons or tabs separate them, whichever its first line has most of.
 
@@ -126,9 +127,20 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         with data.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
             file.seek(0)
-            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
+            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True)
             columns = [name for name in table.fieldnames or () if name]
-            return columns, [(table.line_num, {name: row[name] or "" for name in columns}) for row in table]
+            if twice := {name for name in columns if columns.count(name) > 1}:
+                raise ValueError(f"{data} has several columns named {', '.join(sorted(twice))}: name each once.")
+            rows = []
+            for row in table:
+                if any(row.pop(None, ())):  # type: ignore[call-overload]
+                    raise ValueError(
+                        f"{data}, line {table.line_num}: there are more values than columns in the first line. Put "
+                        f'values that hold a {table.reader.dialect.delimiter!r} in "quotes".'
+                    )
+                values = {name: row[name] or "" for name in columns}
+                rows += [(table.line_num, values)] if any(values.values()) else []
+            return columns, rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from error
 

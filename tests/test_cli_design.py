@@ -83,7 +83,6 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
             ["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"],
             "There is no nowhere: expected a folder",
         ),
-        (["search", "b0", "--data", "digits", "--out", "run", "--seeds", "0"], "--seeds 0: expected at least 1"),
         (["report", "nowhere"], "nowhere holds nothing to report on"),
     ],
 )
@@ -99,6 +98,13 @@ def test_amounts(amount, capsys):
     with pytest.raises(SystemExit):
         main(["design", "fit", "b0", f"--macs={amount}"])
     assert "no amount such as 400M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--resolution", "--training-pictures", "--validation-pictures"])
+def test_counts(option, capsys):
+    with pytest.raises(SystemExit):
+        main(["design", "search", "b0", "--data", "digits", "--out", "run", option, "0"])
+    assert f"argument {option}: 0 is not at least 1" in capsys.readouterr().err
 
 
 def test_a_report_of_a_folder(tmp_path, capsys):

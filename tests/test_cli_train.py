@@ -71,7 +71,10 @@ def test_digits_are_not_mirrored():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [(["--set", "epochs"], "no FIELD=VALUE"), (["--validation", "2"], "not between 0 and 1"),
-     (["--validation", "nowhere"], "no such folder or file")],
+     (["--validation", "nowhere"], "no such folder or file"), (["--validation", ""], "no such folder or file"),
+     *((["--" + option, "0"], "0 is not at least 1") for option in (
+         "image-size", "training-pictures", "checkpoint-steps", "keep")),
+     *((["--" + option, "-1"], "-1 is negative") for option in ("seed", "rank"))],
 )  # fmt: skip
 def test_wrong_arguments(capsys, argv, message):
     with pytest.raises(SystemExit):
@@ -91,6 +94,8 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
         (["x", "--model", "b99"], "b99"),
         (["fashion-mnist", "--validation", str(tmp_path)], "validated with images of its own"),
         (["x", "--out", "/proc/nowhere/run"], "/proc/nowhere/run cannot be written"),
+        (["x", "--rank", "0"], "pass --distributed with it"),
+        (["x", "--out", __file__], "is a file: expected a folder"),
     ):
         assert script.main(["--out", str(tmp_path / "run"), *argv]) == 2
         assert message in capsys.readouterr().err

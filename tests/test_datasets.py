@@ -89,7 +89,9 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
     assert (len(data.training), len(data.validation)) == (6, 4)
     for rows in (data.training, data.validation):
         np.testing.assert_array_equal(data.pixels[rows].mean(axis=(1, 2, 3)), 255 * data.labels[rows])
-    assert "skipped" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "skipped" in err
+    assert "4 of the 4 images to validate with are trained on, too" in err
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
     with pytest.raises(ValueError, match=r"classes that .* does not have: black"):
         load_files(tmp_path / "train", tmp_path / "val", 16)
@@ -109,21 +111,25 @@ def test_a_class_that_is_missing_or_empty_is_reported(tmp_path, capsys):
             data.check()
             err = capsys.readouterr().err
             assert "no pictures to validate in b" in err
+            assert "2 of the 2" not in err
             assert ("no images in none: not counted as a class" in err) == (train == "train")
             assert data.classes == ["a", "b"]
 
 
 @pytest.mark.parametrize(("name", "separator"), [("set.csv", ";"), ("SET.CSV", ","), ("set.tsv", "\t")])
-def test_tables_as_spreadsheets_write_them(tmp_path, name, separator):
+def test_tables_as_spreadsheets_write_them(tmp_path, capsys, name, separator):
     for label in "ab":
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{label}.png")
-    rows = ["path", "label"], ["a.png", "a"], ["b.png", "b"]
+        Image.new("RGB", (8, 8), "ab".index(label)).save(tmp_path / f"{label}.png")
+    rows = ["path", " label"], ["a.png", "a", ""], ["", ""], ["b.png", "b"]
     (tmp_path / name).write_text("\n".join(map(separator.join, rows)))
     assert load(str(tmp_path / name), 0.5, 8).classes == ["a", "b"]
+    assert capsys.readouterr().err == ""
 
 
 def test_entries_follow_their_images(table):
     data = load_files(table, 0.5, 8)
+    assert data.fingerprint() == replace(data, pixels=data.pixels[::-1]).fingerprint()
+    assert data.fingerprint() != replace(data, entries=data.entries[::-1]).fingerprint()
     some = data.subset(2, 1, seed=0)
     for whole in (data, some):
         labels = [whole.classes[label] for label in whole.labels]
@@ -173,7 +179,8 @@ def test_a_table_to_validate_with(table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "has the columns none: expected path and label"), ("path,class\na,b", "has the columns path, class"),
-     ("path,label\n,\n", "holds no image with a class")],
+     ("path,label\n,\n", "holds no image with a class"), ("path,label,label\na,b,c", "several columns named label"),
+     ("path,label\na,b.png,c", "line 2: there are more values than columns")],
 )  # fmt: skip
 def test_what_is_no_table(tmp_path, text, message):
     path = tmp_path / "table.csv"

@@ -27,9 +27,13 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
 
     Time and memory come from three steps of each stage, after a first one, which compiles; before the head's steps
     there is a pass of all images through the frozen network. Validation is not in them.
+
+    Raises:
+        ValueError: the data cannot be learnt from.
     """
     import keras
 
+    task.data.check()
     processes = processes or OneProcess()
     rows: list[list[object]] = []
     rates: list[list[float]] = []
