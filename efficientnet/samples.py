@@ -133,7 +133,7 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 raise ValueError(f"{data} has several columns named {', '.join(sorted(twice))}: name each once.")
             rows = []
             for row in table:
-                if any(row.pop(None, ())):  # type: ignore[call-overload]
+                if any(row.pop(None, ())):
                     raise ValueError(
                         f"{data}, line {table.line_num}: there are more values than columns in the first line. Put "
                         f'values that hold a {table.reader.dialect.delimiter!r} in "quotes".'
