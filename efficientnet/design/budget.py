@@ -93,14 +93,17 @@ def _largest(
             "start from a smaller baseline."
         )
     low, high = 0.0, 1.0
-    while cost(path(high)) <= budget:
-        low, high = high, high + 1
-        if high > _MOST:
-            grown = ", ".join(f"{name} × {value:.3g}" for name, value in path(low)._asdict().items())
-            raise ValueError(
-                f"The budget of {budget:,.6g} {kind} is not reached however far the network grows: at {grown} it takes "
-                f"{cost(path(low)):,.6g}. Raise the coefficient of a dimension that costs {kind}."
-            )
+    try:
+        while high <= _MOST and cost(path(high)) <= budget:
+            low, high = high, high + 1
+    except ValueError:  # a network so large is not built
+        high = _MOST + 1
+    if high > _MOST:
+        grown = ", ".join(f"{name} × {value:.3g}" for name, value in path(low)._asdict().items())
+        raise ValueError(
+            f"The budget of {budget:,.6g} {kind} is not reached however far the network grows: at {grown} it takes "
+            f"{cost(path(low)):,.6g}. Raise the coefficient of a dimension that costs {kind}."
+        )
     while high - low > precision:
         middle = (low + high) / 2
         low, high = (middle, high) if cost(path(middle)) <= budget else (low, middle)

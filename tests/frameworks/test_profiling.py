@@ -78,7 +78,7 @@ def test_a_layer_that_is_called_twice_counts_twice_and_has_its_parameters_once(k
 
 
 def test_models_within_the_model(keras, tiny):
-    body = tiny(weights=None, include_top=False, pooling="avg")
+    body = tiny(weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3))
     inputs = keras.layers.Input((64, 64, 3))
     outputs = keras.layers.Dense(3, use_bias=False)(body(inputs))
     alone, found = profile(body), profile(keras.models.Model(inputs, outputs))
