@@ -24,7 +24,7 @@ from . import (
     scaling,
 )
 from .registry import published_top1
-from .text import lines, print_what_can_be, tell
+from .text import lines, plain, print_what_can_be, tell
 from .variants import get_variant, list_variants
 
 # What the loader of libraries, C++ and Python say where a limit is reached.
@@ -76,6 +76,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             message = f"{error.strerror}, for stdout or for a temporary file in {tempfile.gettempdir()}"
         if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
             message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            message = f"{plain(error.filename)}: {error.strerror}"  # without Python's number of it
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         return USAGE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import cli_model, cli_pixels
 from .files import check_writable
-from .saved_models import is_saved_model
+from .saved_models import is_saved_model, locate
 from .splits import PARTS
 from .text import about, print_json, tell
 
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with cli_model.open_predictor(arguments) as predictor:
-        run = Path(arguments.model).parent if is_saved_model(arguments.model) else None
+        run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
         if arguments.part and run is None:
             raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
         if arguments.threshold is not None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from . import cli_pixels
-from .cli_model import add_network_options, find_source, network_facts, pictures_in, require_preprocessing
+from .cli_model import (
+    add_network_options,
+    calibration_pictures,
+    find_source,
+    network_facts,
+    positive,
+    require_preprocessing,
+)
 from .export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from .files import check_writable
 
@@ -42,7 +48,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _batch(text: str) -> int | str:
-    return text if text == "dynamic" else int(text)
+    return text if text == "dynamic" else positive(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -53,18 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
     source = find_source(arguments.model, arguments.weights, network_facts(arguments))
     if arguments.raw_pixels or arguments.calibrate is not None:
         require_preprocessing(source.load()[1].scaling, arguments.model)
-    pictures = () if arguments.calibrate is None else _pictures(Path(arguments.calibrate))
+    pictures = () if arguments.calibrate is None else calibration_pictures(arguments.calibrate)
     report = export(
         source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch,
         raw_pixels=arguments.raw_pixels, input_type=arguments.input,
     )  # fmt: skip
     print(report)
     return 0
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    """A folder's pictures, those of the folders within it too, in the order of their names."""
-    found = pictures_in(folder, recursive=True)
-    if not found:
-        raise ValueError(f"--calibrate={folder}: there are no pictures in such a folder.")
-    return iter(found)

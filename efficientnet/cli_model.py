@@ -6,8 +6,9 @@ import argparse
 import glob
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .folders import find_images
 from .preprocessing import MODES, Scaling
@@ -18,6 +19,8 @@ from .variants import PADDINGS, get_variant
 if TYPE_CHECKING:
     from .checkpoints import Facts
     from .inference import Predictor, Source
+
+T = TypeVar("T")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +77,7 @@ def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
 
 
 def _epsilon(text: str) -> float:
-    value = float(text)
+    value = number(float, text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
     return value
@@ -104,9 +107,17 @@ def preprocessing(text: str) -> str | Scaling:
     return of_mean_and_std(means, stds)
 
 
+def number(kind: Callable[[str], T], text: str) -> T:
+    """What ``kind``, int or float, makes of an option's text; a text that is no number is reported as one."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = int(text)
+    value = number(int, text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
@@ -122,7 +133,7 @@ def natural(text: str) -> int:
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
+    value = number(float, text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
@@ -187,6 +198,19 @@ def pictures_in(folder: Path, recursive: bool) -> list[Path]:
     return found.images
 
 
+def calibration_pictures(given: str) -> list[Path]:
+    """The images of the folder that ``--calibrate`` names, those of the folders within it too.
+
+    Raises:
+        ValueError: there is no such folder, or no image in it.
+    """
+    found = pictures_in(Path(given), recursive=True) if os.path.isdir(given) else []
+    if not found:
+        problem = "there are no images in this folder" if os.path.isdir(given) else "there is no such folder"
+        raise ValueError(f"--calibrate={given}: {problem}; expected one with some hundred images.")
+    return found
+
+
 def open_predictor(arguments: argparse.Namespace) -> Predictor:
     """The predictor of the model that the command line names."""
     # Answering needs little of what TensorFlow has to say.
@@ -199,7 +223,7 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         threads=arguments.threads,
-        calibration=expand(arguments.calibrate, recursive=True) if arguments.calibrate else (),
+        calibration=() if arguments.calibrate is None else calibration_pictures(arguments.calibrate),
     )
     require_preprocessing(predictor.recipe.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():

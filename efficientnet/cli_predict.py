@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,7 +125,14 @@ def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Nam
     """Answers in the order of the inputs."""
     threshold = _THRESHOLD if arguments.threshold is None else arguments.threshold
     standard_input = _standard_input()
-    sources = (cli_pixels.source(next(standard_input) if i == "-" else i, arguments) for i in inputs)
+    without_images = _Missing(
+        "a folder without images: give another"
+        + (", or files." if arguments.recursive else ", or add --recursive if the images are in its folders.")
+    )
+    sources = (
+        without_images if os.path.isdir(i) else cli_pixels.source(next(standard_input) if i == "-" else i, arguments)
+        for i in inputs
+    )  # fmt: skip
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is not None:
             yield Result(image, None, record.error)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import conditional, scaling
+from . import arguments, conditional, scaling
 from .backends import deep_recursion
 from .initialization import (
     CONV_INITIALIZER,
@@ -99,8 +99,9 @@ def build(
     Raises:
         ValueError, TypeError: an argument is out of its range; the message says which and what is.
     """
-    _check_options(pooling, features_only, classes, dropout_rate, drop_connect_rate)
+    classes = _check_options(pooling, features_only, classes, dropout_rate, drop_connect_rate)
     layers = keras.layers
+    _check_activation(layers, classifier_activation)
     channels_first = keras.backend.image_data_format() == "channels_first"
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
@@ -277,16 +278,26 @@ def _check_options(
     classes: int | None,
     dropout_rate: float | None,
     drop_connect_rate: float,
-) -> None:
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling={pooling!r}: expected one of {', '.join(map(repr, POOLINGS))}.")
+) -> int | None:
+    """Checks them; returns the number of classes as Keras takes it."""
+    arguments.choice("pooling", pooling, POOLINGS)
     if features_only and pooling is not None:
         raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
-    if classes is not None and (isinstance(classes, bool) or classes != int(classes) or classes < 1):
-        raise ValueError(f"classes={classes!r}: expected an integer of at least 1.")
-    for option, rate in (("dropout_rate", dropout_rate), ("drop_connect_rate", drop_connect_rate)):
-        if rate is not None and not 0 <= rate < 1:
-            raise ValueError(f"{option}={rate!r}: expected a fraction, at least 0 and less than 1.")
+    if dropout_rate is not None:
+        arguments.fraction("dropout_rate", dropout_rate)
+    arguments.fraction("drop_connect_rate", drop_connect_rate)
+    return None if classes is None else arguments.whole("classes", classes)
+
+
+def _check_activation(layers: Any, activation: Any) -> None:
+    """Refuses what Keras knows no activation by, before the network is built."""
+    try:
+        layers.Activation(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"classifier_activation={activation!r}: expected the name of one of Keras' activations, such as 'softmax' "
+            "or 'sigmoid', a function, or None for logits."
+        ) from None
 
 
 def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default_size: int | None) -> Any:
@@ -314,6 +325,8 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, defaul
         ) from None
     if len(shape) != 3 or shape[graph.channel_axis - 1] is None:
         raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
+    if (shape[graph.channel_axis - 1] or 0) < 1:
+        raise ValueError(f"input_shape={shape}: expected {order} with at least one channel.")
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
     if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
         raise ValueError(

@@ -56,6 +56,17 @@ def unknown_function(config: Any, known: Collection[str]) -> str | None:
     return next(filter(None, (unknown_function(item, known) for item in config.values())), None)
 
 
+def packages(config: Any, known: Collection[str]) -> Iterator[str]:
+    """The Python packages, besides Keras' and TensorFlow's, whose classes a configuration names."""
+    if isinstance(config, (list, dict)):
+        for item in config if isinstance(config, list) else config.values():
+            yield from packages(item, known)
+    if isinstance(config, dict) and isinstance(module := config.get("module"), str) and "class_name" in config:
+        package = module.partition(".")[0]
+        if package and package not in (*_OWN_MODULES, "__main__") and not _is_known(config, known):
+            yield package
+
+
 def _code(value: Any, known: Collection[str], name: str) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:

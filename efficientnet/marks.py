@@ -109,7 +109,10 @@ def model_preprocessing(model: Any) -> str | Scaling:
 
     Raises:
         ValueError: Neither the model nor its graph says it.
+        TypeError: It is no model.
     """
+    if not hasattr(model, "get_config"):  # as every model and layer of Keras has
+        raise TypeError(f"model={model!r}: expected a Keras model.")
     mode = read(model).preprocessing
     if mode is None:
         raise ValueError(

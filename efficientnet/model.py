@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import importlib
 import inspect
@@ -15,13 +16,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import marks, provenance, scaling
+from . import arguments, marks, provenance, scaling
 from . import weights as weight_sets
 from .checkpoints import Facts
 from .graph import Framework, build
-from .preprocessing import Scaling, formula
+from .preprocessing import Scaling, formula, scale_and_offset
 from .text import get_logger
-from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
+from .variants import PADDINGS, V1_BLOCKS, BlockArgs, Variant, get_variant
 
 logger = get_logger()
 
@@ -99,6 +100,10 @@ def assemble(
             f"{variant.name} was not told which Keras to build with ({missing} missing): import it from "
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
         )
+    arguments.flag("include_top", include_top)
+    arguments.flag("include_preprocessing", include_preprocessing)
+    arguments.flag("features_only", features_only)
+    _check_network(weights, padding, batch_norm_epsilon, preprocessing, name)
     found = None
     given = Facts(padding, batch_norm_epsilon, preprocessing)
     if weights is None:
@@ -135,11 +140,33 @@ def assemble(
     return model
 
 
+def _check_network(weights: Any, padding: Any, epsilon: Any, preprocessing: Any, name: Any) -> None:
+    """Refuses what cannot be, before anything is fetched; see :func:`assemble`."""
+    if weights is not None:
+        arguments.path("weights", weights, "the name of a published set, the path of a file of weights, or None")
+    if padding is not None:
+        arguments.choice("padding", padding, PADDINGS)
+    if epsilon is not None:
+        arguments.number(
+            "batch_norm_epsilon", epsilon, lambda value: 0 < value <= 1, "a number greater than 0 and at most 1"
+        )
+    if preprocessing is not None:
+        scale_and_offset(preprocessing)
+    if name is not None and not (isinstance(name, str) and name and "/" not in name):
+        raise ValueError(f"name={name!r}: expected a name without '/', or None.")
+
+
 def _advised(assemble: Callable[P, T]) -> Callable[P, T]:
     """``assemble``, which then logs how pixels are to be scaled, where ``preprocess_input(x)`` alone is not right."""
 
+    known = inspect.signature(assemble).parameters
+
     @functools.wraps(assemble)
     def create(*args: P.args, **kwargs: P.kwargs) -> T:
+        if unknown := next((option for option in kwargs if option not in known), None):
+            close = difflib.get_close_matches(unknown, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the options are {', '.join(known)}."
+            raise TypeError(f"A network has no option {unknown!r}: {hint}")
         model = assemble(*args, **kwargs)
         mark = marks.read(model)
         if mark.is_known and mark.preprocessing not in (None, "torch", "none"):
@@ -230,7 +257,12 @@ def EfficientNet(
 
     Returns:
         A Keras model.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range; the message says which and what is accepted.
     """
+    if isinstance(blocks_args, (str, dict)) or not hasattr(blocks_args, "__iter__"):
+        raise TypeError(f"blocks_args={blocks_args!r}: expected a sequence of BlockArgs.")
     variant = Variant(
         name=model_name,
         width=width_coefficient,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from . import arguments
 from .pixels import checked, is_pillow, rgb_of_image
 
 # The order of the B-spline behind each interpolation.
@@ -95,11 +96,8 @@ def center_crop_and_resize(
     if interpolation not in MAP_INTERPOLATION_TO_ORDER:
         names = ", ".join(MAP_INTERPOLATION_TO_ORDER)
         raise ValueError(f"Unknown interpolation {interpolation!r}; choose one of {names}.")
-    if image_size < 1 or crop_padding < 0:
-        raise ValueError(
-            "image_size must be at least 1 pixel and crop_padding at least 0; "
-            f"got image_size={image_size}, crop_padding={crop_padding}."
-        )
+    image_size = arguments.whole("image_size", image_size)
+    arguments.number("crop_padding", crop_padding, lambda pixels: 0 <= pixels < np.inf, "a number of at least 0")
     order = MAP_INTERPOLATION_TO_ORDER[interpolation]
     if image.dtype.kind not in ("biuf" if order == 0 else "iuf"):
         raise ValueError(
@@ -243,7 +241,7 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
     """
     if isinstance(mode, Scaling):
         return mode
-    if mode not in _MEAN_AND_STD:
+    if not isinstance(mode, str) or mode not in _MEAN_AND_STD:
         raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
     mean, std = _MEAN_AND_STD[mode]
     return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
@@ -352,7 +350,14 @@ def _as_floating(x: Any) -> Any:
     packages = _packages(x)
     is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
     if not is_tensor:
-        x = rgb_of_image(x) if is_pillow(x) else checked(np.asarray(x), "preprocess_input")
+        try:
+            x = rgb_of_image(x) if is_pillow(x) else checked(np.asarray(x), "preprocess_input")
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(
+                "preprocess_input got images of different sizes: resize them to one, as model_inputs does."
+            ) from None
     if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
         return x
     if not is_tensor and x.dtype.kind not in "biu":

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from importlib import util
 from pathlib import Path
 from typing import Any
 
-from . import keras2_config, legacy_code, marks
+from . import arguments, keras2_config, legacy_code, marks
 from .backends import deep_recursion
-from .checkpoints import CheckpointError, describe
+from .checkpoints import CheckpointError, describe, hub_folder
 from .checkpoints.hdf5 import SIGNATURE
 from .checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
 from .checkpoints.zip_members import check_sizes, read_member
@@ -23,6 +25,7 @@ from .files import check_is_file
 from .json_files import parse
 from .notes import read_crop, read_preprocessing
 from .text import get_logger, plain
+from .variants import get_variant
 
 logger = get_logger()
 
@@ -30,9 +33,31 @@ logger = get_logger()
 _CONFIG, _METADATA = "config.json", "metadata.json"
 
 
+# What `efficientnet train` leaves in its folder: its settings, and the model once an epoch is over.
+_RUN, _MODEL = "run.json", "model.keras"
+
+
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
     """Whether a path, there or not, is that of a whole saved model, and no variant's name."""
     return Path(path).suffix in (".keras", ".h5", ".hdf5") or Path(path).is_dir()
+
+
+def locate(path: str | os.PathLike[str]) -> Path:
+    """Where the model is: the path itself, or the model in the folder of a training.
+
+    Raises:
+        TypeError, ValueError: it is no path.
+        CheckpointError: the training has written no model yet.
+    """
+    found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
+    if not (found / _RUN).is_file():
+        return found
+    if not (found / _MODEL).is_file():
+        raise CheckpointError(
+            f"{plain(found)} is the folder of a training that has not written {_MODEL} yet: go on with it, "
+            f"`efficientnet train --resume --out {plain(found)}`."
+        )
+    return found / _MODEL
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:
@@ -70,11 +95,18 @@ def load_model(
         FileNotFoundError: there is nothing at ``path``.
         ValueError: it is damaged, no whole model, or of a kind that Keras cannot open.
     """
-    path = Path(path).expanduser()
+    path = locate(path)
     if not path.exists():
-        raise FileNotFoundError(f"No model at {path}: expected a .keras or .h5 file, or a SavedModel folder.")
+        raise FileNotFoundError(
+            f"No model at {path}: expected a .keras or .h5 file, a SavedModel folder, or the folder of a training."
+            + _built_otherwise(path)
+        )
+    own = kwargs.pop("custom_objects", None) or {}
+    if not isinstance(own, Mapping):
+        raise TypeError(f"custom_objects={own!r}: expected a dictionary of names and the classes or functions.")
+    inspect.signature(models.load_model).bind(path, **kwargs)  # which knows the options' names
     # As a scope, since Keras 3 prefers what is registered for the whole process to what its load_model is given.
-    known = {**custom_objects(layers), **(kwargs.pop("custom_objects", None) or {})}
+    known = {**custom_objects(layers), **own}
     with utils.custom_object_scope(known), deep_recursion(), _explained(path):
         if path.is_dir():
             return _load_folder(path, layers, models, **kwargs)
@@ -84,12 +116,26 @@ def load_model(
     return model
 
 
+def _built_otherwise(path: Path) -> str:
+    """What to say where a variant's name, or nearly one, stands for a model; empty where it is none."""
+    if path.suffix or path.name != os.fspath(path):
+        return ""
+    try:
+        variant = get_variant(path.name)
+    except ValueError as error:  # which has the nearest names
+        return f" {error}"
+    return (
+        f" {path} is the name of a variant: build {variant.name} with efficientnet.keras.create({path.name!r}), which "
+        "gives it weights, too."
+    )
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Makes a ValueError of whatever Keras raises of a file that it cannot open; damaged ones raise nearly anything."""
     try:
         yield
-    except (ValueError, OSError, ImportError, MemoryError):
+    except (CheckpointError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:
         unknown = re.search(r"Could not locate class '([^']+)'|Unknown layer: '?(\w+)", str(error))
@@ -98,17 +144,23 @@ def _explained(path: Path) -> Iterator[None]:
                 f"{plain(path)} has a layer of class {unknown[1] or unknown[2]}, which is not one of Keras' own: "
                 "import what defines it and give load_model custom_objects=; the commands and compile() take models "
                 "of Keras' layers only."
-            ) from error
+            ) from None
+        if isinstance(error, ValueError):
+            raise
         raise ValueError(
             f"{plain(path)} cannot be opened: {type(error).__name__}: {plain(str(error)[:500])}. It is damaged, or of "
             "a kind that this Keras does not read: save or download it again."
-        ) from error
+        ) from None
 
 
 def _load_folder(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
     if not (path / "saved_model.pb").is_file():
         found = sorted(file.name for pattern in ("*.keras", "*.h5") for file in path.glob(pattern))
         advice = f"give one of its files, such as {path / found[0]}" if found else "give the file of a model"
+        if _holds_weights(path):
+            advice = (
+                f"its weights go with a variant, weights={os.fspath(path)!r} (in a command --model VARIANT --weights)"
+            )
         raise CheckpointError(f"{path} is a folder, but no SavedModel: it holds no saved_model.pb; {advice}.")
     if not _is_legacy(layers):
         raise CheckpointError(
@@ -119,12 +171,18 @@ def _load_folder(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
     return models.load_model(os.fspath(path), **kwargs)
 
 
+def _holds_weights(folder: Path) -> bool:
+    """Whether a folder has weights as hubs have them, or a checkpoint of TensorFlow."""
+    return bool(hub_folder.find_weights(folder)) or any(folder.glob("*.index"))
+
+
 def _is_legacy(layers: Any) -> bool:
     return bool(layers.Layer.__module__.startswith("tf_keras"))
 
 
 def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **kwargs: Any) -> Any:
     suffix, saved = _inspect(path)
+    _check_packages(path, saved.config, known)
     is_old = int(saved.keras_version.split(".")[0]) < 3 and not _is_legacy(layers)
     if (is_old or _is_legacy(layers)) and kwargs.get("safe_mode", True):
         legacy_code.refuse(path, saved.config, known)
@@ -155,7 +213,18 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
                 raise
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             reason = f"Keras 3 does not open it ({plain(first[:200])})"
-            raise CheckpointError(_only_legacy(path, saved, reason)) from error
+            raise CheckpointError(_only_legacy(path, saved, reason)) from None
+
+
+def _check_packages(path: Path, config: Any, known: Collection[str]) -> None:
+    """Refuses a model of another package, such as KerasHub, where that is not installed."""
+    missing = next((name for name in legacy_code.packages(config, known) if util.find_spec(name) is None), None)
+    if missing is not None:
+        raise CheckpointError(
+            f"{plain(path)} is made with the Python package {missing}, which cannot be imported here: install it, or "
+            "pass its classes as custom_objects=. The weights of a network of the family in it can be read without: "
+            "give a variant and the file as weights= (in a command --model VARIANT --weights)."
+        )
 
 
 def _only_legacy(path: Path, saved: SavedModel, reason: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import arguments
 from .files import replacing
 from .json_files import read_object
 from .text import plain
@@ -24,7 +25,6 @@ PADDINGS = ("same", "symmetric")
 
 # Of the files that save_variant writes.
 _FORMAT = 1
-
 
 # What a file may ask for, several times what the largest published network, L2, has.
 _LARGEST_FACTOR = 100
@@ -75,10 +75,7 @@ class BlockArgs:
     def __post_init__(self) -> None:
         if isinstance(self.strides, (list, tuple)):
             if len(set(self.strides)) != 1:
-                raise ValueError(
-                    f"strides={self.strides!r}: a block has one stride for height and width; "
-                    "give an int, or a pair of equal ints."
-                )
+                raise ValueError(f"strides={self.strides!r}: expected an int, or a pair of equal ints.")
             object.__setattr__(self, "strides", self.strides[0])
         for field in (
             "kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides", "experts",
@@ -140,17 +137,18 @@ class Variant:
 
     def __post_init__(self) -> None:
         for field in ("width", "depth"):
-            value = getattr(self, field)
-            if not (isinstance(value, (int, float)) and 0 < value <= _LARGEST_FACTOR):
-                raise ValueError(
-                    f"{field}={value!r}: expected a factor, finite, greater than 0, and at most {_LARGEST_FACTOR}."
-                )
+            expected = f"a factor, finite, greater than 0, and at most {_LARGEST_FACTOR}"
+            arguments.number(field, getattr(self, field), lambda value: 0 < value <= _LARGEST_FACTOR, expected)
         for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
             _check_whole(field, getattr(self, field))
-        if self.padding not in PADDINGS:
-            raise ValueError(f"padding={self.padding!r}: expected one of {', '.join(map(repr, PADDINGS))}.")
+        arguments.choice("padding", self.padding, PADDINGS)
+        if not (isinstance(self.name, str) and self.name):
+            raise ValueError(f"name={self.name!r}: expected the name of a variant.")
+        arguments.fraction("dropout_rate", self.dropout_rate)
         if not self.blocks:
             raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
+        if other := [block for block in self.blocks if not isinstance(block, BlockArgs)]:
+            raise TypeError(f"{self.name} has the block {other[0]!r}: expected BlockArgs.")
         repeats = sum(block.num_repeat * (self.depth if block.scale_repeats else 1) for block in self.blocks)
         if repeats > _MOST_BLOCKS:
             raise ValueError(
@@ -349,7 +347,11 @@ def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
     """
     if isinstance(name, Variant):
         return name
-    text = os.fspath(name)
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(
+            f"variant={name!r}: expected the name of a variant, such as 'b0', the path of a .json file, or a Variant."
+        )
+    text = os.fsdecode(name)
     if text.lower().endswith(".json"):
         return _load_variant(Path(text))
     by_short_name = {_short(variant.name): variant for variant in _TABLE}
@@ -358,6 +360,8 @@ def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
         return by_short_name[wanted]
     close = difflib.get_close_matches(wanted, by_short_name, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(by_short_name[key].name for key in close)}? " if close else ""
+    if os.path.isfile(text):
+        hint = "It is a file: weights go with a variant (weights=, in a command --weights). "
     raise ValueError(f"Unknown variant {text!r}. {hint}There are: {', '.join(list_variants())}.")
 
 
@@ -390,7 +394,7 @@ def _load_variant(path: Path) -> Variant:
         raise ValueError(
             f"{plain(path)} holds no variant ({error}): give a file that save_variant or `efficientnet design` has "
             "written."
-        ) from error
+        ) from None
     if any(variant.name == row.name and variant != row for row in _TABLE):
         raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it a name of its own.")
     return variant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import arguments
 from ..preprocessing import Scaling
 from ..text import get_logger
 from . import engines
@@ -61,7 +63,7 @@ def compile(
 
     Args:
         model: a Keras model that takes images, of either Keras and on any backend; the path of a saved one (``.keras``,
-            ``.h5``); or a ``Source``.
+            ``.h5``) or of the folder that ``efficientnet train`` wrote; or a ``Source``.
         engine: ``"openvino"`` writes the model's layers down as an OpenVINO graph, ``"onnxruntime"`` and ``"litert"``
             export it, ``"keras"`` asks the model itself (on Keras' own OpenVINO backend that is bfloat16 on
             processors that have it). ``"auto"`` takes the first of openvino, onnxruntime and keras that is installed
@@ -97,9 +99,10 @@ def compile(
         raise ValueError(f"Unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
-    for option, value in (("batch_size", batch_size), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{option}={value!r}: expected an integer of at least 1.")
+    batch_size = None if batch_size is None else arguments.whole("batch_size", batch_size)
+    threads = None if threads is None else arguments.whole("threads", threads)
+    if isinstance(calibration, (str, bytes, os.PathLike)) or not isinstance(calibration, Iterable):
+        raise TypeError(f"calibration={calibration!r}: expected an iterable of images, such as a list of paths.")
     if isinstance(model, Source):
         source = model
     elif isinstance(model, (str, Path)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -116,6 +116,11 @@ def name_classes(activation: str, count: int, names: Any) -> Classes | None:
             return imagenet_class_names()
         prefix = "output" if kind == "numbers" and count == 1 else "class"
         names = [f"{prefix}_{index}" for index in range(expected)]
+    if isinstance(names, (str, bytes, Mapping)) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"class_names is of type {type(names).__name__}: expected a sequence of labels, or of pairs of id and "
+            "label, in the order of the outputs."
+        )
     names = list(names)
     if kind == "binary" and len(names) == 1:
         names = [f"not {names[0]}", *names]

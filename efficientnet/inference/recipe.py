@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import marks
+from .. import arguments, marks
 from ..checkpoints.keras_h5 import role
 from ..layer_calls import data_formats, functional
 from ..layout import identify
 from ..pixels import fault, rgb_of_array, scaled
-from ..preprocessing import EVALUATION_CROP, Scaling, center_crop_and_resize, scale_and_offset
+from ..preprocessing import (
+    EVALUATION_CROP,
+    MAP_INTERPOLATION_TO_ORDER,
+    Scaling,
+    center_crop_and_resize,
+    scale_and_offset,
+)
 from .outputs import (
     UNKNOWN,
     Answer,
@@ -180,9 +185,7 @@ class Recipe(NamedTuple):
         scores = self.vector(scores)
         if self.outputs == 1 and self.kind != "binary":
             raise ValueError(f"{self.name} gives a single number, and no scores of classes: call predict().")
-        if operator.index(k) < 1:
-            raise ValueError(f"k={k!r}: expected a number of classes, at least 1.")
-        return best_first(self.probabilities(scores), self.classes)[:k]
+        return best_first(self.probabilities(scores), self.classes)[: arguments.whole("k", k)]
 
     def answer(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Answer:
         """What the model says of an image, by the kind of its outputs and by their values.
@@ -318,8 +321,10 @@ def describe(
         )
     mark = marks.read(model)
     crop = (mark.crop or EVALUATION_CROP) if crop is None else crop
-    if not 0 < crop <= 1:
-        raise ValueError(f"crop={crop!r}: expected the part of the shorter side that is kept, more than 0, at most 1.")
+    expected = "the part of the shorter side that is kept, more than 0, at most 1"
+    arguments.number("crop", crop, lambda part: 0 < part <= 1, expected)
+    if interpolation is not None:
+        arguments.choice("interpolation", interpolation, MAP_INTERPOLATION_TO_ORDER)
     sides, channels, channels_last = _layout(model, shapes[0])
     given = [tuple(tensor.shape) for tensor in graph.outputs]
     count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0

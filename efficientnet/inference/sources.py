@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import marks, notes, registry
+from .. import marks, notes, registry, saved_models
 from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..preprocessing import Scaling, formula, scale_and_offset
@@ -78,7 +78,7 @@ class Source:
             path: of the file.
             preprocessing, crop, interpolation, class_names, keep: as in ``of_model``.
         """
-        path = Path(path).expanduser()
+        path = saved_models.locate(path)
 
         def load() -> tuple[Any, Recipe]:
             from .. import keras

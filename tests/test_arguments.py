@@ -1,0 +1,209 @@
+"""Wrong arguments and wrong calls: each is refused by its name, with what is accepted, before any work."""
+
+import json
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet import cli, keras
+from efficientnet.inference import compile
+from efficientnet.marks import model_preprocessing
+from efficientnet.preprocessing import center_crop_and_resize
+from efficientnet.variants import BlockArgs, Variant
+
+TINY = Variant("tiny", 0.25, 0.3, 32, 0.1, (BlockArgs(3, 1, 32, 16),))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return keras.create(TINY, weights=None, classes=3)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("classes", ["5", 5.5, 5.0, True, 0, -1, float("nan"), [5]]),
+        ("pooling", [1, ["avg"], "mean"]),
+        ("weights", [123, b"x", True, "", ["imagenet"]]),
+        ("dropout_rate", ["a", float("nan"), 2, True, [0.1]]),
+        ("drop_connect_rate", [2, None, "a"]),
+        ("padding", ["vaild", 1, ["same"]]),
+        ("batch_norm_epsilon", [-1, 0, "x", float("nan"), float("inf"), True]),
+        ("classifier_activation", ["softmx", 1]),
+        ("name", [5, "", "a/b"]),
+        ("include_top", ["no", None]),
+        ("include_preprocessing", ["no"]),
+        ("features_only", ["yes"]),
+        ("input_shape", [224, "224", (64, 64, 0), (64, 64, -3), (64.5, 64, 3)]),
+        ("input_tensor", [np.zeros((1, 32, 32, 3))]),
+    ],
+)
+def test_options_of_networks(option, wrong):
+    for value in wrong:
+        with pytest.raises((ValueError, TypeError), match=rf"^{option}.*(expected|has to be|at least)"):
+            keras.create(TINY, **{"weights": None, option: value})
+
+
+def test_scaling_that_is_none():
+    for value in ("touch", 1, (1, 2)):
+        with pytest.raises(ValueError, match=r"mode .*; choose one of torch"):
+            keras.create(TINY, weights=None, preprocessing=value)
+
+
+def test_misspelt_option():
+    with pytest.raises(TypeError, match=r"no option 'clases': did you mean 'classes'\?"):
+        keras.EfficientNetB0(weights=None, clases=5)
+
+
+def test_numbers_of_numpy_are_numbers():
+    built = keras.create(TINY, weights=None, classes=np.int64(4), dropout_rate=np.float32(0.5), include_top=np.True_)
+    assert built.output_shape == (None, 4)
+
+
+@pytest.mark.parametrize("value", [5, None, b"b0", keras.EfficientNetB0])
+def test_variants_are_named(value):
+    with pytest.raises(TypeError, match=r"^variant=.*expected the name of a variant"):
+        keras.create(value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [({"dropout_rate": "a"}, "dropout_rate='a'"), ({"width": "1"}, "width='1'"), ({"name": 5}, "name=5"),
+     ({"blocks": ({},)}, "block {}")],
+)  # fmt: skip
+def test_variants_of_ones_own(fields, problem):
+    with pytest.raises((ValueError, TypeError), match=f"{problem}: expected"):
+        Variant(**{"name": "x", "width": 1, "depth": 1, "resolution": 64, "dropout_rate": 0.1, "blocks": TINY.blocks,
+                   **fields})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "problem"),
+    [
+        ({"batch_size": "x"}, ValueError, "batch_size='x': expected"),
+        ({"threads": 1.5}, ValueError, "threads=1.5: expected"),
+        ({"crop": "x"}, ValueError, "crop='x': expected"),
+        ({"interpolation": "bicubc"}, ValueError, "interpolation='bicubc': expected"),
+        ({"class_names": "abc"}, TypeError, "class_names is of type str"),
+        ({"class_names": {0: "a", 1: "b", 2: "c"}}, TypeError, "class_names is of type dict"),
+        ({"calibration": "folder"}, TypeError, "calibration='folder': expected"),
+    ],
+)
+def test_options_of_compile(model, options, kind, problem):
+    with pytest.raises(kind, match=problem):
+        compile(model, **options)
+
+
+def test_compile_takes_no_name_of_a_variant():
+    with pytest.raises(FileNotFoundError, match=r"name of a variant: build efficientnet-lite0 with .*create"):
+        compile("lite0")
+    with pytest.raises(FileNotFoundError, match="Did you mean efficientnet-lite0"):
+        compile("lite00")
+
+
+def test_what_is_no_model_or_path():
+    with pytest.raises(TypeError, match=r"^path is 5: expected"):
+        keras.load_model(5)
+    with pytest.raises(TypeError, match="model=5: expected a Keras model"):
+        model_preprocessing(5)
+    with pytest.raises(ValueError, match="image_size='a': expected"):
+        center_crop_and_resize(np.zeros((4, 4, 3)), "a")
+
+
+def test_wrong_options_of_load_model(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'zzz'"):
+        keras.load_model(tmp_path / "model.keras", zzz=1)
+    with pytest.raises(TypeError, match="custom_objects=5: expected a dictionary"):
+        keras.load_model(tmp_path / "model.keras", custom_objects=5)
+
+
+def test_model_of_a_package_that_is_not_installed(model, tmp_path):
+    model.save(tmp_path / "plain.keras")
+    with zipfile.ZipFile(tmp_path / "plain.keras") as source, zipfile.ZipFile(tmp_path / "hub.keras", "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                content = json.dumps({**json.loads(content), "module": "a_hub.models", "registered_name": "a_hub>Task"})
+            target.writestr(name, content)
+    with pytest.raises(ValueError, match=r"package a_hub, which cannot be imported.*weights=") as raised:
+        keras.load_model(tmp_path / "hub.keras")
+    assert "damaged" not in str(raised.value)
+
+
+def test_folder_of_a_training_stands_for_its_model(model, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"has not written model.keras yet: .*--resume"):
+        keras.load_model(tmp_path)
+    model.save(tmp_path / "model.keras")
+    assert keras.load_model(tmp_path).name == "tiny"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nested" / "deeper").mkdir(parents=True)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "nested" / "deeper" / "panda.jpg")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").touch()
+    (tmp_path / "note.txt").write_text("hello")
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        ("predict x.jpg --model weights", "--model VARIANT --weights"),
+        ("export weights x.onnx --format onnx", "--model VARIANT --weights"),
+        ("profile weights", "--model VARIANT --weights"),
+        ("predict x.jpg --model note.txt", "It is a file"),
+        ("predict x.jpg --weights imagnet", "Did you mean 'imagenet'"),
+        ("predict x.jpg --epsilon x", "'x' is no number"),
+        ("predict x.jpg --timeout x", "'x' is no number"),
+        ("predict x.jpg --threshold x", "'x' is no number"),
+        ("predict x.jpg --batch-size x", "'x' is no whole number"),
+        ("export lite0 x.onnx --format onnx --batch x", "'x' is no whole number"),
+        ("predict x.jpg --precision int8 --calibrate nowhere", "there is no such folder"),
+        ("predict x.jpg --classes nowhere.txt", "nowhere.txt: No such file"),
+    ],
+)
+def test_wrong_calls_of_commands(places, capsys, caplog, call, problem):
+    try:
+        status = cli.main(call.split())
+    except SystemExit as end:  # argparse's way
+        status = end.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert problem in error.splitlines()[-1]
+    assert "Traceback" not in error
+    assert "slower engine" not in caplog.text  # it is not the engines that cannot
+
+
+def test_layer_of_ones_own(tmp_path, capsys):
+    class Own(keras.FRAMEWORK.layers.Layer):
+        def call(self, x):
+            return x
+
+    image = keras.FRAMEWORK.layers.Input((32, 32, 3))
+    for suffix in ("keras", "h5"):
+        path = tmp_path / f"own.{suffix}"
+        keras.FRAMEWORK.models.Model(image, Own()(image)).save(path)
+        assert cli.main(["profile", str(path)]) == 2
+        assert "layer of class Own, which is not one of Keras' own" in capsys.readouterr().err
+
+
+def test_images_in_folders_of_a_folder_only(places, model, tmp_path, capsys):
+    model.save(tmp_path / "model.keras")
+    call = ["predict", "nested", "--model", "model.keras", "--preprocessing", "none"]
+    assert cli.main(call) == 1
+    assert "add --recursive" in capsys.readouterr().err
+    assert cli.main([*call, "--recursive"]) == 0
+    assert "panda.jpg" in capsys.readouterr().out
+
+
+def test_missing_engine(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[openvino\]'"):
+        compile(model, "openvino")
