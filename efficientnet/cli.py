@@ -72,12 +72,12 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
             raise
         message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            message = f"{plain(error.filename)}: {error.strerror}"  # without Python's number of it
         if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
             message = f"{error.strerror}, for stdout or for a temporary file in {tempfile.gettempdir()}"
         if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
             message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
-        if isinstance(error, OSError) and error.strerror and error.filename is not None:
-            message = f"{plain(error.filename)}: {error.strerror}"  # without Python's number of it
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         return USAGE
 

@@ -161,7 +161,7 @@ def places(tmp_path, monkeypatch):
         ("predict x.jpg --model note.txt", "It is a file"),
         ("predict x.jpg --weights imagnet", "Did you mean 'imagenet'"),
         ("predict x.jpg --epsilon x", "'x' is no number"),
-        ("predict x.jpg --timeout x", "'x' is no number"),
+        ("predict x.jpg --timeout x", "is no number of seconds"),
         ("predict x.jpg --threshold x", "'x' is no number"),
         ("predict x.jpg --batch-size x", "'x' is no whole number"),
         ("export lite0 x.onnx --format onnx --batch x", "'x' is no whole number"),
