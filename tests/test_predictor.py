@@ -117,7 +117,7 @@ def test_feature_maps_and_features(tiny, images):
         record = next(predictor.stream(images))
         for part, whole in zip(record.outputs, predictor([images[0]]), strict=True):
             np.testing.assert_allclose(part, whole[0], atol=1e-5)
-        with pytest.raises(ValueError, match="no scores of classes"):
+        with pytest.raises(ValueError, match="no vector of scores"):
             predictor.top(images)
     with compile(tiny(weights=None, include_top=False, pooling="avg")) as predictor:
         assert predictor(images).ndim == 2

@@ -53,7 +53,8 @@ def is_path_or_content(source: Any) -> bool:
 
 def listed(sources: Any) -> Any:
     """An array of one axis, such as a table's column of paths, as a list; everything else unchanged."""
-    return list(sources) if len(getattr(sources, "shape", ())) == 1 else sources
+    is_array = hasattr(sources, "__array__")  # a memoryview, which has a shape, too, is the content of a file
+    return list(sources) if is_array and len(getattr(sources, "shape", ())) == 1 else sources
 
 
 def check_many(sources: Any) -> None:
