@@ -114,7 +114,7 @@ def test_crop_leaves_the_image_and_the_next_answer_alone() -> None:
             {"interpolation": "lanczos"},
             "'lanczos'; choose one of nearest, bilinear, biquadratic, bicubic",
         ),
-        (noise(4, 4), {"image_size": 0}, "got image_size=0"),
+        (noise(4, 4), {"image_size": 0}, "image_size=0: expected an integer"),
         (noise(4, 4), {"crop_padding": -1}, "crop_padding=-1"),
         (noise(4, 4) > 9, {}, "bicubic mean of bool"),
         (np.array([["a"]]), {"interpolation": "nearest"}, "integer or floating levels"),
