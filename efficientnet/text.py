@@ -89,7 +89,9 @@ def _make_safe(record: logging.LogRecord) -> bool:
     """Escapes a record's arguments: a name becomes one line, and an error's message keeps its lines."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            value if isinstance(value, int | float | None) else (lines if isinstance(value, Exception) else plain)(value)
+            value
+            if isinstance(value, int | float | None)
+            else (lines if isinstance(value, Exception) else plain)(value)
             for value in record.args
         )
     return True
