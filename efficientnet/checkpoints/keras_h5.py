@@ -95,7 +95,7 @@ def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
         ) from error
     except ValueError as error:
         raise CheckpointError(
-            f"{fspath(path)} is a damaged or incomplete {kind} file ({error}). Delete it and download or save it again."
+            f"{fspath(path)} is a damaged or incomplete {kind} file ({error}). Download it again, or save it anew."
         ) from error
 
 

@@ -114,7 +114,7 @@ def _stored(entry: _Entry, file: str, buffer: Buffer, name: str) -> Stored:
             )
         if _checksum(buffer, entry.offset, entry.size) != entry.checksum:
             raise CheckpointError(
-                f"{file} is damaged: the checksum of {name} is wrong. Delete it and download or save it again."
+                f"{file} is damaged: the checksum of {name} is wrong. Download it again, or save it anew."
             )
         array = np.ndarray(entry.shape, entry.dtype, buffer, entry.offset)
         return widen_bfloat16(array) if entry.is_bfloat16 else array
