@@ -120,10 +120,13 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
     from . import keras
 
     activation = reading.checkpoint.facts.activation or "softmax"
-    size = reading.variant.resolution
+    has_classifier = reading.classes is not None
+    # A body takes images of any size, as one that is built without input_shape= does.
+    needs_size = has_classifier or any(block.experts > 1 for block in reading.variant.blocks)
+    size = reading.variant.resolution if needs_size else None
     return keras.create(
         reading.variant,
-        include_top=reading.classes is not None,
+        include_top=has_classifier,
         weights=reading.path,
         input_shape=(size, size, reading.channels),
         classes=reading.classes or reading.variant.classes,
@@ -135,8 +138,10 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
 
 
 def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
-    """How far the answers of two models to the same random image are apart at most."""
-    x = np.random.default_rng(seed).standard_normal((1, *model.input_shape[1:]), np.float32)
+    """How far the outputs of two models for the same random image are apart at most."""
+    # Where a model takes any size, that of ImageNet.
+    shape = (224 if side is None else side for side in model.input_shape[1:])
+    x = np.random.default_rng(seed).standard_normal((1, *shape), np.float32)
     answers = [np.asarray(network.predict_on_batch(x), np.float64) for network in (model, other)]
     return float(np.abs(answers[0] - answers[1]).max())
 

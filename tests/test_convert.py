@@ -164,3 +164,16 @@ def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
     with pytest.raises(CheckpointError):
         convert.convert(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
     assert (tmp_path / "b0.pth").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_body_takes_any_size(source, tmp_path, capsys, suffix):
+    arrays = checkpoints.open_checkpoint(source).arrays
+    body = {name: np.asarray(array) for name, array in arrays.items() if not name.startswith("classifier")}
+    safetensors.write(tmp_path / "body.safetensors", body)
+    target = tmp_path / f"body.{suffix}"
+    assert main(["convert", str(tmp_path / "body.safetensors"), str(target), "--check"]) == 0
+    assert "largest difference of the answers to a random image: 0" in capsys.readouterr().out
+    from efficientnet import keras as eff
+
+    assert eff.load_model(target).input_shape == (None, None, None, 3)
