@@ -114,7 +114,7 @@ def test_top():
         describe(network(layers.Dense(1)), "none").top(np.array([3.0]))
     with pytest.raises(ValueError, match=r"1 outputs of .* got an array of shape \(2,\)"):
         recipe.top(np.array([0.2, 0.8]))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match=r"k=1\.5: expected an integer"):
         recipe.top(np.array([0.2]), 1.5)
 
 
