@@ -58,7 +58,7 @@ def test_calibration_by_a_folder(saved, tmp_path, capsys):
     assert "int8" in capsys.readouterr().out
     assert read_metadata(tmp_path / "mine.onnx")["verification"]["pictures"] == 3
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="there are no images in this folder"):
         main(*command, tmp_path / "empty")
 
 
@@ -82,9 +82,7 @@ def test_raw_pixels(saved, tmp_path, capsys):
 def test_wrong_calls(saved, tmp_path, capsys):
     with pytest.raises(ValueError, match="whole model with its own weights"):
         main(saved, tmp_path / "a.onnx", "--format", "onnx", "--weights", "imagenet")
-    with pytest.raises(ValueError, match="batch=0"):
-        main(saved, tmp_path / "a.onnx", "--format", "onnx", "--batch", "0")
-    for wrong in (("--batch", "many"), ("--format", "graphdef")):
+    for wrong in (("--batch", "0"), ("--batch", "many"), ("--format", "graphdef")):
         with pytest.raises(SystemExit):
             main(saved, tmp_path / "a.onnx", "--format", "onnx", *wrong)
         assert wrong[1] in capsys.readouterr().err
