@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from .files import check_is_file
+from .files import read_bounded
 from .json_files import MOST_BYTES, parse
 from .text import plain
 
@@ -28,13 +27,8 @@ def read_class_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
         OSError: there is no such file.
         ValueError: it holds something else; the message says what is accepted.
     """
-    check_is_file(path)
-    with Path(path).open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{plain(path)} has more than {MOST_BYTES >> 20} MB, which no list of classes has.")
     try:
-        text = content.decode("utf-8-sig").strip("\r\n")
+        text = read_bounded(path, MOST_BYTES, "list of classes").decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{plain(path)} is no text in UTF-8: {_ACCEPTED}.") from error
     if text.lstrip().startswith(("[", "{")):

@@ -40,6 +40,26 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
         raise OSError(f"{name} is {kind}, which might never end. Read it yourself, and pass its content or a file.")
 
 
+def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
+    """The content of a file of which nobody knows how much there is.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+        what: it should be, for the message: "list of classes".
+
+    Raises:
+        OSError: it is not there, or no file.
+        ValueError: it is larger.
+    """
+    check_is_file(path)
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{plain(path)} has more than {most >> 20} MB, which no {what} has.")
+    return content
+
+
 def check_writable(path: Path, is_folder: bool = False) -> None:
     """Makes sure that a file or a folder can be written, before work is put into what it is to hold.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
-from .files import check_is_file
+from .files import read_bounded
 from .text import plain
 
 _HUGE = 1e300
@@ -40,12 +39,7 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
         OSError: it is not there, or no file.
         ValueError: it is larger than ``MOST_BYTES``, no JSON, or no object.
     """
-    check_is_file(path)
-    with Path(path).open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{plain(path)} has more than {MOST_BYTES >> 20} MB, which no such file has.")
-    value = parse(content, os.fspath(path))
+    value = parse(read_bounded(path, MOST_BYTES, "such file"), os.fspath(path))
     if not isinstance(value, dict):
         raise ValueError(f"{plain(path)} holds {type(value).__name__} in JSON, and not an object of names and values.")
     return value
