@@ -44,27 +44,31 @@ def unknown_function(config: Any, known: Collection[str]) -> str | None:
 
     Such a name alone is in the file; Keras' own functions are named likewise, so ask only where opening has failed.
     """
-    if isinstance(config, list):
-        return next(filter(None, (unknown_function(item, known) for item in config)), None)
-    if not isinstance(config, dict):
-        return None
-    if config.get("class_name") == "Lambda" and isinstance(config.get("config"), dict):
-        function = config["config"].get("function")
-        name = function.get("config") if isinstance(function, dict) else function
-        if isinstance(name, str) and name not in known:
-            return name
-    return next(filter(None, (unknown_function(item, known) for item in config.values())), None)
+    for layer in _objects(config):
+        if layer.get("class_name") == "Lambda" and isinstance(layer.get("config"), dict):
+            function = layer["config"].get("function")
+            name = function.get("config") if isinstance(function, dict) else function
+            if isinstance(name, str) and name not in known:
+                return name
+    return None
 
 
 def packages(config: Any, known: Collection[str]) -> Iterator[str]:
     """The Python packages, besides Keras' and TensorFlow's, whose classes a configuration names."""
-    if isinstance(config, (list, dict)):
-        for item in config if isinstance(config, list) else config.values():
-            yield from packages(item, known)
-    if isinstance(config, dict) and isinstance(module := config.get("module"), str) and "class_name" in config:
-        package = module.partition(".")[0]
-        if package and package not in (*_OWN_MODULES, "__main__") and not _is_known(config, known):
-            yield package
+    for part in _objects(config):
+        if isinstance(module := part.get("module"), str) and "class_name" in part:
+            package = module.partition(".")[0]
+            if package and package not in (*_OWN_MODULES, "__main__") and not _is_known(part, known):
+                yield package
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects in parsed JSON, each before those in it."""
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _objects(item)
 
 
 def _code(value: Any, known: Collection[str], name: str) -> Iterator[str]:

@@ -20,10 +20,12 @@ _LAYER = "stem_conv"
 _ATTRIBUTE = "efficientnet_mark"
 
 # Layers that leave the levels of pixels unchanged where a model only predicts.
-_IDLE = re.compile(
+IDLE = re.compile(
     r"InputLayer|Identity|Resizing|CenterCrop|Cropping2D|ZeroPadding2D|Dropout|SpatialDropout2D|Gaussian(Noise|Dropout)"
-    r"|Random\w+|AutoContrast|RandAugment|AugMix|CutMix|MixUp|Permute|Reshape|Concatenate"
+    r"|Random\w+|AutoContrast|RandAugment|AugMix|CutMix|MixUp"
 )
+# Those that move them to another place, too.
+_MOVING = ("Permute", "Reshape", "Concatenate")
 _SCALING = ("Rescaling", "Normalization")
 # Operations on a tensor and numbers, as Keras 3 and legacy Keras call them.
 _ARITHMETIC = re.compile(r"(?:.*\.)?(add|subtract|multiply|(?:true_?)?div(?:ide)?)(?:v2)?(?:_\d+)?", re.IGNORECASE)
@@ -183,7 +185,7 @@ def _after(call: LayerCall, state: str) -> str:
     """What a layer makes of levels."""
     kind = keras_layer(call.layer) or ""
     operation = keras_operation(call.layer) or ""
-    if _IDLE.fullmatch(kind) or _CAST.fullmatch(operation):
+    if IDLE.fullmatch(kind) or kind in _MOVING or _CAST.fullmatch(operation):
         return state
     if kind == "Activation" and getattr(call.layer.activation, "__name__", "") == "linear":
         return state

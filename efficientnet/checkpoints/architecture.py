@@ -22,11 +22,6 @@ _DEEPEST = 16
 # Layers of the network, whoever built it; others are of what somebody put before or behind it.
 _OURS = re.compile(r"(stem|block\d+[a-z]+|top)_\w+")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
-# What leaves the levels of pixels as they are, where a model only answers.
-_IDLE = re.compile(
-    r"InputLayer|Identity|Resizing|CenterCrop|Cropping2D|ZeroPadding2D|Dropout|SpatialDropout2D|Gaussian(Noise|Dropout)"
-    r"|Random\w+|AutoContrast|RandAugment|AugMix|CutMix|MixUp"
-)
 
 
 class Node(NamedTuple):
@@ -217,7 +212,7 @@ def _preprocessing(
     What the layers do counts more than what the network was ``marked`` with when it was built.
     """
     first = next((number for number, node in enumerate(nodes) if node.kind in _CONVOLUTIONS), 0)
-    in_front = [node for node in nodes[:first] if not _IDLE.fullmatch(node.kind)]
+    in_front = [node for node in nodes[:first] if not marks.IDLE.fullmatch(node.kind)]
     if not in_front:
         return marked if before is None else before
     scale, offset = (np.array(values) for values in scale_and_offset("none" if before is None else before))
