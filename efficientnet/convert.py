@@ -16,6 +16,7 @@ from .checkpoints.arrays import Stored
 from .checkpoints.facts import KEY, UNKNOWN, write_archive, write_hdf5
 from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
+from .graph import default_side
 from .marks import model_preprocessing
 from .preprocessing import Scaling
 from .soundness import check_array
@@ -121,9 +122,7 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
 
     activation = reading.checkpoint.facts.activation or "softmax"
     has_classifier = reading.classes is not None
-    # A body takes images of any size, as one that is built without input_shape= does.
-    needs_size = has_classifier or any(block.experts > 1 for block in reading.variant.blocks)
-    size = reading.variant.resolution if needs_size else None
+    size = default_side(reading.variant, has_classifier)
     return keras.create(
         reading.variant,
         include_top=has_classifier,

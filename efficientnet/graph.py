@@ -107,9 +107,7 @@ def build(
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
 
     blocks = scaling.scale_blocks(variant)
-    has_classifier = include_top and not features_only
-    needs_size = has_classifier or any(block.experts > 1 for block in blocks)
-    images = _input(graph, input_tensor, input_shape, variant.resolution if needs_size else None)
+    images = _input(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
     x = images
     if preprocessing is not None:
         if images.shape[graph.channel_axis] != 3:
@@ -152,6 +150,12 @@ def build(
     inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
     with deep_recursion():
         return keras.models.Model(inputs, x, name=name or variant.name)
+
+
+def default_side(variant: Variant, has_classifier: bool) -> int | None:
+    """The side of the input where none is given, pixels; None for any: a classifier and experts need to know it."""
+    needs_size = has_classifier or any(block.experts > 1 for block in variant.blocks)
+    return variant.resolution if needs_size else None
 
 
 def _mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
@@ -300,7 +304,7 @@ def _check_activation(layers: Any, activation: Any) -> None:
         ) from None
 
 
-def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default_size: int | None) -> Any:
+def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None) -> Any:
     """The input layer's tensor, or the checked tensor that was given."""
     if tensor is not None:
         try:
@@ -314,7 +318,7 @@ def _input(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, defaul
             )
         shape = tuple(tensor.shape)[1:]
     elif shape is None:
-        square = (default_size, default_size)
+        square = (default, default)
         shape = (*square, 3) if graph.channel_axis == 3 else (3, *square)
     order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
     try:
