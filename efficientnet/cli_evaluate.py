@@ -37,11 +37,7 @@ def add_parser(commands: Any) -> None:
         help="of the images, only those that the training of MODEL has held out, or trained on",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
-    parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
-    parser.add_argument(
-        "--threshold", type=cli_model.share, metavar="P",
-        help="of the labels of a model that gives each a probability of its own (default: 0.5)",
-    )  # fmt: skip
+    cli_model.add_output_options(parser)
     cli_model.add_options(parser)
     cli_pixels.add_options(parser, reduces=True)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
@@ -64,16 +60,13 @@ def _run(arguments: argparse.Namespace) -> int:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
         if arguments.part and run is None:
             raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
-        if arguments.threshold is not None:
-            predictor.recipe.check_labels()
-        threshold = 0.5 if arguments.threshold is None else arguments.threshold
         found = evaluate(
             predictor,
             arguments.data,
             name,
             lambda path: cli_pixels.source(path, arguments),
             arguments.softmax,
-            threshold,
+            cli_model.threshold(arguments, predictor.recipe),
             run,
             arguments.part,
         )

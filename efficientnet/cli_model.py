@@ -18,9 +18,11 @@ from .variants import PADDINGS, get_variant
 
 if TYPE_CHECKING:
     from .checkpoints import Facts
-    from .inference import Predictor, Source
+    from .inference import Predictor, Recipe, Source
 
 T = TypeVar("T")
+
+_THRESHOLD = 0.5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +58,7 @@ def network_facts(arguments: argparse.Namespace) -> Facts:
     from .class_files import read_class_file
 
     names = None if arguments.classes is None else read_class_file(arguments.classes)
-    mode = arguments.preprocessing
-    mode = Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode  # from the settings of a training
-    return Facts(arguments.padding, arguments.epsilon, mode, class_names=names)
+    return Facts(arguments.padding, arguments.epsilon, arguments.preprocessing, class_names=names)
 
 
 def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
@@ -125,13 +125,34 @@ def positive(text: str) -> int:
 
 def natural(text: str) -> int:
     """A whole number that is not negative."""
-    number = int(text)
-    if number < 0:
+    value = number(int, text)
+    if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
+    return value
 
 
-def share(text: str) -> float:
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds how a model's outputs are read, for commands that call :func:`threshold`."""
+    parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P",
+        help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
+    )  # fmt: skip
+
+
+def threshold(arguments: argparse.Namespace, recipe: Recipe) -> float:
+    """The least probability of a label that applies.
+
+    Raises:
+        ValueError: one is given, and the model gives no labels a probability of their own.
+    """
+    if arguments.threshold is None:
+        return _THRESHOLD
+    recipe.check_labels()
+    return float(arguments.threshold)
+
+
+def _share(text: str) -> float:
     """A number from 0 to 1."""
     value = number(float, text)
     if not 0 <= value <= 1:

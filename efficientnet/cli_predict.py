@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 SUCCESS, SOME_FAILED = 0, 1
 _TOP = 5
-_THRESHOLD = 0.5
 _MOST_NUMBERS = 20  # of a picture in the text; JSON and CSV have them all
 
 
@@ -47,11 +46,7 @@ def add_parser(commands: Any) -> None:
         "--top", type=cli_model.positive, metavar="N",
         help=f"classes per picture (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
-    add(
-        "--threshold", type=cli_model.share, metavar="P",
-        help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
-    )  # fmt: skip
-    add("--softmax", action="store_true", help="make probabilities of a model's logits")
+    cli_model.add_output_options(predict)
     add("--timeout", type=_seconds, metavar="S", help="seconds for the whole download of an image (default: 60)")
     add("--recursive", action="store_true", help="look into folders of folders")
     cli_model.add_options(predict)
@@ -104,8 +99,7 @@ def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
     recipe.check_pictures()
     if arguments.softmax:
         recipe.check_logits()
-    if arguments.threshold is not None:
-        recipe.check_labels()
+    cli_model.threshold(arguments, recipe)
 
 
 def _may_be_logits(recipe: Recipe, answer: Answer) -> bool:
@@ -123,7 +117,7 @@ def _hint(recipe: Recipe) -> str:
 
 def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Answers in the order of the inputs."""
-    threshold = _THRESHOLD if arguments.threshold is None else arguments.threshold
+    threshold = cli_model.threshold(arguments, predictor.recipe)
     standard_input = _standard_input()
     without_images = _Missing(
         "a folder without images: give another"

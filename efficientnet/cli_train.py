@@ -13,6 +13,7 @@ from . import cli_model, cli_pixels
 from .files import check_writable
 from .json_files import read_object
 from .preprocessing import Scaling
+from .saved_models import RUN_SETTINGS
 from .text import lines, plain
 from .variants import get_variant
 
@@ -187,7 +188,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
 
 def _stored(out: Path) -> dict[str, Any]:
     """What the run in a folder was started with; nothing where there is none."""
-    path = out / "run.json"
+    path = out / RUN_SETTINGS
     return read_object(path) if path.is_file() else {}
 
 
