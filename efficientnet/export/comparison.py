@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..inference.outputs import relative_difference
 from ..inference.pictures import read
 from ..inference.recipe import Recipe
 from ..preprocessing import Scaling
@@ -70,10 +71,7 @@ def compare(
     scale = recipe._replace(scaling=scaling).scale
     given = (keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
     expected = [np.concatenate(part) for part in zip(*given, strict=True)]
-    differences = [
-        np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
-        for ours, theirs in zip(found, expected, strict=True)
-    ]
+    differences = [relative_difference(*pair) for pair in zip(found, expected, strict=True)]
     difference = float(np.max(differences))  # NaN where any is
     if recipe.kind in ("features", "numbers"):
         return difference, None
@@ -92,7 +90,7 @@ def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
 def _made_up(recipe: Recipe, count: int) -> np.ndarray:
     """Coloured patches with some noise, always the same."""
     rng = np.random.default_rng(0)
-    height, width = (side or recipe.default_size for side in recipe.sides)
+    height, width = recipe.image_sides
     patches = rng.uniform(0, 255, (count, 8, 8, recipe.channels))
     pixels = patches[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
     pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.float32)

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import onnx_graph, openvino_graph
+from ..inference.outputs import relative_difference
 from ..layer_calls import data_formats, functional
 from ..preprocessing import Scaling
 from ..text import get_logger
@@ -161,10 +162,8 @@ def _difference(model: Any, answers: Answers, batch: int | None) -> float:
     shape = [batch or 2, *(_ANY_SIZE if side is None else side for side in tensor.shape[1:])]
     differences = []
     for x in (rng.normal(0, 1, shape).astype(np.float32), rng.uniform(0, 255, shape).astype(np.float32)):
-        differences += [
-            np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())
-            for ours, theirs in zip(answers(x), keras_answers(model, x), strict=True)
-        ]
+        pairs = zip(answers(x), keras_answers(model, x), strict=True)
+        differences += [relative_difference(ours, theirs) for ours, theirs in pairs]
     return float(np.max(differences))
 
 

@@ -175,7 +175,7 @@ def _fastest(order: Order) -> Predictor:
 
 def _milliseconds(engine: Engine) -> float:
     """For each of the images, at best."""
-    shape = [engine.recipe.default_size if side == -1 else side for side in engine.recipe.input_shape(1)]
+    shape = engine.recipe.image_shape(1)
     one = np.zeros(shape, np.float32)
     many = np.zeros((_TRIED_TOGETHER, *shape[1:]), np.float32)
     seconds = []

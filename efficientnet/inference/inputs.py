@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..marks import model_preprocessing
-from ..pixels import as_array, fault
+from ..pixels import as_array, fault, is_pillow
 from ..preprocessing import Scaling
-from .pictures import check_many, listed, read
+from .pictures import check_many, is_path_or_content, listed, read
 from .recipe import describe
 
 
@@ -49,8 +48,7 @@ def model_inputs(
         model_preprocessing(model)  # which raises where nobody says it
     recipe = describe(model, preprocessing, crop, interpolation)
     images = listed(images)
-    is_one = isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(images, "read")
-    is_one = is_one or hasattr(images, "getbands") or 0 < len(getattr(images, "shape", ())) < 4
+    is_one = is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4
     if not is_one:
         check_many(images)
     is_batch = not is_one and hasattr(images, "__array__")

@@ -20,6 +20,7 @@ from ..pixels import is_pillow, rgb_of_image
 from ..text import get_logger
 from . import cache
 from .engines import Engine, Order, Run
+from .outputs import relative_difference
 from .quantization import held_out, quantize
 from .recipe import Recipe
 
@@ -125,7 +126,7 @@ class _Compiler:
         exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         run = _runner(compiled)
         pairs = [pair for probe in probes for pair in zip(run(probe), exact(probe), strict=True)]
-        return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)
+        return max(relative_difference(found, expected) for found, expected in pairs)
 
     def _micro_batch(self, recipe: Recipe) -> int:
         return 1 if max(side or 0 for side in recipe.sides) > 256 else 2
@@ -168,7 +169,7 @@ def _content(pictures: Sequence[Any]) -> str:
 def _random_pictures(recipe: Recipe) -> list[np.ndarray]:
     """Coarse noise, as the model takes it; where it does not tell how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
-    shape = [recipe.default_size if side == -1 else side for side in recipe.input_shape(1)]
+    shape = recipe.image_shape(1)
     if recipe.scaling is None:
         return [generator.standard_normal(shape, np.float32) for _ in range(_PROBES)]
     return [generator.uniform(0, 255, shape).astype(np.float32) for _ in range(_PROBES)]

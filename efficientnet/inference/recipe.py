@@ -101,6 +101,16 @@ class Recipe(NamedTuple):
         height, width = (-1 if side is None else side for side in self.sides)
         return [batch, height, width, self.channels] if self.channels_last else [batch, self.channels, height, width]
 
+    @property
+    def image_sides(self) -> tuple[int, int]:
+        """Height and width that images are made into, pixels."""
+        height, width = (side or self.default_size for side in self.sides)
+        return height, width
+
+    def image_shape(self, batch: int) -> list[int]:
+        """The same as the model's input for so many images."""
+        return self._replace(sides=self.image_sides).input_shape(batch)
+
     def scale(self, batch: np.ndarray) -> np.ndarray:
         """Pixels 0..255 to what the model takes, float32."""
         if self.scaling is None or not self.is_scaled:
@@ -156,7 +166,7 @@ class Recipe(NamedTuple):
         Raises:
             ValueError: the model takes none.
         """
-        height, width = (side or self.default_size for side in self.sides)
+        height, width = self.image_sides
         if self.scaling is None:
             raise ValueError(self._untold("To answer pictures,"))
         if height != width or self.channels != 3:

@@ -12,10 +12,9 @@ import numpy as np
 from . import activation, pooling
 from .merging import concatenate
 from .normalization import unit_length
-from .shape import pad, resize
+from .shape import TO_THE_END, pad, resize
 from .writer import Operand, Value, Writer, unsupported
 
-_TO_THE_END = np.iinfo(np.int64).max
 # TensorFlow's names of what Keras calls otherwise.
 _ALIASES = {
     "shape": "newshape", "perm": "axes", "paddings": "pad_width", "multiples": "repeats", "clip_value_min": "x_min",
@@ -201,7 +200,7 @@ def _split(writer: Writer, x: Any, /, indices_or_sections: Any, axis: int = 0) -
 
 def _flip(writer: Writer, x: Any, /, axis: Any = None) -> Value:
     axes = range(_value(x).rank) if axis is None else _integers(axis)
-    return writer.slice(x, [(a, -1, -_TO_THE_END, -1) for a in axes])
+    return writer.slice(x, [(a, -1, -TO_THE_END, -1) for a in axes])
 
 
 def _pad(writer: Writer, x: Any, /, pad_width: Any, mode: str = "constant", value: Any = None) -> Value:
@@ -247,12 +246,12 @@ def _getitem(writer: Writer, x: Any, key: Any, /) -> Value:
             next(places)
             step = 1 if part.step is None else int(part.step)
             first = (0 if step > 0 else -1) if part.start is None else int(part.start)
-            last = (_TO_THE_END if step > 0 else -_TO_THE_END) if part.stop is None else int(part.stop)
+            last = (TO_THE_END if step > 0 else -TO_THE_END) if part.stop is None else int(part.stop)
             if part != slice(None):
                 cuts.append((axis, first, last, step))
         else:
             number = int(part)
-            cuts.append((axis, number, number + 1 if number != -1 else _TO_THE_END, 1))
+            cuts.append((axis, number, number + 1 if number != -1 else TO_THE_END, 1))
             dropped.append(axis)
     if cuts:
         x = writer.slice(x, cuts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .writer import Value, Writer, unsupported
 
-_TO_THE_END = np.iinfo(np.int64).max
+TO_THE_END = np.iinfo(np.int64).max
 # How ONNX calls Keras' ways to resize, which take a pixel for a square with its centre in the middle. (Not "bicubic":
 # at the border OpenVINO computes that otherwise than Keras.)
 _INTERPOLATIONS: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def pad(
 
 def _cropping(writer: Writer, layer: Any, x: Value) -> Value:
     sides = zip(_sides(layer, x), _pairs(layer.cropping), strict=True)
-    return writer.slice(x, [(axis, begin, -end if end else _TO_THE_END, 1) for axis, (begin, end) in sides])
+    return writer.slice(x, [(axis, begin, -end if end else TO_THE_END, 1) for axis, (begin, end) in sides])
 
 
 def _center_crop(writer: Writer, layer: Any, x: Value) -> Value:
