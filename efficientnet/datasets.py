@@ -253,10 +253,9 @@ def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> No
     trained = {digest for digest, part in zip(digests, use, strict=True) if part == 0}
     held_out = [digest in trained for digest, part in zip(digests, use, strict=True) if part == 1]
     if any(held_out):
-        print(
+        tell(
             f"{sum(held_out)} of the {len(held_out)} images to validate with are trained on, too, so the accuracy is "
-            "higher than on others: take them out of one of the parts",
-            file=sys.stderr,
+            "higher than on others: take them out of one of the parts"
         )
 
 

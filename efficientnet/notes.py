@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .checkpoints import Facts
 from .checkpoints.arrays import map_file
-from .checkpoints.facts import from_hdf5
+from .checkpoints.facts import class_names, from_hdf5, positive_fraction
 from .checkpoints.hdf5 import SIGNATURE, root
 from .checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
 from .checkpoints.keras_h5 import reading
@@ -25,6 +25,8 @@ from .files import replacing
 from .json_files import is_number, parse
 from .preprocessing import MODES, Scaling
 from .text import plain
+
+Checked = TypeVar("Checked")
 
 _RECIPE = "recipe.json"
 
@@ -40,13 +42,10 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
     """The names in the order of the model's outputs; None where the file holds none."""
-    names = _read(path, CLASS_NAMES)
+    names = _checked(path, CLASS_NAMES, class_names, "a list of names")
     if names is None:
         names = _in_hdf5(path).class_names
-        return None if names is None else list(names)
-    if not isinstance(names, list) or not all(isinstance(name, (str, int, float)) for name in names):
-        raise _wrong(path, CLASS_NAMES, "a list of names", names)
-    return [str(name) for name in names]
+    return None if names is None else list(names)
 
 
 def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
@@ -86,12 +85,8 @@ def write_crop(path: str | os.PathLike[str], crop: float) -> None:
 
 def read_crop(path: str | os.PathLike[str]) -> float | None:
     """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
-    crop = _read(path, CROP)
-    if crop is None:
-        return _in_hdf5(path).crop
-    if not is_number(crop) or not 0 < crop <= 1:
-        raise _wrong(path, CROP, "a number greater than 0, at most 1", crop)
-    return float(crop)
+    crop = _checked(path, CROP, positive_fraction, "a number greater than 0, at most 1")
+    return _in_hdf5(path).crop if crop is None else crop
 
 
 def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
@@ -139,6 +134,17 @@ def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -
 def _read(path: str | os.PathLike[str], member: str) -> Any:
     content = read_member(path, member)
     return None if content is None else parse(content, f"{os.fspath(path)}: {member} in it")
+
+
+def _checked(
+    path: str | os.PathLike[str], member: str, check: Callable[[Any], Checked], expected: str
+) -> Checked | None:
+    """A member that ``check`` converts, or refuses by a ValueError; None where there is none."""
+    value = _read(path, member)
+    try:
+        return None if value is None else check(value)
+    except ValueError:
+        raise _wrong(path, member, expected, value) from None
 
 
 def _wrong(path: str | os.PathLike[str], member: str, expected: str, found: Any) -> ValueError:

@@ -32,9 +32,8 @@ logger = get_logger()
 # What a .keras file, a zip archive, holds besides its weights.
 _CONFIG, _METADATA = "config.json", "metadata.json"
 
-
 # What `efficientnet train` leaves in its folder: its settings, and the model once an epoch is over.
-_RUN, _MODEL = "run.json", "model.keras"
+RUN_SETTINGS, RUN_MODEL = "run.json", "model.keras"
 
 
 def is_saved_model(path: str | os.PathLike[str]) -> bool:
@@ -50,14 +49,14 @@ def locate(path: str | os.PathLike[str]) -> Path:
         CheckpointError: the training has written no model yet.
     """
     found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
-    if not (found / _RUN).is_file():
+    if not (found / RUN_SETTINGS).is_file():
         return found
-    if not (found / _MODEL).is_file():
+    if not (found / RUN_MODEL).is_file():
         raise CheckpointError(
-            f"{plain(found)} is the folder of a training that has not written {_MODEL} yet: go on with it, "
+            f"{plain(found)} is the folder of a training that has not written {RUN_MODEL} yet: go on with it, "
             f"`efficientnet train --resume --out {plain(found)}`."
         )
-    return found / _MODEL
+    return found / RUN_MODEL
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:

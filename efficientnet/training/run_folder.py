@@ -24,6 +24,7 @@ from ..datasets import Data
 from ..files import remove_parts, replacing
 from ..json_files import read_object
 from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
+from ..saved_models import RUN_MODEL, RUN_SETTINGS
 from ..splits import write_split
 from ..text import plain, tell
 
@@ -93,7 +94,7 @@ class RunFolder:
         self, folder: Path, settings: dict[str, Any], resume: bool, keep: int = 2, is_writer: bool = True
     ) -> None:
         self.folder, self.keep = folder, keep
-        self.model_path, self._settings_path = folder / "model.keras", folder / "run.json"
+        self.model_path, self._settings_path = folder / RUN_MODEL, folder / RUN_SETTINGS
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self._is_writer = FileLock(folder / "run.lock"), is_writer
         self._tensorboard: Any = None
