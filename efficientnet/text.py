@@ -112,3 +112,9 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     characters = error.object[error.start : error.end]
     return "".join(_OWN_MARKS.get(c) or _escape(c) for c in characters), error.end
+
+
+def clean(text: str) -> str:
+    """One line that can be written as UTF-8, whatever a name was made of."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
 FONT_SIZE = 9  # points
+_DOTS_PER_INCH = 200
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,13 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
     except ImportError as error:
         raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]'.") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
+
+
+def render(figure: Any) -> bytes:
+    """A figure as a PNG file's content."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
+    return buffer.getvalue()
 
 
 def style(axes: Any, theme: Theme, grid: str) -> None:

@@ -14,7 +14,6 @@ from efficientnet.design.figures import ActivationMaps, draw_accuracy, draw_acti
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 from efficientnet.design.verdict import (
-    clean,
     group_by_budget,
     headline,
     headline_of_search,
@@ -23,6 +22,7 @@ from efficientnet.design.verdict import (
     listing,
     quantity,
 )
+from efficientnet.text import clean
 from efficientnet.themes import DARK, LIGHT
 
 pytest.importorskip("matplotlib")

@@ -5,7 +5,6 @@ They follow figures 3, 4, 7 and 8 of arXiv 1905.11946. Nothing of Matplotlib's g
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..text import clean
 from ..themes import FONT_SIZE, Theme, new_figure, style
 from .results import Network, Results
-from .verdict import METHODS, budget_of, clean, find_baseline, group_by_budget, quantity
-
-_DOTS_PER_INCH = 200
+from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity
 
 _MARKERS = {"width": "s", "depth": "^", "resolution": "D", "compound": "o"}
 _LINES = {"width": (0, (5, 2)), "depth": (0, (1, 1.5)), "resolution": (0, (5, 1.5, 1, 1.5)), "compound": "-"}
@@ -37,13 +35,6 @@ class ActivationMaps:
     pixels: NDArray[np.uint8]
     label: str
     maps: Mapping[str, NDArray[np.float32]]
-
-
-def render(figure: Any) -> bytes:
-    """A figure as a PNG file's content."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
-    return buffer.getvalue()
 
 
 def draw_accuracy(results: Results, theme: Theme) -> Any:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..text import clean
 from ..themes import DARK, LIGHT
 from .page_template import DOCUMENT
-from .verdict import clean
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import replacing
-from ..themes import THEMES, Theme
+from ..themes import THEMES, Theme, render
 from .activation_maps import class_activation_map
 from .figures import (
     ActivationMaps,
@@ -20,7 +20,6 @@ from .figures import (
     draw_activation_maps,
     draw_search,
     draw_width,
-    render,
     width_series,
 )
 from .page import Page, Paragraph, Picture, Section, Table, to_html, to_markdown

@@ -33,12 +33,6 @@ class Verdict:
     text: str
 
 
-def clean(text: str) -> str:
-    """One line that can be written as UTF-8, whatever a name was made of."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())
-
-
 def percent(value: float) -> str:
     """A fraction as a percentage with one decimal: 0.7123 is "71.2"; a dash for NaN."""
     return "–" if math.isnan(value) else f"{100 * value:.1f}"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..design.verdict import clean
 from ..images import load_image
+from ..text import clean
 from ..themes import LIGHT, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import Answer

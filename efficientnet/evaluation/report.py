@@ -163,7 +163,7 @@ class Evaluation:
             ImportError: Matplotlib is missing; the message names the extra.
             OSError: the files cannot be written.
         """
-        from ..design.figures import render
+        from ..themes import render
         from .figures import draw_confusion, draw_mistakes, draw_reliability
 
         folder.mkdir(parents=True, exist_ok=True)
