@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable, Collection
 from typing import Any
 
+# That a model computes at a time: each takes megabytes of memory, and more together gain no speed.
+MOST_IMAGES = 1024
+
 
 def whole(name: str, value: Any, least: int = 1) -> int:
     """A whole number, Python's or NumPy's, as Python's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .checkpoints.facts import MOST_CLASSES
 from .files import read_bounded
 from .json_files import MOST_BYTES, parse
 from .text import plain
@@ -19,22 +20,24 @@ def read_class_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names in a file, in the order of a model's outputs.
 
     Args:
-        path: of a text in UTF-8 with a name a line, the last of which may be empty; or of JSON: a list of names, or
-            an object from numbers to names or from names to numbers, which count from 0. For a name there may be a
-            list of an id and a name, as in Keras' list of ImageNet's classes.
+        path: of a text in UTF-8 with a name a line, where empty lines at the end do not count; or of JSON: a list of
+            names, or an object from numbers to names or from names to numbers, which count from 0. For a name there may
+            be a list of an id and a name, as in Keras' list of ImageNet's classes.
 
     Raises:
         OSError: there is no such file.
         ValueError: it holds something else; the message says what is accepted.
     """
     try:
-        text = read_bounded(path, MOST_BYTES, "list of classes").decode("utf-8-sig").strip("\r\n")
+        text = read_bounded(path, MOST_BYTES, "list of classes").decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise ValueError(f"{plain(path)} is no text in UTF-8: {_ACCEPTED}.") from error
     if text.lstrip().startswith(("[", "{")):
         names = _in_order(parse(text, os.fspath(path)))
     else:
         names = [line.strip() for line in text.splitlines()]
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"{plain(path)} has {len(names):,} names of classes; read are at most {MOST_CLASSES:,}.")
     if not names or not all(names):
         raise ValueError(f"{plain(path)} holds no names of classes, or an empty one: {_ACCEPTED}.")
     return tuple(names)

@@ -188,6 +188,7 @@ def find_source(model: str, weights: str | None, given: Facts) -> Source:
     from .inference import Source
 
     if not is_saved_model(model):
+        report_folder(model)
         refuse_contradictions(model, weights or "imagenet", given)
         return Source.of_variant(model, weights or "imagenet", given)
     if weights:
@@ -199,6 +200,12 @@ def find_source(model: str, weights: str | None, given: Facts) -> Source:
                 "for files of weights (--weights)."
             )
     return Source.of_file(model, given.preprocessing, class_names=given.class_names)
+
+
+def report_folder(variant: str) -> None:
+    """Prints a line on stderr where a variant's name is that of a folder, too."""
+    if os.path.isdir(variant):
+        tell(f"{variant} is taken for the variant; ./{variant} is the folder of that name.")
 
 
 def require_preprocessing(scaling: Scaling | None, model: str) -> None:

@@ -60,6 +60,7 @@ def _load(arguments: argparse.Namespace) -> Any:
 
     if is_saved_model(arguments.model):
         return keras.load_model(arguments.model, compile=False)
+    cli_model.report_folder(arguments.model)
     variant = get_variant(arguments.model)
     return keras.create(
         variant,

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from .checkpoints import Facts
 from .checkpoints.arrays import map_file
-from .checkpoints.facts import class_names, from_hdf5, positive_fraction
+from .checkpoints.facts import MOST_CLASSES, class_names, from_hdf5, positive_fraction
 from .checkpoints.hdf5 import SIGNATURE, root
 from .checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
 from .checkpoints.keras_h5 import reading
@@ -42,7 +42,7 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
     """The names in the order of the model's outputs; None where the file holds none."""
-    names = _checked(path, CLASS_NAMES, class_names, "a list of names")
+    names = _checked(path, CLASS_NAMES, class_names, f"a list of at most {MOST_CLASSES:,} names")
     if names is None:
         names = _in_hdf5(path).class_names
     return None if names is None else list(names)

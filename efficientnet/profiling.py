@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import onnx_graph, openvino_graph
+from .arguments import MOST_IMAGES
 from .checkpoints.keras_h5 import role
 from .layer_calls import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
 
@@ -213,6 +214,8 @@ def measure(
     for option, value in (("repeats", repeats), ("threads", 1 if threads is None else threads)):
         if value < 1:
             raise ValueError(f"{option}={value!r}: expected an integer of at least 1.")
+    if batch_size > MOST_IMAGES:
+        raise ValueError(f"batch_size={batch_size}: measured are at most {MOST_IMAGES:,} images at a time.")
     shapes = _input_shapes(model, batch_size, input_shape)
     try:
         graph = openvino_graph.convert(model)

@@ -36,9 +36,21 @@ _CONFIG, _METADATA = "config.json", "metadata.json"
 RUN_SETTINGS, RUN_MODEL = "run.json", "model.keras"
 
 
-def is_saved_model(path: str | os.PathLike[str]) -> bool:
-    """Whether a path, there or not, is that of a whole saved model, and no variant's name."""
-    return Path(path).suffix in (".keras", ".h5", ".hdf5") or Path(path).is_dir()
+def is_saved_model(name: str) -> bool:
+    """Whether a name is the path of a whole saved model, there or not, and not a variant's name.
+
+    A variant's name is a variant also where there is a folder of that name, ``./NAME``: what a command means must not
+    depend on the folder that it runs in.
+    """
+    return Path(name).suffix in (".keras", ".h5", ".hdf5") or (os.path.isdir(name) and not _is_variant(name))
+
+
+def _is_variant(name: str) -> bool:
+    try:
+        get_variant(name)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def locate(path: str | os.PathLike[str]) -> Path:

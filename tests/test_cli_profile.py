@@ -8,6 +8,7 @@ pytest.importorskip("keras")
 
 from efficientnet import get_variant, save_variant, scaling
 from efficientnet.cli import main
+from efficientnet.saved_models import is_saved_model
 
 
 def test_a_table_by_block(capsys):
@@ -19,6 +20,16 @@ def test_a_table_by_block(capsys):
     assert f"{cost.macs:,}" in lines[-1]
     assert [line.split()[1] for line in lines[2:5]] == ["stem", "block1a", "block2a"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_variants_name_wins_over_a_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lite0").mkdir()
+    assert main(["profile", "lite0", "--size", "32"]) == 0
+    assert "lite0 is taken for the variant; ./lite0 is the folder" in capsys.readouterr().err
+    assert is_saved_model("./lite0") and not is_saved_model("lite0") and not is_saved_model("EfficientNet-Lite0")
+    assert main(["profile", "./lite0"]) == 2
+    assert "folder" in capsys.readouterr().err
 
 
 def test_every_layer_with_its_time(capsys):

@@ -306,6 +306,7 @@ def test_bad_calls(model, tmp_path, monkeypatch):
         (("a.onnx", "onnx", "int4"), "Unknown precision 'int4'; choose one of f32"),
         (("a", "saved_model", "f16"), "SavedModel cannot be in f16"),
         (("a.onnx", "onnx", "f32", (), 0), "batch=0"),
+        (("a.onnx", "onnx", "f32", (), 99999999999), "batch=99999999999: expected a number of images, 1 to 1,024"),
         (("a.pt", "onnx"), r"ends in \.onnx"),
         (("a.onnx", "onnx", "f32", (), 1, {"input_type": "int4", "raw_pixels": True}), "Unknown input_type 'int4'"),
         (("a.onnx", "onnx", "f32", (), 1, {"input_type": "uint8"}), "pass raw_pixels=True"),

@@ -52,7 +52,8 @@ def test_how_pixels_are_scaled():
 @pytest.mark.parametrize(
     "content",
     [
-        "cat\ndog", "cat\r\ndog\r\n", "\ufeffcat\ndog\n\n", '["cat", "dog"]', ' {"0": "cat", "1": "dog"}',
+        "cat\ndog", "cat\r\ndog\r\n", "\ufeffcat\ndog\n\n", "cat\ndog\n  \r\n\t\n",
+        '["cat", "dog"]', ' {"0": "cat", "1": "dog"}',
         '{"dog": 1, "cat": 0}', '{"1": ["n2", "dog"], "0": ["n1", "cat"]}',
     ],
 )  # fmt: skip
@@ -64,7 +65,18 @@ def test_files_of_classes(tmp_path, content):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b"cat\n\ndog", b"[]", b"[1, 2]", b'{"cat": 1, "dog": 2}', b'{"a": 0, "b": 0}', b"[", b"\xff\xfe"],
+    [
+        b"",
+        b"\n",
+        b"cat\n\ndog",
+        b"[]",
+        b"[1, 2]",
+        b'{"cat": 1, "dog": 2}',
+        b'{"a": 0, "b": 0}',
+        b'{"a": 0, "a": 1}',
+        b"[",
+        b"\xff\xfe",
+    ],
 )
 def test_what_is_no_file_of_classes(tmp_path, content):
     path = tmp_path / "classes"
@@ -73,6 +85,14 @@ def test_what_is_no_file_of_classes(tmp_path, content):
         read_class_file(path)
     with pytest.raises(OSError, match="missing"):
         read_class_file(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("separator", ["\n", ","])
+def test_more_classes_than_any_model_has_are_refused(tmp_path, separator):
+    text = separator.join(['"a"'] * 1_000_001)
+    (tmp_path / "classes").write_text(f"[{text}]" if separator == "," else text)
+    with pytest.raises(ValueError, match=r"has 1,000,001 names of classes; read are at most 1,000,000"):
+        read_class_file(tmp_path / "classes")
 
 
 @pytest.fixture

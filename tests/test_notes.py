@@ -46,7 +46,10 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
     ("member", "content", "message"),
     [
         ("class_names.json", b" " * 2**25, "more than 16 MB"),
-        ("class_names.json", b'{"a": 1}', "expected a list of names"),
+        ("class_names.json", b"[" + b"1," * 10**6 + b"1]", "a list of at most 1,000,000 names"),
+        ("class_names.json", b"[" + b"1," * 5 * 10**6 + b"1]", "more than 4,000,000 values"),
+        ("recipe.json", b'{"epochs": 3, "inner": {"a": 1, "a": 2}}', "it has 'a' twice"),
+        ("class_names.json", b'{"a": 1}', "expected a list of .* names"),
         ("class_names.json", b"[" * 10**6, "is no JSON"),
         ("crop.json", b"NaN", "expected a number greater than 0"),
         ("preprocessing.json", b"[[1, 2], [3]]", "three scales"),

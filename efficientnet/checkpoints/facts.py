@@ -29,7 +29,7 @@ MEMBER = f"{KEY}.json"
 
 # Far above what any file needs: the names of ImageNet-21k's classes come to 1 MB.
 LARGEST_JSON = 2**26
-_MOST_CLASSES = 1_000_000
+MOST_CLASSES = 1_000_000
 _LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 takes less than 64 KB, so longer texts are cut into pieces, as Keras does
 
 
@@ -200,11 +200,9 @@ def class_names(value: Any) -> tuple[str, ...]:
     Raises:
         ValueError: the value is none.
     """
-    if (
-        not isinstance(value, list)
-        or len(value) > _MOST_CLASSES
-        or not all(isinstance(name, str | int | float) for name in value)
-    ):
+    if not isinstance(value, list) or len(value) > MOST_CLASSES:
+        raise ValueError(f"its class names are no list of at most {MOST_CLASSES:,} names")
+    if not all(isinstance(name, str | int | float) for name in value):
         raise ValueError("its class names are no list of names")
     return tuple(map(str, value))
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..files import replacing
+from ..json_files import unique_keys
 from . import facts
 from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
 from .pickled_tensors import is_shape
@@ -118,21 +119,12 @@ def _parse(text: bytes) -> dict[str, Any]:
     if text.count(b",") > _MAX_COMMAS:
         raise ValueError(f"its JSON has more than {_MAX_COMMAS} entries")
     try:
-        parsed = json.loads(text.decode(), object_pairs_hook=_object)
+        parsed = json.loads(text.decode(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON is damaged ({error})") from error
     if not isinstance(parsed, dict):
         raise ValueError("its JSON is no object")
     return parsed
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise ValueError(f"it has {name[:80]!r} twice")
-        result[name] = value
-    return result
 
 
 def _place(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:

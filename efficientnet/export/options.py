@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..arguments import MOST_IMAGES
 from ..preprocessing import Scaling
 
 # Format -> suffix of its file; a folder has none.
@@ -41,8 +42,8 @@ def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels:
         raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     if format == "saved_model" and precision != "f32":
         raise ValueError(f"A SavedModel cannot be in {precision}: export it in f32, or as one of the other formats.")
-    if batch != "dynamic" and (not isinstance(batch, int) or batch < 1):
-        raise ValueError(f"batch={batch!r}: expected a number of images, at least 1, or 'dynamic'.")
+    if batch != "dynamic" and (not isinstance(batch, int) or not 1 <= batch <= MOST_IMAGES):
+        raise ValueError(f"batch={batch!r}: expected a number of images, 1 to {MOST_IMAGES:,}, or 'dynamic'.")
     if input_type not in INPUT_TYPES:
         raise ValueError(f"Unknown input_type {input_type!r}; choose one of {', '.join(INPUT_TYPES)}.")
     if input_type != "float32" and not raw_pixels:

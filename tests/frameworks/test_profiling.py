@@ -228,6 +228,8 @@ def test_what_cannot_be_measured(keras):
     )
     with pytest.raises(ValueError, match=r"'enlarge', a UpSampling2D,.*cannot be measured"):
         measure(model)
+    with pytest.raises(ValueError, match=r"batch_size=99999999999: measured are at most 1,024"):
+        measure(model, batch_size=99999999999)
     for option in ("repeats", "threads", "batch_size"):
         with pytest.raises(ValueError, match=f"{option}=0"):
             measure(model, **{option: 0})
