@@ -90,6 +90,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
     given, said = cli_model.network_facts(arguments), provenance.of_reading(reading)
     trained = provenance.trained_with(said, reading.variant, given)
     names = trained.facts.class_names
+    if reading.miscounted:
+        problem = problem or f"{', '.join(reading.miscounted)}, and {reading.classes} classes in the file."
     if names is not None and len(names) != (reading.classes or 0):
         problem = problem or f"{len(names)} names of classes, and {reading.classes or 'no'} classes in the file."
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from . import download
 from .checkpoints import CheckpointError, Facts
+from .checkpoints.timm_config import bare_name
 from .text import get_logger
 from .variants import Variant, get_variant
 
@@ -201,17 +202,17 @@ def facts_of_model(model: str) -> Facts:
     """How a network of timm's is built and trained by default: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
 
     Those whose names begin with ``tf_`` are as the authors' are, all others as PyTorch makes them. Of a name without a
-    tag the first set counts, which is timm's own default.
+    tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
     """
-    if not (match := re.fullmatch(r"(tf_)?efficientnet(v2)?_[a-z0-9_]+(\.\w+)?", model)):
+    if (name := bare_name(model)) is None:
         return Facts()
-    rows = [row for row in _table() if row.model == model] or [
-        row for row in _table() if row.model.partition(".")[0] == model.partition(".")[0]
+    rows = [row for row in _table() if row.model == name] or [
+        row for row in _table() if row.model.partition(".")[0] == name.partition(".")[0]
     ]
     preprocessing, crop, interpolation = ("torch", None, None)
     if rows:
         preprocessing, crop, interpolation = rows[0].preprocessing, rows[0].crop, rows[0].interpolation
-    padding, epsilon = ("same", 1e-3) if match[1] else ("symmetric", 1e-5)
+    padding, epsilon = ("same", 1e-3) if name.startswith("tf_") else ("symmetric", 1e-5)
     return Facts(padding, epsilon, preprocessing, crop, interpolation)
 
 

@@ -223,6 +223,13 @@ class TestTimm:
             ("tf_efficientnet_b0.ap_in1k", "same", 1e-3, "tf"),
             ("tf_efficientnetv2_s", "same", 1e-3, "tf"),
             ("efficientnetv2_m", "symmetric", 1e-5, "torch"),
+            ("timm/tf_efficientnet_b0.ap_in1k", "same", 1e-3, "tf"),
+            ("hf-hub:timm/tf_efficientnet_b0.ap_in1k", "same", 1e-3, "tf"),
+            ("hf_hub:timm/efficientnet_b0.ra_in1k", "symmetric", 1e-5, "torch"),
+            ("tu-tf_efficientnet_b0", "same", 1e-3, "torch"),
+            ("efficientnet_b0.my-own.2", "symmetric", 1e-5, "torch"),
+            ("hf-hub:me/efficientnet_b0", None, None, None),
+            ("efficientnet_b0_of_mine", None, None, None),
             ("resnet50", None, None, None),
         ],
     )
@@ -269,6 +276,65 @@ class TestTimm:
         torch.save({"state_dict": state, "args": options}, tmp_path / "last.pth.tar")
         trained = find(tmp_path / "last.pth.tar", FAMILIES["v1"]).trained
         assert (trained.padding, trained.preprocessing) == ("symmetric", "tf")
+
+    @pytest.mark.parametrize(
+        ("parameters", "padding"),
+        [
+            ({"lr": 0.1, "backbone": "hf-hub:timm/efficientnet_b0.ra_in1k"}, "symmetric"),
+            ({"model_name": "tf_efficientnet_b0", "arch": "timm/tf_efficientnet_b0", "model": {"layers": 3}}, "same"),
+            ({"arch": "efficientnet_b0", "backbone": "tf_efficientnet_b0"}, None),
+            ({"model": "efficientnet"}, None),
+            ({"title": "efficientnet_b0"}, None),
+        ],
+    )
+    def test_hyper_parameters_of_lightning(self, plain, tmp_path, parameters, padding):
+        torch = pytest.importorskip("torch")
+        arrays = checkpoints.open_checkpoint(plain).arrays
+        state = {f"model.{name}": torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}
+        torch.save({"state_dict": state, "hyper_parameters": parameters}, tmp_path / "last.ckpt")
+        facts = find(tmp_path / "last.ckpt", FAMILIES["v1"]).trained.facts
+        assert facts.padding == padding
+
+    @pytest.mark.parametrize(
+        ("said", "warned"),
+        [
+            ({"num_classes": 5, "label_names": list("abcde")}, None),
+            ({"num_classes": 7}, "config.json: num_classes 7, but"),
+            ({"num_classes": 5, "label_names": list("abc")}, "config.json: label_names 3, but"),
+            ({"num_classes": 3, "label_names": {"0": "a", "1": "b", "2": "c"}}, "label_names 3, "),
+        ],
+    )
+    def test_classes_of_a_folder_for_the_hub(self, eff, plain, tmp_path, caplog, said, warned):
+        (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0", **said}))
+        build(eff, FAMILIES["v1"], weights=tmp_path)
+        reading = checkpoints.read(tmp_path, FAMILIES["v1"])
+        assert reading.classes == 5
+        names = find(tmp_path, FAMILIES["v1"]).trained.facts.class_names
+        if warned is None:
+            assert names == tuple("abcde") and not reading.miscounted
+            assert "taken is what the weights have" not in caplog.text
+        else:
+            assert names is None
+            assert caplog.text.count("taken is what the weights have") == 1
+            assert warned in caplog.text and "has 5 classes" in caplog.text
+
+    def test_names_within_a_file_that_are_not_as_many_as_its_classes(self, eff, plain, tmp_path, caplog):
+        arrays = checkpoints.open_checkpoint(plain).arrays
+        noted = {"format": "pt", "efficientnet": Facts(class_names=("a", "b")).to_json()}
+        safetensors.write(tmp_path / "net.safetensors", arrays, noted)
+        build(eff, FAMILIES["v1"], weights=tmp_path / "net.safetensors")
+        assert "net.safetensors: names of classes 2, but the classifier in" in caplog.text
+        convert.convert(tmp_path / "net.safetensors", tmp_path / "out.safetensors", variant=FAMILIES["v1"])
+        assert checkpoints.open_checkpoint(tmp_path / "out.safetensors").facts.class_names is None
+
+    @pytest.mark.parametrize("classes", ["ten", True, -1, 2.5])
+    def test_a_number_of_classes_that_is_none(self, plain, tmp_path, classes):
+        (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())
+        config = {"architecture": "efficientnet_b0", "num_classes": classes}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(CheckpointError, match=r"config\.json does not say .*where a number of classes"):
+            checkpoints.open_checkpoint(tmp_path)
 
     def test_a_folder_for_the_hub(self, eff, plain, tmp_path, caplog):
         (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())

@@ -46,6 +46,8 @@ class Facts:
         class_names: in the order of the outputs.
         activation: Keras' name of what the classifier ends in; ``"linear"`` for logits.
         model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
+        class_counts: numbers of classes that files beside the weights say, by where: ``"config.json: num_classes"``.
+            The weights themselves show theirs, so that this is never written down.
     """
 
     padding: str | None = None
@@ -56,6 +58,7 @@ class Facts:
     class_names: tuple[str, ...] | None = None
     activation: str | None = None
     model: str | None = None
+    class_counts: tuple[tuple[str, int], ...] | None = None
 
     def __or__(self, other: Facts) -> Facts:
         """These facts, and where they say nothing the others."""
@@ -64,7 +67,7 @@ class Facts:
 
     def to_json(self) -> str:
         """The text for :func:`from_json`; without what is not known."""
-        known = {name: value for name, value in vars(self).items() if value is not None}
+        known = {name: getattr(self, name) for name in _CHECKS if getattr(self, name) is not None}
         return json.dumps(known, ensure_ascii=False)
 
 
@@ -170,6 +173,17 @@ def positive_fraction(value: Any) -> float:
     if type(value) not in (int, float) or not 0 < value <= 1:
         raise ValueError(f"it says {str(value)[:80]!r} where a fraction, more than 0 and at most 1, is due")
     return float(value)
+
+
+def count_of_classes(value: Any) -> int:
+    """A number of classes, 0 or more.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if type(value) is not int or not 0 <= value <= MOST_CLASSES:
+        raise ValueError(f"it says {str(value)[:80]!r} where a number of classes, 0 to {MOST_CLASSES:,}, is due")
+    return value
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ..json_files import read_object
 from . import architecture, timm_config
 from .arrays import Checkpoint, CheckpointError
-from .facts import Facts, of_scale_and_offset
+from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
 _CLASSIFIER = "task.weights.h5"
@@ -44,7 +44,7 @@ def read_config(weights: Path) -> Facts:
     try:
         config = read_object(config_file)
         if isinstance(config.get("architecture"), str):
-            return timm_config.of_config(config)
+            return timm_config.of_config(config, config_file)
         if config.get("class_name") == "EfficientNetBackbone":
             return _kerashub(config_file, config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,6 +64,10 @@ def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
             scaling = of_scale_and_offset(options["scale"], options.get("offset") or 0.0)
             facts = dataclasses.replace(facts, preprocessing=scaling)
     task = config_file.with_name(_TASK)
-    if task.is_file() and isinstance(activation := read_object(task)["config"].get("activation"), str):
-        facts = dataclasses.replace(facts, activation=activation)
+    if task.is_file():
+        options = read_object(task)["config"]
+        if isinstance(activation := options.get("activation"), str):
+            facts = dataclasses.replace(facts, activation=activation)
+        if (classes := options.get("num_classes")) is not None:
+            facts = dataclasses.replace(facts, class_counts=((f"{task}: num_classes", count_of_classes(classes)),))
     return facts

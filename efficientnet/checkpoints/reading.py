@@ -52,6 +52,7 @@ class Reading:
             shapes.
         aside: likewise, arrays that are of something else: another head, a decoder, a model around the network.
         before: what stands before all of the network's names: ``"encoder."``; empty where nothing does.
+        miscounted: what is said of the number of classes though the weights have another: ``"config.json: num_classes 7"``.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Reading:
     left_over: dict[str, Shape] = field(default_factory=dict)
     aside: dict[str, Shape] = field(default_factory=dict)
     before: str = ""
+    miscounted: tuple[str, ...] = ()
 
     @property
     def amiss(self) -> list[Entry]:
@@ -168,7 +170,7 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
     befores = {r.before for r in readings if r.origin is best.origin and not r.differences}
     if len(befores) > 1:
         raise _several(path, befores)
-    return best
+    return _count_classes(best)
 
 
 class _Place(NamedTuple):
@@ -268,6 +270,21 @@ def _part(
     return {**around, **names}, aside
 
 
+def _count_classes(reading: Reading) -> Reading:
+    """The same, compared with what is said of the number of classes; without names of another number than there are."""
+    said, classes = reading.checkpoint.facts, reading.classes
+    if classes is None:
+        return reading
+    right = (1000, 1001) if classes == 1001 else (classes,)  # the background, which comes first, may have no name
+    counts = dict(said.class_counts or ())
+    if said.class_names is not None and len(said.class_names) not in counts.values():
+        counts[f"{reading.path}: names of classes"] = len(said.class_names)
+    wrong = tuple(f"{place} {count}" for place, count in counts.items() if count not in right)
+    if said.class_names is not None and len(said.class_names) not in right:
+        said = replace(said, class_names=None)
+    return replace(reading, checkpoint=reading.checkpoint._replace(facts=said), miscounted=wrong)
+
+
 def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[str, str]) -> Reading:
     """The same where the file's head is another than the network's, and so is left aside; if all else fits."""
     ours = {entry.ours for entry in head}
@@ -296,7 +313,12 @@ def accept(reading: Reading) -> Reading:
 
 
 def report_aside(reading: Reading) -> None:
-    """Logs what of a file is not taken, since it is none of the network's."""
+    """Logs what of a file is not taken, since it is none of the network's, or contradicts the weights."""
+    if reading.miscounted:
+        logger.warning(
+            "%s, but the classifier in %s has %s classes: taken is what the weights have; names that are more or fewer "
+            "are not used.", ", ".join(reading.miscounted), reading.path, reading.classes,
+        )  # fmt: skip
     parts = list(dict.fromkeys(re.split(r"[./][^./]*$", name)[0] for name in reading.aside))
     if parts:
         more = f", … ({len(parts)} in all)" if len(parts) > _MOST_SHOWN else ""

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..preprocessing import Scaling
-from .facts import Facts, of_mean_and_std, positive_fraction
+from .facts import Facts, count_of_classes, of_mean_and_std, positive_fraction
+
+# As timm.create_model takes them, and segmentation_models_pytorch with "tu-" in front.
+_NAME = re.compile(
+    r"(?:(?:(?:hf[-_]hub:|hf://)?timm/)|tu-)?"
+    r"(?P<name>(?:tf_)?efficientnet(?:_(?:b\d|l2|lite\d|e[sml]|cc_b\d_\de)|v2_(?:b\d|s|m|l|xl))(?:\.[^/\s]+)?)"
+)
+# Where Lightning modules keep it among their hyper-parameters.
+_NAME_KEYS = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "encoder_name")
 
 
-def of_config(config: Mapping[str, Any]) -> Facts:
+def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     """The facts in the ``config.json`` beside weights, as ``timm.models.push_to_hf_hub`` writes it.
+
+    Args:
+        config: what the file holds.
+        path: of the file, to name it.
 
     Raises:
         ValueError: a value cannot be what it should.
@@ -24,12 +38,36 @@ def of_config(config: Mapping[str, Any]) -> Facts:
     if not isinstance(name, str):
         raise ValueError("its architecture is no text")
     arguments = config.get("model_args", {})
+    labels = config.get("label_names", trained.get("label_names", trained.get("labels")))
+    counts = {"label_names": len(labels)} if isinstance(labels, Mapping | list | tuple) and labels else {}
+    if config.get("num_classes") is not None:
+        counts["num_classes"] = count_of_classes(config["num_classes"])
     return Facts(
         model=f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name,
-        class_names=_class_names(config.get("label_names", trained.get("label_names", trained.get("labels")))),
+        class_names=_class_names(labels),
+        class_counts=tuple((f"{path}: {key}", count) for key, count in counts.items()),
         **_trained(trained),
         **_built(arguments if isinstance(arguments, Mapping) else {}),
     )
+
+
+def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
+    """The network's name among the hyper-parameters of a Lightning module, under one of the usual keys.
+
+    Such keys are the user's own: so only a name of an EfficientNet of timm's counts, and none where there are several.
+    """
+    texts = (values.get(key) for key in _NAME_KEYS)
+    names = {name for text in texts if isinstance(text, str) and (name := bare_name(text))}
+    return Facts(model=names.pop()) if len(names) == 1 else Facts()
+
+
+def bare_name(text: str) -> str | None:
+    """An EfficientNet's name as timm itself has it, without an address; None where it is no such name.
+
+    ``"hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k"`` is ``"tf_efficientnet_b0.ns_jft_in1k"``.
+    """
+    match = _NAME.fullmatch(text)
+    return match and match["name"]
 
 
 def of_run(options: Mapping[Any, Any]) -> Facts:

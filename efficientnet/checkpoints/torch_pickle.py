@@ -157,12 +157,14 @@ def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object,
 
 
 def _facts(content: object) -> Facts:
-    """What timm's training script notes beside the weights: the network's name, and the options of the run."""
+    """What timm's training script and Lightning note beside the weights: the network's name, options of the run."""
     if not isinstance(content, dict):
         return Facts()
     options = content.get("args")
     known = options.options if isinstance(options, Opaque) else options if isinstance(options, dict) else {}
-    return timm_config.of_run({"model": content.get("arch"), **known})
+    said = timm_config.of_run({"model": content.get("arch"), **known})
+    parameters = content.get("hyper_parameters")
+    return said | timm_config.of_hyper_parameters(parameters) if isinstance(parameters, dict) else said
 
 
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
