@@ -52,7 +52,7 @@ class Reading:
             shapes.
         aside: likewise, arrays that are of something else: another head, a decoder, a model around the network.
         before: what stands before all of the network's names: ``"encoder."``; empty where nothing does.
-        miscounted: what is said of the number of classes though the weights have another: ``"config.json: num_classes 7"``.
+        miscounted: what is said of the number of classes, where the weights have another: ``"…: num_classes 7"``.
     """
 
     path: Path
