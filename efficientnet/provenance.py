@@ -100,8 +100,8 @@ def of_set(weight_set: registry.WeightSet) -> Facts:
     )
 
 
-def unknown_message(name: object, trained: Trained) -> str:
-    """What to say of weights of which not all is known; empty where all is."""
+def unknown_message(trained: Trained) -> str:
+    """What to say, after the name of their file, of weights of which not all is known; empty where all is."""
     if not trained.unknown:
         return ""
     assumed = ", ".join(f"{ADVICE[fact][0]}={getattr(trained, fact)!r}" for fact in trained.unknown)
@@ -110,7 +110,7 @@ def unknown_message(name: object, trained: Trained) -> str:
     if "padding" in trained.unknown:
         hint = " (timm's networks have 'same' and 0.001 where their names begin with tf_, else 'symmetric' and 1e-05)"
     return (
-        f"{name} does not say how its network was trained; assumed: {assumed}{hint}. If it was trained otherwise, its "
+        f"does not say how its network was trained; assumed: {assumed}{hint}. If it was trained otherwise, its "
         f"predictions are wrong: pass the right values (in a command: {options})."
     )
 
@@ -123,6 +123,11 @@ def contradictions(said: Facts, given: Facts) -> list[str]:
         for name, known, wanted in pairs
         if known is not None and wanted is not None and known != wanted
     ]
+
+
+def contradiction_message(contradiction: str) -> str:
+    """What to say of one, after the name of the weights' file."""
+    return f"gets {contradiction}; taken is what was passed."
 
 
 def _of_origin(reading: Reading) -> Facts:

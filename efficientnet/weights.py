@@ -48,8 +48,8 @@ class Weights:
         Args:
             activation: of the model's classifier, as the constructor takes it.
         """
-        if message := provenance.unknown_message(self.reading.path, self.trained):
-            logger.warning("%s", message)
+        if message := provenance.unknown_message(self.trained):
+            logger.warning("%s %s", self.reading.path, message)
         saved = self.trained.facts.activation
         if activation == "softmax" and saved not in (None, "softmax") and not self.fresh_classifier:
             logger.warning(
@@ -150,7 +150,7 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
 
 def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Trained:
     for contradiction in provenance.contradictions(said, given):
-        logger.warning("%s: %s; taken is what was passed.", name, contradiction)
+        logger.warning("%s %s", name, provenance.contradiction_message(contradiction))
     return provenance.trained_with(said, variant, given)
 
 

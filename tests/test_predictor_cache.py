@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from efficientnet.inference import cache, compile
+from efficientnet import get_variant, save_variant
+from efficientnet.checkpoints import Facts
+from efficientnet.inference import Source, cache, compile
 
 pytest.importorskip("openvino")
 pytest.importorskip("keras")
@@ -46,6 +50,36 @@ def test_whatever_makes_a_difference_is_another_entry(model, options):
     before = len(entries())
     compile(model, **options)
     assert len(entries()) == before + 1
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_what_was_assumed_is_said_with_a_cached_engine_too(model, engine, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("onnxruntime")
+    model.save(tmp_path / "net.keras")
+    compile(tmp_path / "net.keras", engine)
+    assert caplog.text.count("net.keras was built without weights, and does not say how its pixels") == 1
+    caplog.clear()
+    monkeypatch.setattr("efficientnet.keras.load_model", fail_to_convert)
+    (tmp_path / "net.keras").rename(tmp_path / "moved.keras")
+    compile(tmp_path / "moved.keras", engine)
+    assert caplog.text.count("moved.keras was built without weights, and does not say how its pixels") == 1
+
+
+def test_what_was_assumed_of_weights_is_said_with_a_cached_engine_too(tmp_path, monkeypatch, caplog):
+    from efficientnet import keras
+
+    variant = dataclasses.replace(
+        get_variant("b0"), name="small", width=0.25, resolution=32, blocks=get_variant("b0").blocks[:2], classes=3
+    )
+    save_variant(variant, tmp_path / "small.json")
+    keras.create(variant, weights=None).save_weights(tmp_path / "net.weights.h5")
+    given = Facts(padding="symmetric", preprocessing="tf")
+    for _ in range(2):
+        caplog.clear()
+        compile(Source.of_variant(str(tmp_path / "small.json"), str(tmp_path / "net.weights.h5"), given), "openvino")
+        assert caplog.text.count("does not say how its network was trained; assumed: batch_norm_epsilon") == 1
+        assert caplog.text.count("gets padding='symmetric' where") == 1
+        monkeypatch.setattr("efficientnet.model.assemble", fail_to_convert)
 
 
 def test_other_numbers_are_another_entry(model):

@@ -115,10 +115,13 @@ def compile(
             raise ValueError(f"precision={precision!r} is OpenVINO's alone: engine='openvino', and not {engine!r}.")
         engine = "openvino"
     if engine == "auto":
-        return _first(order)
-    if engine == "fastest":
-        return _fastest(order)
-    return Predictor(_make(engine, order), precision)
+        predictor = _first(order)
+    elif engine == "fastest":
+        predictor = _fastest(order)
+    else:
+        predictor = Predictor(_make(engine, order), precision)
+    source.remind(predictor.recipe)
+    return predictor
 
 
 def _is_installed(name: str) -> bool:

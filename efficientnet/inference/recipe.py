@@ -58,6 +58,7 @@ class Recipe(NamedTuple):
         activation: that the output has gone through last, such as "softmax", "sigmoid" or "linear"; "unknown" where
             the graph does not say.
         outputs: numbers that the model gives for an image; 0 where it gives no vector.
+        remarks: what to say whenever it is opened, after the name of its file: what was assumed.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Recipe(NamedTuple):
     takes_pixels: bool = True
     activation: str = UNKNOWN
     outputs: int = 0
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
@@ -83,6 +85,7 @@ class Recipe(NamedTuple):
                 "sides": tuple(values["sides"]),
                 "scaling": None if scaling is None else Scaling(*map(tuple, scaling)),
                 "classes": tuple((key, label) for key, label in values["classes"]),
+                "remarks": tuple(values["remarks"]),
             }
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import marks, notes, registry, saved_models
+from .. import marks, notes, provenance, registry, saved_models
 from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..preprocessing import Scaling, formula, scale_and_offset
@@ -28,15 +28,22 @@ class Source:
     Attributes:
         load: gives the Keras model and its recipe; loads them at the first call.
         content: gives a name for all that they are made of, None where there is none.
+        name: of its file, or of its weights.
     """
 
-    load: Callable[[], tuple[Any, Recipe]]
+    load: functools._lru_cache_wrapper[tuple[Any, Recipe]]
     content: Callable[[], str | None]
+    name: str
 
     def key(self, *parts: Any) -> str | None:
         """The cache's name for an engine that is made of the model and of these parts; None for not to be kept."""
         content = self.content()
         return None if content is None else cache.key_of(content, *parts)
+
+    def remind(self, recipe: Recipe) -> None:
+        """Logs a recipe's remarks, as loading does, where a cached engine has made that unnecessary."""
+        if not self.load.cache_info().currsize:
+            _log(self.name, recipe.remarks)
 
     @classmethod
     def of_model(
@@ -60,7 +67,8 @@ class Source:
             key = cache.model_key(model) if keep else None
             return None if key is None else f"{key} {recipe}"
 
-        return cls(functools.cache(lambda: (check_model(model, model.name), recipe)), functools.cache(content))
+        load = functools.cache(lambda: (check_model(model, model.name), recipe))
+        return cls(load, functools.cache(content), model.name)
 
     @classmethod
     def of_file(
@@ -85,14 +93,15 @@ class Source:
 
             model = check_model(keras.load_model(path, compile=False), path)
             names = notes.read_class_names(path) if class_names is None else class_names
-            _report(path, marks.read(model), preprocessing)
-            return model, describe(model, preprocessing, crop, interpolation, names)
+            remarks = _remarks(marks.read(model), preprocessing)
+            _log(path, remarks)
+            return model, describe(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)
             return f"{cache.file_key(path)} {given}" if keep and path.is_file() else None
 
-        return cls(functools.cache(load), functools.cache(content))
+        return cls(functools.cache(load), functools.cache(content), str(path))
 
     @classmethod
     def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> Source:
@@ -113,7 +122,8 @@ class Source:
             from ..model import assemble
             from ..weights import find
 
-            reading = find(weights, variant).reading
+            found = find(weights, variant)
+            reading = found.reading
             in_file, said = reading.classes, reading.checkpoint.facts
             if in_file is None:
                 raise CheckpointError(
@@ -129,29 +139,39 @@ class Source:
                 classifier_activation=None if activation == "linear" else activation, padding=given.padding,
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
-            return model, describe(model, class_names=given.class_names or names)
+            said = found.trained.facts
+            assumed = provenance.unknown_message(provenance.trained_with(said, variant, given))
+            contradictions = provenance.contradictions(said, given)
+            remarks = (*filter(None, [assumed]), *map(provenance.contradiction_message, contradictions))
+            return model, describe(model, class_names=given.class_names or names)._replace(remarks=remarks)
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None
             return None if file is None else f"{variant} {chosen} {given} {cache.file_key(file)}"
 
-        return cls(functools.cache(load), functools.cache(content))
+        return cls(functools.cache(load), functools.cache(content), weights)
 
 
-def _report(path: Path, mark: marks.Mark, preprocessing: str | Scaling | None) -> None:
-    """Logs what the scaling of pixels is that is not sure to be the one that a saved model was trained with."""
+def _log(name: str | Path, remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        logger.warning("%s %s", name, remark)
+
+
+def _remarks(mark: marks.Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]:
+    """What to say of a scaling of pixels that is not sure to be the one that a saved model was trained with."""
     if mark.preprocessing is None:
-        return
+        return ()
     if preprocessing is not None and scale_and_offset(preprocessing) != scale_and_offset(mark.preprocessing):
-        logger.warning(
-            "%s: its pixels are scaled as it is told to, %s, and not as it says itself, %s.",
-            path, formula(preprocessing), formula(mark.preprocessing),
-        )  # fmt: skip
+        return (
+            f"gets pixels scaled as given, {formula(preprocessing)}, and not as it says itself, "
+            f"{formula(mark.preprocessing)}.",
+        )
     if preprocessing is None and not mark.is_known:
-        logger.warning(
-            "%s was built without weights, and does not say how its pixels were scaled in training; assumed: %s. "
-            "preprocessing= (in a command: --preprocessing) says it.", path, formula(mark.preprocessing),
-        )  # fmt: skip
+        return (
+            "was built without weights, and does not say how its pixels were scaled in training; assumed: "
+            f"{formula(mark.preprocessing)}. preprocessing= (in a command: --preprocessing) says it.",
+        )
+    return ()
 
 
 def _file(weights: str, chosen: registry.WeightSet | None) -> Path | None:
