@@ -10,7 +10,7 @@ from typing import Any
 
 from . import cli_model
 from .files import check_writable
-from .preprocessing import formula
+from .pixel_scaling import formula
 from .soundness import check_array
 from .text import plain
 from .variants import get_variant

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .folders import find_images
-from .preprocessing import MODES, Scaling
+from .pixel_scaling import MODES, Scaling
 from .saved_models import is_saved_model
 from .text import tell
 from .variants import PADDINGS, get_variant

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import cli_model, cli_pixels
 from .files import check_writable
 from .json_files import read_object
-from .preprocessing import Scaling
+from .pixel_scaling import Scaling
 from .saved_models import RUN_SETTINGS
 from .text import lines, plain
 from .variants import get_variant

@@ -18,7 +18,7 @@ from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
 from .graph import default_side
 from .marks import model_preprocessing
-from .preprocessing import Scaling
+from .pixel_scaling import Scaling
 from .soundness import check_array
 from .variants import Variant, get_variant
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .images import load_image
-from .preprocessing import EVALUATION_CROP, center_crop_and_resize
+from .pixel_scaling import EVALUATION_CROP
+from .resizing import center_crop_and_resize
 from .samples import find_samples, parent_hint
 from .splits import Entry
 from .text import lines, plain, tell

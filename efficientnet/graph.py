@@ -23,7 +23,7 @@ from .initialization import (
     generator,
     scaled_conv_initializer,
 )
-from .preprocessing import Scaling, scale_and_offset
+from .pixel_scaling import Scaling, scale_and_offset
 from .scaling import Block
 from .variants import Variant
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .layer_calls import LayerCall, functional, keras_layer, keras_operation, run
-from .preprocessing import Scaling
+from .pixel_scaling import Scaling
 
 _KEY = "efficientnet"
 _LAYER = "stem_conv"

@@ -20,7 +20,7 @@ from . import arguments, marks, provenance, scaling
 from . import weights as weight_sets
 from .checkpoints import Facts
 from .graph import Framework, build
-from .preprocessing import Scaling, formula, scale_and_offset
+from .pixel_scaling import Scaling, formula, scale_and_offset
 from .text import get_logger
 from .variants import PADDINGS, V1_BLOCKS, BlockArgs, Variant, get_variant
 

@@ -23,7 +23,7 @@ from .checkpoints.keras_h5 import reading
 from .checkpoints.zip_members import read_member
 from .files import replacing
 from .json_files import is_number, parse
-from .preprocessing import MODES, Scaling
+from .pixel_scaling import MODES, Scaling
 from .text import plain
 
 Checked = TypeVar("Checked")

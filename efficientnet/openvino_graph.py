@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import onnx_graph
-from .preprocessing import Scaling
+from .pixel_scaling import Scaling
 
 _core_lock = threading.Lock()
 

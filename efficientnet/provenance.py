@@ -18,7 +18,7 @@ from .checkpoints.facts import of_mean_and_std, of_scale_and_offset
 from .checkpoints.keras_names import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
 from .checkpoints.tensorflow_names import AUTHORS
 from .checkpoints.torch_names import TIMM, TORCHVISION
-from .preprocessing import Scaling
+from .pixel_scaling import Scaling
 from .variants import Variant
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -12,7 +12,8 @@ from PIL import Image
 
 import efficientnet.preprocessing
 from efficientnet import marks
-from efficientnet.preprocessing import MODES, center_crop_and_resize, formula, model_inputs, preprocess_input
+from efficientnet.pixel_scaling import formula
+from efficientnet.preprocessing import MODES, center_crop_and_resize, model_inputs, preprocess_input
 
 efn = pytest.importorskip("efficientnet.keras")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import marks
-from ..preprocessing import Scaling, scale_and_offset
+from ..pixel_scaling import Scaling, scale_and_offset
 from .arrays import Stored
 from .facts import Facts, from_json, of_scale_and_offset, positive_fraction
 

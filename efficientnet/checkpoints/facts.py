@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import json_files
-from ..preprocessing import MODES, Scaling, scale_and_offset
+from ..pixel_scaling import MODES, Scaling, scale_and_offset
 from ..variants import PADDINGS
 
 if TYPE_CHECKING:

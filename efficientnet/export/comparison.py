@@ -10,7 +10,7 @@ import numpy as np
 from ..inference.outputs import relative_difference
 from ..inference.pictures import read
 from ..inference.recipe import Recipe
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 from .runtimes import Answer
 
 MOST_COMPARED = 20

@@ -19,7 +19,7 @@ import numpy as np
 from .. import onnx_graph, openvino_graph
 from ..inference.outputs import relative_difference
 from ..layer_calls import data_formats, functional
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 from ..text import get_logger
 from .comparison import keras_answers
 from .options import Options

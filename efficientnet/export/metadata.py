@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from ..inference.recipe import Recipe
-from ..preprocessing import Scaling, formula
+from ..pixel_scaling import Scaling, formula
 from .options import Options
 
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"

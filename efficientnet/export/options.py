@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arguments import MOST_IMAGES
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 
 # Format -> suffix of its file; a folder has none.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "saved_model": ""}

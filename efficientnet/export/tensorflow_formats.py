@@ -19,7 +19,7 @@ import numpy as np
 
 from ..layer_calls import functional
 from ..onnx_graph import tensor_names
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 from .options import Options
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"

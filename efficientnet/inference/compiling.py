@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import arguments
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 from ..text import get_logger
 from . import engines
 from .engines import Engine, Order

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..marks import model_preprocessing
+from ..pixel_scaling import Scaling
 from ..pixels import as_array, fault, is_pillow
-from ..preprocessing import Scaling
 from .pictures import check_many, is_path_or_content, listed, read
 from .recipe import describe
 

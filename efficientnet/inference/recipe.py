@@ -11,14 +11,9 @@ from .. import arguments, marks
 from ..checkpoints.keras_h5 import role
 from ..layer_calls import data_formats, functional
 from ..layout import identify
+from ..pixel_scaling import EVALUATION_CROP, Scaling, scale_and_offset
 from ..pixels import fault, rgb_of_array, scaled
-from ..preprocessing import (
-    EVALUATION_CROP,
-    MAP_INTERPOLATION_TO_ORDER,
-    Scaling,
-    center_crop_and_resize,
-    scale_and_offset,
-)
+from ..resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize
 from .outputs import (
     UNKNOWN,
     Answer,

@@ -11,7 +11,7 @@ from typing import Any
 from .. import marks, notes, provenance, registry, saved_models
 from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
-from ..preprocessing import Scaling, formula, scale_and_offset
+from ..pixel_scaling import Scaling, formula, scale_and_offset
 from ..soundness import check_model
 from ..text import get_logger
 from ..variants import get_variant

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..layer_calls import LayerCall, data_formats, functional, is_idle, keras_layer, keras_operation, only_trains, run
-from ..preprocessing import Scaling
+from ..pixel_scaling import Scaling
 from . import activation, convolution, merging, normalization, pooling, shape
 from .operations import write_operation
 from .writer import UnsupportedLayerError, Value, Writer, unsupported

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ..datasets import Data, is_held_out, load_digits, load_fashion_mnist, load_files, square
 from ..images import UnreadableImageError, load_image
+from ..pixel_scaling import EVALUATION_CROP
 from ..pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
-from ..preprocessing import EVALUATION_CROP
 from ..text import plain, tell
 
 Labelled = tuple[NDArray[np.uint8], int]

@@ -1,0 +1,62 @@
+"""How pixel levels are scaled before a network: the modes of ``preprocess_input`` and their numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Mean and standard deviation of each RGB channel, in pixel levels.
+_MEAN_AND_STD = {
+    "torch": ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
+    "v2": ((128.0, 128.0, 128.0), (128.0, 128.0, 128.0)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+MODES = tuple(_MEAN_AND_STD)
+
+# What the paper's evaluation leaves of 256 pixels of the shorter side.
+EVALUATION_CROP = 224 / 256
+
+
+class Scaling(NamedTuple):
+    """What is done to each channel: network input = pixels * scale + offset. A mode by its numbers."""
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+def scale_and_offset(mode: str | Scaling) -> Scaling:
+    """What a preprocessing mode does to each RGB channel: network input = pixels * scale + offset.
+
+    Args:
+        mode: "torch": (x / 255 - mean) / std with the mean (0.485, 0.456, 0.406) and standard
+            deviation (0.229, 0.224, 0.225) of ImageNet's training images. "tf": x / 127.5 - 1.
+            "lite": (x - 127) / 128. "v2": (x - 128) / 128. "none": x, for networks that take raw
+            pixels. Or the numbers themselves.
+
+    Returns:
+        Three scales and three offsets, for red, green and blue.
+
+    Raises:
+        ValueError: The mode is unknown.
+    """
+    if isinstance(mode, Scaling):
+        return mode
+    if not isinstance(mode, str) or mode not in _MEAN_AND_STD:
+        raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
+    mean, std = _MEAN_AND_STD[mode]
+    return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
+
+
+def formula(mode: str | Scaling) -> str:
+    """What a preprocessing mode does, as a person writes it: ``'"lite", (pixels - 127) / 128'``."""
+    scaling = scale_and_offset(mode)
+    name = next((name for name in MODES if scale_and_offset(name) == scaling), None)
+    if name == "none":
+        return '"none", raw pixels 0..255'
+    if name is None:
+        scale, offset = ([f"{value:.6g}" for value in values] for values in scaling)
+        return f"pixels * ({', '.join(scale)}) + ({', '.join(offset)})"
+    mean, std = ([f"{value:.6g}" for value in dict.fromkeys(values)] for values in _MEAN_AND_STD[name])
+    shown = (f"({', '.join(values)})" if len(values) > 1 else values[0] for values in (mean, std))
+    return f'"{name}", (pixels - {" / ".join([next(shown) + ")", next(shown)])}'
