@@ -8,7 +8,8 @@
 Importing this imports no framework and no runtime.
 """
 
-from .exporting import ExportReport, export, litert_bytes, onnx_bytes
+from .detours import litert_bytes, onnx_bytes
+from .exporting import ExportReport, export
 from .metadata import read_metadata
 from .options import FORMATS, PRECISIONS
 

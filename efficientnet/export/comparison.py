@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.outputs import relative_difference
 from ..inference.pictures import read
 from ..inference.recipe import Recipe
 from ..pixel_scaling import Scaling
+from .detours import keras_answers, relative_difference
 from .runtimes import Answer
 
 MOST_COMPARED = 20
@@ -77,14 +77,6 @@ def compare(
         return difference, None
     best = [scores[0] > 0.5 if recipe.kind == "binary" else scores[0].argmax(axis=-1) for scores in (found, expected)]
     return difference, float(np.mean(best[0] == best[1]))
-
-
-def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
-    """What a model gives for a batch, in the order of its outputs."""
-    outputs = model.predict_on_batch(batch)
-    if isinstance(outputs, dict):
-        outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
-    return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 
 
 def _made_up(recipe: Recipe, count: int) -> np.ndarray:

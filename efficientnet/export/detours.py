@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import onnx_graph, openvino_graph
-from ..inference.outputs import relative_difference
+from ..folding import fold_batch_norm
 from ..layer_calls import data_formats, functional
 from ..pixel_scaling import Scaling
 from ..text import get_logger
-from .comparison import keras_answers
-from .options import Options
-from .tensorflow_formats import backend_of, write_with_tensorflow
+from .tensorflow_formats import Options, backend_of, write_with_tensorflow
 
 logger = get_logger()
 
@@ -73,6 +72,42 @@ def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
     if scaling is not None:
         _scale_inputs(graph, scaling, data_formats(model) != {"channels_first"})
     return graph
+
+
+def onnx_bytes(model: Any) -> bytes:
+    """A Keras model as the content of an ONNX file, float32, for any batch size.
+
+    Raises:
+        ValueError, ImportError: it cannot be converted; the message names the layer, or the package.
+    """
+    content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
+    return content
+
+
+def litert_bytes(model: Any) -> bytes:
+    """A Keras model as the content of a .tflite file, float32, for any batch size.
+
+    Raises:
+        ValueError: it cannot be converted.
+        ImportError: TensorFlow, which converts it, is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        write_with_tensorflow(fold_batch_norm(model), path, "litert", Options())
+        return path.read_bytes()
+
+
+def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+    """What a model gives for a batch, in the order of its outputs."""
+    outputs = model.predict_on_batch(batch)
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
+    return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """How far outputs are from others at most, relative to the largest of those where that is above 1; NaN for NaN."""
+    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def _converted(

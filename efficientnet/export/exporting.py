@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +18,11 @@ from ..inference.quantization import FEW, held_out
 from ..inference.sources import Source
 from ..text import plain
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
-from .detours import onnx_of
 from .formats import WRITERS
 from .metadata import describe_input, taking_pixels, write_metadata
-from .options import Options, check
+from .options import check
 from .runtimes import open_exported, require_runtime
-from .tensorflow_formats import backend_of, write_with_tensorflow
+from .tensorflow_formats import Options, backend_of
 
 # Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some pictures, but not on most.
 _TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
@@ -170,29 +168,6 @@ def export(
         }  # fmt: skip
         write_metadata(part, format, metadata)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
-
-
-def onnx_bytes(model: Any) -> bytes:
-    """A Keras model as the content of an ONNX file, float32, for any batch size.
-
-    Raises:
-        ValueError, ImportError: it cannot be converted; the message names the layer, or the package.
-    """
-    content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
-    return content
-
-
-def litert_bytes(model: Any) -> bytes:
-    """A Keras model as the content of a .tflite file, float32, for any batch size.
-
-    Raises:
-        ValueError: it cannot be converted.
-        ImportError: TensorFlow, which converts it, is not installed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        write_with_tensorflow(fold_batch_norm(model), path, "litert", Options())
-        return path.read_bytes()
 
 
 def _refuse_if_wrong(report: ExportReport, model: Any) -> None:

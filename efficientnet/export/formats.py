@@ -12,8 +12,7 @@ from .. import onnx_graph
 from ..inference.quantization import quantize
 from ..layer_calls import functional
 from .detours import onnx_of, openvino_of
-from .options import Options
-from .tensorflow_formats import write_with_tensorflow
+from .tensorflow_formats import Options, write_with_tensorflow
 
 
 def _write_onnx(model: Any, path: Path, options: Options) -> None:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from ..inference.recipe import Recipe
 from ..pixel_scaling import Scaling, formula
-from .options import Options
+from .tensorflow_formats import Options
 
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
 

@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from ..arguments import MOST_IMAGES
-from ..pixel_scaling import Scaling
 
 # Format -> suffix of its file; a folder has none.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "saved_model": ""}
 PRECISIONS = ("f32", "f16", "int8")
 INPUT_TYPES = ("float32", "uint8")
-
-
-class Options(NamedTuple):
-    """How a file is to be.
-
-    Attributes:
-        precision: ``"f32"``, ``"f16"`` or ``"int8"``.
-        batch: how many images it takes; None for any number.
-        samples: for ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
-        scaling: what the file does to the colors of its input before all else; None for nothing.
-        input_type: of what it takes: ``"float32"`` or ``"uint8"``.
-    """
-
-    precision: str = "f32"
-    batch: int | None = None
-    samples: np.ndarray | None = None
-    scaling: Scaling | None = None
-    input_type: str = "float32"
 
 
 def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str) -> None:

@@ -13,16 +13,33 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..layer_calls import functional
 from ..onnx_graph import tensor_names
 from ..pixel_scaling import Scaling
-from .options import Options
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
+
+
+class Options(NamedTuple):
+    """How a file is to be.
+
+    Attributes:
+        precision: ``"f32"``, ``"f16"`` or ``"int8"``.
+        batch: how many images it takes; None for any number.
+        samples: for ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
+        scaling: what the file does to the colors of its input before all else; None for nothing.
+        input_type: of what it takes: ``"float32"`` or ``"uint8"``.
+    """
+
+    precision: str = "f32"
+    batch: int | None = None
+    samples: np.ndarray | None = None
+    scaling: Scaling | None = None
+    input_type: str = "float32"
 
 
 def write_with_tensorflow(model: Any, path: Path, format: str, options: Options) -> None:

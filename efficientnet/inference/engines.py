@@ -121,11 +121,12 @@ def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes, lis
     entry = key and cache.read(key)
     if entry:
         return Recipe.from_json(entry.notes["recipe"]), entry.content, entry.notes["outputs"]
-    from .. import export, folding, onnx_graph
+    from .. import folding, onnx_graph
+    from ..export import detours
 
     model, recipe = order.source.load()
     folded = folding.fold_batch_norm(model)  # as which it is exported; its outputs have other names
-    content: bytes = {"onnx": export.onnx_bytes, "litert": export.litert_bytes}[kind](folded)
+    content: bytes = {"onnx": detours.onnx_bytes, "litert": detours.litert_bytes}[kind](folded)
     outputs = onnx_graph.tensor_names(folded)[1]
     if key:
         cache.write(key, cache.Entry({"recipe": recipe._asdict(), "outputs": outputs}, content))

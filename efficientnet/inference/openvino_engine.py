@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from .. import openvino_graph
+from ..export.detours import openvino_of, relative_difference
 from ..pixels import is_pillow, rgb_of_image
 from ..text import get_logger
 from . import cache
 from .engines import Engine, Order, Run
-from .outputs import relative_difference
 from .quantization import held_out, quantize
 from .recipe import Recipe
 
@@ -100,8 +100,6 @@ class _Compiler:
         return compiled, notes
 
     def _exact(self) -> Any:
-        from ..export.detours import openvino_of
-
         model, recipe = self.order.source.load()
         return openvino_of(model, recipe.scaling if recipe.is_scaled else None)
 

@@ -142,11 +142,6 @@ def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
     return probabilities
 
 
-def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """How far outputs are from others at most, relative to the largest of those where that is above 1; NaN for NaN."""
-    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
-
-
 def are_distributions(scores: NDArray[Any]) -> bool:
     """Whether numbers are 0 or more, and 1 in sum along the last axis."""
     sums = np.asarray(scores, np.float64).sum(axis=-1)
