@@ -133,8 +133,8 @@ def _amount(text: str) -> float:
 def _pair(text: str) -> tuple[float, float]:
     try:
         depth, resolution = map(float, text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from error
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from None
     return depth, resolution
 
 
@@ -151,7 +151,7 @@ def _baseline(arguments: argparse.Namespace) -> Baseline:
         except (ImportError, AttributeError) as error:
             raise ValueError(
                 f"{name}: {error}. Expected module:function, importable from the current folder."
-            ) from error
+            ) from None
         return Baseline.from_function(found, arguments.resolution or 224)
     baseline = get_baseline(name)
     if arguments.resolution is None:

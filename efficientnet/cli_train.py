@@ -95,8 +95,8 @@ def fraction_or_path(text: str) -> float | Path:
         return Path(text)
     try:
         fraction = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no fraction, and there is no such folder or file") from error
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction, and there is no such folder or file") from None
     if not 0 < fraction < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return fraction

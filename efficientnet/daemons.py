@@ -64,8 +64,8 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     daemon = Daemons(1, "efficientnet-download")
     try:
         return daemon.submit(call).result(seconds)
-    except futures.TimeoutError as error:  # before Python 3.11 it is none of the built-in kind
-        raise TimeoutError from error
+    except futures.TimeoutError:  # before Python 3.11 it is none of the built-in kind
+        raise TimeoutError from None
     finally:
         daemon.close()
 

@@ -333,13 +333,13 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """A file of bytes in the IDX format: two zeros, type 8, the number of axes, their lengths as big-endian uint32."""
     try:
         content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"There is no {path}. On Debian and Ubuntu `apt-get install dataset-fashion-mnist` brings it; elsewhere "
             "download the four files of github.com/zalandoresearch/fashion-mnist and set FASHION_MNIST to their folder."
-        ) from error
+        ) from None
     except (OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged ({error}): get it again.") from error
+        raise ValueError(f"{path} is damaged ({error}): get it again.") from None
     start = 4 + 4 * content[3] if len(content) > 3 else 4
     shape = np.frombuffer(content[4:start].ljust(start - 4, b"\0"), ">u4")
     if content[:3] != b"\0\0\x08" or len(content) != start + np.prod(shape, dtype=np.float64):

@@ -183,7 +183,7 @@ def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path 
             )
         )
     except Exception as error:  # its own, and those of the library that it sends requests with
-        raise _Failure(f"huggingface_hub says: {error}") from error
+        raise _Failure(f"huggingface_hub says: {error}") from None
     if not (expected is None or hashes.is_intact(path, expected)):
         raise _Failure(f"{path}, which huggingface_hub has brought, has another {expected.algorithm} than it should")
     return path
@@ -321,11 +321,11 @@ def _attempt(
                 _check_linked_digest(response, part, hasher.hexdigest())
     except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
         inner = error.args[0] if error.args else error
-        raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from error
+        raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from None
     except requests.exceptions.InvalidSchema as error:
-        raise _Failure(f"it redirects to an insecure or unknown kind of address: {error}") from error
+        raise _Failure(f"it redirects to an insecure or unknown kind of address: {error}") from None
     except requests.RequestException as error:
-        raise _Failure(str(error)) from error
+        raise _Failure(str(error)) from None
     return hasher.hexdigest()
 
 

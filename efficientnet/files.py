@@ -82,7 +82,7 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
     except OSError as error:
         raise OSError(
             f"{path} cannot be written: {error.strerror or error} ({place}). Choose another place, or make it writable."
-        ) from error
+        ) from None
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(part, path)
         except OSError as error:
             if error.filename is None and error.errno is not None:  # a full disk has no name
-                raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+                raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
             raise
 
 

@@ -32,7 +32,7 @@ def _to_numpy(preds: Any) -> NDArray[np.float64]:
             f"decode_predictions needs scores of shape (batch, {len(class_names())}), as numbers; got "
             f"{type(preds).__name__}, which is no array of numbers ({error}). Of a model with several outputs, pass "
             "the one with the classes."
-        ) from error
+        ) from None
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:

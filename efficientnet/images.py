@@ -81,22 +81,22 @@ def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
 
     try:
         yield
-    except UnidentifiedImageError as error:
+    except UnidentifiedImageError:
         head = b""
         if file is not None:
             file.seek(0)
             head = file.read(512)
-        raise UnreadableImageError(f"{name} is {_describe(head)}. {_ACCEPTED}") from error
+        raise UnreadableImageError(f"{name} is {_describe(head)}. {_ACCEPTED}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError(
             f"{name} has too many pixels: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels of "
             "the commands), have a JPEG file read at a reduced size (reduce=True, --reduce-larger), or make the image "
             "smaller."
-        ) from error
+        ) from None
     except Exception as error:
         raise UnreadableImageError(
             f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image editor. {_ACCEPTED}"
-        ) from error
+        ) from None
 
 
 def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
@@ -113,7 +113,7 @@ def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise UnreadableImageError(str(error)) from error
+            raise UnreadableImageError(str(error)) from None
         return plain(source), open(source, "rb")
     content = source.read() if hasattr(source, "read") else None
     if not isinstance(content, bytes):
@@ -130,15 +130,15 @@ def _download(url: str, seconds: float) -> bytes:
 
     try:
         return within(seconds, functools.partial(_receive, url, time.monotonic() + seconds))
-    except TimeoutError as error:
+    except TimeoutError:
         raise UnreadableImageError(
             f"{plain(url)} takes longer than {seconds:g} seconds to download. Give it more (timeout=, --timeout of the "
             "commands), or download it yourself and pass the file."
-        ) from error
+        ) from None
     except requests.RequestException as error:
         raise UnreadableImageError(
             f"Cannot download {plain(url)}: {plain(error)}. Check the address and the connection, or pass a file."
-        ) from error
+        ) from None
 
 
 def _receive(url: str, deadline: float) -> bytes:
@@ -161,7 +161,7 @@ def _receive(url: str, deadline: float) -> bytes:
                 if time.monotonic() > deadline:
                     raise TimeoutError
         except HTTPError as error:
-            raise requests.ConnectionError(error) from error
+            raise requests.ConnectionError(error) from None
     return bytes(content)
 
 

@@ -220,7 +220,7 @@ def measure(
     try:
         graph = openvino_graph.convert(model)
     except onnx_graph.UnsupportedLayerError as error:
-        raise ValueError(f"{error.problem}, so that its time cannot be measured; profile() counts it.") from error
+        raise ValueError(f"{error.problem}, so that its time cannot be measured; profile() counts it.") from None
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True,
         **({} if threads is None else {"INFERENCE_NUM_THREADS": threads}),

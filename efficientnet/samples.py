@@ -142,7 +142,7 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 rows += [(table.line_num, values)] if any(values.values()) else []
             return columns, rows
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from error
+        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from None
 
 
 def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:

@@ -103,7 +103,7 @@ def unfilter(block: memoryview, identifiers: list[int], size: int, itemsize: int
             try:
                 block = memoryview(zlib.decompressobj().decompress(block, size))
             except zlib.error as error:
-                raise ValueError(f"a compressed block is damaged: {error}") from error
+                raise ValueError(f"a compressed block is damaged: {error}") from None
         else:
             block = memoryview(np.frombuffer(filled(block, size)[:size], "u1").reshape(itemsize, -1).T.tobytes())
     if len(block) != size:

@@ -51,7 +51,7 @@ def read_config(weights: Path) -> Facts:
         raise CheckpointError(
             f"{config_file} does not say what {weights.name} beside it holds ({error}): save or download both again, "
             "or move the weights to a folder without it."
-        ) from error
+        ) from None
     return Facts()
 
 

@@ -83,7 +83,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
             names = [_names(name, layers) for name in arrays]
             layer_names = tuple(str(layer["config"]["name"]) for layer in layers.values())
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"its {_CONFIG} does not describe a model of layers: {error!r}"[:200]) from error
+            raise ValueError(f"its {_CONFIG} does not describe a model of layers: {error!r}"[:200]) from None
         check = functools.cache(weights.check)
         named = zip(unique(names), arrays.values(), strict=True)
         checked = {name: guarded(path, _after(check, stored), ".keras") for name, stored in named}

@@ -92,11 +92,11 @@ def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
         raise CheckpointError(
             f"{fspath(path)} has {error}, which Keras writes into no {kind} file and which is not read here. "
             "Load it with the program that wrote it, and save it again with Keras' model.save_weights."
-        ) from error
+        ) from None
     except ValueError as error:
         raise CheckpointError(
             f"{fspath(path)} is a damaged or incomplete {kind} file ({error}). Download it again, or save it anew."
-        ) from error
+        ) from None
 
 
 def guarded(path: str | PathLike[str], stored: Stored, kind: str = "HDF5") -> Stored:

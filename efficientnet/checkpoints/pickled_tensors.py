@@ -247,8 +247,8 @@ def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
                         f"its pickle has the instruction {other!r}, which a file of weights never "
                         "needs; nothing was run"
                     )
-    except IndexError as error:
-        raise ValueError("its pickle is damaged: it takes from an empty stack") from error
+    except IndexError:
+        raise ValueError("its pickle is damaged: it takes from an empty stack") from None
     raise ValueError(f"its pickle has more than {_MAX_INSTRUCTIONS} instructions")
 
 

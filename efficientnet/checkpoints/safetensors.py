@@ -84,7 +84,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(
             f"Cannot read weights from {str(path)!r}: {error}. What can be read is a whole safetensors file, or the "
             "index (model.safetensors.index.json) of several that lie beside it: download or save it again."
-        ) from error
+        ) from None
 
 
 def _read_file(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -121,7 +121,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(text.decode(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"its JSON is damaged ({error})") from error
+        raise ValueError(f"its JSON is damaged ({error})") from None
     if not isinstance(parsed, dict):
         raise ValueError("its JSON is no object")
     return parsed
@@ -165,7 +165,7 @@ def _read_shards(path: Path) -> dict[str, Stored]:
         try:
             in_shard, _ = _read_file(_beside(path, shard))
         except ValueError as error:
-            raise ValueError(f"of its file {shard[:80]!r}: {error}") from error
+            raise ValueError(f"of its file {shard[:80]!r}: {error}") from None
         for name, stored in in_shard.items():
             if shards.get(name) != shard:
                 raise ValueError(f"{shard!r} holds {name[:80]!r}, which the index does not say of it")

@@ -59,7 +59,7 @@ def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kep
                         raise ValueError(f"{member.name!r} is in it twice")
                     kept[member.name] = keep(content)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, RecursionError) as error:
-        raise ValueError(f"the archive is cut short or damaged ({error})") from error
+        raise ValueError(f"the archive is cut short or damaged ({error})") from None
     return kept
 
 

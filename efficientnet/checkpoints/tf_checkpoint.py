@@ -70,7 +70,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         raise CheckpointError(
             f"Cannot read a TensorFlow checkpoint from {path}: {error}. A checkpoint is NAME.index and its "
             "NAME.data-00000-of-00001 in one folder or tar archive; download or save it again, with all its files."
-        ) from error
+        ) from None
     return Checkpoint("TensorFlow checkpoint", arrays, averaged)
 
 

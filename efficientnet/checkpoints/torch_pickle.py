@@ -80,7 +80,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         tensors, averaged = _weights(content)
         said |= _facts(content)
     except ValueError as error:
-        raise _refusal(path, error) from error
+        raise _refusal(path, error) from None
     arrays = {name: _stored(path, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
     return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged, facts=said)
 
@@ -210,7 +210,7 @@ def _stored(path: str | os.PathLike[str], run: _Run, tensor: Tensor) -> Stored:
         try:
             run.check()
         except ValueError as error:
-            raise _refusal(path, error) from error
+            raise _refusal(path, error) from None
         if 0 in shape:
             raw = np.empty(shape, raw_dtype)
         else:

@@ -68,7 +68,7 @@ def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
             with zipfile.ZipFile(file) as archive:
                 return archive.infolist()
         except _DAMAGED as error:
-            raise ValueError(f"its directory cannot be read: {error}") from error
+            raise ValueError(f"its directory cannot be read: {error}") from None
 
 
 def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
@@ -87,7 +87,7 @@ def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
             with archive.open(name) as member:
                 content = member.read(MOST_BYTES + 1)
     except (*_DAMAGED, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{plain(path)}: {name} in it cannot be read: {plain(error)}") from error
+        raise ValueError(f"{plain(path)}: {name} in it cannot be read: {plain(error)}") from None
     if len(content) > MOST_BYTES:
         raise ValueError(f"{plain(path)}: {name} in it has more than {MOST_BYTES >> 20} MB, which no such file has.")
     return content

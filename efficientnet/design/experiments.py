@@ -235,7 +235,7 @@ class _Experiment:
             )
         except DivergedError as error:
             logger.warning("%s, seed %d: %s", job.network, seed, error)
-            raise Stopped from error
+            raise Stopped from None
         if job in self.kept and seed == self.seeds[0]:
             self.save(model, job.network.method)
         trial.set_user_attr("seconds", time.monotonic() - begun)

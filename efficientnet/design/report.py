@@ -305,7 +305,7 @@ def _load_pictures(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]
         with np.load(path) as arrays:
             pixels, labels, classes = (arrays[name] for name in ("pixels", "labels", "classes"))
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(_bad_pictures(path, str(error))) from error
+        raise ValueError(_bad_pictures(path, str(error))) from None
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(_bad_pictures(path, f"pixels are {pixels.dtype} of shape {pixels.shape}"))
     if labels.shape != pixels.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):

@@ -125,4 +125,4 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         raise ValueError(
             f"{path} does not hold the results of a design ({error}): give a folder that `efficientnet design search` "
             "or `compare` has written."
-        ) from error
+        ) from None

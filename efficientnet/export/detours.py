@@ -123,7 +123,7 @@ def _converted(
         if find_spec(package) is None:
             raise onnx_graph.UnsupportedLayerError(
                 f"{error.problem} (and {package}, by which it could be converted, is not installed)"
-            ) from error
+            ) from None
     logger.info("%s: the model is converted by TensorFlow and %s.", error.problem, converter)
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -139,7 +139,7 @@ def _converted(
         raise onnx_graph.UnsupportedLayerError(
             f"{error.problem} (and what TensorFlow and {converter} make of the model answers otherwise than Keras, by "
             f"{difference:.2g})"
-        ) from error
+        ) from None
     return graph
 
 

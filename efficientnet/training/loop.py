@@ -271,7 +271,7 @@ class _Training:
             yield
         except OSError as error:
             self.save(nets)
-            raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from error
+            raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from None
 
     def seed_step(self, batches: Batches) -> None:
         """On PyTorch, where Keras' dropout draws from the global generator, makes the step's draws its own.

@@ -69,12 +69,12 @@ def _wait_for_others(place: Place, deadline: float) -> None:
                 other = connections.enter_context(door.accept()[0])
                 other.settimeout(_left(deadline))
                 others[int.from_bytes(other.recv(4), "big")] = other
-            except TimeoutError as error:
+            except TimeoutError:
                 absent = ", ".join(f"process {rank} ({place.addresses[rank]})" for rank in sorted(missing))
                 raise ConnectionError(
                     f"Nobody has come to {place.addresses[0]} for {absent}: start it, with the same addresses and that "
                     "rank."
-                ) from error
+                ) from None
         door.close()
         for other in others.values():
             other.sendall(_HERE)

@@ -102,8 +102,8 @@ class RunFolder:
             return
         try:
             self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(f"Another process is training in {folder}: choose another --out.") from error
+        except Timeout:
+            raise ValueError(f"Another process is training in {folder}: choose another --out.") from None
         try:
             remove_parts(folder)
             self._check_settings(json.loads(json.dumps(settings)), resume)
@@ -183,7 +183,7 @@ class RunFolder:
             raise OSError(
                 f"{self.folder / name} cannot be written: {error}. What was written before is kept; make room, and go "
                 "on with --resume."
-            ) from error
+            ) from None
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the folder."""

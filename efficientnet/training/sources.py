@@ -139,7 +139,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
     try:
         data = load_batches(pattern, examples(), validation, size, crop=crop)
     except tf.errors.OpError as error:
-        raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from error
+        raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from None
     return _without_gaps(data, names)
 
 
