@@ -1,29 +1,18 @@
-"""How a model's pixels are to be prepared: written in the network itself, and derived from the graph around it.
-
-The first convolution of a network has no bias, hence no use for its option ``bias_initializer``; but every Keras keeps
-that option through clone_model, pickle, deepcopy, saving and loading, and in models around the network. There the mark
-stands, as a text of JSON, and plain Keras passes over it.
-"""
+"""How a model's pixels are prepared: read from the mark in the network and from the layers in front of it."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+from .checkpoints.marks import IDLE, Mark, of_config
 from .layer_calls import LayerCall, functional, keras_layer, keras_operation, run
 from .pixel_scaling import Scaling
 
-_KEY = "efficientnet"
 _LAYER = "stem_conv"
 _ATTRIBUTE = "efficientnet_mark"
 
-# Layers that leave the levels of pixels unchanged where a model only predicts.
-IDLE = re.compile(
-    r"InputLayer|Identity|Resizing|CenterCrop|Cropping2D|ZeroPadding2D|Dropout|SpatialDropout2D|Gaussian(Noise|Dropout)"
-    r"|Random\w+|AutoContrast|RandAugment|AugMix|CutMix|MixUp"
-)
 # Those that move them to another place, too.
 _MOVING = ("Permute", "Reshape", "Concatenate")
 _SCALING = ("Rescaling", "Normalization")
@@ -35,49 +24,11 @@ _CAST = re.compile(r"(?:.*\.)?cast", re.IGNORECASE)
 _GIVEN, _SCALED, _OTHER = "given", "scaled", "other"
 
 
-class Mark(NamedTuple):
-    """How pixels are to be prepared for a network; None where it is not known.
-
-    Attributes:
-        preprocessing: the mode of ``preprocess_input``, or its numbers.
-        crop: the part of an image's shorter side that is kept, 0..1.
-        interpolation: of the resizing after that.
-        is_known: whether the mode is that of the weights; False where these were random, so that it is merely
-            what the constructor proposes.
-    """
-
-    preprocessing: str | Scaling | None = None
-    crop: float | None = None
-    interpolation: str | None = None
-    is_known: bool = True
-
-
 def put(model: Any, mark: Mark) -> None:
     """Writes a mark into a network that this package built."""
     layer = model.get_layer(_LAYER)
-    values = {name: value for name, value in mark._asdict().items() if value is not None}
-    text = json.dumps({_KEY: values})
-    config = {**layer.get_config(), "bias_initializer": {"class_name": "Constant", "config": {"value": text}}}
+    config = {**layer.get_config(), "bias_initializer": {"class_name": "Constant", "config": {"value": mark.to_text()}}}
     layer.bias_initializer = type(layer).from_config(config).bias_initializer
-
-
-def of_config(config: Mapping[str, Any]) -> Mark | None:
-    """The mark in the configuration of a layer; None where there is none."""
-    initializer = config.get("bias_initializer")
-    if config.get("use_bias") is not False or not isinstance(initializer, Mapping):
-        return None
-    options = initializer.get("config")
-    text = options.get("value") if isinstance(options, Mapping) else None
-    if not isinstance(text, str) or _KEY not in text:
-        return None
-    try:
-        values = json.loads(text)[_KEY]
-        mode = values.get("preprocessing")
-        mode = Scaling(*map(tuple, mode)) if isinstance(mode, list) else mode
-        known = {name: values[name] for name in ("crop", "interpolation", "is_known") if name in values}
-        return Mark(mode, **known)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None  # a text of somebody else's
 
 
 def remember(model: Any, mark: Mark) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from . import arguments, marks, provenance, scaling
 from . import weights as weight_sets
 from .checkpoints import Facts
+from .checkpoints.marks import Mark
 from .graph import Framework, build
 from .pixel_scaling import Scaling, formula, scale_and_offset
 from .text import get_logger
@@ -136,7 +137,7 @@ def assemble(
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
         weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
     is_known = found is not None and "preprocessing" not in trained.unknown
-    marks.put(model, marks.Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
+    marks.put(model, Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
     return model
 
 

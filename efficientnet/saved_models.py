@@ -20,6 +20,7 @@ from .backends import deep_recursion
 from .checkpoints import CheckpointError, describe, hub_folder
 from .checkpoints.hdf5 import SIGNATURE
 from .checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
+from .checkpoints.marks import Mark
 from .checkpoints.zip_members import check_sizes, read_member
 from .files import check_is_file
 from .json_files import parse
@@ -123,7 +124,7 @@ def load_model(
             return _load_folder(path, layers, models, **kwargs)
         check_is_file(path)
         model = _load_file(path, layers, models, {*known, *utils.get_custom_objects()}, **kwargs)
-    marks.remember(model, marks.Mark(read_preprocessing(path), read_crop(path)))
+    marks.remember(model, Mark(read_preprocessing(path), read_crop(path)))
     return model
 
 

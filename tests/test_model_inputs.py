@@ -12,6 +12,7 @@ from PIL import Image
 
 import efficientnet.preprocessing
 from efficientnet import marks
+from efficientnet.checkpoints.marks import Mark
 from efficientnet.pixel_scaling import formula
 from efficientnet.preprocessing import MODES, center_crop_and_resize, model_inputs, preprocess_input
 
@@ -22,7 +23,7 @@ efn = pytest.importorskip("efficientnet.keras")
 def model(tiny):
     """One whose weights were evaluated in a way that no default has."""
     model = tiny(weights=None, include_top=False, pooling="avg", input_shape=(64, 64, 3), name="mine")
-    marks.put(model, marks.Mark("lite", 0.5, "bilinear"))
+    marks.put(model, Mark("lite", 0.5, "bilinear"))
     return model
 
 
@@ -105,7 +106,7 @@ def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
     (line,) = caplog.messages
     assert '"lite", (pixels - 127) / 128' in line
     assert "model_inputs(images, model)" in line
-    assert marks.read(model) == marks.Mark("lite", 0.875, "bicubic")
+    assert marks.read(model) == Mark("lite", 0.875, "bicubic")
     caplog.clear()
     with caplog.at_level(logging.WARNING, "efficientnet"):
         efn.EfficientNetLite0(weights="imagenet", include_top=False, include_preprocessing=True)

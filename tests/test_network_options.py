@@ -9,6 +9,7 @@ import pytest
 
 from efficientnet import cli, cli_model, marks
 from efficientnet.checkpoints import Facts
+from efficientnet.checkpoints.marks import Mark
 from efficientnet.class_files import read_class_file
 from efficientnet.preprocessing import Scaling, scale_and_offset
 
@@ -100,7 +101,7 @@ def saved(tiny, tmp_path):
     """A small classifier of two classes that says how its pixels are scaled, and the file of its weights alone."""
     pytest.importorskip("onnxruntime")
     model = tiny(weights=None, classes=2, input_shape=(64, 64, 3))
-    marks.put(model, marks.Mark("lite"))
+    marks.put(model, Mark("lite"))
     model.save(tmp_path / "model.keras")
     return tmp_path / "model.keras"
 

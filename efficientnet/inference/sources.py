@@ -11,6 +11,7 @@ from typing import Any
 from .. import marks, notes, provenance, registry, saved_models
 from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
+from ..checkpoints.marks import Mark
 from ..pixel_scaling import Scaling, formula, scale_and_offset
 from ..soundness import check_model
 from ..text import get_logger
@@ -157,7 +158,7 @@ def _log(name: str | Path, remarks: Iterable[str]) -> None:
         logger.warning("%s %s", name, remark)
 
 
-def _remarks(mark: marks.Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]:
+def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]:
     """What to say of a scaling of pixels that is not sure to be the one that a saved model was trained with."""
     if mark.preprocessing is None:
         return ()

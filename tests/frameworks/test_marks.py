@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from efficientnet import marks
+from efficientnet.checkpoints.marks import Mark, of_config
 from efficientnet.folding import fold_batch_norm
-from efficientnet.marks import Mark
 from efficientnet.preprocessing import Scaling
 
 LITE = Mark("lite", 0.9, "bilinear")
@@ -127,5 +127,5 @@ def test_texts_of_others_are_no_marks():
         None,
     ):
         config = {"use_bias": False, "bias_initializer": {"class_name": "Constant", "config": {"value": value}}}
-        assert marks.of_config(config) is None
-    assert marks.of_config({"use_bias": False, "bias_initializer": "zeros"}) is None
+        assert of_config(config) is None
+    assert of_config({"use_bias": False, "bias_initializer": "zeros"}) is None
