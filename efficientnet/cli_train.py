@@ -54,7 +54,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, metavar="N", help="passes over the training images in all, the head's included; with "
         "--resume, go on to so many")  # fmt: skip
     add("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's, fewer for small sets)")
-    add("--learning-rate", type=float, metavar="RATE", help="of the recipe")
+    add("--learning-rate", type=float, metavar="RATE",
+        help="the highest, also of a short training (default: the recipe's, where lower)")  # fmt: skip
     add("--model", help=f"variant, or the .json file of one (default: {_DEFAULTS['model']})")
     add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
     cli_model.add_network_options(parser)
@@ -201,6 +202,8 @@ def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
     changes = [(field, str(value)) for field, value in given if value is not None] + arguments.set
     if twice := [field for field, count in Counter(field for field, _ in changes).items() if count > 1]:
         raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")
+    if arguments.learning_rate is not None:
+        changes = [("full_rate_steps", "0"), *changes]
     if arguments.data == "digits" and not stored:
         changes = [("flip", "false"), *changes]  # mirrored, they are other characters
     return with_fields(recipe, dict(changes))

@@ -14,8 +14,8 @@ from efficientnet.training.schedules import average_momentum, is_kernel, rate_fa
 
 def test_v1_is_the_papers_paragraph():
     assert (V1.optimizer, V1.epochs, V1.weight_decay, V1.average) == ("rmsprop", 350, 1e-5, 0.9999)
-    assert V1.rate("all") == pytest.approx(0.256)  # at 4,096 pictures a step
-    assert dataclasses.replace(V1, batch_size=256).rate("all") == pytest.approx(0.016)
+    assert V1.rate("all", 1) == pytest.approx(0.256)  # at 4,096 pictures a step
+    assert dataclasses.replace(V1, batch_size=256).rate("all", 1) == pytest.approx(0.016)
     (stage,) = V1.plan_stages(get_variant("b3"), 300)
     assert (stage.epochs, stage.image_size, stage.dropout, stage.trained) == (350, 300, 0.3, "all")
 
@@ -41,9 +41,15 @@ def test_finetune_trains_the_head_first():
     stages = FINETUNE.plan_stages(get_variant("lite0"), 224)
     assert [(stage.name, stage.trained) for stage in stages] == [("head", "head"), ("blocks", "blocks")]
     assert sum(stage.epochs for stage in stages) == FINETUNE.epochs
-    assert FINETUNE.rate("head") > FINETUNE.rate("blocks")
+    assert FINETUNE.rate("head", 1000) > FINETUNE.rate("blocks", 1000)
     (only,) = dataclasses.replace(FINETUNE, epochs=1).plan_stages(get_variant("b0"), 9)
     assert (only.trained, only.epochs) == ("head", 1)
+
+
+def test_a_short_training_has_a_lower_rate():
+    assert FINETUNE.rate("blocks", 5000) == FINETUNE.rate("blocks", 320) == FINETUNE.learning_rate
+    assert FINETUNE.rate("blocks", 80) == pytest.approx(FINETUNE.learning_rate / 4)
+    assert FINETUNE.rate("head", 80) == FINETUNE.head_learning_rate
 
 
 def test_few_images_come_in_smaller_batches():

@@ -65,6 +65,8 @@ class Recipe:
         head_learning_rate: likewise, of the classifier alone.
         reference_batch: None where the rate does not depend on the batch size.
         decay: "exponential", by 0.97 each 2.4 epochs, or "cosine", to zero.
+        full_rate_steps: a training of fewer steps than this, the head's aside, has a learning rate lower in proportion.
+            At the full rate, few steps undo what the head has learned and end before they make up for it.
         warmup_epochs: in which the rate rises from zero, of each optimizer.
         warmup_steps: the least number of steps for that, as far as they are no more than half of all.
         layer_decay: factor of the learning rate from each block to the one in front of it.
@@ -97,6 +99,7 @@ class Recipe:
     head_learning_rate: float = 1e-2
     reference_batch: int | None = None
     decay: str = "cosine"
+    full_rate_steps: int = 320
     warmup_epochs: float = 1.0
     warmup_steps: int = 20
     layer_decay: float = 0.9
@@ -130,7 +133,7 @@ class Recipe:
                     raise ValueError(f"{field}={value}: expected a pair, of the first and the last stage.")
         least = {"epochs": 1, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
         least |= {"reference_batch": 1, "warmup_epochs": 0, "learning_rate": 0, "head_learning_rate": 0}
-        least |= {"head_steps": 0, "warmup_steps": 0}
+        least |= {"head_steps": 0, "full_rate_steps": 0, "warmup_steps": 0}
         for field, minimum in (least | {"weight_decay": 0}).items():
             value = getattr(self, field)
             if value is not None and value < minimum:
@@ -196,9 +199,12 @@ class Recipe:
             found.append(Stage(name, epochs, size, magnitude, mixup, drop, trained))
         return found
 
-    def rate(self, trained: str) -> float:
-        """The highest learning rate of a stage that trains this ("head", "blocks" or "all")."""
-        highest = self.head_learning_rate if trained == "head" else self.learning_rate
+    def rate(self, trained: str, steps: int) -> float:
+        """The highest learning rate of stages of so many steps that train this ("head", "blocks" or "all")."""
+        if trained == "head":
+            highest = self.head_learning_rate
+        else:
+            highest = self.learning_rate * min(1.0, steps / max(1, self.full_rate_steps))
         return highest * (self.batch_size / self.reference_batch if self.batch_size and self.reference_batch else 1.0)
 
 
@@ -218,8 +224,9 @@ FINETUNE = Recipe()
 # arXiv 1905.11946, section 5.2, and the authors' code, which has the warm-up, the epsilon and the 350 epochs.
 V1 = Recipe(
     name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
-    reference_batch=4096, decay="exponential", warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0, weight_decay=1e-5,
-    average=0.9999, crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None, freeze_batch_norm=False, patience=None,
+    reference_batch=4096, decay="exponential", full_rate_steps=0, warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0,
+    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None,
+    freeze_batch_norm=False, patience=None,
 )  # fmt: skip
 
 # arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.

@@ -24,8 +24,8 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
     import keras
 
     schedules = keras.optimizers.schedules
-    highest = recipe.rate(trained)
     steps = epochs * steps_per_epoch
+    highest = recipe.rate(trained, steps)
     # At least a step is left to fall in. Adam's first steps are its rashest; an epoch of a small set has too few.
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps - 1)
     warmup = max(warmup, min(recipe.warmup_steps, steps // 2))

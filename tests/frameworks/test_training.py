@@ -95,7 +95,7 @@ def test_rates_of_the_papers(task):
     by_hand = {0: 0.0, 25: 0.128, 50: 0.256 * 0.97**2, 71: 0.256 * 0.97**2, 72: 0.256 * 0.97**3}
     assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-5)
     # One epoch up, and half of a cosine down in the other four.
-    recipe = dataclasses.replace(FINETUNE, learning_rate=3e-3)
+    recipe = dataclasses.replace(FINETUNE, learning_rate=3e-3, full_rate_steps=0)
     rates = learning_rate(recipe, "blocks", 5, 100)
     by_hand = {0: 0.0, 50: 1.5e-3, 100: 3e-3, 300: 1.5e-3, 500: 0.0}
     assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-4, abs=1e-9)
