@@ -121,7 +121,7 @@ def load_model(
     known = {**custom_objects(layers), **own}
     with utils.custom_object_scope(known), deep_recursion(), _explained(path):
         if path.is_dir():
-            return _load_folder(path, layers, models, **kwargs)
+            return _load_folder(path, layers, models, {*known, *utils.get_custom_objects()}, **kwargs)
         check_is_file(path)
         model = _load_file(path, layers, models, {*known, *utils.get_custom_objects()}, **kwargs)
     marks.remember(model, Mark(read_preprocessing(path), read_crop(path)))
@@ -165,7 +165,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _load_folder(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
+def _load_folder(path: Path, layers: Any, models: Any, known: Collection[str], **kwargs: Any) -> Any:
     if not (path / "saved_model.pb").is_file():
         found = sorted(file.name for pattern in ("*.keras", "*.h5") for file in path.glob(pattern))
         advice = f"give one of its files, such as {path / found[0]}" if found else "give the file of a model"
@@ -180,7 +180,29 @@ def _load_folder(path: Path, layers: Any, models: Any, **kwargs: Any) -> Any:
             "efficientnet.tfkeras.load_model (pip install 'efficientnet[legacy]') and save it as .keras, or call it as "
             f"keras.layers.TFSMLayer({os.fspath(path)!r}, call_endpoint='serving_default')."
         )
+    configs = [parse(text, f"{path}: its configuration") for text in _layer_texts(path) if text]
+    _check_packages(path, configs, known)
+    if kwargs.get("safe_mode", True):
+        legacy_code.refuse(path, configs, known)
     return models.load_model(os.fspath(path), **kwargs)
+
+
+def _layer_texts(path: Path) -> list[str]:
+    """What a SavedModel folder says of each of its layers, as JSON.
+
+    Keras writes it into a file of its own; before TensorFlow 2.5 it stood in the graph, where it is still looked for.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
+
+    if not (path / "keras_metadata.pb").is_file():
+        graph = tf.__internal__.saved_model.parse_saved_model(os.fspath(path)).meta_graphs[0]
+        return [node.user_object.metadata for node in graph.object_graph_def.nodes]
+    try:
+        return [node.metadata for node in SavedMetadata.FromString((path / "keras_metadata.pb").read_bytes()).nodes]
+    except DecodeError:
+        raise CheckpointError(f"{plain(path)}: its keras_metadata.pb is damaged: save or download it again.") from None
 
 
 def _holds_weights(folder: Path) -> bool:

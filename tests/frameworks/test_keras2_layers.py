@@ -1,5 +1,7 @@
 """Models of every kind of layer that legacy Keras saves open on Keras 3 with the same outputs, or are refused."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,84 @@ def test_code_in_a_file_runs_only_where_asked_for(eff, keras, backend, tmp_path,
     assert np.asarray(
         keras.ops.convert_to_numpy(opened(np.ones((1, 5)))) if hasattr(keras, "ops") else opened(np.ones((1, 5)))
     ).tolist() == [[2.0] * 5]
+
+
+@pytest.mark.parametrize("has_metadata", [True, False], ids=["keras_metadata.pb", "before TensorFlow 2.5"])
+def test_code_in_a_folder_runs_only_where_asked_for(eff, keras, is_legacy, tmp_path, has_metadata):
+    if not is_legacy:
+        pytest.skip("Keras 3 opens no SavedModel folder")
+    folder, ran = tmp_path / "model", str(tmp_path / "ran")
+    keras.Sequential(
+        [keras.Input(VECTOR), keras.layers.Lambda(lambda x: [x * 2, os.makedirs(ran, exist_ok=True)][0])]
+    ).save(folder)
+    if not has_metadata:
+        move_metadata_into_graph(folder)
+    os.rmdir(ran)
+    with pytest.raises(ValueError, match=r"would run Python code.*safe_mode=False"):
+        eff.load_model(folder)
+    assert not os.path.exists(ran)
+    assert eff.load_model(folder, safe_mode=False)(np.ones((1, 5))).numpy().tolist() == [[2.0] * 5]
+
+
+def move_metadata_into_graph(folder):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
+
+    metadata, graph = folder / "keras_metadata.pb", folder / "saved_model.pb"
+    saved = SavedModel.FromString(graph.read_bytes())
+    for node in SavedMetadata.FromString(metadata.read_bytes()).nodes:
+        user_object = saved.meta_graphs[0].object_graph_def.nodes[node.node_id].user_object
+        user_object.identifier, user_object.metadata = node.identifier, node.metadata
+        user_object.version.ParseFromString(node.version.SerializeToString())
+    graph.write_bytes(saved.SerializeToString())
+    metadata.unlink()
+
+
+@pytest.fixture
+def foreign_module(tmp_path, monkeypatch):
+    """The name of a module that is there, and that ends the test run where something imports it."""
+    (tmp_path / "foreign_module.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "foreign_module"
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
+def test_a_class_of_a_foreign_module_is_not_imported(eff, keras, tmp_path, foreign_module, name):
+    class Doubling(keras.layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    Doubling.__module__ = foreign_module
+    keras.Sequential([keras.Input(VECTOR), Doubling()]).save(tmp_path / name)
+    with pytest.raises(ValueError, match="custom_objects"):
+        eff.load_model(tmp_path / name)
+
+
+def test_a_foreign_module_in_a_folder_is_not_imported(eff, keras, is_legacy, tmp_path, foreign_module):
+    if not is_legacy:
+        pytest.skip("Keras 3 opens no SavedModel folder")
+    from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
+
+    keras.Sequential([keras.Input(VECTOR), keras.layers.Dense(1)]).save(tmp_path / "model")
+    path = tmp_path / "model" / "keras_metadata.pb"
+    metadata = SavedMetadata.FromString(path.read_bytes())
+    for node in metadata.nodes:
+        at = '"class_name": "GlorotUniform"'
+        node.metadata = node.metadata.replace(at, f'"module": "{foreign_module}", {at}')
+    path.write_bytes(metadata.SerializeToString())
+    with pytest.raises(ValueError, match="imports the module 'foreign_module'"):
+        eff.load_model(tmp_path / "model")
+
+
+def test_a_damaged_folder_is_refused(eff, keras, is_legacy, tmp_path):
+    if not is_legacy:
+        pytest.skip("Keras 3 opens no SavedModel folder")
+    keras.Sequential([keras.Input(VECTOR), keras.layers.Dense(1)]).save(tmp_path / "model")
+    for name in ("keras_metadata.pb", "saved_model.pb"):
+        (tmp_path / "model" / name).write_bytes(b"\xff" * 9)
+        with pytest.raises((ValueError, OSError), match=name.partition(".")[0]):
+            eff.load_model(tmp_path / "model")
+        (tmp_path / "model" / name).unlink()
 
 
 def doubled(x):
