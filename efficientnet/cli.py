@@ -6,24 +6,13 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import (
-    __version__,
-    cli_convert,
-    cli_design,
-    cli_evaluate,
-    cli_export,
-    cli_pixels,
-    cli_predict,
-    cli_profile,
-    cli_train,
-    scaling,
-)
-from .registry import published_top1
+from . import __version__, cli_pixels
 from .text import lines, plain, print_what_can_be, tell
 from .variants import get_variant, list_variants
 
@@ -40,12 +29,16 @@ def command() -> NoReturn:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         os._exit(status)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: from here on it ends the process without a word
     sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
-    return run(_parser(), argv)
+    try:
+        return run(_parser(), argv)
+    except KeyboardInterrupt:  # while the subcommands' modules are imported
+        return INTERRUPTED
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -108,6 +101,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Here, since this takes up to a second, in which Ctrl-C must find `main` at work.
+    from . import cli_convert, cli_design, cli_evaluate, cli_export, cli_predict, cli_profile, cli_train
+
     parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
     parser.add_argument("--version", action="version", version=f"efficientnet {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -128,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from . import scaling
+    from .registry import published_top1
+
     names = list_variants(arguments.pattern)
     if not names:
         raise ValueError(f"no variant matches {arguments.pattern!r}; there are: {', '.join(list_variants())}.")

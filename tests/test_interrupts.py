@@ -92,6 +92,37 @@ def test_a_slow_picture_keeps_nobody_waiting_and_ctrl_c_ends_it(model, pictures)
                 process.kill()
 
 
+# Stops a process where a module is first imported, until a signal comes.
+STOPPING = """
+import importlib.abc, sys, time
+
+class Stop(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            print("here", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Stop())
+from efficientnet.cli import command
+command()
+"""
+
+
+@pytest.mark.parametrize("module", ["efficientnet.cli_convert", "numpy", "efficientnet.convert"])
+def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_path, module):
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPING.format(module=module), "convert", model, tmp_path / "out.h5"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout.readline() == "here\n"
+            process.send_signal(signal.SIGINT)
+            assert (process.wait(30), process.stderr.read()) == (130, "")
+        finally:
+            process.kill()
+    assert not list(tmp_path.iterdir())
+
+
 def test_pipes_devices_and_odd_names_cost_one_line_each(model, pictures, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.png")
     bytes_of_name = os.fsencode(tmp_path) + b"/caf\xe9.png"
