@@ -12,10 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+FILES = [
+    str(path.relative_to(ROOT))
+    for folder in ("frameworks", "parity")
+    for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+]
+PARTS = 4  # of a framework's files: a process each, so that the workers have about the same to do until the end
+
+
 class Framework(NamedTuple):
     package: str
     environment: dict[str, str]
-    tests: tuple[str, ...] = ("tests/frameworks", "tests/parity")
+    tests: tuple[str, ...] = tuple(FILES)
 
 
 # The default of this process, Keras 3 on TensorFlow through `efficientnet.keras`, is not among them.
@@ -33,16 +41,31 @@ FRAMEWORKS = {
 }
 
 
+@pytest.fixture(scope="session")
+def compilations(tmp_path_factory):
+    """Where JAX keeps what it has compiled: most tests build the same small networks."""
+    shared = tmp_path_factory.getbasetemp().parent  # of all of pytest-xdist's workers
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(shared / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_framework(name):
+def test_framework(name, part, compilations):
     framework = FRAMEWORKS[name]
+    tests = framework.tests[part::PARTS]
     if any(variable in os.environ for variable in ("KERAS_BACKEND", "EFFICIENTNET_TEST_MODULE")):
         pytest.skip("this run is for one framework, chosen by the environment")
     if find_spec(framework.package) is None:
         pytest.skip(f"{framework.package} is not installed: pip install 'efficientnet[test]'")
-    command = [sys.executable, "-m", "pytest", "-q", *framework.tests]
-    environment = {**os.environ, **framework.environment}
+    if not tests:
+        pytest.skip(f"{name} has fewer files than parts")
+    command = [sys.executable, "-m", "pytest", "-q", *tests]
+    environment = {**os.environ, **framework.environment, **compilations}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     print(run.stdout[-8000:], run.stderr[-1000:])
     assert run.returncode == 0, f"tests failed on {name}; their output is above"
