@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import errno
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -24,6 +26,7 @@ SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def command() -> NoReturn:
     """The command as a process of its own; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
+    sys.unraisablehook = _interrupt_again
     status = main()
     if status == INTERRUPTED:
         with contextlib.suppress(OSError):
@@ -31,6 +34,14 @@ def command() -> NoReturn:
         os._exit(status)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: from here on it ends the process without a word
     sys.exit(status)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Repeats a Ctrl-C that came while a callback ran, those of imports among them, out of which nothing is raised."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(0.01, _thread.interrupt_main).start()  # once the callback is over
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -96,22 +96,31 @@ def test_a_slow_picture_keeps_nobody_waiting_and_ctrl_c_ends_it(model, pictures)
 STOPPING = """
 import importlib.abc, sys, time
 
-class Stop(importlib.abc.MetaPathFinder):
+class Stopping:
+    def __del__(self):  # which raises nothing, as the callbacks of imports
+        stop()
+
+class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == {module!r}:
-            print("here", flush=True)
-            time.sleep(60)
+            {stop}()
 
-sys.meta_path.insert(0, Stop())
+def stop():
+    print("here", flush=True)
+    time.sleep(60)
+
+sys.meta_path.insert(0, Finder())
 from efficientnet.cli import command
 command()
 """
 
 
+@pytest.mark.parametrize("stop", ["stop", "Stopping"])
 @pytest.mark.parametrize("module", ["efficientnet.cli_convert", "numpy", "efficientnet.convert"])
-def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_path, module):
+def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_path, module, stop):
+    program = STOPPING.format(module=module, stop=stop)
     with subprocess.Popen(
-        [sys.executable, "-c", STOPPING.format(module=module), "convert", model, tmp_path / "out.h5"],
+        [sys.executable, "-c", program, "convert", model, tmp_path / "out.h5"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()},
     ) as process:  # fmt: skip
         try:
