@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
     try:
         return run(_parser(), argv)
-    except KeyboardInterrupt:  # while the subcommands' modules are imported
+    except (KeyboardInterrupt, ImportError) as error:  # while the subcommands' modules are imported
+        if not _is_interrupt(error):
+            raise
         return INTERRUPTED
 
 
@@ -72,6 +74,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if _is_interrupt(error):
+            return INTERRUPTED
         is_expected = isinstance(error, (ValueError, ImportError, OSError))
         if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
             raise
@@ -84,6 +88,13 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         return USAGE
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: what loads modules of C++ makes an ImportError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _open_streams() -> None:

@@ -105,6 +105,12 @@ class Finder(importlib.abc.MetaPathFinder):
         if name == {module!r}:
             {stop}()
 
+def stop_natively():  # as modules of C++
+    try:
+        stop()
+    except KeyboardInterrupt as error:
+        raise ImportError("initialization failed") from error
+
 def stop():
     print("here", flush=True)
     time.sleep(60)
@@ -115,7 +121,7 @@ command()
 """
 
 
-@pytest.mark.parametrize("stop", ["stop", "Stopping"])
+@pytest.mark.parametrize("stop", ["stop", "stop_natively", "Stopping"])
 @pytest.mark.parametrize("module", ["efficientnet.cli_convert", "numpy", "efficientnet.convert"])
 def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_path, module, stop):
     program = STOPPING.format(module=module, stop=stop)
