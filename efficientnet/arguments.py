@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 # That a model computes at a time: each takes megabytes of memory, and more together gain no speed.
 MOST_IMAGES = 1024
@@ -47,6 +54,26 @@ def fraction(name: str, value: Any) -> float:
     return number(name, value, lambda rate: 0 <= rate < 1, "a fraction, at least 0 and less than 1")
 
 
+def share(name: str, value: Any) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return number(name, value, lambda part: 0 <= part <= 1, "a fraction, 0 to 1")
+
+
+def factor(name: str, value: Any, least: float = 0.0) -> float:
+    """A finite number of at least ``least``; greater than 0 where nothing is given.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if least:
+        return number(name, value, lambda x: least <= x < math.inf, f"a finite number of at least {least:g}")
+    return number(name, value, lambda x: 0 < x < math.inf, "a finite number greater than 0")
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False, or 1 or 0; a text is neither, whatever it says.
 
@@ -68,6 +95,67 @@ def choice(name: str, value: Any, accepted: Collection[Any]) -> Any:
     if not any(value is one or (isinstance(value, str) and value == one) for one in accepted):
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, accepted))}.")
     return value
+
+
+def instance(name: str, value: Any, kind: type[T] | tuple[type[T], ...], expected: str) -> T:
+    """An object of a class.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
+    return value
+
+
+def function(name: str, value: Any, expected: str) -> Callable[..., Any]:
+    """What can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
+    return value  # type: ignore[no-any-return]
+
+
+def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
+    """What can be iterated over, and is no text or path.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
+    return value
+
+
+def items(name: str, value: Any, kind: type[T], expected: str, least: int = 0) -> list[T]:
+    """Objects of a class, from anything that can be iterated over.
+
+    Raises:
+        TypeError: it cannot be, or one is of another class.
+        ValueError: they are fewer than ``least``.
+    """
+    values = enumerate(iterable(name, value, expected))
+    found = [instance(f"{name}[{index}]", item, kind, expected) for index, item in values]
+    if len(found) < least:
+        raise ValueError(f"{name} has {len(found)} items: expected {expected}, at least {least}.")
+    return found
+
+
+def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
+    """Numbers as an array.
+
+    Raises:
+        ValueError: they are none, or in rows of different lengths.
+    """
+    import numpy as np
+
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {_shown(value)}: expected {expected}.") from None
 
 
 def path(name: str, value: Any, expected: str) -> str:

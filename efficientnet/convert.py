@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from . import checkpoints, layout, notes, provenance
+from . import arguments, checkpoints, layout, notes, provenance
 from .checkpoints import Facts, Reading, safetensors
 from .checkpoints.arrays import Stored
 from .checkpoints.facts import KEY, UNKNOWN, write_archive, write_hdf5
 from .checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
 from .files import replacing
 from .graph import default_side
+from .layer_calls import functional
 from .marks import model_preprocessing
 from .pixel_scaling import Scaling
 from .soundness import check_array
@@ -38,6 +39,7 @@ def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str]
         CheckpointError: it cannot be read, or something is missing from the network or unequal.
         OSError: it cannot be opened.
     """
+    path = arguments.path("path", path, "a file or folder of weights")
     return checkpoints.accept(checkpoints.read(path, None if variant is None else get_variant(variant)))
 
 
@@ -73,13 +75,17 @@ def convert(
         OSError: a file cannot be opened or written.
         ImportError: what writes the format is not installed.
     """
-    target = Path(target)
+    source = arguments.path("source", source, "a file or folder of weights")
+    target = Path(arguments.path("target", target, "the path of the file to write"))
+    arguments.choice("names", names, PYTORCH_ORIGINS)
+    given = provenance.given_facts(padding, batch_norm_epsilon, preprocessing)
+    if class_names is not None:
+        named = arguments.items("class_names", class_names, str, "names of the classes, in the order of the outputs")
+        given = dataclasses.replace(given, class_names=tuple(named))
     suffix = _suffix(target)
     reading = read(source, variant)
-    names_given = None if class_names is None else tuple(class_names)
-    if names_given is not None and len(names_given) != (reading.classes or 0):
-        raise ValueError(f"class_names: {len(names_given)} names, and {source} has {reading.classes or 'no'} classes.")
-    given = Facts(padding, batch_norm_epsilon, preprocessing, class_names=names_given)
+    if class_names is not None and len(class_names) != (reading.classes or 0):
+        raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
     facts = dataclasses.replace(given | provenance.of_reading(reading), model=None)
     if suffix in _KERAS_SUFFIXES:
         _write_keras(target, suffix, open_model(reading, given), facts)
@@ -120,6 +126,7 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
     """
     from . import keras
 
+    arguments.instance("reading", reading, Reading, "what read gives")
     activation = reading.checkpoint.facts.activation or "softmax"
     has_classifier = reading.classes is not None
     size = default_side(reading.variant, has_classifier)
@@ -138,6 +145,9 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
 
 def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
     """How far the outputs of two models for the same random image are apart at most."""
+    functional(model)
+    functional(other)
+    arguments.whole("seed", seed, 0)
     # Where a model takes any size, that of ImageNet.
     shape = (224 if side is None else side for side in model.input_shape[1:])
     x = np.random.default_rng(seed).standard_normal((1, *shape), np.float32)
@@ -158,8 +168,6 @@ def _suffix(target: Path) -> str:
 
 def _for_pytorch(reading: Reading, names: str) -> Iterator[tuple[str, Stored]]:
     """The arrays under an origin's names and in its layout, with the counters that PyTorch's batch norms have."""
-    if names not in PYTORCH_ORIGINS:
-        raise ValueError(f"names={names!r}: expected one of {', '.join(map(repr, PYTORCH_ORIGINS))}.")
     table = PYTORCH_ORIGINS[names].entries(layout.layers(reading.variant, reading.classes, reading.channels))
     counter = Stored((), np.dtype(np.int64), lambda: np.zeros((), np.int64))
     for entry in table:

@@ -18,12 +18,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import arguments, marks, provenance, scaling
 from . import weights as weight_sets
-from .checkpoints import Facts
 from .checkpoints.marks import Mark
 from .graph import Framework, build
-from .pixel_scaling import Scaling, formula, scale_and_offset
+from .pixel_scaling import Scaling, formula
 from .text import get_logger
-from .variants import PADDINGS, V1_BLOCKS, BlockArgs, Variant, get_variant
+from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 
 logger = get_logger()
 
@@ -104,9 +103,9 @@ def assemble(
     arguments.flag("include_top", include_top)
     arguments.flag("include_preprocessing", include_preprocessing)
     arguments.flag("features_only", features_only)
-    _check_network(weights, padding, batch_norm_epsilon, preprocessing, name)
+    _check_network(weights, name)
+    given = provenance.given_facts(padding, batch_norm_epsilon, preprocessing)
     found = None
-    given = Facts(padding, batch_norm_epsilon, preprocessing)
     if weights is None:
         trained = provenance.untrained(variant, given)
     else:
@@ -141,18 +140,10 @@ def assemble(
     return model
 
 
-def _check_network(weights: Any, padding: Any, epsilon: Any, preprocessing: Any, name: Any) -> None:
+def _check_network(weights: Any, name: Any) -> None:
     """Refuses what cannot be, before anything is fetched; see :func:`assemble`."""
     if weights is not None:
         arguments.path("weights", weights, "the name of a published set, the path of a file of weights, or None")
-    if padding is not None:
-        arguments.choice("padding", padding, PADDINGS)
-    if epsilon is not None:
-        arguments.number(
-            "batch_norm_epsilon", epsilon, lambda value: 0 < value <= 1, "a number greater than 0 and at most 1"
-        )
-    if preprocessing is not None:
-        scale_and_offset(preprocessing)
     if name is not None and not (isinstance(name, str) and name and "/" not in name):
         raise ValueError(f"name={name!r}: expected a name without '/', or None.")
 

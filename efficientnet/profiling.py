@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import onnx_graph, openvino_graph
+from . import arguments, onnx_graph, openvino_graph
 from .arguments import MOST_IMAGES
 from .checkpoints.keras_h5 import role
 from .layer_calls import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
@@ -176,7 +176,7 @@ def block_of(layer: str) -> str:
     ``"conv2_block1"``, ``"block_12_expand"`` -> ``"block_12"``; where there is none, the first word, ``"stem_conv"`` ->
     ``"stem"``. The name of a model within the model stays before it: ``"body/stem_conv"`` -> ``"body/stem"``.
     """
-    path, slash, name = layer.rpartition("/")
+    path, slash, name = arguments.path("layer", layer, "the name of a layer").rpartition("/")
     match = re.match(r".*?block_?\d+[a-z]*(?=_|$)", name)
     return path + slash + (match[0] if match else name.split("_")[0])
 
@@ -211,10 +211,9 @@ def measure(
     """
     if find_spec("openvino") is None:
         raise ImportError("Measuring the time of each layer needs OpenVINO: pip install 'efficientnet[openvino]'.")
-    for option, value in (("repeats", repeats), ("threads", 1 if threads is None else threads)):
-        if value < 1:
-            raise ValueError(f"{option}={value!r}: expected an integer of at least 1.")
-    if batch_size > MOST_IMAGES:
+    arguments.whole("repeats", repeats)
+    threads = None if threads is None else arguments.whole("threads", threads)
+    if arguments.whole("batch_size", batch_size) > MOST_IMAGES:
         raise ValueError(f"batch_size={batch_size}: measured are at most {MOST_IMAGES:,} images at a time.")
     shapes = _input_shapes(model, batch_size, input_shape)
     try:
@@ -264,8 +263,7 @@ def _layers_with_kernels(model: Any) -> dict[str, str]:
 
 def _input_shapes(model: Any, batch_size: int, given: Any) -> list[Shape]:
     """The shape of each input, without the batch, all sides known."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: expected an integer of at least 1.")
+    arguments.whole("batch_size", batch_size)
     own = [tuple(tensor.shape)[1:] for tensor in functional(model).inputs]
     if given is None:
         if any(None in shape for shape in own):
@@ -274,15 +272,17 @@ def _input_shapes(model: Any, batch_size: int, given: Any) -> list[Shape]:
                 "(224, 224, 3)."
             )
         return own
-    shapes = (
-        [tuple(shape) for shape in given] if any(isinstance(part, (list, tuple)) for part in given) else [tuple(given)]
-    )
+    arguments.instance("input_shape", given, (list, tuple), "(height, width, channels), or a list of such")
+    is_several = any(isinstance(part, (list, tuple)) for part in given)
+    shapes = [tuple(shape) for shape in given] if is_several else [tuple(given)]
     fits = len(shapes) == len(own) and all(
         len(shape) == len(sides) and all(side in (None, new) for side, new in zip(sides, shape, strict=True))
         for shape, sides in zip(shapes, own, strict=True)
     )
     if not fits:
-        raise ValueError(f"input_shape={_listed(shapes)}: {model.name} takes {_listed(own)}, without the batch.")
+        raise ValueError(
+            f"input_shape={_listed(shapes)}: expected what {model.name} takes, {_listed(own)}, without the batch."
+        )
     return shapes
 
 

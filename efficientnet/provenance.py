@@ -8,18 +8,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import registry, scaling
+from . import arguments, registry, scaling
 from .checkpoints import Facts, Reading
 from .checkpoints.facts import of_mean_and_std, of_scale_and_offset
 from .checkpoints.keras_names import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
 from .checkpoints.tensorflow_names import AUTHORS
 from .checkpoints.torch_names import TIMM, TORCHVISION
-from .pixel_scaling import Scaling
-from .variants import Variant
+from .pixel_scaling import Scaling, scale_and_offset
+from .variants import PADDINGS, Variant
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -48,6 +48,23 @@ class Trained(NamedTuple):
     preprocessing: str | Scaling
     facts: Facts
     unknown: tuple[str, ...] = ()
+
+
+def given_facts(padding: Any, epsilon: Any, preprocessing: Any) -> Facts:
+    """What a user gives as ``padding=``, ``batch_norm_epsilon=`` and ``preprocessing=``; None for what he does not.
+
+    Raises:
+        ValueError: one cannot be.
+    """
+    if padding is not None:
+        arguments.choice("padding", padding, PADDINGS)
+    if epsilon is not None:
+        arguments.number(
+            "batch_norm_epsilon", epsilon, lambda value: 0 < value <= 1, "a number greater than 0 and at most 1"
+        )
+    if preprocessing is not None:
+        scale_and_offset(preprocessing)
+    return Facts(padding, epsilon, preprocessing)
 
 
 def trained_with(said: Facts, variant: Variant, given: Facts) -> Trained:

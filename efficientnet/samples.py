@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from . import arguments
 from .folders import find_images
 
 _MOST_HINTS = 10
-_EXPECTED = "expected a folder with a folder of images per class, or a CSV file with the columns path and label"
+_EXPECTED = "a folder with a folder of images per class, or a CSV file with the columns path and label"
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
@@ -37,7 +39,7 @@ class Samples:
     notes: Sequence[str] = ()
 
 
-def find_samples(data: Path) -> Samples:
+def find_samples(data: str | os.PathLike[str]) -> Samples:
     """Finds images and their classes; none is decoded.
 
     Args:
@@ -48,14 +50,15 @@ def find_samples(data: Path) -> Samples:
         FileNotFoundError: there is no such folder or file.
         ValueError: it holds no image with a class, or the classes lie one folder deeper.
     """
+    data = Path(arguments.path("data", data, _EXPECTED))
     if data.is_dir():
         samples = _in_folders(data)
     elif data.is_file():
         samples = _in_table(data)
     else:
-        raise FileNotFoundError(f"There is no {data}: {_EXPECTED}.")
+        raise FileNotFoundError(f"There is no {data}: expected {_EXPECTED}.")
     if not samples.found:
-        raise ValueError(" ".join([f"{data} holds no image with a class: {_EXPECTED}.", *samples.notes]))
+        raise ValueError(" ".join([f"{data} holds no image with a class: expected {_EXPECTED}.", *samples.notes]))
     return samples
 
 
@@ -63,7 +66,7 @@ def _in_folders(data: Path) -> Samples:
     loose = find_images(data, recursive=False)
     folders = loose.left_out.pop("folders", [])
     if not folders and loose.images:
-        raise ValueError(f"{data} holds images itself and no folders: {_EXPECTED}.{parent_hint(data)}")
+        raise ValueError(f"{data} holds images itself and no folders: expected {_EXPECTED}.{parent_hint(data)}")
     if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
         names = " or ".join(str(folder) for folder in folders)
         raise ValueError(
@@ -145,6 +148,18 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from None
 
 
+def checked_classes(classes: Any) -> list[tuple[str, str]]:
+    """Themselves, as a list.
+
+    Raises:
+        TypeError, ValueError: they are no pairs of texts.
+    """
+    expected = "a list of pairs, the id and the name of each class"
+    pairs = arguments.iterable("classes", classes, expected)
+    texts = [arguments.items("classes", pair, str, expected, least=2) for pair in pairs]
+    return [(pair[0], pair[1]) for pair in texts]
+
+
 def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
     """Which of a model's classes a label means.
 
@@ -158,6 +173,8 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
     Returns:
         The index of each label's class, and a sentence for each label that is none.
     """
+    labels = arguments.items("labels", labels, str, "names of classes")
+    classes = checked_classes(classes)
     exact, alike = _index(name for _, name in classes), _index(_plain(name) for _, name in classes)
     # Where classes have names, a number is no id: "7" may be the name of another class than the seventh.
     ids = _index(key if not key.isdigit() or name == f"class_{key}" else "" for key, name in classes)

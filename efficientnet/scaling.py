@@ -9,10 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from .variants import Variant
+from . import arguments
+from .variants import Variant, get_variant
+
+AnyVariant: TypeAlias = Variant | str | os.PathLike[str]  # as ``get_variant`` takes it
 
 MIN_RESOLUTION = 32  # pixels: the networks halve their input five times
 
@@ -84,12 +88,21 @@ class Factors(NamedTuple):
             ValueError: a factor is below 1 or not finite.
         """
         for dimension, factor in self._asdict().items():
-            if not (math.isfinite(factor) and factor >= 1):
-                raise ValueError(
-                    f"{dimension}={factor!r}: a baseline is scaled up by a finite factor of at least 1. "
-                    "To scale down, make the smaller network the baseline."
-                )
+            arguments.number(
+                dimension, factor, lambda value: 1 <= value < math.inf, "a finite factor of at least 1, by which a "
+                "baseline is scaled up (to scale down, make the smaller network the baseline)",
+            )  # fmt: skip
         return self
+
+
+def checked_factors(factors: Any) -> Factors:
+    """Themselves.
+
+    Raises:
+        TypeError: they are something else.
+        ValueError: one is below 1 or not finite.
+    """
+    return arguments.instance("factors", factors, Factors, "Factors(width, depth, resolution)").checked()
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,8 @@ class Coefficients:
     gamma: float
 
     def __post_init__(self) -> None:
-        self.factors(1.0).checked()
+        for field, value in dataclasses.asdict(self).items():
+            arguments.factor(field, value, 1)
 
     def factors(self, phi: float) -> Factors:
         """α^φ, β^φ, γ^φ as factors of depth, width and resolution.
@@ -118,8 +132,7 @@ class Coefficients:
         Raises:
             ValueError: φ is negative or not finite.
         """
-        if not (math.isfinite(phi) and phi >= 0):
-            raise ValueError(f"phi={phi!r}: expected a finite exponent of at least 0.")
+        arguments.number("phi", phi, lambda value: 0 <= value < math.inf, "a finite exponent of at least 0")
         return Factors(width=self.beta**phi, depth=self.alpha**phi, resolution=self.gamma**phi)
 
 
@@ -127,9 +140,18 @@ class Coefficients:
 PAPER_COEFFICIENTS = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
 
 
+def checked_coefficients(coefficients: Any) -> Coefficients:
+    """Itself.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return arguments.instance("coefficients", coefficients, Coefficients, "Coefficients(alpha, beta, gamma)")
+
+
 def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
     """By how much the multiply-adds grow if nothing is rounded: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
-    factors = coefficients.factors(phi)
+    factors = checked_coefficients(coefficients).factors(phi)
     return factors.depth * factors.width**2 * factors.resolution**2
 
 
@@ -147,12 +169,9 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
     Raises:
         ValueError: an argument is out of its range.
     """
-    if not (math.isfinite(target) and target > 1):
-        raise ValueError(f"target={target!r}: expected a finite factor of more than 1, such as 2.")
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance={tolerance!r}: expected a fraction of the target, at least 0 and less than 1.")
-    if not (math.isfinite(steps) and steps > 0):
-        raise ValueError(f"steps={steps!r}: expected the distance of neighbours on the grid, such as 0.05.")
+    arguments.number("target", target, lambda value: 1 < value < math.inf, "a finite factor of more than 1, such as 2")
+    arguments.fraction("tolerance", tolerance)
+    arguments.factor("steps", steps)
     most = target * (1 + tolerance)
 
     def grid(end: float) -> list[float]:
@@ -176,30 +195,30 @@ def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) ->
     Raises:
         ValueError: a cost that is not greater than 0, or an accuracy outside 0..1.
     """
-    if not 0 <= accuracy <= 1:
-        raise ValueError(f"accuracy={accuracy!r}: expected a fraction, 0 to 1.")
-    if not (cost > 0 and target > 0):
-        raise ValueError(f"cost={cost!r}, target={target!r}: expected costs greater than 0, in the same unit.")
+    arguments.share("accuracy", accuracy)
+    arguments.factor("cost", cost)
+    arguments.factor("target", target)
+    arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
     return float(accuracy * (cost / target) ** w)
 
 
 def scale_resolution(resolution: int, factor: float) -> int:
     """The side of the scaled input, whole pixels."""
-    return round(resolution * factor)
+    return round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
 
 
-def scale(variant: Variant, factors: Factors, name: str | None = None) -> Variant:
+def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Variant:
     """A variant grown by factors of its width, depth and resolution.
 
     Args:
-        variant: the baseline.
+        variant: the baseline, as ``get_variant`` takes it.
         factors: each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
         name: of the new variant; the baseline's with the factors behind it by default.
 
     Raises:
         ValueError: a factor is below 1 or not finite, or the scaled input is under 32 pixels.
     """
-    factors.checked()
+    variant, factors = get_variant(variant), checked_factors(factors)
     resolution = scale_resolution(variant.resolution, factors.resolution)
     if resolution < MIN_RESOLUTION:
         raise ValueError(
@@ -208,7 +227,7 @@ def scale(variant: Variant, factors: Factors, name: str | None = None) -> Varian
         )
     return dataclasses.replace(
         variant,
-        name=name or f"{variant.name}-w{factors.width:.4g}-d{factors.depth:.4g}-r{resolution}",
+        name=f"{variant.name}-w{factors.width:.4g}-d{factors.depth:.4g}-r{resolution}" if name is None else name,
         width=variant.width * factors.width,
         depth=variant.depth * factors.depth,
         resolution=resolution,
@@ -223,8 +242,13 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int =
         width_coefficient: factor.
         depth_divisor: the result is a multiple of this.
         limit_loss: one multiple more where rounding down would lose over 10 %. V2 does without.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
-    scaled = filters * width_coefficient
+    scaled = arguments.factor("filters", filters) * arguments.factor("width_coefficient", width_coefficient)
+    arguments.whole("depth_divisor", depth_divisor)
+    arguments.flag("limit_loss", limit_loss)
     rounded = max(depth_divisor, int(scaled + depth_divisor / 2) // depth_divisor * depth_divisor)
     if limit_loss and rounded < 0.9 * scaled:
         rounded += depth_divisor
@@ -233,25 +257,28 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int =
 
 def round_repeats(repeats: int, depth_coefficient: float) -> int:
     """Scales a number of repeats, rounding up."""
-    return math.ceil(depth_coefficient * repeats)
+    return math.ceil(arguments.factor("depth_coefficient", depth_coefficient) * arguments.whole("repeats", repeats))
 
 
-def scale_filters(variant: Variant, filters: int) -> int:
+def scale_filters(variant: AnyVariant, filters: int) -> int:
     """A number of filters of the baseline as this variant has it."""
+    variant = get_variant(variant)
     return round_filters(filters, variant.width, variant.depth_divisor, variant.limit_rounding_loss)
 
 
-def stem_filters(variant: Variant) -> int:
+def stem_filters(variant: AnyVariant) -> int:
     """Filters of the first convolution."""
+    variant = get_variant(variant)
     return scale_filters(variant, variant.stem_filters) if variant.scale_stem_and_head else variant.stem_filters
 
 
-def head_filters(variant: Variant) -> int:
+def head_filters(variant: AnyVariant) -> int:
     """Filters of the last convolution: the length of the feature vector."""
+    variant = get_variant(variant)
     return scale_filters(variant, variant.head_filters) if variant.scale_stem_and_head else variant.head_filters
 
 
-def scale_blocks(variant: Variant) -> tuple[Block, ...]:
+def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
     """The variant's blocks in order, width and depth applied.
 
     The first block of a stage takes its stride and its change of filters. The drop connect fraction of
@@ -260,6 +287,7 @@ def scale_blocks(variant: Variant) -> tuple[Block, ...]:
     Raises:
         ValueError: a stage does not take what the stage before it gives.
     """
+    variant = get_variant(variant)
     for number, (stage, following) in enumerate(itertools.pairwise(variant.blocks), start=1):
         if stage.output_filters != following.input_filters:
             raise ValueError(
@@ -296,16 +324,21 @@ def scale_blocks(variant: Variant) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def cost(variant: Variant, resolution: int | None = None, classes: int | None = None) -> Cost:
+def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
     """Parameters and multiply-adds, counted from the blocks without building anything.
 
     Args:
-        variant: a row of the table, or one of your own.
+        variant: a row of the table, or one of your own, as ``get_variant`` takes it.
         resolution: side of the square input, pixels; the variant's own by default.
         classes: outputs of the classifier; the variant's own by default.
+
+    Raises:
+        ValueError: a number is below 1, or there is no such variant.
     """
-    size = math.ceil((resolution or variant.resolution) / 2)
-    stem, head, classes = stem_filters(variant), head_filters(variant), classes or variant.classes
+    variant = get_variant(variant)
+    side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)
+    classes = variant.classes if classes is None else arguments.whole("classes", classes)
+    size, stem, head = math.ceil(side / 2), stem_filters(variant), head_filters(variant)
     weights = 3 * 3 * 3 * stem
     parameters, macs = weights + 2 * stem, weights * size**2
     channels = stem

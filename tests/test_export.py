@@ -302,13 +302,13 @@ def contents(folder):
 
 def test_bad_calls(model, tmp_path, monkeypatch):
     for arguments, problem in (
-        (("a.pb", "graphdef"), "Unknown format 'graphdef'; choose one of onnx"),
-        (("a.onnx", "onnx", "int4"), "Unknown precision 'int4'; choose one of f32"),
+        (("a.pb", "graphdef"), "format='graphdef': expected one of 'onnx'"),
+        (("a.onnx", "onnx", "int4"), "precision='int4': expected one of 'f32'"),
         (("a", "saved_model", "f16"), "SavedModel cannot be in f16"),
         (("a.onnx", "onnx", "f32", (), 0), "batch=0"),
         (("a.onnx", "onnx", "f32", (), 99999999999), "batch=99999999999: expected a number of images, 1 to 1,024"),
         (("a.pt", "onnx"), r"ends in \.onnx"),
-        (("a.onnx", "onnx", "f32", (), 1, {"input_type": "int4", "raw_pixels": True}), "Unknown input_type 'int4'"),
+        (("a.onnx", "onnx", "f32", (), 1, {"input_type": "int4", "raw_pixels": True}), "input_type='int4': expected"),
         (("a.onnx", "onnx", "f32", (), 1, {"input_type": "uint8"}), "pass raw_pixels=True"),
     ):
         name, *rest = arguments

@@ -124,9 +124,9 @@ def test_the_objective_of_section_4():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Coefficients(0.9, 1.1, 1.1), r"depth=0\.9: .* at least 1"),
-        (lambda: Coefficients(1.2, math.nan, 1.1), "width=nan"),
-        (lambda: Coefficients(1.2, 1.1, math.inf), "resolution=inf"),
+        (lambda: Coefficients(0.9, 1.1, 1.1), r"alpha=0\.9: .* at least 1"),
+        (lambda: Coefficients(1.2, math.nan, 1.1), "beta=nan"),
+        (lambda: Coefficients(1.2, 1.1, math.inf), "gamma=inf"),
         (lambda: PAPER_COEFFICIENTS.factors(-1.0), r"phi=-1\.0: .* at least 0"),
         (lambda: scale(get_variant("b0"), Factors(width=0.5)), r"width=0\.5.*make the smaller network the baseline"),
         (

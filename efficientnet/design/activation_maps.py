@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..backends import import_keras
+from ..layer_calls import functional
 from ..pixels import is_pillow, rgb_of_image
 
 
@@ -34,11 +36,12 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     """
     from PIL import Image
 
+    functional(model)
     pixels = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
     if pixels.ndim != 3 or not pixels.size:
         raise ValueError(
-            f"Expected one picture (height, width, channels); got shape {pixels.shape}. Pass the pictures of a batch "
-            "one at a time."
+            f"pixels: expected one picture (height, width, channels); got shape {pixels.shape}. Pass the pictures of "
+            "a batch one at a time."
         )
     pooling, classifier = _last_layers(model)
     channels_first = pooling.data_format == "channels_first"
@@ -51,7 +54,7 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     classes = len(scores)
     if class_index is None:
         class_index = int(scores.argmax())
-    elif not 0 <= class_index < classes:
+    elif arguments.whole("class_index", class_index, 0) >= classes:
         raise ValueError(f"class_index={class_index!r}: {model.name} has {classes} classes; give 0 to {classes - 1}.")
     weights = np.asarray(classifier.get_weights()[0], np.float32)[:, class_index]
     evidence = np.tensordot(features, weights, axes=(0 if channels_first else -1, 0))

@@ -6,18 +6,19 @@ The space is MnasNet's (arXiv 1807.11626), stage by stage: kernel, expansion, sq
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import scaling
+from .. import arguments, scaling
 from ..datasets import Data
 from ..files import replacing
 from ..scaling import Factors, efficiency
-from ..variants import BlockArgs, Variant
+from ..variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
-from .recipe import DivergedError, Recipe, train_anew
+from .recipe import DivergedError, Recipe, checked, train_anew
 from .trials import Study, import_optuna
 
 KERNELS = (3, 5)
@@ -76,10 +77,13 @@ def search_architecture(
         ValueError: ``trials`` is below 1, the data cannot be learnt from, or ``folder`` holds another run.
         ImportError: Optuna is not installed.
     """
-    if trials < 1:
-        raise ValueError(f"trials={trials}: expected at least 1.")
-    data.check()
-    folder, recipe = Path(folder), recipe or Recipe()
+    baseline, recipe = get_variant(baseline), checked(recipe)
+    arguments.whole("trials", trials)
+    arguments.whole("seed", seed, 0)
+    arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
+    target = None if target is None else arguments.factor("target", target)
+    folder = Path(arguments.path("folder", folder, "the folder of the run"))
+    arguments.instance("data", data, Data, "what efficientnet.datasets loads").check()
     target = target or scaling.cost(baseline, classes=len(data.classes)).macs
     small = data.resized(baseline.resolution)
 
@@ -112,7 +116,8 @@ def search_architecture(
 def pareto_front(found: Sequence[Found]) -> list[Found]:
     """Those than which none is both more accurate and cheaper, cheapest first."""
     front: list[Found] = []
-    for candidate in sorted(found, key=lambda one: (one.macs, -one.accuracy)):
+    networks = arguments.items("found", found, Found, "networks of a search")
+    for candidate in sorted(networks, key=lambda one: (one.macs, -one.accuracy)):
         if not front or candidate.accuracy > front[-1].accuracy:
             front.append(candidate)
     return front

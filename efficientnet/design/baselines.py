@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import scaling
+from .. import arguments, scaling
 from ..backends import deep_recursion
 from ..profiling import profile
-from ..scaling import MIN_RESOLUTION, Cost, Factors, scale_resolution
+from ..scaling import MIN_RESOLUTION, Cost, Factors, checked_factors, scale_resolution
 from ..variants import Variant, get_variant
 from .mobilenet_v1 import mobilenet_v1
 from .mobilenet_v2 import mobilenet_v2
@@ -41,7 +41,9 @@ class Baseline:
     function: Build | None = None
 
     def __post_init__(self) -> None:
-        if self.resolution < MIN_RESOLUTION:
+        arguments.path("name", self.name, "the name of a network")
+        arguments.whole("classes", self.classes)
+        if arguments.whole("resolution", self.resolution) < MIN_RESOLUTION:
             raise ValueError(
                 f"{self.name}: resolution={self.resolution}: expected at least {MIN_RESOLUTION} pixels. Enlarge the "
                 "baseline's input; the pictures are resized to it."
@@ -50,7 +52,8 @@ class Baseline:
     @classmethod
     def from_variant(cls, variant: Variant, classes: int | None = None) -> Baseline:
         """An EfficientNet as a baseline: a row of the table or one of your own."""
-        return cls(variant.name, variant.resolution, classes or variant.classes, variant=variant)
+        variant = get_variant(variant)
+        return cls(variant.name, variant.resolution, variant.classes if classes is None else classes, variant=variant)
 
     @classmethod
     def from_function(
@@ -70,7 +73,8 @@ class Baseline:
             ValueError: the function ignores a factor, as its cost shows, or has layers whose cost is unknown.
             TypeError: it does not take those arguments.
         """
-        name = name or str(getattr(function, "__name__", "network"))
+        arguments.function("function", function, "a function of width, depth and resolution")
+        name = str(getattr(function, "__name__", "network")) if name is None else name
         takes = len(inspect.signature(function).parameters)
         if takes not in (3, 4):
             raise TypeError(
@@ -90,7 +94,7 @@ class Baseline:
 
     def pixels(self, factors: Factors) -> int:
         """The side of the scaled network's input."""
-        return scale_resolution(self.resolution, factors.resolution)
+        return scale_resolution(self.resolution, checked_factors(factors).resolution)
 
     def cost(self, factors: Factors) -> Cost:
         """Parameters and multiply-adds of the scaled network as it is, all rounding included.
@@ -98,7 +102,7 @@ class Baseline:
         Raises:
             ValueError: a factor is below 1 or not finite.
         """
-        factors.checked()
+        factors = checked_factors(factors)
         if self.variant is not None:
             return scaling.cost(scaling.scale(self.variant, factors), classes=self.classes)
         return _measured(self, factors.width, factors.depth, self.pixels(factors))
@@ -112,7 +116,8 @@ class Baseline:
         Raises:
             ValueError: a factor is out of its range, or a function gave another number of outputs.
         """
-        classes = classes or self.classes
+        factors = checked_factors(factors)
+        classes = self.classes if classes is None else arguments.whole("classes", classes)
         if self.variant is not None:
             from .. import keras
 
@@ -123,7 +128,7 @@ class Baseline:
             )
         assert self.function is not None  # one of the two is there
         with deep_recursion():
-            model = self.function(factors.checked().width, factors.depth, self.pixels(factors), classes)
+            model = self.function(factors.width, factors.depth, self.pixels(factors), classes)
         if model.output_shape != (None, classes):
             raise ValueError(
                 f"{self.name} gives outputs of shape {model.output_shape}: expected (None, {classes}), a probability "
@@ -151,6 +156,15 @@ _FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mo
 NAMES = tuple(_FUNCTIONS)
 
 
+def checked(baseline: Any) -> Baseline:
+    """Itself.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return arguments.instance("baseline", baseline, Baseline, "what get_baseline gives")
+
+
 def get_baseline(name: str | os.PathLike[str] | Variant, classes: int | None = None) -> Baseline:
     """A baseline by name.
 
@@ -162,5 +176,5 @@ def get_baseline(name: str | os.PathLike[str] | Variant, classes: int | None = N
         ValueError: no such network.
     """
     if isinstance(name, str) and name in _FUNCTIONS:
-        return Baseline(name, 224, classes or 1000, function=_FUNCTIONS[name])
+        return Baseline(name, 224, 1000 if classes is None else classes, function=_FUNCTIONS[name])
     return Baseline.from_variant(get_variant(name), classes)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors
-from .baselines import Baseline
+from .. import arguments
+from ..scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors, checked_coefficients
+from .baselines import Baseline, checked
 
 # One number that says how far a network has grown -> its factors.
 Path = Callable[[float], Factors]
@@ -66,11 +67,13 @@ def fit_budget(
     Raises:
         ValueError: not exactly one budget, one below the baseline's own cost, or one that the coefficients never reach.
     """
+    baseline, coefficients = checked(baseline), checked_coefficients(coefficients)
     budgets = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
     given = {kind: budget for kind, budget in budgets.items() if budget is not None}
     if len(given) != 1:
         raise ValueError(f"Got {len(given)} budgets: give exactly one of {', '.join(budgets)}.")
     kind, budget = next(iter(given.items()))
+    arguments.factor(kind, budget)
     if milliseconds is None:
         phi = _largest(lambda factors: getattr(baseline.cost(factors), kind), coefficients.factors, budget, kind)
         took = None
@@ -136,6 +139,7 @@ def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
 
     A single dimension's way is told by its factor less 1, compound scaling's by φ.
     """
+    coefficients = checked_coefficients(coefficients)
     return {
         "width": lambda t: Factors(width=1 + t),
         "depth": lambda t: Factors(depth=1 + t),
@@ -165,8 +169,16 @@ def at_equal_cost(
     Raises:
         ValueError: there is no such budget between 0.75 and 1.33 times the one asked for.
     """
+    baseline = checked(baseline)
+    for way, path in arguments.instance("ways", ways, dict, "what paths gives").items():
+        arguments.function(f"ways[{way!r}]", path, "a function from a number to Factors")
+    if not ways:
+        raise ValueError("ways has no items: expected what paths gives.")
+    arguments.factor("macs", macs)
+    arguments.fraction("tolerance", tolerance)
     if samples is None:
         samples = 200 if baseline.variant else 40
+    arguments.whole("samples", samples)
     reachable: dict[str, dict[int, Factors]] = {}
     for way, path in ways.items():
         budgets = max(0.75 * macs, baseline.cost(path(0.0)).macs), 4 / 3 * macs

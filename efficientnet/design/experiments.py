@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import arguments
 from ..backends import import_keras
 from ..datasets import Data
 from ..files import replacing
 from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
 from ..text import get_logger
-from .baselines import Baseline
+from .baselines import Baseline, checked
 from .budget import at_equal_cost, paths, widths
 from .recipe import DivergedError, Recipe, train_anew
+from .recipe import checked as checked_recipe
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
 
@@ -109,8 +111,14 @@ def search(
         ImportError: Optuna is not installed.
     """
     baseline = _for_data(baseline, data)
+    if grid is not None:
+        grid = arguments.items("grid", grid, Coefficients, "what candidates gives")
+    arguments.factor("target", target)
+    arguments.fraction("cost_tolerance", cost_tolerance)
+    arguments.flag("prune", prune)
+    place, seeds, recipe = _checked(folder, seeds, recipe)
     jobs = search_jobs(baseline, candidates(target) if grid is None else grid, target, cost_tolerance)
-    return _Experiment("search", baseline, data, Path(folder), jobs, seeds, recipe or Recipe(), prune).run()
+    return _Experiment("search", baseline, data, place, jobs, seeds, recipe, prune).run()
 
 
 def compare(
@@ -145,6 +153,15 @@ def compare(
         ImportError: Optuna is not installed.
     """
     baseline = _for_data(baseline, data)
+    place, seeds, recipe = _checked(folder, seeds, recipe)
+    costs = arguments.iterable("budgets", budgets, "a list of multiply-adds")
+    budgets = [arguments.factor("budgets", macs) for macs in costs]
+    if not budgets:
+        raise ValueError("budgets has no items: expected at least one number of multiply-adds.")
+    for pair in arguments.iterable("widths_at", widths_at, "pairs of factors"):
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+            raise ValueError(f"widths_at holds {pair!r}: expected pairs of a depth and a resolution factor.")
+        Factors(depth=pair[0], resolution=pair[1]).checked()
     jobs, further = [_job("baseline", baseline, Factors())], []
     for budget in sorted(budgets):
         equal = at_equal_cost(baseline, paths(coefficients), budget, tolerance)
@@ -155,17 +172,24 @@ def compare(
                 name = f"width at depth {depth:g}, resolution {resolution:g}"
                 factors = at_equal_cost(baseline, {name: path}, jobs[-1].network.macs, tolerance)[name]
                 further.append(_job(name, baseline, factors))
-    experiment = _Experiment(
-        "compare", baseline, data, Path(folder), jobs + further, seeds, recipe or Recipe(), prune=False
-    )
+    experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, prune=False)
     experiment.kept = [jobs[0], *jobs[-len(paths()) :]]
     experiment.keep_pictures()
     return experiment.run()
 
 
+def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], Recipe]:
+    """What a search and a comparison have in common, or an error by its name."""
+    place = Path(arguments.path("folder", folder, "the folder of the run"))
+    found = [arguments.whole("seeds", seed, 0) for seed in arguments.iterable("seeds", seeds, "a list of integers")]
+    if not found:
+        raise ValueError("seeds has no items: expected at least one integer.")
+    return place, found, checked_recipe(recipe)
+
+
 def _for_data(baseline: Baseline, data: Data) -> Baseline:
-    data.check()
-    return dataclasses.replace(baseline, classes=len(data.classes))
+    arguments.instance("data", data, Data, "what efficientnet.datasets loads").check()
+    return dataclasses.replace(checked(baseline), classes=len(data.classes))
 
 
 class _Experiment:

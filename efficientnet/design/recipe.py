@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..backends import import_keras
 from ..datasets import Data, batches
 
@@ -42,12 +43,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)}: expected at least 1.")
+            arguments.whole(field, getattr(self, field))
         for field in ("learning_rate", "weight_decay", "label_smoothing", "shift"):
-            value = getattr(self, field)
-            if not 0 <= value < 1:
-                raise ValueError(f"{field}={value}: expected a number of at least 0 and less than 1.")
+            arguments.fraction(field, getattr(self, field))
+        arguments.flag("flip", self.flip)
+
+
+def checked(recipe: Any) -> Recipe:
+    """Itself; the default one for None.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return Recipe() if recipe is None else arguments.instance("recipe", recipe, Recipe, "a Recipe, or None")
 
 
 def train(

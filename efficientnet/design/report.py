@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
 from ..files import replacing
 from ..themes import THEMES, Theme, render
 from .activation_maps import class_activation_map
@@ -62,7 +63,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         ValueError: a file there holds something else.
         ImportError: Matplotlib is missing; the message names the extra.
     """
-    folder = Path(folder)
+    folder = Path(arguments.path("folder", folder, "the folder of a design"))
     found = {kind: load_results(path) for kind in _KINDS if (path := folder / f"{kind}.json").exists()}
     if not found:
         raise FileNotFoundError(

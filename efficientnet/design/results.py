@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import arguments
 from ..files import replacing
 from ..json_files import read_object
 
@@ -102,7 +103,7 @@ class Results:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it as JSON; a file is replaced as a whole."""
-        with replacing(Path(path)) as part:
+        with replacing(Path(arguments.path("path", path, "the path of the file to write"))) as part:
             part.write_text(
                 json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n", encoding="utf-8"
             )
@@ -115,6 +116,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
         ValueError: the file holds something else; the message says what.
         OSError: it cannot be read.
     """
+    path = arguments.path("path", path, "the path of a search.json or compare.json")
     try:
         content = read_object(path)
         if content.pop("format") != FORMAT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .. import arguments
 from ..samples import Sample, find_samples, match_classes
-from ..splits import select
+from ..splits import PARTS, select
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
@@ -30,12 +32,12 @@ _MOST_NAMES = 10  # in a sentence
 
 def evaluate(
     predictor: Predictor,
-    data: Path,
+    data: str | os.PathLike[str],
     model: str | None = None,
     source: Callable[[Path], Any] = Path,
     as_logits: bool = False,
     threshold: float = 0.5,
-    run: Path | None = None,
+    run: str | os.PathLike[str] | None = None,
     part: str | None = None,
 ) -> Evaluation | LabelEvaluation:
     """Predicts all pictures of a folder or a table; few of them are in memory at a time.
@@ -59,7 +61,17 @@ def evaluate(
         FileNotFoundError: there is no such data.
         ValueError: the model is no classifier of pictures, or none of a class that it has can be read.
     """
-    recipe, model = predictor.recipe, model or predictor.recipe.name
+    from ..inference import Predictor
+
+    arguments.instance("predictor", predictor, Predictor, "what efficientnet.inference.compile gives")
+    data = Path(arguments.path("data", data, "a folder or a CSV file"))
+    run = None if run is None else Path(arguments.path("run", run, "the folder of a training"))
+    arguments.share("threshold", threshold)
+    arguments.flag("as_logits", as_logits)
+    arguments.function("source", source, "a function of an image's path")
+    arguments.choice("part", part, (*PARTS, None))
+    recipe = predictor.recipe
+    model = recipe.name if model is None else arguments.path("model", model, "the name to report")
     recipe.check_vector()
     recipe.check_pictures()
     if as_logits:

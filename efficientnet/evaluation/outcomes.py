@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import arguments
+
+_PROBABILITIES = "probabilities of shape (pictures, classes), at least 2 classes"
 _SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1
 
 
@@ -60,14 +63,16 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     Raises:
         ValueError: these are no probabilities, or no labels of them.
     """
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
+    p, y = arguments.array("probabilities", probabilities, _PROBABILITIES), np.asarray(labels)
     if p.ndim != 2 or p.shape[1] < 2 or y.shape != p.shape[:1]:
         raise ValueError(
-            f"Expected probabilities of shape (pictures, classes), at least 2 classes, and a label for each picture; "
-            f"got shapes {p.shape} and {y.shape}."
+            f"probabilities have the shape {p.shape}, labels {y.shape}: expected {_PROBABILITIES}, and a label "
+            "for each picture."
         )
     if len(y) and (y.dtype.kind not in "iu" or y.min() < -1 or y.max() >= p.shape[1]):
-        raise ValueError(f"Labels are whole numbers from 0 to {p.shape[1] - 1}, or -1 for none of the model's classes.")
+        raise ValueError(
+            f"labels: expected whole numbers from 0 to {p.shape[1] - 1}, or -1 for none of the model's classes."
+        )
     wrong = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (abs(p.sum(axis=1) - 1) < _SUM_TOLERANCE))
     if wrong.any():
         row = p[wrong][0]
@@ -92,8 +97,22 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     )
 
 
+def checked(outcomes: Any, least: int = 0) -> Outcomes:
+    """Themselves.
+
+    Raises:
+        TypeError: they are something else.
+        ValueError: they are of fewer than ``least`` pictures.
+    """
+    found = arguments.instance("outcomes", outcomes, Outcomes, "what score gives")
+    if len(found) < least:
+        raise ValueError(f"outcomes are of {len(found)} pictures: expected at least {least}.")
+    return found
+
+
 def join(parts: Sequence[Outcomes]) -> Outcomes:
     """The outcomes of one batch after another, at least one of them and all of the same model."""
+    parts = arguments.items("parts", parts, Outcomes, "what score gives of each batch", least=1)
     return Outcomes(parts[0].classes, *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS))
 
 
@@ -102,6 +121,7 @@ def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
 
     The most frequent come first, equally frequent ones in the order of the classes. Every picture needs a label.
     """
+    outcomes = checked(outcomes)
     pairs, counts = np.unique(np.stack([outcomes.labels, outcomes.predicted], axis=1), axis=0, return_counts=True)
     found = np.concatenate([pairs, counts[:, np.newaxis]], axis=1)
     return found[np.argsort(-counts, kind="stable")]
@@ -117,7 +137,11 @@ def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None
     Returns:
         (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.
     """
-    chosen = np.arange(outcomes.classes) if chosen is None else chosen
+    outcomes = checked(outcomes)
+    if chosen is None:
+        chosen = np.arange(outcomes.classes)
+    elif np.ndim(chosen) != 1 or not set(np.asarray(chosen).tolist()) <= set(range(outcomes.classes)):
+        raise ValueError(f"chosen={chosen!r}: expected indices of classes, 0 to {outcomes.classes - 1}.")
     place = np.full(outcomes.classes, len(chosen))
     place[chosen] = np.arange(len(chosen))
     side = len(chosen) + 1

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .outcomes import Outcomes
+from .. import arguments
+from .outcomes import Outcomes, checked
 
 BINS = 15  # of confidence, as in arXiv 1706.04599
 _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a probability of 0.95
@@ -109,7 +110,7 @@ def measure(outcomes: Outcomes) -> Measures:
     Raises:
         ValueError: there is no picture, or one without a label.
     """
-    if not len(outcomes) or (outcomes.labels < 0).any():
+    if not len(checked(outcomes)) or (outcomes.labels < 0).any():
         raise ValueError(f"Measures need at least one picture, and a label for each; got {len(outcomes)} pictures.")
     each = per_class(outcomes)
     present = each.pictures > 0
@@ -130,7 +131,7 @@ def measure(outcomes: Outcomes) -> Measures:
 
 def top_k(outcomes: Outcomes, k: int) -> Share:
     """Share of the pictures whose label is among the first ``k`` answers."""
-    return wilson(int((outcomes.rank <= k).sum()), len(outcomes))
+    return wilson(int((checked(outcomes, 1).rank <= arguments.whole("k", k)).sum()), len(outcomes))
 
 
 def wilson(successes: int, total: int) -> Share:
@@ -139,8 +140,8 @@ def wilson(successes: int, total: int) -> Share:
     Raises:
         ValueError: not 0 <= successes <= total, or nothing in total.
     """
-    if not 0 <= successes <= total or not total:
-        raise ValueError(f"Expected from 0 to {total} successes, and a total of at least 1; got {successes}.")
+    if arguments.whole("successes", successes, 0) > arguments.whole("total", total):
+        raise ValueError(f"successes={successes}: expected at most the total, {total}.")
     share, z2 = successes / total, _NORMAL_95**2
     centre = share + z2 / (2 * total)
     spread = _NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
@@ -158,6 +159,12 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
     Returns:
         0..1; NaN where no picture is of the class.
     """
+    scores, truth = arguments.array("scores", scores, "numbers (pictures,)"), np.asarray(truth)
+    if scores.ndim != 1 or scores.shape != truth.shape or truth.dtype != bool:
+        raise ValueError(
+            f"scores have the shape {scores.shape}, truth is {truth.dtype} of shape {truth.shape}: expected "
+            "(pictures,) both, truth as True and False."
+        )
     if not truth.any():
         return math.nan
     order = np.argsort(-scores, kind="stable")
@@ -168,6 +175,7 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
 
 def per_class(outcomes: Outcomes) -> PerClass:
     """Counts each class."""
+    outcomes = checked(outcomes)
     pictures, predicted, correct = (
         np.bincount(labels, minlength=outcomes.classes)
         for labels in (outcomes.labels, outcomes.predicted, outcomes.labels[outcomes.is_correct])
@@ -184,7 +192,9 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
             pictures, but for equal confidences, which stay together.
         bins: how many.
     """
-    confidence = outcomes.confidence
+    confidence = checked(outcomes, 1).confidence
+    arguments.choice("equal", equal, ("width", "mass"))
+    arguments.whole("bins", bins)
     if equal == "width":
         chosen = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..samples import find_samples, match_classes, read_table
+from .. import arguments
+from ..samples import checked_classes, find_samples, match_classes, read_table
 
 # What a column of a label may say of a picture.
 _YES, _NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"", "0", "0.0", "-1", "false", "no"})
@@ -36,7 +38,7 @@ class Tagged:
     is_complete: bool
 
 
-def find_tagged(data: Path, classes: Sequence[tuple[str, str]]) -> Tagged:
+def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]) -> Tagged:
     """Finds pictures and their labels; none is opened.
 
     Args:
@@ -49,6 +51,8 @@ def find_tagged(data: Path, classes: Sequence[tuple[str, str]]) -> Tagged:
         FileNotFoundError: there is no such folder or file.
         ValueError: it holds no picture with a label of the model, or a table is not as described.
     """
+    data = Path(arguments.path("data", data, "a folder or a CSV file"))
+    classes = checked_classes(classes)
     if not data.is_file():
         samples = find_samples(data)
         labels: dict[Path, set[str]] = {}

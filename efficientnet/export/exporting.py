@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import __version__, onnx_graph
+from .. import __version__, arguments, onnx_graph
 from ..files import part_folder
 from ..folding import fold_batch_norm
 from ..inference.quantization import FEW, held_out
@@ -117,7 +117,9 @@ def export(
         ImportError: a package is missing; the message names the extra.
         OSError: it cannot be written.
     """
-    path = Path(path)
+    path = Path(arguments.path("path", path, "the path of the file to write"))
+    arguments.flag("raw_pixels", raw_pixels)
+    arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     check(path, format, precision, batch, raw_pixels, input_type)
     runtime = require_runtime(format)
     loaded, recipe = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from .. import arguments
 from ..inference.recipe import Recipe
 from ..pixel_scaling import Scaling, formula
 from .tensorflow_formats import Options
@@ -98,7 +99,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is nothing at the path.
         ValueError: this package did not write it.
     """
-    path = Path(path)
+    path = Path(arguments.path("path", path, "what `efficientnet export` has written"))
     if not path.exists():
         raise FileNotFoundError(f"No exported model at {path}.")
     text = _read_text(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import arguments
 from ..arguments import MOST_IMAGES
 
 # Format -> suffix of its file; a folder has none.
@@ -14,16 +15,13 @@ INPUT_TYPES = ("float32", "uint8")
 
 def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str) -> None:
     """Raises ValueError or OSError where something cannot be exported as asked, and says what can."""
-    if format not in FORMATS:
-        raise ValueError(f"Unknown format {format!r}; choose one of {', '.join(FORMATS)}.")
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+    arguments.choice("format", format, FORMATS)
+    arguments.choice("precision", precision, PRECISIONS)
     if format == "saved_model" and precision != "f32":
         raise ValueError(f"A SavedModel cannot be in {precision}: export it in f32, or as one of the other formats.")
-    if batch != "dynamic" and (not isinstance(batch, int) or not 1 <= batch <= MOST_IMAGES):
+    if not (isinstance(batch, str) and batch == "dynamic") and arguments.whole("batch", batch) > MOST_IMAGES:
         raise ValueError(f"batch={batch!r}: expected a number of images, 1 to {MOST_IMAGES:,}, or 'dynamic'.")
-    if input_type not in INPUT_TYPES:
-        raise ValueError(f"Unknown input_type {input_type!r}; choose one of {', '.join(INPUT_TYPES)}.")
+    arguments.choice("input_type", input_type, INPUT_TYPES)
     if input_type != "float32" and not raw_pixels:
         raise ValueError(
             f"input_type={input_type!r} is for raw pixels: pass raw_pixels=True, too (--raw-pixels), since scaled ones "

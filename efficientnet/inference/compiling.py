@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -101,8 +100,7 @@ def compile(
         raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     batch_size = None if batch_size is None else arguments.whole("batch_size", batch_size)
     threads = None if threads is None else arguments.whole("threads", threads)
-    if isinstance(calibration, (str, bytes, os.PathLike)) or not isinstance(calibration, Iterable):
-        raise TypeError(f"calibration={calibration!r}: expected an iterable of images, such as a list of paths.")
+    arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     if isinstance(model, Source):
         source = model
     elif isinstance(model, (str, Path)):
