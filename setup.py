@@ -21,6 +21,7 @@ INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
 TRAINING = ["matplotlib", "scikit-learn", "tensorboard"]
 RAY = ["ray[data]>=2.50"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
     *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors",
@@ -68,7 +69,8 @@ setup(
         "design": DESIGN,
         "demo": [*OPENVINO, LITE0],
         "test": TEST,
-        "dev": [*TEST, "ruff", "mypy", "types-requests", "types-tqdm"],
+        "docs": DOCS,
+        "dev": [*TEST, *DOCS, "ruff", "mypy", "types-requests", "types-tqdm"],
     },
     entry_points={"console_scripts": ["efficientnet=efficientnet.cli:command"]},
     classifiers=[

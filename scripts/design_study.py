@@ -1,4 +1,4 @@
-"""The README's study of compound scaling: step 1 and the comparison at equal cost, on Fashion-MNIST.
+"""The study of compound scaling in docs/design.md: step 1 and the comparison at equal cost, on Fashion-MNIST.
 
     python scripts/design_study.py --out runs/study
 

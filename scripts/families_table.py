@@ -1,4 +1,4 @@
-"""Prints the README's table of variants and their weights, from the package's own tables.
+"""Prints the table of variants and weights in docs/weights.md, from the package's own tables.
 
 python scripts/families_table.py
 """

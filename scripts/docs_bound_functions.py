@@ -1,0 +1,53 @@
+"""Lets the Python reference show the functions that ``bind`` makes, with the text and arguments of the original.
+
+mkdocstrings reads source code without running it: for it, ``create = bind(model.create, FRAMEWORK)`` in
+``efficientnet.keras`` is a value and not a function. This extension of Griffe, which reads the code for mkdocstrings,
+asks the original itself. The original imports no framework.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import Any
+
+from griffe import Attribute, Docstring, ExprCall, Extension, Function, Module, Parameter, ParameterKind, Parameters
+
+FILLED_IN = ("backend", "layers", "models", "utils")  # by bind
+
+
+class BoundFunctions(Extension):
+    """Replaces each value ``name = bind(original, …)`` by a function."""
+
+    def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
+        """Do so in the modules for Keras and tf_keras, once the package has been read."""
+        for module in (pkg["keras"], pkg["tfkeras"]):
+            for name, member in list(module.members.items()):
+                if isinstance(member, Attribute) and isinstance(member.value, ExprCall):
+                    call = member.value
+                    if str(call.function) == "bind":
+                        original = pkgutil.resolve_name(call.arguments[0].canonical_path)  # type: ignore[union-attr]
+                        module.set_member(name, _function(name, original, module))
+
+
+def _function(name: str, original: Callable[..., Any], module: Module) -> Function:
+    parameters = Parameters(
+        *(
+            Parameter(
+                parameter.name,
+                kind=ParameterKind(parameter.kind.description),
+                default=None if parameter.default is parameter.empty else repr(parameter.default),
+            )
+            for parameter in inspect.signature(original).parameters.values()
+            if parameter.name not in FILLED_IN
+        )
+    )
+    function = Function(name, parameters=parameters, parent=module)
+    text = re.sub(rf"^ *{', '.join(FILLED_IN)}:.*\n", "", inspect.getdoc(original) or "", flags=re.MULTILINE)
+    like = module.docstring
+    function.docstring = Docstring(
+        text, parent=function, parser=like and like.parser, parser_options=like and like.parser_options
+    )
+    return function

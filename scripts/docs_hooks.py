@@ -1,0 +1,78 @@
+"""What MkDocs does besides reading docs/: the page of commands from their parsers, and the images of misc/.
+
+Pages refer to files outside docs/ as ``../misc/…``, so that the links hold on a code host, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Adds the generated page and the files of misc/ that pages show or refer to."""
+    files.append(File.generated(config, "commands.md", content=commands_page()))
+    for path in sorted((ROOT / "misc").rglob("*")):
+        if path.is_file():
+            files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Makes links to misc/ hold within the site."""
+    return markdown.replace("](../misc/", "](misc/")
+
+
+def commands_page() -> str:
+    """The reference of the command ``efficientnet``, Markdown."""
+    from efficientnet.cli import _parser
+
+    lines = ["# Commands", "", "This page is generated from the program. `--help` prints the same.", ""]
+    for parser in _leaves(_parser()):
+        lines += [f"## {parser.prog}", "", *_section(parser)]
+    return "\n".join(lines)
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of all commands that do something, in the order in which help lists them."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for child in group.choices.values():
+            yield from _leaves(child)
+    if not groups:
+        yield parser
+
+
+def _section(parser: argparse.ArgumentParser) -> Iterator[str]:
+    formatter = argparse.HelpFormatter(parser.prog, width=88)
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, prefix="")
+    yield from ("```text", formatter.format_help().strip(), "```", "")
+    if parser.description:
+        yield from (_escaped(parser.description), "")
+    yield from ("| argument | |", "|---|---|")
+    for action in parser._actions:
+        if action.help != argparse.SUPPRESS and not isinstance(action, argparse._HelpAction):
+            name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+            value = "" if action.nargs == 0 or not action.option_strings else f" {_value(action)}"
+            text = (action.help or "") % {**vars(action), "prog": parser.prog}
+            yield f"| `{name}{value}` | {_escaped(text)} |"
+    yield ""
+
+
+def _value(action: argparse.Action) -> str:
+    if action.choices is not None and action.metavar is None:
+        return "{" + ",".join(map(str, action.choices)) + "}"
+    return " ".join(action.metavar) if isinstance(action.metavar, tuple) else str(action.metavar or action.dest.upper())
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([*_|<>\[\]`])", r"\\\1", text)

