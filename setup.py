@@ -72,7 +72,7 @@ setup(
         "docs": DOCS,
         "dev": [*TEST, *DOCS, "ruff", "mypy", "types-requests", "types-tqdm"],
     },
-    entry_points={"console_scripts": ["efficientnet=efficientnet.cli:command"]},
+    entry_points={"console_scripts": ["efficientnet=efficientnet.cli.main:command"]},
     classifiers=[
         "Development Status :: 5 - Production/Stable",
         "Intended Audience :: Developers",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .variants import BlockArgs, Variant, get_variant, list_variants, save_variant
+from .family.variants import BlockArgs, Variant, get_variant, list_variants, save_variant
 
 __version__ = "2.0.0"
 __all__ = ["BlockArgs", "Variant", "__version__", "get_variant", "list_variants", "save_variant"]

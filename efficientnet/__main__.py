@@ -1,5 +1,5 @@
 """``python -m efficientnet`` is the command ``efficientnet``."""
 
-from .cli import command
+from .cli.main import command
 
 command()

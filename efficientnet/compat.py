@@ -10,12 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import saved_models, weights
-from .backends import import_keras, import_tensorflow_keras
+from .family.scaling import round_filters as _round_filters
+from .family.scaling import round_repeats
+from .family.variants import V1_BLOCKS
+from .keras_files import opening
+from .network.backends import import_keras, import_tensorflow_keras
 from .preprocessing import preprocess_input
-from .scaling import round_filters as _round_filters
-from .scaling import round_repeats
-from .variants import V1_BLOCKS
+from .weights import loading
 
 __all__ = [
     "DEFAULT_BLOCKS_ARGS",
@@ -78,7 +79,7 @@ def init_tfkeras_custom_objects() -> None:
 
 
 def _register(keras: Any) -> None:
-    keras.utils.get_custom_objects().update(saved_models.custom_objects(keras.layers))
+    keras.utils.get_custom_objects().update(opening.custom_objects(keras.layers))
 
 
 def get_swish(**kwargs: Any) -> Any:
@@ -95,7 +96,7 @@ def _custom_object(name: str, kwargs: dict[str, Any]) -> Any:
     _, layers, _, _ = get_submodules_from_kwargs(kwargs)
     if layers is None:
         raise TypeError(f"{name} was not told which Keras it is for: pass layers=keras.layers.")
-    return saved_models.custom_objects(layers)[name]
+    return opening.custom_objects(layers)[name]
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int) -> int:
@@ -104,7 +105,7 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int) 
 
 
 def _paths_and_hashes(name: str) -> tuple[str, dict[str, tuple[str, str]]]:
-    rows = [row for row in weights.list_weights() if row.name == name and row.format == "qubvel-h5"]
+    rows = [row for row in loading.list_weights() if row.name == name and row.format == "qubvel-h5"]
     hashes = {
         row.variant: (
             row.hash.split(":")[1],

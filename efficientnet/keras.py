@@ -5,17 +5,18 @@ from efficientnet.keras import EfficientNetB0, center_crop_and_resize, preproces
 
 from __future__ import annotations
 
-from . import model, preprocessing, saved_models
-from .backends import import_keras
-from .graph import Framework
-from .imagenet import decode_predictions
-from .images import load_image
-from .inference.inputs import model_inputs
-from .marks import model_preprocessing
+from . import model, preprocessing
+from .family.variants import get_variant, list_variants
+from .images.imagenet import decode_predictions
+from .images.loading import load_image
+from .keras_files import opening
+from .keras_graph.marks import model_preprocessing
 from .model import bind
+from .model_io.inputs import model_inputs
+from .network.backends import import_keras
+from .network.graph import Framework
 from .preprocessing import center_crop_and_resize
-from .variants import get_variant, list_variants
-from .weights import list_weights, weights_info
+from .weights.loading import list_weights, weights_info
 
 __all__ = [
     "EfficientNet",
@@ -97,8 +98,8 @@ EfficientNetV2M = bind(model.EfficientNetV2M, FRAMEWORK)
 EfficientNetV2L = bind(model.EfficientNetV2L, FRAMEWORK)
 EfficientNetV2XL = bind(model.EfficientNetV2XL, FRAMEWORK)
 
-load_model = bind(saved_models.load_model, FRAMEWORK)
+load_model = bind(opening.load_model, FRAMEWORK)
 preprocess_input = bind(preprocessing.preprocess_input, FRAMEWORK)
 
 # So that Keras' own load_model, too, knows what models saved by the older package name.
-_keras.utils.get_custom_objects().update(saved_models.custom_objects(_keras.layers))
+_keras.utils.get_custom_objects().update(opening.custom_objects(_keras.layers))

@@ -16,13 +16,16 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from . import arguments, marks, provenance, scaling
-from . import weights as weight_sets
 from .checkpoints.marks import Mark
-from .graph import Framework, build
-from .pixel_scaling import Scaling, formula
-from .text import get_logger
-from .variants import V1_BLOCKS, BlockArgs, Variant, get_variant
+from .common import arguments
+from .common.text import get_logger
+from .family import scaling
+from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
+from .images.pixel_scaling import Scaling, formula
+from .keras_graph import marks
+from .network.graph import Framework, build
+from .weights import finding
+from .weights import loading as weight_sets
 
 logger = get_logger()
 
@@ -104,10 +107,10 @@ def assemble(
     arguments.flag("include_preprocessing", include_preprocessing)
     arguments.flag("features_only", features_only)
     _check_network(weights, name)
-    given = provenance.given_facts(padding, batch_norm_epsilon, preprocessing)
+    given = finding.given_facts(padding, batch_norm_epsilon, preprocessing)
     found = None
     if weights is None:
-        trained = provenance.untrained(variant, given)
+        trained = finding.untrained(variant, given)
     else:
         has_top = include_top and not features_only
         found = weight_sets.find(weights, variant, has_top, classes, given)

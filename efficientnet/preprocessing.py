@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .marks import model_preprocessing
-from .pixel_scaling import EVALUATION_CROP, MODES, Scaling, scale_and_offset
-from .pixels import checked, is_pillow, rgb_of_image
-from .resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize
+from .images.pixel_scaling import EVALUATION_CROP, MODES, Scaling, scale_and_offset
+from .images.pixels import checked, is_pillow, rgb_of_image
+from .images.resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize
+from .keras_graph.marks import model_preprocessing
 
 __all__ = [
     "EVALUATION_CROP",
@@ -147,5 +147,5 @@ def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name == "model_inputs":  # which builds on this module
-        return importlib.import_module("efficientnet.inference.inputs").model_inputs
+        return importlib.import_module("efficientnet.model_io.inputs").model_inputs
     raise AttributeError(f"module 'efficientnet.preprocessing' has no attribute {name!r}")

@@ -58,7 +58,8 @@ def print_rows(rows: Iterator[Row]) -> list[Row]:
 
 def run_races(arguments: argparse.Namespace) -> list[Result]:
     """Runs, prints and draws the race of the contenders, and that of those who start from files."""
-    from efficientnet import get_variant, scaling
+    from efficientnet import get_variant
+    from efficientnet.family import scaling
 
     variant = get_variant(arguments.model)
     title = f"{arguments.model} at {variant.resolution} pixels, {arguments.threads} threads"

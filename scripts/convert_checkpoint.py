@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from efficientnet.cli import run
-from efficientnet.cli_convert import add_convert_arguments
+from efficientnet.cli.convert import add_convert_arguments
+from efficientnet.cli.main import run
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from efficientnet import Variant, get_variant
-from efficientnet.datasets import load_fashion_mnist
+from efficientnet.datasets.data import load_fashion_mnist
 from efficientnet.design import Baseline, Coefficients, Recipe, Results, candidates, compare, load_results, search
 from efficientnet.design.report import write_report
-from efficientnet.scaling import cost
+from efficientnet.family.scaling import cost
 
 SETTINGS = Path(__file__).with_suffix(".json")
 MISC = Path(__file__).resolve().parents[1] / "misc" / "design"

@@ -34,7 +34,7 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
 
 def commands_page() -> str:
     """The reference of the command ``efficientnet``, Markdown."""
-    from efficientnet.cli import _parser
+    from efficientnet.cli.main import _parser
 
     lines = ["# Commands", "", "This page is generated from the program. `--help` prints the same.", ""]
     for parser in _leaves(_parser()):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from efficientnet import get_variant, list_variants, scaling
-from efficientnet.registry import resolve, weights_info
+from efficientnet import get_variant, list_variants
+from efficientnet.family import scaling
+from efficientnet.weights.published import resolve, weights_info
 
 OUT = Path(__file__).resolve().parents[1] / "misc" / "accuracy.png"
 # Weights -> colour, name, and which point the name stands at, how far away, in points.

@@ -5,8 +5,9 @@ python scripts/families_table.py
 
 from __future__ import annotations
 
-from efficientnet import get_variant, list_variants, model, scaling
-from efficientnet.registry import published_top1
+from efficientnet import get_variant, list_variants, model
+from efficientnet.family import scaling
+from efficientnet.weights.published import published_top1
 
 
 def constructor(name: str) -> str:

@@ -36,12 +36,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from tqdm import tqdm
 
-from efficientnet import cli_pixels
 from efficientnet.checkpoints import Facts
-from efficientnet.cli_model import find_source, pictures_in, positive
-from efficientnet.files import remove_parts, replacing
+from efficientnet.cli import pixel_options
+from efficientnet.cli.model_options import find_source, pictures_in, positive
+from efficientnet.common.files import remove_parts, replacing
+from efficientnet.common.json_files import read_object
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
-from efficientnet.json_files import read_object
 from efficientnet.preprocessing import MODES
 
 if TYPE_CHECKING:
@@ -205,13 +205,13 @@ class Worker:
 
     def __init__(self, model: Model, threads: int, max_pixels: int | None) -> None:
         self.model, self.max_pixels = model, max_pixels
-        with cli_pixels.limited(max_pixels):
+        with pixel_options.limited(max_pixels):
             self.predictor = model.compile(threads)
         if model.softmax:
             self.predictor.recipe.check_logits()
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
-        with cli_pixels.limited(self.max_pixels):
+        with pixel_options.limited(self.max_pixels):
             asked = [Picture(**row) for row in pictures.to_pylist()]
             return answer(asked, self.predictor, self.model.top, self.model.softmax)
 
@@ -333,7 +333,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--calibrate", type=Path, metavar="FOLDER", help="of pictures for --precision int8")
     add("--top", type=positive, default=5, metavar="N", help="classes per picture (default: %(default)s)")
     add("--softmax", action="store_true", help="make probabilities of a model's logits")
-    cli_pixels.add_options(parser)
+    pixel_options.add_options(parser)
     add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
     add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
     add("--shard", type=positive, default=256, metavar="N", help="pictures to a file of answers (default: %(default)s)")

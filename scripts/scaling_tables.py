@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from efficientnet import get_variant, scaling
+from efficientnet import get_variant
 from efficientnet.design import Factors, fit_budget, get_baseline
-from efficientnet.tables import table
+from efficientnet.family import scaling
+from efficientnet.reports.tables import table
 
 COMPOUND = Factors(width=1.2, depth=1.4, resolution=1.3)
 # arXiv 1905.11946, tables 3 and 7: billions of multiply-adds. For two networks the paper names no compound factors.

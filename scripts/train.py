@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from efficientnet.cli import run
-from efficientnet.cli_train import add_train_arguments
+from efficientnet.cli.main import run
+from efficientnet.cli.train import add_train_arguments
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from efficientnet.variants import get_variant, list_variants
+from efficientnet.family.variants import get_variant, list_variants
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = ROOT / "tests" / "data" / "facts"

@@ -66,7 +66,7 @@ def is_legacy(keras: ModuleType) -> bool:
 @pytest.fixture(scope="session")
 def tiny(eff: ModuleType) -> Callable[..., Any]:
     """Builds a network with every kind of layer and few of each: B0's first three stages, narrowed."""
-    from efficientnet.variants import V1_BLOCKS
+    from efficientnet.family.variants import V1_BLOCKS
 
     return functools.partial(eff.EfficientNet, 0.5, 1.0, 64, blocks_args=V1_BLOCKS[:3], model_name="tiny")
 

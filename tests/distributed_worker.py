@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from efficientnet import get_variant
-from efficientnet.datasets import Data
+from efficientnet.datasets.data import Data
+from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE, Interrupted, Task, train
 from efficientnet.training.distributed import connect
-from efficientnet.variants import V1_BLOCKS
 
 out, addresses, rank = Path(sys.argv[1]), sys.argv[2:3], sys.argv[3:4]
 epochs, drop, pause = (

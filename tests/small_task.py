@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from efficientnet import get_variant
-from efficientnet.datasets import Data
+from efficientnet.datasets.data import Data
 from efficientnet.training import Recipe, Task
 from efficientnet.training.networks import Networks
 from efficientnet.training.schedules import learning_rate, make_optimizer

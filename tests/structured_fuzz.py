@@ -27,11 +27,12 @@ from fuzz_worker import SECONDS, damage, limit_time
 from PIL import Image
 from sample_files import FORMATS, config
 
-from efficientnet import get_variant, notes
+from efficientnet import get_variant
 from efficientnet.checkpoints import open_checkpoint
 from efficientnet.design.results import load_results
-from efficientnet.images import load_image
-from efficientnet.saved_models import _inspect
+from efficientnet.images.loading import load_image
+from efficientnet.keras_files import metadata
+from efficientnet.keras_files.opening import _inspect
 from efficientnet.training.recipes import FINETUNE, get_recipe, to_json
 
 MEMORY = 2**20  # kilobytes: 1 GB
@@ -140,7 +141,7 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
     def note(rng: random.Random) -> None:
         name = rng.choice(list(members)[:4])
         archive(model, {**whole, name: text(members[name], rng)}, rng)
-        for read in (notes.read_class_names, notes.read_preprocessing, notes.read_crop, notes.read_recipe):
+        for read in (metadata.read_class_names, metadata.read_preprocessing, metadata.read_crop, metadata.read_recipe):
             read(model)
 
     def member(rng: random.Random) -> None:

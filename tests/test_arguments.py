@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet import cli, convert, design, evaluation, export, keras, profiling, scaling
+from efficientnet import design, evaluation, export, keras
+from efficientnet.cli import main
+from efficientnet.export import convert
+from efficientnet.family import scaling
+from efficientnet.family.variants import BlockArgs, Variant
 from efficientnet.inference import compile
-from efficientnet.marks import model_preprocessing
+from efficientnet.keras_graph import profile
+from efficientnet.keras_graph.marks import model_preprocessing
 from efficientnet.preprocessing import center_crop_and_resize
-from efficientnet.variants import BlockArgs, Variant
 
 TINY = Variant("tiny", 0.25, 0.3, 32, 0.1, (BlockArgs(3, 1, 32, 16),))
 
@@ -172,7 +176,7 @@ def places(tmp_path, monkeypatch):
 )
 def test_wrong_calls_of_commands(places, capsys, caplog, call, problem):
     try:
-        status = cli.main(call.split())
+        status = main.main(call.split())
     except SystemExit as end:  # argparse's way
         status = end.code
     error = capsys.readouterr().err
@@ -191,16 +195,16 @@ def test_layer_of_ones_own(tmp_path, capsys):
     for suffix in ("keras", "h5"):
         path = tmp_path / f"own.{suffix}"
         keras.FRAMEWORK.models.Model(image, Own()(image)).save(path)
-        assert cli.main(["profile", str(path)]) == 2
+        assert main.main(["profile", str(path)]) == 2
         assert "layer of class Own, which is not one of Keras' own" in capsys.readouterr().err
 
 
 def test_images_in_folders_of_a_folder_only(places, model, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     call = ["predict", "nested", "--model", "model.keras", "--preprocessing", "none"]
-    assert cli.main(call) == 1
+    assert main.main(call) == 1
     assert "add --recursive" in capsys.readouterr().err
-    assert cli.main([*call, "--recursive"]) == 0
+    assert main.main([*call, "--recursive"]) == 0
     assert "panda.jpg" in capsys.readouterr().out
 
 
@@ -230,9 +234,9 @@ PUBLIC = {
     evaluation.find_samples: {"data": [None, 5, []]},
     evaluation.find_tagged: {"data": [None, 5], "classes": [None, 5, [5], [("a",)]]},
     evaluation.match_classes: {"labels": [None, 5, "x", [5]], "classes": [None, "x", [5]]},
-    profiling.profile: {"model": [None, 5], "batch_size": [None, "x", 0, 1.5], "input_shape": [5, "x", []]},
-    profiling.measure: {"repeats": [None, "x", 0, float("nan")], "threads": ["x", 0, 1.5, float("nan")]},
-    profiling.block_of: {"layer": [None, 5, []]},
+    profile.profile: {"model": [None, 5], "batch_size": [None, "x", 0, 1.5], "input_shape": [5, "x", []]},
+    profile.measure: {"repeats": [None, "x", 0, float("nan")], "threads": ["x", 0, 1.5, float("nan")]},
+    profile.block_of: {"layer": [None, 5, []]},
     scaling.Coefficients: {"alpha": [None, "x", 0.5, float("nan")], "beta": [[]]},
     scaling.cost_factor: {"coefficients": [None, (1, 1, 1)], "phi": [None, "x", -1, float("nan")]},
     scaling.candidates: {"target": [None, "x", 1], "tolerance": [None, "x", 1], "steps": [None, 0, float("nan")]},

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from efficientnet import get_variant
-from efficientnet.scaling import PAPER_COEFFICIENTS, Coefficients, Factors
+from efficientnet.family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors
 
 pytest.importorskip("keras")
 

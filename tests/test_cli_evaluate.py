@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import main
+from efficientnet.cli.main import main
 
 keras = pytest.importorskip("keras")
 
@@ -15,7 +15,7 @@ keras = pytest.importorskip("keras")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Tells dark pictures from light ones."""
-    from efficientnet.notes import write_class_names
+    from efficientnet.keras_files.metadata import write_class_names
 
     layers = [
         keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),

@@ -5,8 +5,9 @@ import argparse
 import numpy as np
 import pytest
 
-from efficientnet import cli_export, notes
+from efficientnet.cli import export
 from efficientnet.export import read_metadata
+from efficientnet.keras_files import metadata as notes
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -16,7 +17,7 @@ Image = pytest.importorskip("PIL.Image")
 
 def main(*argv):
     parser = argparse.ArgumentParser()
-    cli_export.add_parser(parser.add_subparsers(required=True))
+    export.add_parser(parser.add_subparsers(required=True))
     arguments = parser.parse_args(["export", *map(str, argv)])
     return arguments.run(arguments)
 

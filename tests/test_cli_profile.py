@@ -6,9 +6,10 @@ import pytest
 
 pytest.importorskip("keras")
 
-from efficientnet import get_variant, save_variant, scaling
-from efficientnet.cli import main
-from efficientnet.saved_models import is_saved_model
+from efficientnet import get_variant, save_variant
+from efficientnet.cli.main import main
+from efficientnet.family import scaling
+from efficientnet.keras_files.opening import is_saved_model
 
 
 def test_a_table_by_block(capsys):

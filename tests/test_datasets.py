@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.datasets import (
+from efficientnet.datasets.data import (  # fmt: skip
     Data,
     Files,
     batches,
@@ -17,8 +17,8 @@ from efficientnet.datasets import (
     load_digits,
     load_fashion_mnist,
     load_files,
-)  # fmt: skip
-from efficientnet.training.sources import load
+)
+from efficientnet.datasets.foreign import load
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from efficientnet.export import detours, export
+from efficientnet.export import export
 from efficientnet.inference import compile
+from efficientnet.keras_graph import detours
 from efficientnet.preprocessing import Scaling
 
 keras = pytest.importorskip("keras")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import _parser
+from efficientnet.cli.main import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

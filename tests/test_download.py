@@ -23,9 +23,10 @@ from typing import Any
 import pytest
 from flaky_server import Fault, FlakyServer, Request
 
-from efficientnet import download, hashes
-from efficientnet.download import DownloadError, cache_dir, fetch, resolve
-from efficientnet.registry import list_weights
+from efficientnet.common import hashes
+from efficientnet.weights import download
+from efficientnet.weights.download import DownloadError, cache_dir, fetch, resolve
+from efficientnet.weights.published import list_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "weights.h5"
@@ -160,9 +161,9 @@ def test_progress_bar_is_shown_only_when_asked_for_or_on_a_terminal(
 
 
 def test_importing_loads_nothing_heavy() -> None:
-    child = start_child("import efficientnet.download, sys; print(*sys.modules)")
+    child = start_child("import efficientnet.weights.download, sys; print(*sys.modules)")
     loaded = set(child.communicate(timeout=60)[0].split())
-    assert "efficientnet.download" in loaded
+    assert "efficientnet.weights.download" in loaded
     assert loaded.isdisjoint({"requests", "urllib3", "tqdm", "filelock", "platformdirs", "numpy"})
 
 
@@ -284,7 +285,7 @@ def test_errors_of_the_hubs_package_read_like_ours(
 @pytest.mark.skipif(util.find_spec("huggingface_hub") is None, reason="needs huggingface_hub")
 def test_the_real_package_against_a_hub_on_loopback(home: Path, tmp_path: Path) -> None:
     script = """
-        from efficientnet.download import DownloadError, fetch
+        from efficientnet.weights.download import DownloadError, fetch
         try:
             print(fetch("hf://timm/b0", file_hash=None))
         except DownloadError as error:
@@ -570,7 +571,7 @@ def test_a_damaged_file_is_downloaded_again(home: Path, damage: bytes) -> None:
 def test_eight_processes_download_once(home: Path) -> None:
     script = """
         import filelock, requests, tqdm
-        from efficientnet.download import fetch
+        from efficientnet.weights.download import fetch
         print("ready", flush=True)
         print(fetch(input(), file_hash=input()))
     """
@@ -679,7 +680,7 @@ def test_full_disk(home: Path) -> None:
         child = start_child(
             f"""
             import resource
-            from efficientnet.download import DownloadError, fetch
+            from efficientnet.weights.download import DownloadError, fetch
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
             try:
                 fetch("{server.url}/{NAME}", file_hash="{SHA256}")

@@ -9,8 +9,8 @@ import threading
 import pytest
 from flaky_server import FlakyServer
 
-from efficientnet import download
-from efficientnet.download import DownloadError, fetch
+from efficientnet.weights import download
+from efficientnet.weights.download import DownloadError, fetch
 
 
 @pytest.fixture(autouse=True)

@@ -273,7 +273,7 @@ def test_names_of_classes():
 
 
 def test_imagenets_names_and_ids():
-    from efficientnet.imagenet import class_names
+    from efficientnet.images.imagenet import class_names
 
     matched, notes = match_classes(["n02510455", "giant panda", "crane", "n02012849"], class_names())
     assert matched == {"n02510455": 388, "giant panda": 388, "n02012849": 134}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import main
+from efficientnet.cli.main import main
 from efficientnet.evaluation import average_precision, find_tagged
 
 keras = pytest.importorskip("keras")
@@ -38,7 +38,7 @@ def network(outputs, activation, kernel, bias):
 @pytest.fixture
 def save(tmp_path):
     def save(model, names=None):
-        from efficientnet.notes import write_class_names
+        from efficientnet.keras_files.metadata import write_class_names
 
         path = tmp_path / "model.keras"
         model.save(path)

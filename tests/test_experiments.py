@@ -14,20 +14,12 @@ pytest.importorskip("keras")
 pytest.importorskip("optuna")
 
 from efficientnet import get_variant, save_variant
-from efficientnet.datasets import Data
-from efficientnet.design import (
-    Baseline,
-    Coefficients,
-    Recipe,
-    compare,
-    load_results,
-    search,
-    search_architecture,
-)
+from efficientnet.datasets.data import Data
+from efficientnet.design import Baseline, Coefficients, Recipe, compare, load_results, search, search_architecture
 from efficientnet.design.experiments import search_jobs
 from efficientnet.design.recipe import train
-from efficientnet.scaling import Factors, candidates
-from efficientnet.variants import V1_BLOCKS
+from efficientnet.family.scaling import Factors, candidates
+from efficientnet.family.variants import V1_BLOCKS
 
 if os.environ.get("KERAS_BACKEND") == "openvino":
     pytest.skip("Keras on OpenVINO does not train", allow_module_level=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
+from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.inference import Recipe, Source
-from efficientnet.variants import V1_BLOCKS
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from efficientnet.files import remove_parts, replacing
+from efficientnet.common.files import remove_parts, replacing
 
 
 def test_threads_write_one_file_and_each_all_of_it(tmp_path):

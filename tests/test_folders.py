@@ -5,9 +5,9 @@ import os
 import pytest
 from PIL import Image
 
-from efficientnet.cli_model import expand
-from efficientnet.folders import find_images, is_image
-from efficientnet.samples import find_samples
+from efficientnet.cli.model_options import expand
+from efficientnet.datasets.folders import find_images, is_image
+from efficientnet.datasets.samples import find_samples
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from efficientnet.imagenet import class_names, decode_predictions
+from efficientnet.images.imagenet import class_names, decode_predictions
 
 
 def scores_of(*best: int, dtype: str = "float32") -> np.ndarray:

@@ -15,8 +15,8 @@ import pytest
 from flaky_server import Fault, FlakyServer
 from PIL import Image
 
-from efficientnet import images
-from efficientnet.images import UnreadableImageError, load_image
+from efficientnet.images import loading
+from efficientnet.images.loading import UnreadableImageError, load_image
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -68,7 +68,7 @@ def test_a_file_is_read_from_where_it_stands() -> None:
 
 
 def test_a_pipe_can_be_read() -> None:
-    code = "import sys, efficientnet.images as i; print(i.load_image(sys.stdin.buffer).shape)"
+    code = "import sys, efficientnet.images.loading as i; print(i.load_image(sys.stdin.buffer).shape)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, input=encode(PICTURE), capture_output=True)
     assert answer.stdout.strip() == b"(16, 24, 3)"
 
@@ -289,7 +289,7 @@ def test_url_redirected() -> None:
     ],
 )
 def test_url_failures(path: str, fault: Fault, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_TIMEOUTS", (5, 0.5))
+    monkeypatch.setattr(loading, "_TIMEOUTS", (5, 0.5))
     with FlakyServer(FILES, then=fault) as server:
         url = server.url + path
         with pytest.raises(UnreadableImageError, match=message) as caught:
@@ -298,7 +298,7 @@ def test_url_failures(path: str, fault: Fault, message: str, monkeypatch: pytest
 
 
 def test_url_of_something_huge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_MAX_DOWNLOAD_BYTES", 2_000_000)
+    monkeypatch.setattr(loading, "_MAX_DOWNLOAD_BYTES", 2_000_000)
     huge = FlakyServer({"/huge": bytes(3_000_000)})
     with huge, pytest.raises(UnreadableImageError, match="larger than 2 MB"):
         load_image(f"{huge.url}/huge")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import main
-from efficientnet.download import DownloadError, fetch
-from efficientnet.images import UnreadableImageError, load_image
+from efficientnet.cli.main import main
+from efficientnet.images.loading import UnreadableImageError, load_image
 from efficientnet.inference import compile
+from efficientnet.weights.download import DownloadError, fetch
 
 pytest.importorskip("keras")
 pytest.importorskip("openvino")
@@ -116,13 +116,13 @@ def stop():
     time.sleep(60)
 
 sys.meta_path.insert(0, Finder())
-from efficientnet.cli import command
+from efficientnet.cli.main import command
 command()
 """
 
 
 @pytest.mark.parametrize("stop", ["stop", "stop_natively", "Stopping"])
-@pytest.mark.parametrize("module", ["efficientnet.cli_convert", "numpy", "efficientnet.convert"])
+@pytest.mark.parametrize("module", ["efficientnet.cli.convert", "numpy", "efficientnet.export.convert"])
 def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_path, module, stop):
     program = STOPPING.format(module=module, stop=stop)
     with subprocess.Popen(

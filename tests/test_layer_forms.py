@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet import onnx_graph, openvino_graph
+from efficientnet.keras_graph import onnx, openvino
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -12,7 +12,7 @@ layers, ops = keras.layers, keras.ops
 
 def of_onnxruntime(model):
     ort = pytest.importorskip("onnxruntime")
-    content = onnx_graph.convert(model).SerializeToString()
+    content = onnx.convert(model).SerializeToString()
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
     return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
@@ -21,7 +21,7 @@ def of_onnxruntime(model):
 def of_openvino(model):
     pytest.importorskip("openvino")
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino_graph.core().compile_model(openvino_graph.convert(model), "CPU", options)
+    compiled = openvino.core().compile_model(openvino.convert(model), "CPU", options)
     return lambda *inputs: [compiled(list(inputs))[output] for output in compiled.outputs]
 
 

@@ -4,8 +4,10 @@ import math
 
 import pytest
 
-from efficientnet import get_variant, layout, list_variants, scaling
+from efficientnet import get_variant, list_variants
 from efficientnet.checkpoints.keras_h5 import role
+from efficientnet.family import arrays as layout
+from efficientnet.family import scaling
 
 
 @pytest.mark.parametrize("name", ["b0", "lite1", "edgetpu-s", "condconv-b0-4e", "v2-b1"])

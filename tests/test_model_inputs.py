@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import efficientnet.preprocessing
-from efficientnet import marks
 from efficientnet.checkpoints.marks import Mark
-from efficientnet.pixel_scaling import formula
+from efficientnet.images.pixel_scaling import formula
+from efficientnet.keras_graph import marks
 from efficientnet.preprocessing import MODES, center_crop_and_resize, model_inputs, preprocess_input
 
 efn = pytest.importorskip("efficientnet.keras")

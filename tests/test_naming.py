@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from efficientnet import checkpoints, get_variant, layout, list_variants
+from efficientnet import checkpoints, get_variant, list_variants
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
-from efficientnet.checkpoints.keras_names import APPLICATIONS
+from efficientnet.checkpoints.names.keras import APPLICATIONS
+from efficientnet.checkpoints.names.tensorflow import AUTHORS
+from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
 from efficientnet.checkpoints.reading import ORIGINS
-from efficientnet.checkpoints.tensorflow_names import AUTHORS
-from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
+from efficientnet.family import arrays as layout
 
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 TABLES = pytest.mark.parametrize("origin", ORIGINS, ids=[origin.name for origin in ORIGINS])

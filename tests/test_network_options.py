@@ -7,10 +7,11 @@ import logging
 import numpy as np
 import pytest
 
-from efficientnet import cli, cli_model, marks
 from efficientnet.checkpoints import Facts
 from efficientnet.checkpoints.marks import Mark
-from efficientnet.class_files import read_class_file
+from efficientnet.cli import main, model_options
+from efficientnet.datasets.class_files import read_class_file
+from efficientnet.keras_graph import marks
 from efficientnet.preprocessing import Scaling, scale_and_offset
 
 NAMES = ("cat", "dog")
@@ -18,8 +19,8 @@ NAMES = ("cat", "dog")
 
 def parse(*argv):
     parser = argparse.ArgumentParser()
-    cli_model.add_network_options(parser)
-    return cli_model.network_facts(parser.parse_args([*map(str, argv)]))
+    model_options.add_network_options(parser)
+    return model_options.network_facts(parser.parse_args([*map(str, argv)]))
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,8 @@ def parse(*argv):
 def test_every_command_takes_them(argv, start, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     given = ["--padding", "symmetric", "--epsilon", "1e-5", "--preprocessing", "0.5/0.25"]
-    arguments = cli._parser().parse_args([*argv.split(), *given, "--classes", str(tmp_path / "names.txt")])
-    facts = cli_model.network_facts(arguments)
+    arguments = main._parser().parse_args([*argv.split(), *given, "--classes", str(tmp_path / "names.txt")])
+    facts = model_options.network_facts(arguments)
     assert (facts.padding, facts.epsilon, facts.class_names) == ("symmetric", 1e-5, NAMES), start
     np.testing.assert_allclose(facts.preprocessing, [[4 / 255] * 3, [-2] * 3])
 
@@ -113,26 +114,26 @@ def recipe_of(source):
 def test_a_whole_model(saved, caplog):
     for option in (Facts(padding="symmetric"), Facts(epsilon=1e-5)):
         with pytest.raises(ValueError, match=r"model.keras is a whole model, whose graph has its own"):
-            cli_model.find_source(str(saved), None, option)
+            model_options.find_source(str(saved), None, option)
     with caplog.at_level(logging.WARNING, "efficientnet"):
-        recipe = recipe_of(cli_model.find_source(str(saved), None, Facts(class_names=NAMES)))
+        recipe = recipe_of(model_options.find_source(str(saved), None, Facts(class_names=NAMES)))
         assert caplog.messages == []
         assert recipe.scaling == scale_and_offset("lite")
         assert [label for _, label in recipe.classes] == list(NAMES)
-        other = recipe_of(cli_model.find_source(str(saved), None, Facts(preprocessing="tf")))
+        other = recipe_of(model_options.find_source(str(saved), None, Facts(preprocessing="tf")))
     assert other.scaling == scale_and_offset("tf")
     assert 'and not as it says itself, "lite"' in caplog.text
     with pytest.raises(ValueError, match="2 outputs but 3 class names"):
-        recipe_of(cli_model.find_source(str(saved), None, Facts(class_names=("a", "b", "c"))))
+        recipe_of(model_options.find_source(str(saved), None, Facts(class_names=("a", "b", "c"))))
 
 
 def test_a_model_that_was_built_without_weights_is_asked_about(tiny, tmp_path, caplog):
     tiny(weights=None, classes=2, input_shape=(64, 64, 3)).save(tmp_path / "model.keras")
     with caplog.at_level(logging.WARNING, "efficientnet"):
-        recipe_of(cli_model.find_source(str(tmp_path / "model.keras"), None, Facts()))
+        recipe_of(model_options.find_source(str(tmp_path / "model.keras"), None, Facts()))
         assert "(in a command: --preprocessing)" in caplog.text
         caplog.clear()
-        recipe_of(cli_model.find_source(str(tmp_path / "model.keras"), None, Facts(preprocessing="torch")))
+        recipe_of(model_options.find_source(str(tmp_path / "model.keras"), None, Facts(preprocessing="torch")))
         assert caplog.messages == []
 
 
@@ -142,7 +143,7 @@ def test_a_model_that_says_nothing(eff, tmp_path, capsys):
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(inputs))
     keras.Model(inputs, outputs).save(tmp_path / "mine.keras")
     command = ["predict", "x.jpg", "--engine", "keras", "--model", str(tmp_path / "mine.keras")]
-    assert cli.main(command) == 2
+    assert main.main(command) == 2
     error = capsys.readouterr().err
     assert "mine.keras does not say how its pixels are scaled: give --preprocessing" in error
     assert "preprocessing=" not in error
@@ -155,8 +156,8 @@ def test_published_weights_are_not_contradicted():
         (Facts(preprocessing=Scaling((1.0,) * 3, (0.5,) * 3)), "--preprocessing"),
     ):
         with pytest.raises(ValueError, match=f"published weights 'imagenet' of efficientnet-lite0.*Leave out {option}"):
-            cli_model.find_source("lite0", None, given)
-    cli_model.find_source("lite0", None, Facts(padding="same", preprocessing="lite"))
+            model_options.find_source("lite0", None, given)
+    model_options.find_source("lite0", None, Facts(padding="same", preprocessing="lite"))
 
 
 def test_they_change_what_the_cache_knows_an_engine_by(tmp_path):
@@ -165,23 +166,23 @@ def test_they_change_what_the_cache_knows_an_engine_by(tmp_path):
     options = (
         Facts(), Facts(padding="symmetric"), Facts(epsilon=1e-5), Facts(preprocessing="tf"), Facts(class_names=NAMES),
     )  # fmt: skip
-    keys = {cli_model.find_source("lite0", str(path), given).key() for given in options}
+    keys = {model_options.find_source("lite0", str(path), given).key() for given in options}
     assert len(keys) == len(options)
 
 
 def test_inspect_says_what_is_known_given_and_assumed(tiny_weights, capsys):
-    assert cli.main(["inspect", str(tiny_weights), "--epsilon", "0.01"]) == 0
+    assert main.main(["inspect", str(tiny_weights), "--epsilon", "0.01"]) == 0
     printed = capsys.readouterr().out
     assert "padding   same (known)" in printed
     assert "epsilon   0.01 (given)" in printed
     assert "epsilon=0.01 where the weights were trained with 0.001" in printed
-    assert cli.main(["inspect", str(tiny_weights), "--json"]) == 0
+    assert main.main(["inspect", str(tiny_weights), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["padding"] == "same"
 
 
 def test_inspect_counts_the_names(tiny_weights, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
-    assert cli.main(["inspect", str(tiny_weights), "--classes", str(tmp_path / "names.txt")]) == 1
+    assert main.main(["inspect", str(tiny_weights), "--classes", str(tmp_path / "names.txt")]) == 1
     assert "2 names of classes, and 3 classes in the file" in capsys.readouterr().out
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from efficientnet.scaling import PAPER_COEFFICIENTS, Factors
+from efficientnet.family.scaling import PAPER_COEFFICIENTS, Factors
 
 pytest.importorskip("keras")
 

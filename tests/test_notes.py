@@ -5,9 +5,16 @@ import zipfile
 import numpy as np
 import pytest
 
-from efficientnet import notes
 from efficientnet.checkpoints.zip_members import check_sizes
-from efficientnet.notes import read_class_names, read_crop, read_recipe, write_class_names, write_crop, write_recipe
+from efficientnet.keras_files import metadata
+from efficientnet.keras_files.metadata import (
+    read_class_names,
+    read_crop,
+    read_recipe,
+    write_class_names,
+    write_crop,
+    write_recipe,
+)
 
 keras = pytest.importorskip("keras")
 
@@ -62,10 +69,10 @@ def test_notes_of_others_are_bounded_and_checked(member, content, message, tmp_p
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(member, content)
     read = {
-        "class_names.json": notes.read_class_names,
-        "crop.json": notes.read_crop,
-        "preprocessing.json": notes.read_preprocessing,
-        "recipe.json": notes.read_recipe,
+        "class_names.json": metadata.read_class_names,
+        "crop.json": metadata.read_crop,
+        "preprocessing.json": metadata.read_preprocessing,
+        "recipe.json": metadata.read_recipe,
     }
     with pytest.raises(ValueError, match=message):
         read[member](path)

@@ -5,7 +5,7 @@ import builtins
 import numpy as np
 import pytest
 
-from efficientnet import onnx_graph
+from efficientnet.keras_graph import onnx as onnx_graph
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

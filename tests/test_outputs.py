@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import main
+from efficientnet.cli.main import main
 from efficientnet.inference import Recipe
-from efficientnet.inference.outputs import last_activations
-from efficientnet.inference.recipe import describe
+from efficientnet.model_io.outputs import last_activations
+from efficientnet.model_io.spec import describe
 
 keras = pytest.importorskip("keras")
 layers = keras.layers

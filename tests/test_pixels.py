@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from efficientnet.images import UnreadableImageError, load_image
-from efficientnet.pixels import fault, rgb_of_array
+from efficientnet.images.loading import UnreadableImageError, load_image
+from efficientnet.images.pixels import fault, rgb_of_array
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 RNG = np.random.default_rng(0)
@@ -204,7 +204,7 @@ def test_a_pillow_image_that_cannot_be_decoded():
 
 
 def test_strips_are_put_together(monkeypatch):
-    monkeypatch.setattr("efficientnet.pixels._STRIP", 5 * 24)
+    monkeypatch.setattr("efficientnet.images.pixels._STRIP", 5 * 24)
     exif = Image.Exif()
     for orientation in range(1, 9):
         exif[0x0112] = orientation

@@ -141,7 +141,7 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
 
 
 def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
-    from efficientnet.inference.outputs import softmax
+    from efficientnet.model_io.outputs import softmax
 
     layers = [keras.layers.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
     network = keras.Sequential(layers)

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet import openvino_graph
-from efficientnet.images import load_image
+from efficientnet.images.loading import load_image
 from efficientnet.inference import Source, compile
-from efficientnet.inference.recipe import describe
+from efficientnet.keras_graph import openvino
+from efficientnet.model_io.spec import describe
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 pytest.importorskip("openvino")
@@ -144,7 +144,7 @@ def test_engines_give_outputs_in_the_models_order(tiny, images, engine):
 
 
 def test_bf16_and_int8_are_told(model, images, expected):
-    if "BF16" in openvino_graph.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" in openvino.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with compile(model, precision="bf16") as predictor:
             assert 0 < predictor.deviation < 0.05
             np.testing.assert_allclose(predictor(images), expected, atol=0.05)
@@ -311,7 +311,7 @@ def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
 
 
 def test_a_saved_model_by_its_path(model, images, expected, tmp_path):
-    from efficientnet.notes import write_class_names
+    from efficientnet.keras_files.metadata import write_class_names
 
     model.save(tmp_path / "model.keras")
     write_class_names(tmp_path / "model.keras", ["a", "b", "c", "d", "e"])

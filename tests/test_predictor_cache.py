@@ -38,7 +38,7 @@ def fail_to_convert(*arguments):
 
 def test_the_second_time_nothing_is_compiled(model, monkeypatch):
     first = compile(model)(IMAGES)
-    monkeypatch.setattr("efficientnet.openvino_graph.convert", fail_to_convert)
+    monkeypatch.setattr("efficientnet.keras_graph.openvino.convert", fail_to_convert)
     np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from efficientnet.cli_model import preprocessing
+from efficientnet.cli.model_options import preprocessing
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from efficientnet import checkpoints, convert, get_variant
+from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import CheckpointError, Facts, safetensors
 from efficientnet.checkpoints.facts import from_json
+from efficientnet.export import convert
 from efficientnet.preprocessing import Scaling
-from efficientnet.registry import facts_of_model
-from efficientnet.weights import find
+from efficientnet.weights.loading import find
+from efficientnet.weights.published import facts_of_model
 
 keras = pytest.importorskip("keras")
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tf_bundle_writer
 
-from efficientnet import checkpoints, get_variant, layout
+from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import safetensors
-from efficientnet.checkpoints.tensorflow_names import AUTHORS
-from efficientnet.checkpoints.torch_names import TIMM
-from efficientnet.cli import main
-from efficientnet.registry import weights_info
+from efficientnet.checkpoints.names.tensorflow import AUTHORS
+from efficientnet.checkpoints.names.torch import TIMM
+from efficientnet.cli.main import main
+from efficientnet.family import arrays as layout
+from efficientnet.weights.published import weights_info
 
 pytest.importorskip("keras")
 

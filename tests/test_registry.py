@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from flaky_server import FlakyServer
 
-from efficientnet import registry
+from efficientnet.family.variants import PADDINGS, Variant, get_variant, list_variants
 from efficientnet.preprocessing import MODES
-from efficientnet.registry import list_weights, resolve, unknown_message, weights_info
-from efficientnet.variants import PADDINGS, Variant, get_variant, list_variants
+from efficientnet.weights import published as registry
+from efficientnet.weights.published import list_weights, resolve, unknown_message, weights_info
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "efficientnet" / "data" / "published_weights.tsv"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from efficientnet.common.text import clean
 from efficientnet.design.figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
@@ -22,8 +23,7 @@ from efficientnet.design.verdict import (
     listing,
     quantity,
 )
-from efficientnet.text import clean
-from efficientnet.themes import DARK, LIGHT
+from efficientnet.reports.theme import DARK, LIGHT
 
 pytest.importorskip("matplotlib")
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.scaling import (
+from efficientnet.family.scaling import (
     PAPER_COEFFICIENTS,
     Coefficients,
     Factors,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.cli import main
-from efficientnet.convert import convert
+from efficientnet.checkpoints.soundness import check_array
+from efficientnet.cli.main import main
+from efficientnet.export.convert import convert
 from efficientnet.inference import compile
-from efficientnet.soundness import check_array
 
 keras = pytest.importorskip("keras")
 

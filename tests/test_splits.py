@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.datasets import load_files
-from efficientnet.files import check_writable
-from efficientnet.samples import find_samples
-from efficientnet.splits import select, write_split
+from efficientnet.common.files import check_writable
+from efficientnet.datasets.data import load_files
+from efficientnet.datasets.samples import find_samples
+from efficientnet.datasets.splits import select, write_split
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from efficientnet.cli import main, run
-from efficientnet.tables import table
-from efficientnet.text import about, csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
+from efficientnet.cli.main import main, run
+from efficientnet.common.text import about, csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
+from efficientnet.reports.tables import table
 
 NASTY = "a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\udce9\x00=cmd"
 

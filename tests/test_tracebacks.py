@@ -6,7 +6,11 @@ import traceback
 import pytest
 
 import efficientnet.evaluation as evaluation
-from efficientnet import checkpoints, download, imagenet, images, json_files, keras, variants
+from efficientnet import checkpoints, keras
+from efficientnet.common import json_files
+from efficientnet.family import variants
+from efficientnet.images import imagenet, loading
+from efficientnet.weights import download
 
 
 def shown(call):
@@ -35,8 +39,8 @@ def test_weights_without_internet(tmp_path, monkeypatch):
         lambda path: checkpoints.read(path.with_suffix(".h5")),
         lambda path: checkpoints.read(path.with_suffix(".safetensors")),
         lambda path: checkpoints.read(path.with_suffix(".pth")),
-        lambda path: images.load_image(path),
-        lambda path: images.load_image("http://127.0.0.1:1/a.png"),
+        lambda path: loading.load_image(path),
+        lambda path: loading.load_image("http://127.0.0.1:1/a.png"),
         lambda path: imagenet.decode_predictions([["a", "b"]]),
         lambda path: json_files.parse("{", "it"),
         lambda path: variants.get_variant(path.with_suffix(".json")),

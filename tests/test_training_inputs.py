@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from efficientnet import get_variant
-from efficientnet.datasets import Data, Files, square
+from efficientnet.datasets.data import Data, Files, square
 from efficientnet.training import FINETUNE, V1, randaugment
 from efficientnet.training.inputs import Batches, balanced_weights, random_crop, shifted, validation_batches
 

@@ -20,12 +20,12 @@ pytest.importorskip("keras")
 from small_task import small_task
 
 from efficientnet import get_variant, save_variant
-from efficientnet.datasets import Files
-from efficientnet.notes import read_class_names
+from efficientnet.datasets.data import Files
+from efficientnet.family.variants import V1_BLOCKS
+from efficientnet.keras_files.metadata import read_class_names
 from efficientnet.training import DivergedError, Interrupted, OneProcess, describe, train
 from efficientnet.training.plan import make_plan
 from efficientnet.training.run_folder import LOG_FIELDS, Checkpoint, RunFolder, State
-from efficientnet.variants import V1_BLOCKS
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
 SETTINGS = {"recipe": {"epochs": 3, "flip": True}, "classes": ["a", "b"]}
@@ -262,6 +262,6 @@ def test_terminated_killed_and_resumed(pictures, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, out / "model.keras"], env=environment, check=True)
 
-    from efficientnet.cli import main
+    from efficientnet.cli.main import main
 
     assert main(["predict", str(pictures / "green"), "--model", str(out / "model.keras"), "--csv"]) == 0

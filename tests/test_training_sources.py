@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.pixels import rgb_of_array
-from efficientnet.training.sources import load_batches, load_tfds, load_tfrecords
+from efficientnet.datasets.foreign import load_batches, load_tfds, load_tfrecords
+from efficientnet.images.pixels import rgb_of_array
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (10, 12, 16, 3), np.uint8)

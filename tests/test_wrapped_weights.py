@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from efficientnet import checkpoints, get_variant, layout
+from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
-from efficientnet.checkpoints.torch_names import LUKEMELAS, TIMM, TORCHVISION
-from efficientnet.cli import main
+from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
+from efficientnet.cli.main import main
+from efficientnet.family import arrays as layout
 
 pytest.importorskip("keras")
 

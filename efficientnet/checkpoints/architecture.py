@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..pixel_scaling import Scaling, scale_and_offset
+from ..images.pixel_scaling import Scaling, scale_and_offset
 from . import marks
 from .arrays import Stored
 from .facts import Facts, from_json, of_scale_and_offset, positive_fraction

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import json_files
-from ..pixel_scaling import MODES, Scaling, scale_and_offset
-from ..variants import PADDINGS
+from ..common import json_files
+from ..family.variants import PADDINGS
+from ..images.pixel_scaling import MODES, Scaling, scale_and_offset
 
 if TYPE_CHECKING:
     from .hdf5 import Object

@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..json_files import read_object
+from ..common.json_files import read_object
 from . import architecture, timm_config
 from .arrays import Checkpoint, CheckpointError
 from .facts import Facts, count_of_classes, of_scale_and_offset

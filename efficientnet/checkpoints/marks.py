@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..pixel_scaling import Scaling
+from ..images.pixel_scaling import Scaling
 
 _KEY = "efficientnet"
 

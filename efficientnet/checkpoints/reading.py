@@ -10,15 +10,16 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import layout, scaling
-from ..text import get_logger
-from ..variants import Variant, get_variant, list_variants
+from ..common.text import get_logger
+from ..family import arrays as layout
+from ..family import scaling
+from ..family.variants import Variant, get_variant, list_variants
 from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Checkpoint, CheckpointError, Stored
-from .keras_names import APPLICATIONS, NUMBERED, OURS
-from .naming import Entry, Origin, Shape
-from .tensorflow_names import AUTHORS
-from .torch_names import LUKEMELAS, TIMM, TORCHVISION
+from .names.base import Entry, Origin, Shape
+from .names.keras import APPLICATIONS, NUMBERED, OURS
+from .names.tensorflow import AUTHORS
+from .names.torch import LUKEMELAS, TIMM, TORCHVISION
 
 logger = get_logger()
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..files import replacing
-from ..json_files import unique_keys
+from ..common.files import replacing
+from ..common.json_files import unique_keys
 from . import facts
 from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
 from .pickled_tensors import is_shape

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..pixel_scaling import Scaling
+from ..images.pixel_scaling import Scaling
 from .facts import Facts, count_of_classes, of_mean_and_std, positive_fraction
 
 # As timm.create_model takes them, and segmentation_models_pytorch with "tu-" in front.

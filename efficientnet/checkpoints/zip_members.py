@@ -10,8 +10,8 @@ import zipfile
 import zlib
 from typing import NamedTuple
 
-from ..json_files import MOST_BYTES
-from ..text import plain
+from ..common.json_files import MOST_BYTES
+from ..common.text import plain
 
 # EfficientNet-L2's training checkpoint, with a member for each array, has a directory of 1 MB; of what an archive
 # tells of its members, the zipfile module makes ten times as much.

@@ -7,7 +7,7 @@ Nothing here is imported by the rest of the package.
 
 from __future__ import annotations
 
-from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates, cost_factor, efficiency, scale
+from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates, cost_factor, efficiency, scale
 from .activation_maps import class_activation_map
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
-from ..backends import import_keras
-from ..layer_calls import functional
-from ..pixels import is_pillow, rgb_of_image
+from ..common import arguments
+from ..images.pixels import is_pillow, rgb_of_image
+from ..keras_graph.walk import functional
+from ..network.backends import import_keras
 
 
 def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | None = None) -> NDArray[np.float32]:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import arguments, scaling
-from ..datasets import Data
-from ..files import replacing
-from ..scaling import Factors, efficiency
-from ..variants import BlockArgs, Variant, get_variant
+from ..common import arguments
+from ..common.files import replacing
+from ..datasets.data import Data
+from ..family import scaling
+from ..family.scaling import Factors, efficiency
+from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
 from .recipe import DivergedError, Recipe, checked, train_anew
 from .trials import Study, import_optuna
@@ -83,7 +84,7 @@ def search_architecture(
     arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
     target = None if target is None else arguments.factor("target", target)
     folder = Path(arguments.path("folder", folder, "the folder of the run"))
-    arguments.instance("data", data, Data, "what efficientnet.datasets loads").check()
+    arguments.instance("data", data, Data, "what efficientnet.datasets.data loads").check()
     target = target or scaling.cost(baseline, classes=len(data.classes)).macs
     small = data.resized(baseline.resolution)
 

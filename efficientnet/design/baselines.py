@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import arguments, scaling
-from ..backends import deep_recursion
-from ..profiling import profile
-from ..scaling import MIN_RESOLUTION, Cost, Factors, checked_factors, scale_resolution
-from ..variants import Variant, get_variant
+from ..common import arguments
+from ..family import scaling
+from ..family.scaling import MIN_RESOLUTION, Cost, Factors, checked_factors, scale_resolution
+from ..family.variants import Variant, get_variant
+from ..keras_graph.profile import profile
+from ..network.backends import deep_recursion
 from .mobilenet_v1 import mobilenet_v1
 from .mobilenet_v2 import mobilenet_v2
 from .resnet50 import resnet50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backends import import_keras
-from ..initialization import CONV_INITIALIZER, call_drawing_weights, classifier_initializer, generator
+from ..network.backends import import_keras
+from ..network.initializers import CONV_INITIALIZER, call_drawing_weights, classifier_initializer, generator
 
 
 class Builder:

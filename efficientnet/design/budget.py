@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import arguments
-from ..scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors, checked_coefficients
+from ..common import arguments
+from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors, checked_coefficients
 from .baselines import Baseline, checked
 
 # One number that says how far a network has grown -> its factors.

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import arguments
-from ..backends import import_keras
-from ..datasets import Data
-from ..files import replacing
-from ..scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
-from ..text import get_logger
+from ..common import arguments
+from ..common.files import replacing
+from ..common.text import get_logger
+from ..datasets.data import Data
+from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
+from ..network.backends import import_keras
 from .baselines import Baseline, checked
 from .budget import at_equal_cost, paths, widths
 from .recipe import DivergedError, Recipe, train_anew
@@ -188,7 +188,7 @@ def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], Rec
 
 
 def _for_data(baseline: Baseline, data: Data) -> Baseline:
-    arguments.instance("data", data, Data, "what efficientnet.datasets loads").check()
+    arguments.instance("data", data, Data, "what efficientnet.datasets.data loads").check()
     return dataclasses.replace(checked(baseline), classes=len(data.classes))
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..text import clean
-from ..themes import FONT_SIZE, Theme, new_figure, style
+from ..common.text import clean
+from ..reports.theme import FONT_SIZE, Theme, new_figure, style
 from .results import Network, Results
 from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity
 

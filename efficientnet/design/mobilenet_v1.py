@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..scaling import round_filters, round_repeats
+from ..family.scaling import round_filters, round_repeats
 from .blocks import Builder
 
 # Filters, repeats, stride of the first repeat. Depth does not apply to the first, which with the stem in front

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..scaling import round_filters, round_repeats
+from ..family.scaling import round_filters, round_repeats
 from .blocks import Builder
 
 # Expansion, filters, repeats, stride of the first repeat.

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..text import clean
-from ..themes import DARK, LIGHT
+from ..common.text import clean
+from ..reports.theme import DARK, LIGHT
 from .page_template import DOCUMENT
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
-from ..backends import import_keras
-from ..datasets import Data, batches
+from ..common import arguments
+from ..datasets.data import Data, batches
+from ..network.backends import import_keras
 
 
 class DivergedError(ValueError):

@@ -11,18 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
-from ..files import replacing
-from ..themes import THEMES, Theme, render
+from ..common import arguments
+from ..common.files import replacing
+from ..reports.theme import THEMES, Theme, render
 from .activation_maps import class_activation_map
-from .figures import (
-    ActivationMaps,
-    draw_accuracy,
-    draw_activation_maps,
-    draw_search,
-    draw_width,
-    width_series,
-)
+from .figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search, draw_width, width_series
 from .page import Page, Paragraph, Picture, Section, Table, to_html, to_markdown
 from .results import Network, Results, load_results
 from .verdict import (

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import arguments
-from ..files import replacing
-from ..json_files import read_object
+from ..common import arguments
+from ..common.files import replacing
+from ..common.json_files import read_object
 
 FORMAT = 1
 

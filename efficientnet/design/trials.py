@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..text import get_logger, plain
+from ..common.text import get_logger, plain
 
 logger = get_logger()
 

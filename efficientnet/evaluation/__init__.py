@@ -7,7 +7,7 @@ print(measure(score(probabilities, labels)))
 
 from __future__ import annotations
 
-from ..samples import Sample, Samples, find_samples, match_classes
+from ..datasets.samples import Sample, Samples, find_samples, match_classes
 from .evaluating import evaluate
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .. import arguments
-from ..samples import Sample, find_samples, match_classes
-from ..splits import PARTS, select
+from ..common import arguments
+from ..datasets.samples import Sample, find_samples, match_classes
+from ..datasets.splits import PARTS, select
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import load_image
-from ..text import clean
-from ..themes import LIGHT, Theme, new_figure, style
+from ..common.text import clean
+from ..images.loading import load_image
+from ..reports.theme import LIGHT, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import Answer
 from .statistics import BINS, calibrate, wilson

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..files import replacing
-from ..text import csv_cell, json_text, markdown
+from ..common.files import replacing
+from ..common.text import csv_cell, json_text, markdown
 
 
 def percent(share: float) -> str:

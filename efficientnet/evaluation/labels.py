@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import table
-from ..text import about, markdown
+from ..common.text import about, markdown
+from ..reports.tables import table
 from .formats import or_none, percent, write_summary, write_table
 from .statistics import PerClass, Share, average_precision, wilson
 

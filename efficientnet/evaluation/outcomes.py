@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
+from ..common import arguments
 
 _PROBABILITIES = "probabilities of shape (pictures, classes), at least 2 classes"
 _SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1

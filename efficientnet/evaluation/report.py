@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..samples import Sample
-from ..tables import table
-from ..text import about, markdown
+from ..common.text import about, markdown
+from ..datasets.samples import Sample
+from ..reports.tables import table
 from .formats import or_none, percent, write_file, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
@@ -163,7 +163,7 @@ class Evaluation:
             ImportError: Matplotlib is missing; the message names the extra.
             OSError: the files cannot be written.
         """
-        from ..themes import render
+        from ..reports.theme import render
         from .figures import draw_confusion, draw_mistakes, draw_reliability
 
         folder.mkdir(parents=True, exist_ok=True)

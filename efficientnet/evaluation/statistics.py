@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
+from ..common import arguments
 from .outcomes import Outcomes, checked
 
 BINS = 15  # of confidence, as in arXiv 1706.04599

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import arguments
-from ..samples import checked_classes, find_samples, match_classes, read_table
+from ..common import arguments
+from ..datasets.samples import checked_classes, find_samples, match_classes, read_table
 
 # What a column of a label may say of a picture.
 _YES, _NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"", "0", "0.0", "-1", "false", "no"})

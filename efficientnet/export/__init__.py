@@ -8,7 +8,7 @@
 Importing this imports no framework and no runtime.
 """
 
-from .detours import litert_bytes, onnx_bytes
+from ..keras_graph.detours import litert_bytes, onnx_bytes
 from .exporting import ExportReport, export
 from .metadata import read_metadata
 from .options import FORMATS, PRECISIONS

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.pictures import read
-from ..inference.recipe import Recipe
-from ..pixel_scaling import Scaling
-from .detours import keras_answers, relative_difference
+from ..images.pixel_scaling import Scaling
+from ..keras_graph.detours import keras_answers, relative_difference
+from ..model_io.images import read
+from ..model_io.spec import Recipe
 from .runtimes import Answer
 
 MOST_COMPARED = 20

@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import __version__, arguments, onnx_graph
-from ..files import part_folder
-from ..folding import fold_batch_norm
+from .. import __version__
+from ..common import arguments
+from ..common.files import part_folder
+from ..common.text import plain
 from ..inference.quantization import FEW, held_out
 from ..inference.sources import Source
-from ..text import plain
+from ..keras_graph import onnx
+from ..keras_graph.fold import fold_batch_norm
+from ..keras_graph.tensorflow import Options, backend_of
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .formats import WRITERS
 from .metadata import describe_input, taking_pixels, write_metadata
 from .options import check
 from .runtimes import open_exported, require_runtime
-from .tensorflow_formats import Options, backend_of
 
 # Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some pictures, but not on most.
 _TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
@@ -152,7 +154,7 @@ def export(
     with _staged(path) as part:
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
-        (given,), names = onnx_graph.tensor_names(folded)
+        (given,), names = onnx.tensor_names(folded)
         answer = open_exported(part, format)
         asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":

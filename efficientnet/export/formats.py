@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import onnx_graph
 from ..inference.quantization import quantize
-from ..layer_calls import functional
-from .detours import onnx_of, openvino_of
-from .tensorflow_formats import Options, write_with_tensorflow
+from ..keras_graph import onnx as onnx_graph
+from ..keras_graph.detours import onnx_of, openvino_of
+from ..keras_graph.tensorflow import Options, write_with_tensorflow
+from ..keras_graph.walk import functional
 
 
 def _write_onnx(model: Any, path: Path, options: Options) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from .. import arguments
-from ..inference.recipe import Recipe
-from ..pixel_scaling import Scaling, formula
-from .tensorflow_formats import Options
+from ..common import arguments
+from ..images.pixel_scaling import Scaling, formula
+from ..keras_graph.tensorflow import Options
+from ..model_io.spec import Recipe
 
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import arguments
-from ..arguments import MOST_IMAGES
+from ..common import arguments
+from ..common.arguments import MOST_IMAGES
 
 # Format -> suffix of its file; a folder has none.
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "saved_model": ""}

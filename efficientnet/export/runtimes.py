@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import openvino_graph
+from ..keras_graph import openvino
 
 Answer = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -52,7 +52,7 @@ def _onnx(path: Path) -> Answer:
 
 
 def _openvino(path: Path) -> Answer:
-    compiled = openvino_graph.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def answer(batch: np.ndarray) -> dict[str, np.ndarray]:
         results = compiled(batch)

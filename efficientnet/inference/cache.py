@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends import deep_recursion
-from ..download import cache_dir
-from ..files import replacing
-from ..text import get_logger
+from ..common.files import replacing
+from ..common.text import get_logger
+from ..network.backends import deep_recursion
+from ..weights.download import cache_dir
 
 logger = get_logger()
 

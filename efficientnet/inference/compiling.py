@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import arguments
-from ..pixel_scaling import Scaling
-from ..text import get_logger
+from ..common import arguments
+from ..common.text import get_logger
+from ..images.pixel_scaling import Scaling
 from . import engines
 from .engines import Engine, Order
 from .openvino_engine import openvino

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..model_io.spec import Recipe
 from . import cache
-from .recipe import Recipe
 from .sources import Source
 
 # A batch in, the arrays that the model gives out; safe to call from many threads.
@@ -121,13 +121,12 @@ def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes, lis
     entry = key and cache.read(key)
     if entry:
         return Recipe.from_json(entry.notes["recipe"]), entry.content, entry.notes["outputs"]
-    from .. import folding, onnx_graph
-    from ..export import detours
+    from ..keras_graph import detours, fold, onnx
 
     model, recipe = order.source.load()
-    folded = folding.fold_batch_norm(model)  # as which it is exported; its outputs have other names
+    folded = fold.fold_batch_norm(model)  # as which it is exported; its outputs have other names
     content: bytes = {"onnx": detours.onnx_bytes, "litert": detours.litert_bytes}[kind](folded)
-    outputs = onnx_graph.tensor_names(folded)[1]
+    outputs = onnx.tensor_names(folded)[1]
     if key:
         cache.write(key, cache.Entry({"recipe": recipe._asdict(), "outputs": outputs}, content))
     return recipe, content, outputs

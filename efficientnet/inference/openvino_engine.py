@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import openvino_graph
-from ..export.detours import openvino_of, relative_difference
-from ..pixels import is_pillow, rgb_of_image
-from ..text import get_logger
+from ..common.text import get_logger
+from ..images.pixels import is_pillow, rgb_of_image
+from ..keras_graph import openvino as openvino_graph
+from ..keras_graph.detours import openvino_of, relative_difference
+from ..model_io.spec import Recipe
 from . import cache
 from .engines import Engine, Order, Run
 from .quantization import held_out, quantize
-from .recipe import Recipe
 
 logger = get_logger()
 
@@ -109,7 +109,7 @@ class _Compiler:
         return quantize(self.exact(), self._pictures(held_out(self.order.calibration)[0]))
 
     def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
-        from .pictures import read
+        from ..model_io.images import read
 
         recipe = self.order.source.load()[1]
         return [read(source, recipe)[np.newaxis] for source in sources]

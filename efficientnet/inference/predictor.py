@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..pixels import as_array
+from ..images.pixels import as_array
+from ..model_io.images import check_many, listed, overlap, read
 from .engines import Engine, Run
-from .pictures import check_many, listed, overlap, read
 
 Outputs = np.ndarray | list[np.ndarray]
 

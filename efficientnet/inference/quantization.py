@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import openvino_graph
+from ..keras_graph import openvino
 
 Item = TypeVar("Item")
 
@@ -59,7 +59,7 @@ def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
     # A range for each channel, as depthwise convolutions have it by default, fits few pictures too closely.
     ranges = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between answers
-        return openvino_graph.in_own_thread(
+        return openvino.in_own_thread(
             lambda: nncf.quantize(
                 graph,
                 nncf.Dataset(list(pictures)),

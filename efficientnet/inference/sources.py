@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import marks, notes, provenance, registry, saved_models
 from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..checkpoints.marks import Mark
-from ..pixel_scaling import Scaling, formula, scale_and_offset
-from ..soundness import check_model
-from ..text import get_logger
-from ..variants import get_variant
+from ..checkpoints.soundness import check_model
+from ..common.text import get_logger
+from ..family.variants import get_variant
+from ..images.pixel_scaling import Scaling, formula, scale_and_offset
+from ..keras_files import metadata, opening
+from ..keras_graph import marks
+from ..model_io.spec import Recipe, describe
+from ..weights import finding, published
 from . import cache
-from .recipe import Recipe, describe
 
 logger = get_logger()
 
@@ -87,13 +89,13 @@ class Source:
             path: of the file.
             preprocessing, crop, interpolation, class_names, keep: as in ``of_model``.
         """
-        path = saved_models.locate(path)
+        path = opening.locate(path)
 
         def load() -> tuple[Any, Recipe]:
             from .. import keras
 
             model = check_model(keras.load_model(path, compile=False), path)
-            names = notes.read_class_names(path) if class_names is None else class_names
+            names = metadata.read_class_names(path) if class_names is None else class_names
             remarks = _remarks(marks.read(model), preprocessing)
             _log(path, remarks)
             return model, describe(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
@@ -115,13 +117,13 @@ class Source:
             keep: as in ``of_model``.
         """
         variant = get_variant(name)
-        chosen = registry.resolve(weights, variant)
+        chosen = published.resolve(weights, variant)
         size = variant.resolution if chosen is None else chosen.resolution
 
         def load() -> tuple[Any, Recipe]:
             from .. import keras
             from ..model import assemble
-            from ..weights import find
+            from ..weights.loading import find
 
             found = find(weights, variant)
             reading = found.reading
@@ -141,9 +143,9 @@ class Source:
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
             said = found.trained.facts
-            assumed = provenance.unknown_message(provenance.trained_with(said, variant, given))
-            contradictions = provenance.contradictions(said, given)
-            remarks = (*filter(None, [assumed]), *map(provenance.contradiction_message, contradictions))
+            assumed = finding.unknown_message(finding.trained_with(said, variant, given))
+            contradictions = finding.contradictions(said, given)
+            remarks = (*filter(None, [assumed]), *map(finding.contradiction_message, contradictions))
             return model, describe(model, class_names=given.class_names or names)._replace(remarks=remarks)
 
         def content() -> str | None:
@@ -175,7 +177,7 @@ def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]
     return ()
 
 
-def _file(weights: str, chosen: registry.WeightSet | None) -> Path | None:
+def _file(weights: str, chosen: published.WeightSet | None) -> Path | None:
     """The file that weights are read from, where it is a single one on this machine."""
-    path = Path(weights).expanduser() if chosen is None else registry.path(chosen)
+    path = Path(weights).expanduser() if chosen is None else published.path(chosen)
     return path if path.is_file() else None

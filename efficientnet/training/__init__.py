@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from efficientnet import get_variant
-from efficientnet.datasets import load_files
+from efficientnet.datasets.data import load_files
 from efficientnet.training import FINETUNE, Task, train
 
 data = load_files(Path("flowers"), validation=0.2, size=224)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..themes import LIGHT, new_figure, style
+from ..reports.theme import LIGHT, new_figure, style
 
 _TRAINING, _VALIDATION = LIGHT.faint, LIGHT.series[0]
 

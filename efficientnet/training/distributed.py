@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends import import_keras
+from ..network.backends import import_keras
 from .inputs import Batch
 from .meeting import Place, find_place, meet
 from .networks import RANDOM_STATE, to_numpy

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets import Data, Files, square
-from ..images import UnreadableImageError
-from ..text import plain, tell
+from ..common.text import plain, tell
+from ..datasets.data import Data, Files, square
+from ..images.loading import UnreadableImageError
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..backends import import_keras
 from ..checkpoints.facts import UNKNOWN, Facts
-from ..datasets import Data
-from ..text import get_logger
-from ..variants import Variant
+from ..common.text import get_logger
+from ..datasets.data import Data
+from ..family.variants import Variant
+from ..network.backends import import_keras
 from . import networks
 from .inputs import Batches, all_pictures, balanced_weights, validation_batches
 from .networks import Networks

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoints.facts import UNKNOWN, Facts
-from ..variants import Variant
+from ..family.variants import Variant
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
 

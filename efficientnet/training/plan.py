@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..files import replacing
-from ..tables import table
+from ..common.files import replacing
+from ..reports.tables import table
 from .inputs import all_pictures
 from .loop import Task
 from .processes import OneProcess, Processes

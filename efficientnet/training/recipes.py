@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import replacing
-from ..json_files import is_number, read_object
-from ..variants import Variant
+from ..common.files import replacing
+from ..common.json_files import is_number, read_object
+from ..family.variants import Variant
 
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
 

@@ -20,13 +20,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..datasets import Data
-from ..files import remove_parts, replacing
-from ..json_files import read_object
-from ..notes import write_class_names, write_crop, write_preprocessing, write_recipe
-from ..saved_models import RUN_MODEL, RUN_SETTINGS
-from ..splits import write_split
-from ..text import plain, tell
+from ..common.files import remove_parts, replacing
+from ..common.json_files import read_object
+from ..common.text import plain, tell
+from ..datasets.data import Data
+from ..datasets.splits import write_split
+from ..keras_files.metadata import write_class_names, write_crop, write_preprocessing, write_recipe
+from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
 LOG_FIELDS = (
     "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",

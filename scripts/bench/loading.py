@@ -30,7 +30,8 @@ def rows(names: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
 
 def load_row(backend: Backend, what: str, name: str, effort: Effort) -> Row:
     """Weights from one file of keras.applications' into its own model and into ours, both built before."""
-    from efficientnet import get_variant, weights
+    from efficientnet import get_variant
+    from efficientnet.weights import loading
 
     build = start(backend)
     ours, peer = build["ours"](name), build["peer"](name)
@@ -39,7 +40,7 @@ def load_row(backend: Backend, what: str, name: str, effort: Effort) -> Row:
         peer.save_weights(path)
 
         def load_ours() -> None:
-            weights.load(ours, weights.find(path, get_variant(name)))
+            loading.load(ours, loading.find(path, get_variant(name)))
 
         case = Case(what, timed(load_ours), timed(peer.load_weights, path))
         case.ours(), case.peer()  # imports
@@ -48,10 +49,11 @@ def load_row(backend: Backend, what: str, name: str, effort: Effort) -> Row:
 
 def write_random_weights(path: Path, name: str) -> int:
     """Writes a file as timm's, full of seeded random numbers; returns how many bytes they take."""
-    from efficientnet import get_variant, layout
+    from efficientnet import get_variant
     from efficientnet.checkpoints import safetensors
     from efficientnet.checkpoints.arrays import Stored
-    from efficientnet.checkpoints.torch_names import TIMM
+    from efficientnet.checkpoints.names.torch import TIMM
+    from efficientnet.family import arrays as layout
 
     random = np.random.default_rng(0)
 

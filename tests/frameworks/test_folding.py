@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet.folding import fold_batch_norm
+from efficientnet.keras_graph.fold import fold_batch_norm
 
 IDLE = {"BatchNormalization", "Dropout"}
 

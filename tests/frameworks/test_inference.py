@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientnet.inference import compile
-from efficientnet.onnx_graph import UnsupportedLayerError
+from efficientnet.keras_graph.onnx import UnsupportedLayerError
 
 pytest.importorskip("openvino")
 
@@ -103,7 +103,7 @@ def test_channels_first(eff, backend, channels_first):
 
 
 def test_an_unknown_layer_is_named_and_auto_falls_back(eff, keras, monkeypatch):
-    monkeypatch.setattr("efficientnet.export.detours.find_spec", lambda name: None)
+    monkeypatch.setattr("efficientnet.keras_graph.detours.find_spec", lambda name: None)
     body = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), include_top=False)
     odd = keras.layers.UpSampling2D(interpolation="bicubic", name="enlarge")(body.output)
     model = keras.models.Model(body.input, odd)

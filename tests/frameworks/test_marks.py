@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 
-from efficientnet import marks
 from efficientnet.checkpoints.marks import Mark, of_config
-from efficientnet.folding import fold_batch_norm
+from efficientnet.keras_graph import marks
+from efficientnet.keras_graph.fold import fold_batch_norm
 from efficientnet.preprocessing import Scaling
 
 LITE = Mark("lite", 0.9, "bilinear")

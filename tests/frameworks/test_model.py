@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.graph import build
-from efficientnet.scaling import cost
+from efficientnet.family.scaling import cost
+from efficientnet.network.graph import build
 
 
 def pixels(*shape, seed=0):

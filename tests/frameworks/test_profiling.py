@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from efficientnet import get_variant, scaling
-from efficientnet.profiling import block_of, measure, profile
+from efficientnet import get_variant
+from efficientnet.family import scaling
+from efficientnet.keras_graph.profile import block_of, measure, profile
 
 
 @pytest.mark.parametrize("name", ["b0", "lite0"])
@@ -236,6 +237,6 @@ def test_what_cannot_be_measured(keras):
 
 
 def test_the_time_needs_openvino(tiny, monkeypatch):
-    monkeypatch.setattr("efficientnet.profiling.find_spec", lambda name: None)
+    monkeypatch.setattr("efficientnet.keras_graph.profile.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"efficientnet\[openvino\]"):
         measure(tiny(weights=None))

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from efficientnet.variants import V1_BLOCKS
+from efficientnet.family.variants import V1_BLOCKS
 
 # TensorFlow 1.14 and 2.9 as `keras.__version__` had it there; 2.15 was the last to be the default.
 KERAS_2_2 = "2.2.4"

@@ -155,10 +155,10 @@ def test_head_then_blocks(tiny, task, keras, tmp_path):
     import dataclasses
 
     from efficientnet import get_variant
-    from efficientnet.notes import read_class_names, read_preprocessing, read_recipe
+    from efficientnet.family.variants import V1_BLOCKS
+    from efficientnet.keras_files.metadata import read_class_names, read_preprocessing, read_recipe
     from efficientnet.training import FINETUNE, Task, train
     from efficientnet.training.recipes import to_json
-    from efficientnet.variants import V1_BLOCKS
 
     variant = dataclasses.replace(get_variant("b0"), name="mine", width=0.25, blocks=V1_BLOCKS[:2])
     recipe = dataclasses.replace(FINETUNE, epochs=2, head_steps=0, batch_size=6, unfreeze=1, warmup_epochs=0)

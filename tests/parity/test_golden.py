@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from efficientnet import checkpoints, get_variant, scaling
+from efficientnet import checkpoints, get_variant
+from efficientnet.family import scaling
 
 # Folder -> variant, and the widened stem and head where the implementation rounds them by a rule of its own.
 GOLDEN = {

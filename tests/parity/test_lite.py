@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientnet import imagenet
-from efficientnet.images import load_image
+from efficientnet.images import imagenet
+from efficientnet.images.loading import load_image
 from efficientnet.inference import compile
-from efficientnet.registry import weights_info
+from efficientnet.weights.published import weights_info
 
 # Of the panda, and the mean of the true class over twenty photographs; each as measured on Keras' TensorFlow.
 PROBABILITIES = {"lite0": (0.967, 0.703), "lite1": (0.427, 0.554), "lite2": (0.611, 0.602)}

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from efficientnet.profiling import profile
+from efficientnet.keras_graph.profile import profile
 
 # TensorFlow counts a multiplication and an addition as two, and padding nowhere.
 OPERATIONS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")

@@ -1,0 +1,102 @@
+"""What a naming table is made of: for each array of a network, what others call it and how they lay it out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ...family.arrays import Layer
+from ...family.variants import Variant
+from ..arrays import Stored
+
+Shape = tuple[int, ...]
+
+
+class Entry(NamedTuple):
+    """One array under both names.
+
+    Attributes:
+        theirs: its name in their file.
+        their_shape: its shape there.
+        ours: layer and role, ``"block1a_dwconv/kernel"``.
+        shape: its shape in our model.
+        view: what their array is reshaped to first, …
+        axes: … and transposed by then, before it is reshaped to ``shape``.
+    """
+
+    theirs: str
+    their_shape: Shape
+    ours: str
+    shape: Shape
+    view: Shape
+    axes: Shape
+
+    def to_ours(self, stored: Stored) -> Stored:
+        """Their array in our layout."""
+        if self.view == self.shape == stored.shape:
+            return stored
+        return stored.rearranged(self.view, self.axes, self.shape)
+
+    def to_theirs(self, stored: Stored) -> Stored:
+        """Our array in their layout."""
+        if self.view == self.shape == self.their_shape:
+            return stored
+        view = tuple(self.view[axis] for axis in self.axes)
+        return stored.rearranged(view, tuple(int(axis) for axis in np.argsort(self.axes)), self.their_shape)
+
+
+def same(theirs: str, ours: str, shape: Shape) -> Entry:
+    """The entry of an array that both lay out alike."""
+    return Entry(theirs, shape, ours, shape, shape, tuple(range(len(shape))))
+
+
+def transposed(theirs: str, ours: str, shape: Shape, axes: Shape) -> Entry:
+    """The entry of an array whose axes they have in another order: ours are their ``axes``."""
+    view = tuple(shape[axis] for axis in np.argsort(axes))
+    return Entry(theirs, view, ours, shape, view, axes)
+
+
+def _as_it_is(name: str) -> str:
+    return name
+
+
+def _behind(before: str, name: str) -> str | None:
+    return name.removeprefix(before) if name.startswith(before) else None
+
+
+def _of_the_variant(variant: Variant) -> float:
+    return variant.batch_norm_epsilon
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose names a file has.
+
+    Attributes:
+        name: in a word, for options and messages: ``"timm"``.
+        landmark: an array that every file of this origin has, as a pattern of its whole name. What its group ``before``
+            matches stands before all names of that network: ``"encoder."`` where it is a part of something larger.
+        body: arrays that only a network of this origin has before its classifier, as a pattern of what follows
+            ``before``; one without a place in a variant shows that the file is not of this variant.
+        entries: the table for the layers of a network.
+        within: from what stands ``before`` and a name of the file to the name in the network; None where it is none
+            of the network's.
+        normalise: brings what differs from file to file out of a name before it is looked up.
+        ignored: arrays that have no place in a model that answers, as a pattern.
+        padding: of the networks that this origin trained.
+        epsilon: of their batch norms, by variant.
+    """
+
+    name: str
+    landmark: re.Pattern[str]
+    body: re.Pattern[str]
+    entries: Callable[[Sequence[Layer]], Iterator[Entry]]
+    within: Callable[[str, str], str | None] = _behind
+    normalise: Callable[[str], str] = _as_it_is
+    ignored: re.Pattern[str] | None = None
+    padding: str = "same"
+    epsilon: Callable[[Variant], float] = _of_the_variant

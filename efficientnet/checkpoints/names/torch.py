@@ -1,0 +1,141 @@
+"""Names and layouts of the PyTorch implementations: timm, lukemelas' EfficientNet-PyTorch, torchvision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from ...family.arrays import Layer, Place
+from ...family.variants import Variant
+from .base import Entry, Origin, same, transposed
+
+# Only training needs it.
+_COUNTER = re.compile(r".*\.num_batches_tracked")
+
+_BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+def _entries(layers: Sequence[Layer], name: Callable[[Layer], str]) -> Iterator[Entry]:
+    """The table of an implementation that calls its layers by ``name``; what they hold, PyTorch itself names."""
+    for layer in layers:
+        for role, shape in layer.shapes.items():
+            ours = f"{layer.name}/{role}"
+            theirs = f"{name(layer)}.{_BATCH_NORM.get(role, 'bias' if role == 'bias' else 'weight')}"
+            if role != "kernel":
+                yield same(theirs, ours, shape)
+            elif layer.place and layer.part.endswith("experts"):
+                yield _experts(theirs, ours, layer, layer.place)
+            elif layer.kind == "Conv2D":
+                yield transposed(theirs, ours, shape, (2, 3, 1, 0))  # (out, in, h, w) -> (h, w, in, out)
+            elif layer.kind == "DepthwiseConv2D":
+                yield transposed(theirs, ours, shape, (2, 3, 0, 1))  # (channels, 1, h, w) -> (h, w, channels, 1)
+            else:
+                yield transposed(theirs, ours, shape, (1, 0))
+
+
+def _experts(theirs: str, ours: str, layer: Layer, place: Place) -> Entry:
+    """A row of kernels, each flattened."""
+    block, shape = place.block, layer.shapes["kernel"]
+    if layer.kind == "DepthwiseConv2D":  # (experts, channels · h · w) -> (h, w, channels, experts)
+        view, axes = (block.experts, block.expanded_filters, block.kernel_size, block.kernel_size), (2, 3, 1, 0)
+        return Entry(theirs, (block.experts, block.expanded_filters * block.kernel_size**2), ours, shape, view, axes)
+    # (experts, out · in) -> (experts, in · out)
+    inputs = block.input_filters if layer.part.startswith("expand") else block.expanded_filters
+    return Entry(theirs, shape, ours, shape, (block.experts, shape[1] // inputs, inputs), (0, 2, 1))
+
+
+_TIMM = {"stem_conv": "conv_stem", "stem_bn": "bn1", "top_conv": "conv_head", "top_bn": "bn2", "probs": "classifier"}
+_TIMM_BLOCK = {
+    "routing": "routing_fn",
+    "expand_conv": "conv_pw", "expand_experts": "conv_pw", "expand_bn": "bn1",
+    "dwconv": "conv_dw", "dw_experts": "conv_dw", "bn": "bn2",
+    "se_reduce": "se.conv_reduce", "se_expand": "se.conv_expand",
+    "project_conv": "conv_pwl", "project_experts": "conv_pwl", "project_bn": "bn3",
+}  # fmt: skip
+# What they call differently in blocks of other kinds.
+_TIMM_SEPARABLE = {"bn": "bn1", "project_conv": "conv_pw", "project_bn": "bn2"}
+_TIMM_FUSED = {"expand_conv": "conv_exp", "project_bn": "bn2"}
+_TIMM_SINGLE = {"project_conv": "conv", "project_bn": "bn1"}
+
+
+def _timm(layer: Layer) -> str:
+    if layer.place is None:
+        return _TIMM[layer.part]
+    block = layer.place.block
+    if block.fused:
+        changed = _TIMM_FUSED if block.expands else _TIMM_SINGLE
+    else:
+        changed = {} if block.expands else _TIMM_SEPARABLE
+    return f"blocks.{layer.place.stage}.{layer.place.repeat}.{changed.get(layer.part) or _TIMM_BLOCK[layer.part]}"
+
+
+_LUKEMELAS = {
+    "stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1", "probs": "_fc",
+}  # fmt: skip
+_LUKEMELAS_BLOCK = {
+    "expand_conv": "_expand_conv", "expand_bn": "_bn0",
+    "dwconv": "_depthwise_conv", "bn": "_bn1",
+    "se_reduce": "_se_reduce", "se_expand": "_se_expand",
+    "project_conv": "_project_conv", "project_bn": "_bn2",
+}  # fmt: skip
+
+
+def _lukemelas(layer: Layer) -> str:
+    if layer.place is None:
+        return _LUKEMELAS[layer.part]
+    # Kinds of blocks that their package does not have keep our names, and so no file has them.
+    return f"_blocks.{layer.place.number}.{_LUKEMELAS_BLOCK.get(layer.part, layer.part)}"
+
+
+def _torchvision(layer: Layer, stages: int) -> str:
+    if layer.place is None:
+        head = f"features.{stages + 1}"
+        return {
+            "stem_conv": "features.0.0", "stem_bn": "features.0.1", "top_conv": f"{head}.0", "top_bn": f"{head}.1",
+            "probs": "classifier.1",
+        }[layer.part]  # fmt: skip
+    block = layer.place.block
+    # The steps of a block are numbered; those that it does not have are not counted.
+    steps = ["expand"] * block.expands + ["dw"] * (not block.fused) + ["se"] * (block.se_filters > 0) + ["project"]
+    step, inner = {
+        "expand_conv": ("expand", "0"), "expand_bn": ("expand", "1"), "dwconv": ("dw", "0"), "bn": ("dw", "1"),
+        "se_reduce": ("se", "fc1"), "se_expand": ("se", "fc2"),
+        "project_conv": ("project", "0"), "project_bn": ("project", "1"),
+    }.get(layer.part, ("project", layer.part))  # fmt: skip
+    return f"features.{layer.place.stage + 1}.{layer.place.repeat}.block.{steps.index(step)}.{inner}"
+
+
+def _torchvision_entries(layers: Sequence[Layer]) -> Iterator[Entry]:
+    stages = 1 + max(layer.place.stage for layer in layers if layer.place)
+    return _entries(layers, lambda layer: _torchvision(layer, stages))
+
+
+def _torchvision_epsilon(variant: Variant) -> float:
+    """They train B0 to B4 with PyTorch's own, the others with the authors'."""
+    small = re.fullmatch(r"efficientnet-b[0-4]", variant.name)
+    return 1e-5 if small else variant.batch_norm_epsilon
+
+
+TIMM = Origin(
+    "timm",
+    landmark=re.compile(r"(?P<before>.*\.)?conv_stem\.weight"),
+    body=re.compile(r"(conv_stem|bn1|blocks|conv_head|bn2)\..*"),
+    entries=lambda layers: _entries(layers, _timm),
+    ignored=_COUNTER,
+)
+LUKEMELAS = Origin(
+    "lukemelas",
+    landmark=re.compile(r"(?P<before>.*\.)?_conv_stem\.weight"),
+    body=re.compile(r"(_conv_stem|_bn0|_blocks|_conv_head|_bn1)\..*"),
+    entries=lambda layers: _entries(layers, _lukemelas),
+    ignored=_COUNTER,
+)
+TORCHVISION = Origin(
+    "torchvision",
+    landmark=re.compile(r"(?P<before>.*\.)?features\.0\.0\.weight"),
+    body=re.compile(r"features\..*"),
+    entries=_torchvision_entries,
+    ignored=_COUNTER,
+    padding="symmetric",
+    epsilon=_torchvision_epsilon,
+)

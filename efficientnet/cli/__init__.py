@@ -1,0 +1,1 @@
+"""The command ``efficientnet``: one module per subcommand."""

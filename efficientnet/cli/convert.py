@@ -1,0 +1,165 @@
+"""The commands ``efficientnet convert`` and ``efficientnet inspect``: files of weights, whoever saved them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.soundness import check_array
+from ..common.files import check_writable
+from ..common.text import plain
+from ..family.variants import get_variant
+from ..images.pixel_scaling import formula
+from . import model_options
+
+
+def add_parsers(commands: Any) -> None:
+    """Adds ``convert`` and ``inspect``."""
+    add_convert_arguments(
+        commands.add_parser(
+            "convert",
+            help="write a file of weights in another format",
+            description="Writes the weights of a file in another format, every number to the bit. What the source is "
+            "is told by its content, what the target is to be by its suffix: .keras or .h5 (a whole model), "
+            ".weights.h5, .safetensors, .pth.",
+        )
+    )
+    inspect = commands.add_parser(
+        "inspect",
+        help="tell what a file of weights holds",
+        description="Tells format, origin and variant of a file of weights, and what is missing or left over. The "
+        "exit status is 1 where it is not wholly one variant's.",
+    )
+    inspect.add_argument("file", metavar="FILE", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    inspect.add_argument("--variant", help="compare with this one (default: the one that fits best)")
+    model_options.add_network_options(inspect)
+    inspect.add_argument("--json", action="store_true", help="as one JSON object")
+    inspect.set_defaults(run=_inspect)
+
+
+def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``efficientnet convert`` and ``scripts/convert_checkpoint.py`` take."""
+    parser.add_argument("source", metavar="IN", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    parser.add_argument("target", metavar="OUT", help="what to write")
+    parser.add_argument("--variant", help="whose weights these are, or its .json file (default: told from the file)")
+    parser.add_argument(
+        "--names", default="timm", help="in .safetensors and .pth: timm (default), lukemelas or torchvision"
+    )
+    model_options.add_network_options(parser)
+    parser.add_argument(
+        "--check", action="store_true", help="answer random input through both and print the largest difference"
+    )
+    parser.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ..export import convert
+
+    check_writable(Path(arguments.target))
+    given = model_options.network_facts(arguments)
+    reading = convert.convert(
+        arguments.source,
+        arguments.target,
+        variant=arguments.variant,
+        names=arguments.names,
+        padding=given.padding,
+        batch_norm_epsilon=given.epsilon,
+        preprocessing=given.preprocessing,
+        class_names=given.class_names,
+    )
+    print(f"{plain(arguments.target)}: {reading.variant.name}, {_classes(reading.classes)}")
+    if arguments.check:
+        models = [
+            convert.open_model(convert.read(path, reading.variant), given)
+            for path in (arguments.source, arguments.target)
+        ]
+        print(f"largest difference of the answers to a random image: {convert.largest_difference(*models):.3g}")
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from .. import checkpoints
+    from ..weights import finding
+
+    variant = None if arguments.variant is None else get_variant(arguments.variant)
+    reading = checkpoints.read(arguments.file, variant)
+    problem = checkpoints.explain(reading)
+    given, said = model_options.network_facts(arguments), finding.of_reading(reading)
+    trained = finding.trained_with(said, reading.variant, given)
+    names = trained.facts.class_names
+    if reading.miscounted:
+        problem = problem or f"{', '.join(reading.miscounted)}, and {reading.classes} classes in the file."
+    if names is not None and len(names) != (reading.classes or 0):
+        problem = problem or f"{len(names)} names of classes, and {reading.classes or 'no'} classes in the file."
+    try:
+        for name, array in reading.arrays.items():
+            check_array(name, array, plain(arguments.file))
+    except ValueError as error:
+        problem = problem or str(error)
+    stored = reading.checkpoint.arrays.values()
+    size = sum(array.nbytes for array in stored)
+    facts: dict[str, Any] = {
+        "file": str(Path(arguments.file)),
+        "format": reading.checkpoint.format,
+        "origin": reading.origin.name,
+        "variant": reading.variant.name,
+        "fits": not problem,
+        "classes": reading.classes,
+        "class names": names,
+        "channels": reading.channels,
+        "padding": trained.padding,
+        "epsilon": trained.epsilon,
+        "preprocessing": trained.preprocessing,
+        "assumed": trained.unknown,
+        "contradictions": finding.contradictions(said, given),
+        "moving averages": reading.checkpoint.averaged,
+        "arrays": len(reading.checkpoint.arrays),
+        "bytes": size,
+        "types": sorted({array.dtype.name for array in stored}),
+    }
+    if arguments.json:
+        differences = {
+            "unequal": {entry.ours: {"file": shape, "network": entry.shape} for entry, shape in reading.unequal},
+            "missing": {entry.ours: entry.shape for entry in reading.missing},
+            "left over": reading.left_over,
+            "left aside": reading.aside,
+        }
+        print(json.dumps({**facts, **differences}))
+        return int(not facts["fits"])
+    fit = f", but {reading.differences} arrays differ" if reading.differences else ""
+    averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
+    print(plain(f"file      {facts['file']}"))
+    print(plain(f"format    {facts['format']}"))
+    print(plain(f"origin    {facts['origin']}"))
+    print(plain(f"variant   {facts['variant']}{fit}"))
+    print(plain(f"classes   {_classes(reading.classes)}, for inputs of {reading.channels} channels"))
+    for name, value in (
+        ("padding", trained.padding), ("epsilon", trained.epsilon), ("preprocessing", formula(trained.preprocessing)),
+    ):  # fmt: skip
+        source = "given" if getattr(given, name) is not None else "assumed" if name in trained.unknown else "known"
+        print(plain(f"{name if len(name) < 10 else 'scaling':<9} {value} ({source})"))
+    for contradiction in facts["contradictions"]:
+        print(plain(f"but       {contradiction}"))
+    print(plain(f"arrays    {facts['arrays']}, {size / 1e6:.1f} MB of {', '.join(facts['types'])}; {averaged}"))
+    if missing := [entry.ours for entry in reading.missing]:
+        print(plain(f"missing   {_some(missing)}"))
+    if reading.left_over:
+        print(plain(f"left over {_some(list(reading.left_over))}"))
+    if reading.aside:
+        print(plain(f"aside     {_some(list(reading.aside))}"))
+    if problem:
+        print(plain(problem))
+    return int(not facts["fits"])
+
+
+def _classes(classes: int | None) -> str:
+    return "no classifier" if classes is None else f"{classes:,} classes"
+
+
+def _some(names: list[str]) -> str:
+    more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more

@@ -1,0 +1,287 @@
+"""The commands ``efficientnet design …``: compound scaling on one's own network and data."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.files import check_writable
+from ..family import scaling
+from ..family.scaling import PAPER_COEFFICIENTS, Coefficients
+from ..family.variants import save_variant
+from ..reports.tables import table
+from . import model_options, pixel_options
+from .train import fraction_or_path
+
+if TYPE_CHECKING:
+    from ..datasets.data import Data
+    from ..design import Baseline, Results
+
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``design`` and what stands under it."""
+    design = commands.add_parser(
+        "design",
+        help="scale a network to a budget, as the paper does",
+        description="Compound scaling (arXiv 1905.11946) as a tool, on any network: a variant's name, the .json file "
+        "of one, mobilenet-v1, mobilenet-v2, resnet-50, or module:function for a function of your own "
+        "(width, depth, resolution, classes) that returns a Keras model.",
+    ).add_subparsers(required=True, metavar="COMMAND")
+
+    parser = design.add_parser("candidates", help="list the grid of step 1, and what it makes of a network")
+    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help="count what the candidates make of it")
+    _add_grid(parser)
+    _add_resolution(parser)
+    parser.set_defaults(run=_candidates)
+
+    parser = design.add_parser("fit", help="the largest network within a budget")
+    parser.add_argument("baseline", metavar="NETWORK")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--macs", type=_amount, metavar="N", help="multiply-adds, such as 1.8G")
+    budget.add_argument("--parameters", type=_amount, metavar="N", help="such as 12M")
+    budget.add_argument("--milliseconds", type=float, metavar="T", help="for one image on this machine")
+    _add_coefficients(parser)
+    _add_resolution(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="save the network there, as a variant")
+    parser.set_defaults(run=_fit)
+
+    parser = design.add_parser("search", help="step 1: train the candidates, find α, β, γ")
+    _add_training(parser)
+    _add_grid(parser)
+    parser.add_argument("--cost-tolerance", type=float, default=0.1, help="of a candidate's own cost (default: 0.1)")
+    parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings, too")
+    parser.set_defaults(run=_search)
+
+    parser = design.add_parser("compare", help="train width, depth, resolution alone and compound at equal cost")
+    _add_training(parser)
+    parser.add_argument(
+        "--macs", type=_amount, nargs="+", action="extend", required=True, metavar="N", help="budgets, such as 20M 40M"
+    )
+    _add_coefficients(parser)
+    parser.add_argument(
+        "--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
+        help="grow the width at other depths and resolutions, too, as the paper's figure 4 (2,1 1,1.3 2,1.3)",
+    )  # fmt: skip
+    parser.set_defaults(run=_compare)
+
+    parser = design.add_parser("report", help="write report.html and report.md of what search and compare found")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the --out of search or compare")
+    parser.set_defaults(run=_report)
+
+
+def _add_resolution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resolution", type=model_options.positive, metavar="PIXELS", help="of the baseline (default: its own, or 224)"
+    )
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", type=float, default=2.0, help="α·β²·γ² (default: 2)")
+    parser.add_argument("--tolerance", type=float, default=0.05, help="of it, as a fraction (default: 0.05)")
+    parser.add_argument("--steps", type=float, default=0.05, help="distance on the grid (default: 0.05)")
+
+
+def _add_coefficients(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--coefficients", type=float, nargs=3, metavar=("ALPHA", "BETA", "GAMMA"), help="(default: 1.2 1.1 1.15)"
+    )
+    source.add_argument("--search", type=Path, metavar="FOLDER", help="the best ones that a search found")
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    from_recipe = ("epochs", int), ("batch_size", int), ("learning_rate", float)
+    parser.add_argument("baseline", metavar="NETWORK")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="what train takes: folder with a folder per class, CSV file, digits, fashion-mnist, …",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="of the run; the same call resumes it"
+    )
+    parser.add_argument("--validation", type=fraction_or_path, metavar="PART",
+        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
+    parser.add_argument(
+        "--training-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)"
+    )
+    parser.add_argument(
+        "--validation-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)"
+    )
+    parser.add_argument(
+        "--seeds", type=model_options.positive, default=3, metavar="N", help="trainings of each network (default: 3)"
+    )
+    for name, kind in from_recipe:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="of each training")
+    pixel_options.add_options(parser)
+    _add_resolution(parser)
+
+
+def _amount(text: str) -> float:
+    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kMGB]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        depth, resolution = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from None
+    return depth, resolution
+
+
+def _baseline(arguments: argparse.Namespace) -> Baseline:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ..design import Baseline, get_baseline
+
+    name = arguments.baseline
+    module, colon, function = name.partition(":")
+    if colon and module.replace(".", "").isidentifier():
+        sys.path.insert(0, os.getcwd())
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"{name}: {error}. Expected module:function, importable from the current folder."
+            ) from None
+        return Baseline.from_function(found, arguments.resolution or 224)
+    baseline = get_baseline(name)
+    if arguments.resolution is None:
+        return baseline
+    if baseline.variant is None:
+        return dataclasses.replace(baseline, resolution=arguments.resolution)
+    return Baseline.from_variant(dataclasses.replace(baseline.variant, resolution=arguments.resolution))
+
+
+def _coefficients(arguments: argparse.Namespace, baseline: Baseline) -> Coefficients:
+    from ..design import load_results
+
+    if arguments.coefficients:
+        return Coefficients(*arguments.coefficients)
+    if not arguments.search:
+        return PAPER_COEFFICIENTS
+    best = next(
+        network for network in load_results(arguments.search / "search.json").finished if network.method != "baseline"
+    )
+    return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
+
+
+def _candidates(arguments: argparse.Namespace) -> int:
+    grid = scaling.candidates(arguments.target, arguments.tolerance, arguments.steps)
+    header = ["α", "β", "γ", "α·β²·γ²"]
+    rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{scaling.cost_factor(c):.3f}"] for c in grid]
+    if arguments.baseline:
+        baseline = _baseline(arguments)
+        least = baseline.cost(scaling.Factors()).macs
+        header += ["input", "multiply-adds", "× the baseline's"]
+        for row, coefficients in zip(rows, grid, strict=True):
+            factors = coefficients.factors(1.0)
+            macs = baseline.cost(factors).macs
+            row += [baseline.pixels(factors), f"{macs:,}", f"{macs / least:.3f}"]
+    print(table(header, rows))
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from ..design import fit_budget
+
+    baseline = _baseline(arguments)
+    if arguments.out:
+        check_writable(arguments.out)
+    if arguments.out and baseline.variant is None:
+        raise ValueError(
+            f"--out {arguments.out}: only EfficientNets are saved as variants, and {baseline.name} is none."
+        )
+    fit = fit_budget(
+        baseline, _coefficients(arguments, baseline),
+        macs=arguments.macs, parameters=arguments.parameters, milliseconds=arguments.milliseconds,
+    )  # fmt: skip
+    factors = fit.factors
+    print(
+        f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels\n"
+        f"{fit.cost.parameters:,} parameters, {fit.cost.macs:,} multiply-adds"
+        + (f", {fit.milliseconds:.2f} ms" if fit.milliseconds else "")
+    )
+    if arguments.out and baseline.variant is not None:
+        save_variant(scaling.scale(baseline.variant, factors, name=arguments.out.stem), arguments.out)
+        print(f"saved as {arguments.out}, which stands wherever a variant's name does")
+    return 0
+
+
+def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    from ..design import Recipe
+
+    given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "learning_rate")}
+    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
+    return {"seeds": tuple(range(arguments.seeds)), "recipe": recipe}
+
+
+def _data(arguments: argparse.Namespace, size: int) -> Data:
+    from ..datasets import foreign
+
+    check_writable(arguments.out, is_folder=True)
+    data = foreign.load(arguments.data, arguments.validation, size)
+    return data.subset(arguments.training_pictures, arguments.validation_pictures, seed=0)
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from ..design import search
+
+    baseline = _baseline(arguments)
+    grid = scaling.candidates(arguments.target, arguments.tolerance, arguments.steps)
+    largest = round(baseline.resolution * max((c.gamma for c in grid), default=1.0))
+    results = search(
+        baseline, _data(arguments, largest), arguments.out,
+        grid=grid, target=arguments.target, cost_tolerance=arguments.cost_tolerance, prune=not arguments.no_prune,
+        **_training_arguments(arguments),
+    )  # fmt: skip
+    return _print_results(results, arguments.out)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from ..design import compare, fit_budget
+
+    baseline = _baseline(arguments)
+    # Resolution alone makes the largest pictures.
+    only_resolution = Coefficients(1.0, 1.0, 1.1)
+    largest = fit_budget(baseline, only_resolution, macs=1.1 * max(arguments.macs)).resolution
+    results = compare(
+        baseline, arguments.macs, _data(arguments, largest), arguments.out,
+        coefficients=_coefficients(arguments, baseline), widths_at=arguments.widths_at,
+        **_training_arguments(arguments),
+    )  # fmt: skip
+    return _print_results(results, arguments.out)
+
+
+def _print_results(results: Results, folder: Path) -> int:
+    best = results.finished[0]
+    rows = [
+        [
+            network.method, f"{network.width:.3f}", f"{network.depth:.3f}", network.resolution, f"{network.macs:,}",
+            f"{network.mean:.2%}" if network.accuracies else "given up", f"± {network.standard_error:.2%}",
+            "" if not network.accuracies else "best" if network is best
+            else "within the noise" if results.within_noise(best, network) else "",
+        ]
+        for network in (*results.finished, *(n for n in results.networks if not n.accuracies))
+    ]  # fmt: skip
+    print(table(["", "width", "depth", "input", "multiply-adds", "top-1", "s.e.", ""], rows))
+    print(f"\n`efficientnet design report {folder}` makes pages and pictures of it.")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ..design.report import write_report
+
+    print(write_report(arguments.folder))
+    return 0

@@ -1,0 +1,82 @@
+"""The command ``efficientnet evaluate``: how good a model is on pictures of known classes."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..common.files import check_writable
+from ..common.text import about, print_json, tell
+from ..datasets.splits import PARTS
+from ..keras_files.opening import is_saved_model, locate
+from . import model_options, pixel_options
+
+SUCCESS, SOME_FAILED = 0, 1
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``evaluate``."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on pictures of known classes",
+        description="Measures a model on pictures of known classes: accuracy, each class, calibration, and what is "
+        "taken for what; of a model that gives each label a probability of its own, the average precision and F1 of "
+        "each. A picture that cannot be read, or is of a class that the model does not have, is told on "
+        "stderr, the others are measured, and the exit status is 1.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA",
+        help="folder with a folder of pictures per class, called as the model calls it or by its id; or a CSV file "
+        "with the columns path and label (several labels as cat|dog), or path and a column of 1 and 0 for each label",
+    )  # fmt: skip
+    parser.add_argument(
+        "--part", choices=PARTS[::-1],
+        help="of the images, only those that the training of MODEL has held out, or trained on",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
+    model_options.add_output_options(parser)
+    model_options.add_options(parser)
+    pixel_options.add_options(parser, reduces=True)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ..evaluation import evaluate
+
+    if not arguments.data.exists():
+        raise FileNotFoundError(
+            f"There is no {arguments.data}: expected a folder with a folder of pictures per class, or a CSV file."
+        )
+    if arguments.out:
+        check_writable(arguments.out, is_folder=True)
+    if arguments.out and find_spec("matplotlib") is None:
+        raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
+    name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
+    with model_options.open_predictor(arguments) as predictor:
+        run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
+        if arguments.part and run is None:
+            raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
+        found = evaluate(
+            predictor,
+            arguments.data,
+            name,
+            lambda path: pixel_options.source(path, arguments),
+            arguments.softmax,
+            model_options.threshold(arguments, predictor.recipe),
+            run,
+            arguments.part,
+        )
+    for path, reason in found.unreadable:
+        tell(about(path, reason))
+    for note in found.notes:
+        tell(note)
+    try:
+        if arguments.out:
+            found.write(arguments.out)
+    finally:  # what was measured is not lost with a full disk
+        print_json(found.as_json()) if arguments.json else print(found.text())
+    return SUCCESS if found.is_complete else SOME_FAILED

@@ -1,0 +1,167 @@
+"""The command ``efficientnet`` and its subcommand ``models``; the others have modules of their own."""
+
+from __future__ import annotations
+
+import _thread
+import argparse
+import contextlib
+import errno
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..common.text import lines, plain, print_what_can_be, tell
+from ..family.variants import get_variant, list_variants
+from . import pixel_options
+
+# What the loader of libraries, C++ and Python say where a limit is reached.
+_LIMITS = ("failed to map segment", "cannot allocate memory", "bad_alloc", "can't start new thread")
+
+SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def command() -> NoReturn:
+    """The command as a process of its own; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
+    sys.unraisablehook = _interrupt_again
+    status = main()
+    if status == INTERRUPTED:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: from here on it ends the process without a word
+    sys.exit(status)
+
+
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Repeats a Ctrl-C that came while a callback ran, those of imports among them, out of which nothing is raised."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(0.01, _thread.interrupt_main).start()  # once the callback is over
+    else:
+        sys.__unraisablehook__(lost)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
+    try:
+        return run(_parser(), argv)
+    except (KeyboardInterrupt, ImportError) as error:  # while the subcommands' modules are imported
+        if not _is_interrupt(error):
+            raise
+        return INTERRUPTED
+
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong.
+
+    Whatever is raised becomes a line there. With ``EFFICIENTNET_TRACEBACK`` in the environment what no user can have
+    caused is raised further, for a report.
+    """
+    _open_streams()
+    arguments = parser.parse_args(argv)
+    try:
+        with pixel_options.limited(getattr(arguments, "max_pixels", None)):
+            status = int(arguments.run(arguments))
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if _is_interrupt(error):
+            return INTERRUPTED
+        is_expected = isinstance(error, (ValueError, ImportError, OSError))
+        if not is_expected and os.environ.get("EFFICIENTNET_TRACEBACK"):
+            raise
+        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            message = f"{plain(error.filename)}: {error.strerror}"  # without Python's number of it
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            message = f"{error.strerror}, for stdout or for a temporary file in {tempfile.gettempdir()}"
+        if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
+            message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
+        print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
+        return USAGE
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: what loads modules of C++ makes an ImportError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _open_streams() -> None:
+    """Makes sure that there are stdout and stderr, and that any text can be printed on them.
+
+    Where one is closed, the next file that is opened would otherwise stand in its place and get what is printed.
+    """
+    closed = []
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if number:
+                setattr(sys, name, os.fdopen(nowhere, "w"))
+                closed.append(name)
+    for stream in (sys.stdout, sys.stderr):
+        print_what_can_be(stream)
+    if "stdout" in closed:
+        tell("stdout is closed: what is printed there is lost.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Escapes what it repeats of a wrong command line; its subcommands are of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(lines(message))
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Here, since this takes up to a second, in which Ctrl-C must find `main` at work.
+    from . import convert, design, evaluate, export, predict, profile, train
+
+    parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
+    parser.add_argument("--version", action="version", version=f"efficientnet {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict.add_parser(commands)
+    evaluate.add_parser(commands)
+
+    models = commands.add_parser("models", help="list the variants and their weights")
+    models.add_argument("pattern", nargs="?", metavar="PATTERN", help="such as 'lite*' or 'b?'")
+    models.set_defaults(run=_models)
+
+    profile.add_parser(commands)
+    convert.add_parsers(commands)
+    export.add_parser(commands)
+    design.add_parser(commands)
+    train.add_parser(commands)
+    return parser
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from ..family import scaling
+    from ..weights.published import published_top1
+
+    names = list_variants(arguments.pattern)
+    if not names:
+        raise ValueError(f"no variant matches {arguments.pattern!r}; there are: {', '.join(list_variants())}.")
+    print(f"{'name':<33} {'parameters':>12} {'multiply-adds':>14} {'input':>6} {'top-1':>7}  weights")
+    for name in names:
+        variant = get_variant(name)
+        cost = scaling.cost(variant)
+        sets = published_top1(variant)
+        best = max((top1 for top1 in sets.values() if top1 is not None), default=None)
+        shown = ", ".join(f"{key} ({top1:.1%})" if top1 else key for key, top1 in sets.items())
+        print(
+            f"{name:<33} {cost.parameters:>12,} {cost.macs / 1e9:>13.2f}G {variant.resolution:>6} "
+            f"{'' if best is None else format(best, '.1%'):>7}  {shown}"
+        )
+    return SUCCESS

@@ -1,0 +1,262 @@
+"""What the commands that ask a model have in common: their options, and the predictor that these make."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..common.text import tell
+from ..datasets.folders import find_images
+from ..family.variants import PADDINGS, get_variant
+from ..images.pixel_scaling import MODES, Scaling
+from ..keras_files.opening import is_saved_model
+
+if TYPE_CHECKING:
+    from ..checkpoints import Facts
+    from ..inference import Predictor, Recipe, Source
+
+T = TypeVar("T")
+
+_THRESHOLD = 0.5
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what :func:`open_predictor` reads besides ``model``."""
+    add = parser.add_argument
+    add("--weights", help="published set or file of weights (default: the variant's first set)")
+    add_network_options(parser)
+    add("--engine", default="auto", help="openvino, onnxruntime, litert, keras, fastest (measured), or auto (default)")
+    add("--precision", default="f32", help="f32 (default), bf16 or int8")
+    add("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
+    add("--batch-size", type=positive, metavar="N", help="pictures at a time (default: the engine's)")
+    add("--threads", type=positive, metavar="N", help="of the processor (default: the engine's)")
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what a model or its weights may not say of themselves; :func:`network_facts` reads it."""
+    add = parser.add_argument
+    add("--padding", choices=PADDINGS, help="of the network, where its weights do not say it")
+    add("--epsilon", type=_epsilon, metavar="NUMBER", help="of its batch norms, where its weights do not say it")
+    add("--preprocessing", type=preprocessing, metavar="MODE", help="how its pixels are scaled, where the model or its "
+        f"weights do not say it: {', '.join(MODES)}, or mean/std of levels 0..1, such as 0.5/0.5")  # fmt: skip
+    add("--classes", type=Path, metavar="FILE", help="names of its classes in the order of its outputs: a text file "
+        "with a name a line, or JSON")  # fmt: skip
+
+
+def network_facts(arguments: argparse.Namespace) -> Facts:
+    """What the options of :func:`add_network_options` say.
+
+    Raises:
+        OSError, ValueError: the file of classes cannot be read.
+    """
+    from ..checkpoints import Facts
+    from ..datasets.class_files import read_class_file
+
+    names = None if arguments.classes is None else read_class_file(arguments.classes)
+    return Facts(arguments.padding, arguments.epsilon, arguments.preprocessing, class_names=names)
+
+
+def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
+    """Raises ValueError where the command line says other things of a published set than are known of it."""
+    from ..weights import finding, published
+
+    chosen = published.resolve(weights, get_variant(variant))
+    if chosen and (problems := finding.contradictions(finding.of_set(chosen), given)):
+        options = ", ".join(finding.ADVICE[name][1] for name in finding.ADVICE if getattr(given, name) is not None)
+        raise ValueError(
+            f"It is known how the published weights {chosen.name!r} of {chosen.variant} were trained: "
+            f"{'; '.join(problems)}. Leave out {options}."
+        )
+
+
+def _epsilon(text: str) -> float:
+    value = number(float, text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
+    return value
+
+
+def preprocessing(text: str) -> str | Scaling:
+    """A mode, or mean and standard deviation of levels 0..1, of all channels or of each: ``0.5,0.5,0.5/0.25``."""
+    if text in MODES:
+        return text
+    mean, slash, std = text.partition("/")
+    try:
+        means, stds = ([float(number) for number in part.split(",")] for part in (mean, std))
+    except ValueError:
+        means, stds = [], []
+    means, stds = (3 * values if len(values) == 1 else values for values in (means, stds))
+    if (
+        not slash
+        or not len(means) == len(stds) == 3
+        or not all(0 <= value <= 1 for value in means)  # False for NaN, and for levels 0..255
+        or not all(0 < value < 10 for value in stds)
+    ):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(MODES)}, and no mean/std of levels 0..1 such as 0.485,0.456,0.406/0.25"
+        )
+    from ..checkpoints.facts import of_mean_and_std
+
+    return of_mean_and_std(means, stds)
+
+
+def number(kind: Callable[[str], T], text: str) -> T:
+    """What ``kind``, int or float, makes of an option's text; a text that is no number is reported as one."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = number(int, text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number that is not negative."""
+    value = number(int, text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds how a model's outputs are read, for commands that call :func:`threshold`."""
+    parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P",
+        help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
+    )  # fmt: skip
+
+
+def threshold(arguments: argparse.Namespace, recipe: Recipe) -> float:
+    """The least probability of a label that applies.
+
+    Raises:
+        ValueError: one is given, and the model gives no labels a probability of their own.
+    """
+    if arguments.threshold is None:
+        return _THRESHOLD
+    recipe.check_labels()
+    return float(arguments.threshold)
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(float, text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def expand(given: str, recursive: bool) -> list[str]:
+    """What one argument stands for: a folder's pictures, a glob's files, or itself."""
+    if given == "-" or "://" in given:
+        return [given]
+    if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
+        found = [str(file) for file in pictures_in(Path(given), recursive)]
+    elif os.path.exists(given) or not glob.has_magic(given):
+        found = [given]
+    else:
+        found = sorted(glob.glob(given, recursive=True))
+    return found or [given]  # which cannot be read, and so is told like any other bad file
+
+
+def find_source(model: str, weights: str | None, given: Facts) -> Source:
+    """Where the model comes from that a command line names.
+
+    Args:
+        model: a variant or the file of a saved model.
+        weights: of a variant.
+        given: what the command line says of the network.
+
+    Raises:
+        ValueError, OSError: nothing of that name, weights for a model that has its own, or what contradicts a model
+            or a published set of weights.
+    """
+    from ..inference import Source
+
+    if not is_saved_model(model):
+        report_folder(model)
+        refuse_contradictions(model, weights or "imagenet", given)
+        return Source.of_variant(model, weights or "imagenet", given)
+    if weights:
+        raise ValueError(f"--weights={weights}: {model} is a whole model with its own weights.")
+    for option, value in (("padding", given.padding), ("epsilon", given.epsilon)):
+        if value is not None:
+            raise ValueError(
+                f"--{option}={value}: {model} is a whole model, whose graph has its own. Leave the option out; it is "
+                "for files of weights (--weights)."
+            )
+    return Source.of_file(model, given.preprocessing, class_names=given.class_names)
+
+
+def report_folder(variant: str) -> None:
+    """Prints a line on stderr where a variant's name is that of a folder, too."""
+    if os.path.isdir(variant):
+        tell(f"{variant} is taken for the variant; ./{variant} is the folder of that name.")
+
+
+def require_preprocessing(scaling: Scaling | None, model: str) -> None:
+    """Raises ValueError where neither a model nor the command line says how pixels are scaled."""
+    if scaling is None:
+        raise ValueError(
+            f"{model} does not say how its pixels are scaled: give --preprocessing, the way that it was trained with "
+            f"({', '.join(MODES)}; none for raw pixels 0..255)."
+        )
+
+
+def pictures_in(folder: Path, recursive: bool) -> list[Path]:
+    """A folder's images in the order of their names; one line on stderr says what is left out."""
+    found = find_images(folder, recursive)
+    if note := found.note(folder):
+        hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
+        tell(f"{note}{hint}")
+    return found.images
+
+
+def calibration_pictures(given: str) -> list[Path]:
+    """The images of the folder that ``--calibrate`` names, those of the folders within it too.
+
+    Raises:
+        ValueError: there is no such folder, or no image in it.
+    """
+    found = pictures_in(Path(given), recursive=True) if os.path.isdir(given) else []
+    if not found:
+        problem = "there are no images in this folder" if os.path.isdir(given) else "there is no such folder"
+        raise ValueError(f"--calibrate={given}: {problem}; expected one with some hundred images.")
+    return found
+
+
+def open_predictor(arguments: argparse.Namespace) -> Predictor:
+    """The predictor of the model that the command line names."""
+    # Answering needs little of what TensorFlow has to say.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ..inference import compile
+
+    predictor = compile(
+        find_source(arguments.model, arguments.weights, network_facts(arguments)),
+        engine=arguments.engine,
+        batch_size=arguments.batch_size,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        calibration=() if arguments.calibrate is None else calibration_pictures(arguments.calibrate),
+    )
+    require_preprocessing(predictor.recipe.scaling, arguments.model)
+    for what, milliseconds in predictor.timings.items():
+        print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
+    if predictor.deviation is not None:
+        print(
+            f"efficientnet: in {predictor.precision}, answers differ from float32's by up to {predictor.deviation:.2g}",
+            file=sys.stderr,
+        )
+    return predictor

@@ -1,0 +1,59 @@
+"""How large images may be: options of every command that reads image files."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def add_options(parser: argparse.ArgumentParser, reduces: bool = False) -> None:
+    """Adds ``--max-pixels``; with ``reduces`` also ``--reduce-larger``, for commands that call :func:`source`."""
+    parser.add_argument(
+        "--max-pixels", type=_amount, metavar="N", help="refuse larger images (default: 89.5M, which is Pillow's limit)"
+    )
+    if reduces:
+        parser.add_argument(
+            "--reduce-larger",
+            action="store_true",
+            help="read larger JPEG files at a half, a quarter or an eighth of their size instead of refusing them",
+        )
+
+
+@contextlib.contextmanager
+def limited(max_pixels: int | None) -> Iterator[None]:
+    """``--max-pixels`` is Pillow's own limit, which every reader of images keeps, while a command runs."""
+    if max_pixels is None:
+        yield
+        return
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def source(image: Any, arguments: argparse.Namespace) -> Any:
+    """What a predictor is given for a path, an address or a content."""
+    options = {"reduce": arguments.reduce_larger, "timeout": getattr(arguments, "timeout", None)}
+    if not any(options.values()):
+        return image
+    from ..images.loading import load_image
+
+    return functools.partial(load_image, image, **{key: value for key, value in options.items() if value})
+
+
+def _amount(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMG]?)", text)
+    value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels such as 200M or 200000000")
+    return value

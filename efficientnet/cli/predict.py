@@ -1,0 +1,193 @@
+"""The command ``efficientnet predict``: name what is in pictures."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..common.daemons import read_seconds
+from ..common.text import about, csv_cell, plain, print_json, tell
+from . import model_options, pixel_options
+
+if TYPE_CHECKING:
+    from ..inference import Predictor, Recipe
+    from ..model_io.outputs import Answer
+
+SUCCESS, SOME_FAILED = 0, 1
+_TOP = 5
+_MOST_NUMBERS = 20  # of a picture in the text; JSON and CSV have them all
+
+
+class Result(NamedTuple):
+    """What the model says of one image, or what is wrong with the image."""
+
+    image: str
+    answer: Answer | None
+    error: str | None = None
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``predict``."""
+    predict = commands.add_parser(
+        "predict",
+        help="name what is in pictures",
+        description="Names what is in pictures, in the order in which they are given. Probabilities are printed in per "
+        "cent, other outputs as numbers. A picture that cannot be read is reported on stderr, the others are "
+        "predicted, and the exit status is 1.",
+    )
+    add = predict.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
+    add("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: lite0)")
+    add(
+        "--top", type=model_options.positive, metavar="N",
+        help=f"classes per picture (default: {_TOP}; all labels over the threshold, all numbers)",
+    )  # fmt: skip
+    model_options.add_output_options(predict)
+    add("--timeout", type=_seconds, metavar="S", help="seconds for the whole download of an image (default: 60)")
+    add("--recursive", action="store_true", help="look into folders of folders")
+    model_options.add_options(predict)
+    pixel_options.add_options(predict, reduces=True)
+    output = predict.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="one JSON object per picture and line")
+    output.add_argument("--csv", action="store_true", help="one line per picture and class")
+    predict.set_defaults(run=_predict)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return read_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    inputs = [image for given in arguments.images for image in model_options.expand(given, arguments.recursive)]
+    predictor = model_options.open_predictor(arguments)
+    status = SUCCESS
+    has_hint = arguments.softmax
+    # disable=None: only where stderr is a terminal.
+    with (
+        predictor,
+        tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
+    ):
+        _check(predictor.recipe, arguments)
+        write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
+        for result in _answer(inputs, predictor, arguments):
+            with progress.external_write_mode(file=sys.stdout):
+                if result.answer is not None:
+                    write(result.image, result.answer)
+                    sys.stdout.flush()
+                    if not has_hint and _may_be_logits(predictor.recipe, result.answer):
+                        tell(_hint(predictor.recipe))
+                        has_hint = True
+                else:
+                    tell(about(result.image, result.error))
+                    status = SOME_FAILED
+            progress.update()
+    return status
+
+
+def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """Refuses models that give nothing to print, and options that mean nothing for the model."""
+    recipe.check_vector()
+    recipe.check_pictures()
+    if arguments.softmax:
+        recipe.check_logits()
+    model_options.threshold(arguments, recipe)
+
+
+def _may_be_logits(recipe: Recipe, answer: Answer) -> bool:
+    is_open = recipe.activation in ("linear", "unknown")
+    return not answer.are_probabilities and recipe.outputs > 1 and is_open
+
+
+def _hint(recipe: Recipe) -> str:
+    ending = "is unknown" if recipe.activation == "unknown" else f"is {recipe.activation}"
+    return (
+        f"{recipe.name} gives numbers that are no probabilities (its last activation {ending}). If they are logits of "
+        "classes, --softmax makes probabilities of them."
+    )
+
+
+def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
+    """Answers in the order of the inputs."""
+    threshold = model_options.threshold(arguments, predictor.recipe)
+    standard_input = _standard_input()
+    without_images = _Missing(
+        "a folder without images: give another"
+        + (", or files." if arguments.recursive else ", or add --recursive if the images are in its folders.")
+    )
+    sources = (
+        without_images if os.path.isdir(i) else pixel_options.source(next(standard_input) if i == "-" else i, arguments)
+        for i in inputs
+    )  # fmt: skip
+    for image, record in zip(inputs, predictor.stream(sources), strict=True):
+        if record.error is not None:
+            yield Result(image, None, record.error)
+            continue
+        try:
+            yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
+        except ValueError as error:  # NaN
+            yield Result(image, None, str(error))
+
+
+class _Missing:
+    """A file that cannot be read, for a reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def read(self) -> bytes:
+        raise OSError(self.reason)
+
+
+def _standard_input() -> Iterator[bytes | _Missing]:
+    """What stands for each ``-`` of a command line."""
+    yield _Missing("stdin is closed.") if sys.stdin is None else sys.stdin.buffer.read()
+    while True:
+        yield _Missing("stdin has been read already: give - once.")
+
+
+def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer], None]:
+    if kind == "csv":
+        table = csv.writer(sys.stdout)
+        table.writerow(["image", "rank", "class", "label", "probability", "value", "kind"])
+
+        def write(image: str, answer: Answer) -> None:
+            for rank, (key, label, value) in enumerate(_shown(answer, arguments.top), start=1):
+                values = (f"{value:.6f}", "") if answer.are_probabilities else ("", f"{value:.7g}")
+                table.writerow([csv_cell(image), rank, csv_cell(key), csv_cell(label), *values, answer.kind])
+            if not answer.classes:  # no label over the threshold
+                table.writerow([csv_cell(image), "", "", "", "", "", answer.kind])
+    elif kind == "json":
+
+        def write(image: str, answer: Answer) -> None:
+            name = "probability" if answer.are_probabilities else "value"
+            shown = _shown(answer, arguments.top)
+            classes = [{"class": key, "label": label, name: value} for key, label, value in shown]
+            print_json({"image": image, "kind": answer.kind, "predictions": classes})
+    else:
+
+        def write(image: str, answer: Answer) -> None:
+            print(plain(image))
+            shown = _shown(answer, arguments.top)
+            for _, label, value in shown[: None if arguments.top else _MOST_NUMBERS]:
+                number = f"{value:6.1%}" if answer.are_probabilities else f"{value:10.5g}"
+                print(f"  {number}  {plain(label)}")
+            if not shown:
+                print("  no label over the threshold")
+            if not arguments.top and len(shown) > _MOST_NUMBERS:
+                print(f"  and {len(shown) - _MOST_NUMBERS} more, which --json or --top prints")
+
+    return write
+
+
+def _shown(answer: Answer, top: int | None) -> list[tuple[str, str, float]]:
+    """What is printed of an answer; without a number of classes, all labels and numbers but few other classes."""
+    return answer.first(_TOP) if top is None else answer.classes[:top]

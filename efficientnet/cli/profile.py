@@ -1,0 +1,115 @@
+"""The command ``efficientnet profile``: what a model costs, block by block."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..common.text import plain, tell
+from ..family.variants import get_variant
+from ..keras_files.opening import is_saved_model
+from ..reports.tables import table
+from . import model_options
+
+if TYPE_CHECKING:
+    from ..keras_graph.profile import LayerCost, Profile
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``profile``."""
+    parser = commands.add_parser(
+        "profile",
+        help="count a model's parameters, multiply-adds and activations",
+        description="Counts a model block by block: trainable parameters, multiply-adds of its convolutions and dense "
+        "layers for one image, and the size of what its layers give.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
+    parser.add_argument(
+        "--size", type=model_options.positive, metavar="PIXELS", help="side of the input (default: the model's own)"
+    )
+    parser.add_argument(
+        "--batch-size", type=model_options.positive, default=1, metavar="N", help="of the activations (default: 1)"
+    )
+    parser.add_argument("--layers", action="store_true", help="each layer by itself")
+    parser.add_argument("--measure", action="store_true", help="time each on this machine, too (needs OpenVINO)")
+    parser.add_argument("--json", action="store_true", help="all layers as one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ..keras_graph.profile import measure, profile
+
+    model = _load(arguments)
+    if arguments.size is None and None in model.input_shape[1:]:
+        raise ValueError(f"{arguments.model} takes images of any size: give --size, such as --size 224.")
+    shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size is not None else None
+    found = profile(model, arguments.batch_size, shape)
+    seconds = dict(measure(model, arguments.batch_size, shape)) if arguments.measure else None
+    print(_as_json(found, seconds) if arguments.json else _as_table(found, seconds, arguments.layers))
+    if found.uncounted:
+        named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
+        tell(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    from .. import keras
+
+    if is_saved_model(arguments.model):
+        return keras.load_model(arguments.model, compile=False)
+    model_options.report_folder(arguments.model)
+    variant = get_variant(arguments.model)
+    return keras.create(
+        variant,
+        weights=None,
+        classes=variant.classes,
+        input_shape=(arguments.size, arguments.size, 3) if arguments.size is not None else None,
+    )
+
+
+def _as_json(found: Profile, seconds: dict[str, float] | None) -> str:
+    layers = [
+        {
+            "name": layer.name, "kind": layer.kind, "block": layer.block, "output_shape": layer.output_shape,
+            "parameters": layer.parameters, "macs": layer.macs, "activations": layer.activations,
+            **({} if seconds is None else {"seconds": seconds.get(layer.name, 0.0)}),
+        }
+        for layer in found.layers
+    ]  # fmt: skip
+    totals = {"parameters": found.parameters, "macs": found.macs, "activations": found.activations}
+    return json.dumps({"model": found.name, "batch_size": found.batch_size, **totals, "layers": layers})
+
+
+def _as_table(found: Profile, seconds: dict[str, float] | None, by_layer: bool) -> str:
+    header = ["", "output", "parameters", "multiply-adds", "share", "activations"]
+    rows = [_row(cost, found.macs) for cost in (found.layers if by_layer else found.blocks())]
+    rows.append(["in all", "", f"{found.parameters:,}", f"{found.macs:,}", "", _megabytes(found.activations)])
+    if seconds is not None:
+        header.append("milliseconds")
+        in_block: dict[str, float] = {}
+        for name, block in {layer.name: layer.name if by_layer else layer.block for layer in found.layers}.items():
+            in_block[block] = in_block.get(block, 0.0) + seconds.get(name, 0.0)
+        # A layer's time is that of all its calls: it stands with the first.
+        rest = sum(seconds.values()) - sum(in_block.values())
+        rows.insert(-1, ["input and output", "", "", "", "", ""])
+        for row, value in zip(
+            rows, (*(in_block.pop(row[0], 0.0) for row in rows[:-2]), rest, sum(seconds.values())), strict=True
+        ):
+            row.append(f"{1000 * value:.3f}")
+    return table(header, rows)
+
+
+def _row(cost: LayerCost, macs: int) -> list[str]:
+    known = cost.macs is not None
+    return [
+        cost.name, " × ".join(map(str, cost.output_shape)), f"{cost.parameters:,}",
+        f"{cost.macs:,}" if known else "unknown", f"{(cost.macs or 0) / max(1, macs):.1%}" if known else "",
+        _megabytes(cost.activations),
+    ]  # fmt: skip
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"

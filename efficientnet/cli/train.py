@@ -1,0 +1,212 @@
+"""The command ``efficientnet train``: from images to a custom model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.files import check_writable
+from ..common.json_files import read_object
+from ..common.text import lines, plain
+from ..family.variants import get_variant
+from ..images.pixel_scaling import Scaling
+from ..keras_files.opening import RUN_SETTINGS
+from . import model_options, pixel_options
+
+if TYPE_CHECKING:
+    from ..training import Recipe
+
+SUCCESS = 0
+# What --resume takes from the run where the command line does not say it, and what it is where nothing does.
+_DEFAULTS = {
+    "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_pictures": None,
+    "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+    "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
+}  # fmt: skip
+_ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small pictures, and the size that they are shown in, pixels
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``train``."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network on your images",
+        description="Trains a network by a recipe, on a folder with a folder of images per class. The folder --out "
+        "gets model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and opens with "
+        "plain Keras; log.csv; curves.png; training.csv and validation.csv, which list the images of each part; and "
+        "checkpoints, from which --resume goes on to the same weights without any other option.",
+    )
+    add_train_arguments(parser)
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what ``train`` takes, and what it does."""
+    add = parser.add_argument
+    add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
+        "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip
+    add("--recipe", help="finetune (default), v1, v2, or the .json file of one")
+    add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
+        help="of the recipe, such as patience=3; may be repeated")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the training images in all, the head's included; with "
+        "--resume, go on to so many")  # fmt: skip
+    add("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's, fewer for small sets)")
+    add("--learning-rate", type=float, metavar="RATE",
+        help="the highest, also of a short training (default: the recipe's, where lower)")  # fmt: skip
+    add("--model", help=f"variant, or the .json file of one (default: {_DEFAULTS['model']})")
+    add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
+    model_options.add_network_options(parser)
+    add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
+    add("--image-size", type=model_options.positive, metavar="PIXELS",
+        help="of the last stage (default: the variant's)")  # fmt: skip
+    add("--validation", type=fraction_or_path, metavar="PART",
+        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
+    add("--training-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)")
+    add("--class-weights", action="store_const", const=True, help="let each class count alike")
+    add("--seed", type=model_options.natural, metavar="N", help=f"of all that is random (default: {_DEFAULTS['seed']})")
+    add(
+        "--checkpoint-steps",
+        type=model_options.positive,
+        metavar="N",
+        help="besides one after each epoch, every so many steps",
+    )
+    add("--keep", type=model_options.positive, metavar="N",
+        help=f"of the last checkpoints (default: {_DEFAULTS['keep']})")  # fmt: skip
+    add("--resume", action="store_true", help="go on with the training in --out, with its data and options")
+    add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
+        help="train in several processes: the addresses of all, the same for each; none where the launcher names them "
+        "(TF_CONFIG, torchrun, Slurm)")  # fmt: skip
+    add("--rank", type=model_options.natural, metavar="N", help="this process' place among the addresses, from 0")
+    add("--plan", action="store_true", help="do not train; print steps, learning rates, memory and time")
+    pixel_options.add_options(parser)
+    parser.set_defaults(run=_train)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    field, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no FIELD=VALUE")
+    return field, value
+
+
+def fraction_or_path(text: str) -> float | Path:
+    """What ``--validation`` is: a fraction, or a folder or file that is there."""
+    if text and Path(text).exists():  # the path "" would be the folder that the command runs in
+        return Path(text)
+    try:
+        fraction = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction, and there is no such folder or file") from None
+    if not 0 < fraction < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return fraction
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    out = _complete(arguments)
+    check_writable(out, is_folder=True)
+    with pixel_options.limited(arguments.max_pixels):  # which a run that is resumed may have set
+        return _train_in(out, arguments)
+
+
+def _train_in(out: Path, arguments: argparse.Namespace) -> int:
+    from ..datasets import foreign
+    from ..training import Interrupted, Task, describe, train
+    from ..training.plan import make_plan
+
+    processes = None
+    if arguments.distributed is not None:
+        from ..training.distributed import connect
+
+        processes = connect(arguments.distributed, arguments.rank)
+    variant = get_variant(arguments.model)
+    recipe = _recipe(arguments, out)
+    size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
+    validation = Path(arguments.validation) if isinstance(arguments.validation, str) else arguments.validation
+    data = foreign.load(arguments.data, validation, size, whole=recipe.crop < 1)
+    given = model_options.network_facts(arguments)
+    if given.class_names is not None:
+        data = data.with_classes(given.class_names)
+    data = data.subset(arguments.training_pictures, None, arguments.seed).resized(size)
+    weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
+    weights = None if weights == "none" else weights
+    if weights is not None:
+        model_options.refuse_contradictions(arguments.model, weights, given)
+    command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
+    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given)
+    is_first = processes is None or processes.rank == 0
+    if is_first:
+        print(lines(describe(data)), flush=True)
+    if arguments.plan:
+        print(make_plan(task, out, processes))
+        return SUCCESS
+    try:
+        best = train(
+            task, out, resume=arguments.resume, checkpoint_steps=arguments.checkpoint_steps, keep=arguments.keep,
+            processes=processes,
+        )  # fmt: skip
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return 128 + interrupted.number
+    if is_first:
+        print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, accuracy {best['val_accuracy']:.4f} in validation")
+    return SUCCESS
+
+
+def _complete(arguments: argparse.Namespace) -> Path:
+    """Fills in what the command line does not say, from the run that it resumes or by default; returns its folder.
+
+    Raises:
+        ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
+    """
+    from ..datasets import foreign
+
+    if arguments.rank is not None and arguments.distributed is None:
+        raise ValueError("--rank is this process' place among several: pass --distributed with it.")
+    if arguments.data is None and arguments.out is None:
+        raise ValueError("There is nothing to train on: pass DATA, or --resume with the --out of a training.")
+    out: Path = arguments.out or Path("runs", Path(arguments.data).stem)
+    known = _stored(out).get("command", {}) if arguments.resume else {}
+    if arguments.data is None and "data" not in known:
+        raise ValueError(
+            f"{out} holds no training that says what it trains on: pass DATA"
+            + ("." if arguments.resume else ", or --resume with the --out of a training.")
+        )
+    for option, default in {"data": None, **_DEFAULTS}.items():
+        if getattr(arguments, option) is None:
+            setattr(arguments, option, known.get(option, default))
+    # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
+    for option in ("data", "validation", "model", "weights", "classes"):
+        value = getattr(arguments, option)
+        is_path = isinstance(value, Path) or (isinstance(value, str) and value not in foreign.SETS)
+        if is_path and Path(value).exists() and (option in ("data", "validation", "classes") or Path(value).suffix):
+            setattr(arguments, option, str(Path(value).absolute()))
+    if isinstance(arguments.preprocessing, list):  # as JSON has it
+        arguments.preprocessing = Scaling(*map(tuple, arguments.preprocessing))
+    return out
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    """What the run in a folder was started with; nothing where there is none."""
+    path = out / RUN_SETTINGS
+    return read_object(path) if path.is_file() else {}
+
+
+def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
+    from ..training.recipes import from_json, get_recipe, with_fields
+
+    stored = _stored(out).get("recipe") if arguments.resume and arguments.recipe is None else None
+    recipe = from_json(stored) if stored else get_recipe(arguments.recipe or "finetune", get_variant(arguments.model))
+    given = [(field, getattr(arguments, field)) for field in ("epochs", "batch_size", "learning_rate")]
+    changes = [(field, str(value)) for field, value in given if value is not None] + arguments.set
+    if twice := [field for field, count in Counter(field for field, _ in changes).items() if count > 1]:
+        raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")
+    if arguments.learning_rate is not None:
+        changes = [("full_rate_steps", "0"), *changes]
+    if arguments.data == "digits" and not stored:
+        changes = [("flip", "false"), *changes]  # mirrored, they are other characters
+    return with_fields(recipe, dict(changes))

@@ -1,0 +1,1 @@
+"""Helpers without a subject: arguments, files, text, threads."""

@@ -1,0 +1,1 @@
+"""Labelled images, from folders, tables, arrays and other packages."""

@@ -1,0 +1,122 @@
+"""Folders of images: which of their files are images, and what is left out and why.
+
+One rule for all commands: a file is an image if its suffix is one that images have, or, where the suffix says nothing,
+if it begins as an image does. Hidden files and what is no regular file are left out. All that is left out is reported.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..common.text import plain
+
+_SHOWN = 3  # names in a sentence
+_HEAD_BYTES = 64
+# What Pillow recognises and load_image does not read: programs, video, drawings and grids that need another program,
+# and what only Microsoft's old photo editors wrote, whose beginning Windows' Thumbs.db shares.
+_UNREAD_FORMATS = frozenset({"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"})
+
+
+@dataclass
+class Listing:
+    """The images of a folder.
+
+    Attributes:
+        images: in the order of their names.
+        left_out: the other files, by what they are.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    left_out: dict[str, list[Path]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, paths: Iterable[Path]) -> None:
+        """Counts files as left out; the reason stands after their number, such as "hidden"."""
+        if found := list(paths):
+            self.left_out.setdefault(reason, []).extend(found)
+
+    def note(self, folder: Path) -> str | None:
+        """One sentence that says what was left out; None where nothing was."""
+        if not self.left_out:
+            return None
+        parts = [f"{len(paths)} {reason} ({_some(paths, folder)})" for reason, paths in self.left_out.items()]
+        return f"left out of {folder}: {'; '.join(parts)}"
+
+
+def find_images(folder: Path, recursive: bool = True) -> Listing:
+    """Finds a folder's images; none is decoded.
+
+    Args:
+        folder: that is searched; links to folders are followed, each folder once.
+        recursive: whether folders within it are searched, too.
+    """
+    found = Listing()
+    for path in _entries(folder, recursive, set()):
+        if path.name.startswith("."):
+            found.leave_out("hidden", [path])
+        elif path.is_dir():
+            found.leave_out("folders", [path])
+        elif path.is_symlink() and not path.exists():
+            found.leave_out("links that lead nowhere", [path])
+        elif not path.is_file():
+            found.leave_out("no regular files", [path])
+        elif is_image(path):
+            found.images.append(path)
+        else:
+            found.leave_out("not readable as images", [path])
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a regular file is to be read as an image: by its suffix, or by its beginning where that says nothing.
+
+    A file that cannot be opened counts as one, so that reading it reports why.
+    """
+    suffixes, beginnings = _known()
+    if path.suffix.lower() in suffixes:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return True
+    return any(_accepts(accept, head) for accept in beginnings)
+
+
+def _accepts(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
+    try:
+        return accept(head) is True
+    except (SyntaxError, IndexError, TypeError, struct.error):  # of a short file, which Pillow catches alike
+        return False
+
+
+@functools.cache
+def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]:
+    """The suffixes of the formats that load_image reads, and what says whether a file begins as one of them."""
+    from PIL import Image
+
+    Image.init()
+    readable = Image.OPEN.keys() - _UNREAD_FORMATS
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
+    beginnings = (Image.OPEN[name][1] for name in sorted(readable))
+    return frozenset(suffixes), tuple(accept for accept in beginnings if accept is not None)
+
+
+def _entries(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
+    """All that is no searched folder, in the order of the names; each folder once, whatever links lead to it."""
+    seen.add(os.path.realpath(folder))
+    for path in sorted(folder.iterdir()):
+        if recursive and path.is_dir() and not path.name.startswith("."):
+            if os.path.realpath(path) not in seen:
+                yield from _entries(path, recursive, seen)
+        else:
+            yield path
+
+
+def _some(paths: list[Path], folder: Path) -> str:
+    names = [plain(path.relative_to(folder)) for path in paths[:_SHOWN]]
+    return ", ".join(names) + (", …" if len(paths) > _SHOWN else "")

@@ -1,0 +1,266 @@
+"""Pictures from where other code keeps them: batches of any kind, TFRecords, TensorFlow Datasets.
+
+All of them are read once, into a temporary file, and are from then on like pictures of a folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.text import plain, tell
+from ..images.loading import UnreadableImageError, load_image
+from ..images.pixel_scaling import EVALUATION_CROP
+from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
+from .data import Data, is_held_out, load_digits, load_fashion_mnist, load_files, square
+
+Labelled = tuple[NDArray[np.uint8], int]
+SETS = ("digits", "fashion-mnist")  # by name
+_HELD_OUT = 0.2  # where nobody says
+
+
+def load(what: str, validation: float | Path | None, size: int, whole: bool = False) -> Data:
+    """Reads whatever a command may be given as its data.
+
+    Args:
+        what: a folder or a CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
+            or the names of TFRecord files, which may have wildcards.
+        validation: the fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes
+            the part that a set has for this, or else a fifth.
+        size: side of the images, pixels.
+        whole: whether the images of a folder or a CSV file stay as large as they are, for random crops.
+
+    Raises:
+        ValueError, OSError, ImportError: there is no such data, or it is not as described.
+    """
+    is_tfrecords = what.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in what
+    if not (is_tfrecords or what in SETS or what.startswith("tfds:")):
+        return load_files(Path(what), _HELD_OUT if validation is None else validation, None if whole else size)
+    if isinstance(validation, Path):
+        raise ValueError(
+            f"{what} is validated with images of its own, not with those of {validation}: pass a fraction as its "
+            "--validation, or leave it out."
+        )
+    if what == "fashion-mnist":
+        return load_fashion_mnist(validation=validation)
+    if what.startswith("tfds:"):
+        return load_tfds(what.removeprefix("tfds:"), validation, size)
+    fraction = _HELD_OUT if validation is None else validation
+    return load_digits(fraction, size) if what == "digits" else load_tfrecords(what, fraction, size)
+
+
+def load_batches(
+    name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None, crop: float = 1.0
+) -> Data:
+    """Reads pictures and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
+
+    Args:
+        name: of the set.
+        training: finite; gives batches, or single pictures, as (pixels, labels), or as a dictionary with "image" and
+            "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, or with 1 channel of grey
+            or 4 with opacity; levels 0..255, in uint16 0..65535, or 0..1 where they are floats and none in all of
+            ``training``, or of ``validation``, is above 1. Labels are integers, or one-hot.
+        validation: the like; or a fraction of ``training`` to hold out, decided by each picture's pixels.
+        size: side of the square that each picture is cropped and resized to, pixels.
+        classes: names of the labels; by default their numbers.
+        crop: the part of a picture's shorter side that is kept, 0..1; all by default, as they are cut already.
+
+    Raises:
+        ValueError: there is nothing, or what there is is no pictures and labels.
+    """
+    is_fraction = isinstance(validation, (int, float))
+    labels, validates = [], []
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    sides = [(_Levels(name), source) for source in ([training] if is_fraction else [training, validation])]
+    for side, (levels, source) in enumerate(sides):
+        for pixels, label in _pictures(name, source, levels):
+            validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
+            labels.append(label)
+            file.write(square(pixels, size, crop).tobytes())
+    if not labels:
+        raise ValueError(f"{name} has no pictures: expected batches of pixels and labels.")
+    names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
+    if min(labels) < 0 or max(labels) >= len(names):
+        raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
+    file.flush()
+    array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, 3))
+    start = 0
+    for levels, _ in sides:
+        levels.settle(array[start : start + len(levels.may_be_fractions)])
+        start += len(levels.may_be_fractions)
+    held_out = np.array(validates)
+    return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
+
+
+def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
+    """Reads TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
+
+    Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Pictures
+    that cannot be read are told on stderr and left out.
+
+    Raises:
+        ImportError: TensorFlow, which reads such files, is missing.
+        FileNotFoundError: no file matches the pattern.
+        ValueError: a file holds something else.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError("TFRecord files are read by TensorFlow: pip install 'efficientnet[tensorflow]'.") from error
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(f"No file matches {pattern}: expected TFRecord files.")
+    names: dict[int, str] = {}
+
+    def examples() -> Iterator[Labelled]:
+        for index, record in enumerate(tf.data.TFRecordDataset(paths).as_numpy_iterator()):
+            features = tf.train.Example.FromString(record).features.feature
+            if not {"image/encoded", "image/class/label"} <= set(features):
+                raise ValueError(
+                    f"{pattern} holds {', '.join(sorted(features)) or 'nothing'}: expected image/encoded and "
+                    "image/class/label."
+                )
+            label = int(features["image/class/label"].int64_list.value[0])
+            if text := features["image/class/text"].bytes_list.value:
+                names[label] = text[0].decode()
+            try:
+                yield load_image(features["image/encoded"].bytes_list.value[0]), label
+            except UnreadableImageError as error:
+                tell(f"skipped picture {index} of {plain(pattern)}: {error}")
+
+    try:
+        data = load_batches(pattern, examples(), validation, size, crop=crop)
+    except tf.errors.OpError as error:
+        raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from None
+    return _without_gaps(data, names)
+
+
+def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP) -> Data:
+    """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
+
+    The fraction ``validation`` of the pictures is held out. Where it is None, a split "validation" or "test" serves to
+    validate; without one, a fifth is held out.
+
+    Raises:
+        ImportError: tensorflow_datasets is missing.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(f"tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets.") from error
+    builder = tfds.builder(name)
+    builder.download_and_prepare()
+    splits = ("validation", "test") if validation is None else ()
+    found = [split for split in splits if split in builder.info.splits]
+    sides = [
+        tfds.as_numpy(builder.as_dataset(split=split, as_supervised=True, shuffle_files=False))
+        for split in ("train", *found[:1])
+    ]
+    classes = builder.info.features["label"].names
+    held_out = _HELD_OUT if validation is None else validation
+    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop)
+
+
+def _without_gaps(data: Data, names: dict[int, str]) -> Data:
+    """The data without labels that no picture has, such as the 0 where a set counts from 1."""
+    used, labels = np.unique(data.labels, return_inverse=True)
+    classes = [names.get(int(label), str(label)) for label in used]
+    return dataclasses.replace(data, labels=labels, classes=classes)
+
+
+@dataclass
+class _Levels:
+    """What white is in a source, which all of its pictures decide together: some of them may be dark.
+
+    Attributes:
+        name: of the set.
+        may_be_fractions: for each picture, whether it was taken to be in 0..1 so far.
+        highest: level of each type of numbers.
+    """
+
+    name: str
+    may_be_fractions: list[bool] = field(default_factory=list)
+    highest: dict[str, float] = field(default_factory=dict)
+
+    def convert(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
+        """(batch, height, width, 3) uint8 of pixels as other code has them."""
+        if batch.ndim == 4 and batch.shape[-1] not in (1, 3, 4) and batch.shape[1] in (1, 3):
+            batch = batch.transpose(0, 2, 3, 1)
+        if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):
+            raise ValueError(f"{self.name} gives pixels of shape {batch.shape}: expected (batch, height, width, 3).")
+        if not batch.size:
+            return np.zeros((*batch.shape[:3], 3), np.uint8)
+        if problem := fault(batch, decides=False):
+            raise ValueError(f"{self.name}: {problem}")
+        kind, highest = batch.dtype.kind + str(batch.dtype.itemsize), float(batch.max())
+        self.highest[kind] = max(self.highest.get(kind, 0.0), highest)
+        are_fractions = batch.dtype.kind == "f" and highest <= HIGHEST_FRACTION
+        self.may_be_fractions += [are_fractions] * len(batch)
+        levels = np.clip(np.rint(scaled(batch) * (255.0 if are_fractions else 1)), 0, 255).astype(np.uint8)
+        return levels if levels.shape[-1] == 3 else np.stack([rgb_of_array(image) for image in levels])
+
+    def settle(self, pixels: NDArray[np.uint8]) -> None:
+        """Puts right what was converted, in place, after all of the source has been seen.
+
+        Raises:
+            ValueError: nothing says what white is.
+        """
+        if 0 < self.highest.get("u2", 0) <= 255:
+            raise ValueError(
+                f"{self.name} has uint16 levels up to {self.highest['u2']:g}, where white is 65535: if it is 255, pass "
+                "uint8."
+            )
+        if any(highest > HIGHEST_FRACTION for kind, highest in self.highest.items() if kind[0] == "f"):
+            for row in np.flatnonzero(self.may_be_fractions):
+                pixels[row] = np.rint(pixels[row] / 255)
+
+
+def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
+    """Single pictures, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
+    # A PyDataset has a length and no end.
+    items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
+    for item in items:
+        if isinstance(item, dict) and {"image", "label"} <= item.keys():
+            pixels, labels = item["image"], item["label"]
+        elif isinstance(item, (tuple, list)) and len(item) > 1:
+            pixels, labels = item[:2]
+        else:
+            raise ValueError(
+                f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label."
+            )
+        batch = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
+        if batch.ndim == 3:
+            batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
+        yield from zip(levels.convert(batch), _indices(name, np.asarray(labels)), strict=True)
+
+
+def _indices(name: str, labels: NDArray[Any]) -> list[int]:
+    """Class indices of labels that are indices or one-hot.
+
+    Raises:
+        ValueError: they are several to an image, or numbers to predict.
+    """
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()):
+            raise ValueError(
+                f"{name} gives targets of shape {labels.shape} that are not one-hot: expected one class per image, as "
+                "an integer or as one 1 among zeros. Several labels per image, mixed ones, and numbers to predict "
+                "take a training of your own: model.fit on efficientnet.keras' networks with a head for them."
+            )
+        return [int(label) for label in labels.argmax(axis=-1).reshape(-1)]
+    flat = labels.reshape(-1)
+    if flat.dtype.kind not in "biuf" or not np.array_equal(flat, np.trunc(flat)):
+        shown = ", ".join(map(str, flat[:3]))
+        raise ValueError(
+            f"{name} gives labels such as {shown}: expected each image's class as an integer from 0, or one-hot. Names "
+            "have to be numbered, with classes= for what they are called; numbers to predict are no classes."
+        )
+    return [int(label) for label in flat]

@@ -1,0 +1,208 @@
+"""Images and what is in them: a folder per class, or a table; and which of a model's classes that is."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..common import arguments
+from .folders import find_images
+
+_MOST_HINTS = 10
+_EXPECTED = "a folder with a folder of images per class, or a CSV file with the columns path and label"
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+
+
+class Sample(NamedTuple):
+    """An image's file and the name of its class."""
+
+    path: Path
+    label: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of known classes.
+
+    Attributes:
+        found: the images, each once.
+        notes: what was left out, and why; one sentence each.
+    """
+
+    found: Sequence[Sample]
+    notes: Sequence[str] = ()
+
+
+def find_samples(data: str | os.PathLike[str]) -> Samples:
+    """Finds images and their classes; none is decoded.
+
+    Args:
+        data: a folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
+            ``path``, relative to the file, and ``label``, separated by commas, semicolons or tabs.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it holds no image with a class, or the classes lie one folder deeper.
+    """
+    data = Path(arguments.path("data", data, _EXPECTED))
+    if data.is_dir():
+        samples = _in_folders(data)
+    elif data.is_file():
+        samples = _in_table(data)
+    else:
+        raise FileNotFoundError(f"There is no {data}: expected {_EXPECTED}.")
+    if not samples.found:
+        raise ValueError(" ".join([f"{data} holds no image with a class: expected {_EXPECTED}.", *samples.notes]))
+    return samples
+
+
+def _in_folders(data: Path) -> Samples:
+    loose = find_images(data, recursive=False)
+    folders = loose.left_out.pop("folders", [])
+    if not folders and loose.images:
+        raise ValueError(f"{data} holds images itself and no folders: expected {_EXPECTED}.{parent_hint(data)}")
+    if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
+        names = " or ".join(str(folder) for folder in folders)
+        raise ValueError(
+            f"{data} holds parts of a data set, not classes: pass {names}; train takes another part as --validation."
+        )
+    loose.leave_out("in no folder of a class", loose.images)
+    found: list[Sample] = []
+    empty = []
+    for folder in folders:
+        inside = find_images(folder)
+        found += [Sample(path, folder.name) for path in inside.images]
+        empty += [] if inside.images else [folder.name]
+        for reason, paths in inside.left_out.items():
+            loose.leave_out(reason, paths)
+    notes = [note] if (note := loose.note(data)) else []
+    if empty:
+        notes.append(f"{data}: no images in {', '.join(empty)}: not counted as {'classes' if empty[1:] else 'a class'}")
+    return Samples(found, notes)
+
+
+def parent_hint(data: Path) -> str:
+    """Advice where the folder is that of one class."""
+    parent = data.resolve().parent
+    siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))
+    return f" Is {data} the folder of one class? Then pass {parent}." if siblings > 1 else ""
+
+
+def _in_table(data: Path) -> Samples:
+    columns, table = read_table(data)
+    if not {"path", "label"} <= set(columns):
+        named = ", ".join(columns) or "none"
+        raise ValueError(f"{data} has the columns {named}: expected path and label in its first line.")
+    rows = [(line, row["path"], row["label"]) for line, row in table]
+    notes = []
+    labels: dict[Path, dict[str, int]] = {}  # of each file, and the line of each
+    for line, name, label in rows:
+        if not name.strip() or not label.strip():
+            notes.append(f"{data}, line {line}: the {'label' if name.strip() else 'path'} is missing: left out.")
+            continue
+        seen = labels.setdefault(data.parent / name.strip(), {})
+        if label.strip() in seen:
+            notes.append(f"{data}, line {line}: {name} stands in line {seen[label.strip()]} already: counted once.")
+        seen.setdefault(label.strip(), line)
+    for path, seen in labels.items():
+        if len(seen) > 1:
+            shown = " and ".join(f"{label} (line {line})" for label, line in seen.items())
+            notes.append(f"{data}: {path} is called {shown}: left out")
+    return Samples([Sample(path, *seen) for path, seen in labels.items() if len(seen) == 1], notes)
+
+
+def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of a CSV file, and its rows with their lines in it. Values that are missing are empty; rows of
+    nothing else are left out.
+
+    Commas, semicolons or tabs separate them, whichever its first line has most of.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        with data.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True)
+            columns = [name for name in table.fieldnames or () if name]
+            if twice := {name for name in columns if columns.count(name) > 1}:
+                raise ValueError(f"{data} has several columns named {', '.join(sorted(twice))}: name each once.")
+            rows = []
+            for row in table:
+                if any(row.pop(None, ())):
+                    raise ValueError(
+                        f"{data}, line {table.line_num}: there are more values than columns in the first line. Put "
+                        f'values that hold a {table.reader.dialect.delimiter!r} in "quotes".'
+                    )
+                values = {name: row[name] or "" for name in columns}
+                rows += [(table.line_num, values)] if any(values.values()) else []
+            return columns, rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from None
+
+
+def checked_classes(classes: Any) -> list[tuple[str, str]]:
+    """Themselves, as a list.
+
+    Raises:
+        TypeError, ValueError: they are no pairs of texts.
+    """
+    expected = "a list of pairs, the id and the name of each class"
+    pairs = arguments.iterable("classes", classes, expected)
+    texts = [arguments.items("classes", pair, str, expected, least=2) for pair in pairs]
+    return [(pair[0], pair[1]) for pair in texts]
+
+
+def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
+    """Which of a model's classes a label means.
+
+    A label is a class' name as the model has it, or differs from it in nothing but upper case and signs ("T-shirt_top"
+    is "T-shirt/top"); or it is an id, such as ImageNet's. Names that only number the outputs are ids, too.
+
+    Args:
+        labels: of the data.
+        classes: each output's id and name, as ``efficientnet predict`` has them.
+
+    Returns:
+        The index of each label's class, and a sentence for each label that is none.
+    """
+    labels = arguments.items("labels", labels, str, "names of classes")
+    classes = checked_classes(classes)
+    exact, alike = _index(name for _, name in classes), _index(_plain(name) for _, name in classes)
+    # Where classes have names, a number is no id: "7" may be the name of another class than the seventh.
+    ids = _index(key if not key.isdigit() or name == f"class_{key}" else "" for key, name in classes)
+    matched: dict[str, int] = {}
+    notes = []
+    for label in dict.fromkeys(labels):
+        found = exact.get(label) or ids.get(label) or alike.get(_plain(label)) or []
+        if len(found) == 1:
+            matched[label] = found[0]
+        elif found:
+            meant = ", ".join(f"{classes[index][0]} ({classes[index][1]})" for index in found)
+            notes.append(f"The class {label} of the data is several of the model's: use the ids {meant}.")
+        else:
+            # Of many unknown labels a few tell what is wrong, and each takes a while.
+            near = difflib.get_close_matches(_plain(label), alike, n=1) if len(notes) < _MOST_HINTS else []
+            hint = f" Did you mean {classes[alike[near[0]][0]][1]}?" if near else ""
+            notes.append(f"The class {label} of the data is none of the model's {len(classes)}.{hint}")
+    return matched, notes
+
+
+def _index(names: Iterable[str]) -> dict[str, list[int]]:
+    """Where each name stands."""
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        if name:
+            places.setdefault(name, []).append(index)
+    return places
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name).strip("_").casefold()

@@ -1,0 +1,1 @@
+"""What exists and how it grows: the variants, their blocks, their cost and their arrays. Imports no framework."""

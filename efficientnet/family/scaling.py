@@ -1,0 +1,386 @@
+"""How it grows: from a row of the table to the concrete list of blocks, and what that costs.
+
+Nothing here imports a framework. Source: arXiv 1905.11946, section 3 (compound scaling), and the authors'
+released code for the rounding rules, which the paper leaves out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from ..common import arguments
+from .variants import Variant, get_variant
+
+AnyVariant: TypeAlias = Variant | str | os.PathLike[str]  # as ``get_variant`` takes it
+
+MIN_RESOLUTION = 32  # pixels: the networks halve their input five times
+
+
+@dataclass(frozen=True)
+class Block:
+    """One mobile inverted bottleneck with every number final.
+
+    Attributes:
+        name: prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
+        kernel_size: side of the kernel, pixels: of the depthwise convolution, or of a fused one.
+        strides: stride of that convolution.
+        fused: whether one full convolution stands for the expansion and the depthwise convolution.
+        input_filters: channels in.
+        expands: whether there is a convolution that widens.
+        expanded_filters: channels within the block; equal to ``input_filters`` where it does not expand.
+        se_filters: channels of the squeeze-and-excite bottleneck; 0 for none.
+        output_filters: channels out.
+        experts: kernels that each image mixes into its own; 1 for ordinary ones.
+        residual: whether the input is added to the output.
+        drop_connect_fraction: share of the network's drop connect rate that falls on this block, 0..1,
+            growing with depth.
+    """
+
+    name: str
+    kernel_size: int
+    strides: int
+    fused: bool
+    input_filters: int
+    expands: bool
+    expanded_filters: int
+    se_filters: int
+    output_filters: int
+    experts: int
+    residual: bool
+    drop_connect_fraction: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        parameters: trainable numbers; the batch norms' moving statistics are not among them.
+        macs: multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
+    """
+
+    parameters: int
+    macs: int
+
+
+class Factors(NamedTuple):
+    """By how much a baseline grows in each dimension; 1 leaves it as it is.
+
+    Attributes:
+        width: of every number of filters.
+        depth: of every number of repeats.
+        resolution: of the side of the input.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+    resolution: float = 1.0
+
+    def checked(self) -> Factors:
+        """Itself.
+
+        Raises:
+            ValueError: a factor is below 1 or not finite.
+        """
+        for dimension, factor in self._asdict().items():
+            arguments.number(
+                dimension, factor, lambda value: 1 <= value < math.inf, "a finite factor of at least 1, by which a "
+                "baseline is scaled up (to scale down, make the smaller network the baseline)",
+            )  # fmt: skip
+        return self
+
+
+def checked_factors(factors: Any) -> Factors:
+    """Themselves.
+
+    Raises:
+        TypeError: they are something else.
+        ValueError: one is below 1 or not finite.
+    """
+    return arguments.instance("factors", factors, Factors, "Factors(width, depth, resolution)").checked()
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """How a network's depth, width and resolution grow together (arXiv 1905.11946, equation 3).
+
+    Attributes:
+        alpha: factor of the depth at φ = 1, at least 1.
+        beta: of the width.
+        gamma: of the resolution.
+
+    Raises:
+        ValueError: one is below 1 or not finite.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        for field, value in dataclasses.asdict(self).items():
+            arguments.factor(field, value, 1)
+
+    def factors(self, phi: float) -> Factors:
+        """α^φ, β^φ, γ^φ as factors of depth, width and resolution.
+
+        Raises:
+            ValueError: φ is negative or not finite.
+        """
+        arguments.number("phi", phi, lambda value: 0 <= value < math.inf, "a finite exponent of at least 0")
+        return Factors(width=self.beta**phi, depth=self.alpha**phi, resolution=self.gamma**phi)
+
+
+# What the authors' small grid search on B0 gave (arXiv 1905.11946, section 3.3).
+PAPER_COEFFICIENTS = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
+
+
+def checked_coefficients(coefficients: Any) -> Coefficients:
+    """Itself.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    return arguments.instance("coefficients", coefficients, Coefficients, "Coefficients(alpha, beta, gamma)")
+
+
+def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
+    """By how much the multiply-adds grow if nothing is rounded: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
+    factors = checked_coefficients(coefficients).factors(phi)
+    return factors.depth * factors.width**2 * factors.resolution**2
+
+
+def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05) -> tuple[Coefficients, ...]:
+    """The grid of the method's first step: all α, β, γ with α·β²·γ² near the target (section 3.3).
+
+    Args:
+        target: factor of the multiply-adds at φ = 1, more than 1.
+        tolerance: how far the product may be from the target, as a fraction of it, 0..1.
+        steps: distance of neighbours on the grid, which starts at 1.
+
+    Returns:
+        The candidates in the order of α, then β, then γ; empty where the grid is too coarse for the tolerance.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    arguments.number("target", target, lambda value: 1 < value < math.inf, "a finite factor of more than 1, such as 2")
+    arguments.fraction("tolerance", tolerance)
+    arguments.factor("steps", steps)
+    most = target * (1 + tolerance)
+
+    def grid(end: float) -> list[float]:
+        # Rounded, so that 1.15 is 1.15 and not 1.1500000000000001.
+        return [round(1 + i * steps, 10) for i in range(math.floor((end - 1) / steps + 1e-9) + 1)]
+
+    sides = grid(math.sqrt(most))
+    found = (Coefficients(*triple) for triple in itertools.product(grid(most), sides, sides))
+    return tuple(c for c in found if abs(cost_factor(c) / target - 1) <= tolerance + 1e-12)
+
+
+def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) -> float:
+    """What the search for the baseline maximises: ACC · (FLOPS / T)^w (arXiv 1905.11946, section 4).
+
+    Args:
+        accuracy: 0..1.
+        cost: multiply-adds (or any other cost) of the network.
+        target: T, the cost that is aimed at, in the same unit.
+        w: how much cost counts against accuracy; -0.07 in the paper.
+
+    Raises:
+        ValueError: a cost that is not greater than 0, or an accuracy outside 0..1.
+    """
+    arguments.share("accuracy", accuracy)
+    arguments.factor("cost", cost)
+    arguments.factor("target", target)
+    arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
+    return float(accuracy * (cost / target) ** w)
+
+
+def scale_resolution(resolution: int, factor: float) -> int:
+    """The side of the scaled input, whole pixels."""
+    return round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
+
+
+def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Variant:
+    """A variant grown by factors of its width, depth and resolution.
+
+    Args:
+        variant: the baseline, as ``get_variant`` takes it.
+        factors: each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
+        name: of the new variant; the baseline's with the factors behind it by default.
+
+    Raises:
+        ValueError: a factor is below 1 or not finite, or the scaled input is under 32 pixels.
+    """
+    variant, factors = get_variant(variant), checked_factors(factors)
+    resolution = scale_resolution(variant.resolution, factors.resolution)
+    if resolution < MIN_RESOLUTION:
+        raise ValueError(
+            f"{variant.name} at {resolution} pixels: expected at least {MIN_RESOLUTION}, since the network halves its "
+            "input five times."
+        )
+    return dataclasses.replace(
+        variant,
+        name=f"{variant.name}-w{factors.width:.4g}-d{factors.depth:.4g}-r{resolution}" if name is None else name,
+        width=variant.width * factors.width,
+        depth=variant.depth * factors.depth,
+        resolution=resolution,
+    )
+
+
+def round_filters(filters: float, width_coefficient: float, depth_divisor: int = 8, limit_loss: bool = True) -> int:
+    """Scales a number of filters and rounds it to a multiple of ``depth_divisor``, at least one multiple.
+
+    Args:
+        filters: unscaled number of filters.
+        width_coefficient: factor.
+        depth_divisor: the result is a multiple of this.
+        limit_loss: one multiple more where rounding down would lose over 10 %. V2 does without.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    scaled = arguments.factor("filters", filters) * arguments.factor("width_coefficient", width_coefficient)
+    arguments.whole("depth_divisor", depth_divisor)
+    arguments.flag("limit_loss", limit_loss)
+    rounded = max(depth_divisor, int(scaled + depth_divisor / 2) // depth_divisor * depth_divisor)
+    if limit_loss and rounded < 0.9 * scaled:
+        rounded += depth_divisor
+    return int(rounded)
+
+
+def round_repeats(repeats: int, depth_coefficient: float) -> int:
+    """Scales a number of repeats, rounding up."""
+    return math.ceil(arguments.factor("depth_coefficient", depth_coefficient) * arguments.whole("repeats", repeats))
+
+
+def scale_filters(variant: AnyVariant, filters: int) -> int:
+    """A number of filters of the baseline as this variant has it."""
+    variant = get_variant(variant)
+    return round_filters(filters, variant.width, variant.depth_divisor, variant.limit_rounding_loss)
+
+
+def stem_filters(variant: AnyVariant) -> int:
+    """Filters of the first convolution."""
+    variant = get_variant(variant)
+    return scale_filters(variant, variant.stem_filters) if variant.scale_stem_and_head else variant.stem_filters
+
+
+def head_filters(variant: AnyVariant) -> int:
+    """Filters of the last convolution: the length of the feature vector."""
+    variant = get_variant(variant)
+    return scale_filters(variant, variant.head_filters) if variant.scale_stem_and_head else variant.head_filters
+
+
+def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
+    """The variant's blocks in order, width and depth applied.
+
+    The first block of a stage takes its stride and its change of filters. The drop connect fraction of
+    block i of n is i / n, i from 0 (arXiv 1603.09382, section 3, as the authors' code applies it).
+
+    Raises:
+        ValueError: a stage does not take what the stage before it gives.
+    """
+    variant = get_variant(variant)
+    for number, (stage, following) in enumerate(itertools.pairwise(variant.blocks), start=1):
+        if stage.output_filters != following.input_filters:
+            raise ValueError(
+                f"{variant.name}: stage {number} gives {stage.output_filters} filters but stage {number + 1} takes "
+                f"{following.input_filters}; make output_filters and the next input_filters equal."
+            )
+    repeats = [round_repeats(s.num_repeat, variant.depth) if s.scale_repeats else s.num_repeat for s in variant.blocks]
+    total = sum(repeats)
+    blocks: list[Block] = []
+    input_filters = stem_filters(variant)
+    for stage_index, stage in enumerate(variant.blocks):
+        output_filters = scale_filters(variant, stage.output_filters)
+        for repeat in range(repeats[stage_index]):
+            strides = stage.strides if repeat == 0 else 1
+            # What a stage widens is what its row says that it takes, whatever the stem in front of it gives.
+            widened = scale_filters(variant, stage.input_filters) if repeat == 0 else output_filters
+            blocks.append(
+                Block(
+                    name=f"block{stage_index + 1}{_letters(repeat)}",
+                    kernel_size=stage.kernel_size,
+                    strides=strides,
+                    fused=stage.fused,
+                    input_filters=input_filters,
+                    expands=stage.expand_ratio > 1,
+                    expanded_filters=widened * stage.expand_ratio if stage.expand_ratio > 1 else input_filters,
+                    se_filters=max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0,
+                    output_filters=output_filters,
+                    experts=stage.experts,
+                    residual=stage.id_skip and strides == 1 and input_filters == output_filters,
+                    drop_connect_fraction=len(blocks) / total,
+                )
+            )
+            input_filters = output_filters
+    return tuple(blocks)
+
+
+def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
+    """Parameters and multiply-adds, counted from the blocks without building anything.
+
+    Args:
+        variant: a row of the table, or one of your own, as ``get_variant`` takes it.
+        resolution: side of the square input, pixels; the variant's own by default.
+        classes: outputs of the classifier; the variant's own by default.
+
+    Raises:
+        ValueError: a number is below 1, or there is no such variant.
+    """
+    variant = get_variant(variant)
+    side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)
+    classes = variant.classes if classes is None else arguments.whole("classes", classes)
+    size, stem, head = math.ceil(side / 2), stem_filters(variant), head_filters(variant)
+    weights = 3 * 3 * 3 * stem
+    parameters, macs = weights + 2 * stem, weights * size**2
+    channels = stem
+    for block in scale_blocks(variant):
+        kernel, inner = block.kernel_size**2, block.expanded_filters
+        new_size = math.ceil(size / block.strides)
+        # Each convolution's numbers of weights, the channels that it gives, and the side of what it gives.
+        convolutions = []
+        if block.fused:
+            if block.expands:
+                convolutions.append((kernel * block.input_filters * inner, inner, new_size))
+            project = (1 if block.expands else kernel) * inner * block.output_filters
+        else:
+            if block.expands:
+                convolutions.append((block.input_filters * inner, inner, size))
+            convolutions.append((kernel * inner, inner, new_size))
+            project = inner * block.output_filters
+        convolutions.append((project, block.output_filters, new_size))
+        size = new_size
+        for weights, filters, side in convolutions:
+            parameters += block.experts * weights + 2 * filters
+            macs += weights * side**2
+        if block.experts > 1:
+            # Routing, and mixing each kernel once for an image (arXiv 1904.04971, equation 1).
+            routing = block.input_filters * block.experts
+            parameters += routing + block.experts
+            macs += routing + block.experts * sum(weights for weights, _, _ in convolutions)
+        if block.se_filters:
+            squeeze = 2 * inner * block.se_filters
+            parameters += squeeze + block.se_filters + inner
+            macs += squeeze
+        channels = block.output_filters
+    parameters += channels * head + 2 * head + head * classes + classes
+    macs += channels * head * size**2 + head * classes
+    return Cost(parameters, macs)
+
+
+def _letters(index: int) -> str:
+    """a, b, …, z, aa, ab, …"""
+    letters = ""
+    index += 1
+    while index:
+        index, remainder = divmod(index - 1, 26)
+        letters = chr(ord("a") + remainder) + letters
+    return letters

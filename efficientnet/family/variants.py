@@ -1,0 +1,400 @@
+"""What exists: every published EfficientNet as one row of data, and files that hold such a row of one's own.
+
+Nothing here imports a framework. A new variant is one new row in ``_TABLE``; a new family is its block
+table and the few fields in which it differs from the defaults of :class:`Variant`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common import arguments
+from ..common.files import replacing
+from ..common.json_files import read_object
+from ..common.text import plain
+
+PADDINGS = ("same", "symmetric")
+
+# Of the files that save_variant writes.
+_FORMAT = 1
+
+# What a file may ask for, several times what the largest published network, L2, has.
+_LARGEST_FACTOR = 100
+_MOST_BLOCKS = 1_000
+_MOST_CHANNELS = 1 << 16
+_LARGEST = {"kernel_size": 99, "strides": 32, "experts": 256, "classes": 1 << 24}
+_LARGEST_NUMBER = 1 << 16
+
+
+def _check_whole(field: str, value: Any) -> None:
+    largest = _LARGEST.get(field, _LARGEST_NUMBER)
+    if not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{field}={value!r}: expected an integer of at least 1, and at most {largest}.")
+
+
+@dataclass(frozen=True)
+class BlockArgs:
+    """One stage of the unscaled baseline: ``num_repeat`` mobile inverted bottlenecks in a row.
+
+    Attributes:
+        kernel_size: side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
+        num_repeat: blocks in the stage before depth scaling.
+        input_filters: channels entering the stage before width scaling.
+        output_filters: channels leaving the stage before width scaling.
+        expand_ratio: the block widens to ``expand_ratio * input`` channels; 1 means that it has no expansion
+            convolution.
+        id_skip: whether a block of stride 1 and equal filters adds its input to its output.
+        strides: stride of the first block of the stage; the others have 1. A pair of equal numbers,
+            as the older ``efficientnet`` package wrote it, is taken too.
+        se_ratio: squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
+        scale_repeats: whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
+        fused: whether one full convolution stands for the expansion and the depthwise convolution.
+        experts: kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
+    """
+
+    kernel_size: int
+    num_repeat: int
+    input_filters: int
+    output_filters: int
+    expand_ratio: int = 1
+    id_skip: bool = True
+    strides: int = 1
+    se_ratio: float | None = None
+    scale_repeats: bool = True
+    fused: bool = False
+    experts: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.strides, (list, tuple)):
+            if len(set(self.strides)) != 1:
+                raise ValueError(f"strides={self.strides!r}: expected an int, or a pair of equal ints.")
+            object.__setattr__(self, "strides", self.strides[0])
+        for field in (
+            "kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides", "experts",
+        ):  # fmt: skip
+            _check_whole(field, getattr(self, field))
+        if self.experts > 1 and self.fused:
+            raise ValueError(f"experts={self.experts} with fused=True: only pointwise and depthwise kernels are mixed.")
+        if self.se_ratio is not None and not 0 <= self.se_ratio <= 1:
+            raise ValueError(f"se_ratio={self.se_ratio!r}: expected None or a fraction between 0 and 1.")
+
+    # The name under which code written for the older package, where this was a named tuple, changes a field.
+    _replace = dataclasses.replace
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One published network: everything that tells it from the others.
+
+    Attributes:
+        name: as its weights are published, for example ``"efficientnet-b0"``.
+        width: width coefficient, multiplies every number of filters.
+        depth: depth coefficient, multiplies every number of repeats.
+        resolution: side of the square input it was evaluated at, pixels.
+        dropout_rate: dropout before the classifier, 0..1.
+        blocks: the unscaled stages.
+        activation: Keras name of the activation used everywhere but in the squeeze-and-excite gate.
+        stem_filters: filters of the first convolution before scaling.
+        head_filters: filters of the last convolution before scaling.
+        scale_stem_and_head: whether the width coefficient applies to those two.
+        depth_divisor: numbers of filters are rounded to multiples of this.
+        limit_rounding_loss: whether rounding filters down may lose at most 10 %.
+        batch_norm_momentum: of the moving statistics, as Keras counts it.
+        batch_norm_epsilon: added to the variance.
+        padding: of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
+            ``"symmetric"`` as PyTorch does, alike on all sides.
+        classes: classes of the published classifier.
+        preprocessing: mode of ``preprocess_input`` the published weights expect by default.
+        paper: where the network is defined.
+    """
+
+    name: str
+    width: float
+    depth: float
+    resolution: int
+    dropout_rate: float
+    blocks: tuple[BlockArgs, ...]
+    activation: str = "swish"
+    stem_filters: int = 32
+    head_filters: int = 1280
+    scale_stem_and_head: bool = True
+    depth_divisor: int = 8
+    limit_rounding_loss: bool = True
+    batch_norm_momentum: float = 0.99
+    batch_norm_epsilon: float = 1e-3
+    padding: str = "same"
+    classes: int = 1000
+    preprocessing: str = "torch"
+    paper: str = "arXiv 1905.11946"
+
+    def __post_init__(self) -> None:
+        for field in ("width", "depth"):
+            expected = f"a factor, finite, greater than 0, and at most {_LARGEST_FACTOR}"
+            arguments.number(field, getattr(self, field), lambda value: 0 < value <= _LARGEST_FACTOR, expected)
+        for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
+            _check_whole(field, getattr(self, field))
+        arguments.choice("padding", self.padding, PADDINGS)
+        if not (isinstance(self.name, str) and self.name):
+            raise ValueError(f"name={self.name!r}: expected the name of a variant.")
+        arguments.fraction("dropout_rate", self.dropout_rate)
+        if not self.blocks:
+            raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
+        if other := [block for block in self.blocks if not isinstance(block, BlockArgs)]:
+            raise TypeError(f"{self.name} has the block {other[0]!r}: expected BlockArgs.")
+        repeats = sum(block.num_repeat * (self.depth if block.scale_repeats else 1) for block in self.blocks)
+        if repeats > _MOST_BLOCKS:
+            raise ValueError(
+                f"{self.name} has {repeats:.0f} blocks at depth={self.depth}: expected at most {_MOST_BLOCKS}. Lower "
+                "depth or num_repeat."
+            )
+        widest = self.width * max(
+            self.stem_filters, self.head_filters,
+            *(max(block.input_filters, block.output_filters) * block.expand_ratio for block in self.blocks),
+        )  # fmt: skip
+        if widest > _MOST_CHANNELS:
+            raise ValueError(
+                f"{self.name} has layers of {widest:.0f} channels at width={self.width}: expected at most "
+                f"{_MOST_CHANNELS}. Lower width, the filters or expand_ratio."
+            )
+
+
+# arXiv 1905.11946, table 1, rows 2 to 8.
+V1_BLOCKS = (
+    BlockArgs(3, 1, 32, 16, expand_ratio=1, strides=1, se_ratio=0.25),
+    BlockArgs(3, 2, 16, 24, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(5, 2, 24, 40, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(3, 3, 40, 80, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(5, 3, 80, 112, expand_ratio=6, strides=1, se_ratio=0.25),
+    BlockArgs(5, 4, 112, 192, expand_ratio=6, strides=2, se_ratio=0.25),
+    BlockArgs(3, 1, 192, 320, expand_ratio=6, strides=1, se_ratio=0.25),
+)
+
+# V1's stages without squeeze-and-excite; the first and the last keep their single block at every depth.
+LITE_BLOCKS = tuple(
+    dataclasses.replace(block, se_ratio=None, scale_repeats=index not in (0, len(V1_BLOCKS) - 1))
+    for index, block in enumerate(V1_BLOCKS)
+)
+
+
+# The authors' release of 2019. The first stage takes the stem's 32 channels, but widens as if they were 24.
+EDGETPU_BLOCKS = (
+    BlockArgs(3, 1, 24, 24, expand_ratio=4, strides=1, fused=True, id_skip=False),
+    BlockArgs(3, 2, 24, 32, expand_ratio=8, strides=2, fused=True),
+    BlockArgs(3, 4, 32, 48, expand_ratio=8, strides=2, fused=True),
+    BlockArgs(5, 5, 48, 96, expand_ratio=8, strides=2),
+    BlockArgs(5, 4, 96, 144, expand_ratio=8, strides=1),
+    BlockArgs(5, 2, 144, 192, expand_ratio=8, strides=2),
+)
+
+# arXiv 2104.00298, table 4, and the authors' release of 2021: repeats, filters in, filters out and expansion of each
+# stage. All kernels are 3 x 3; the first three stages are fused, the others squeeze and excite.
+_V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+_V2_STAGES = {
+    "base": ((1, 32, 16, 1), (2, 16, 32, 4), (2, 32, 48, 4), (3, 48, 96, 4), (5, 96, 112, 6), (8, 112, 192, 6)),
+    "s": ((2, 24, 24, 1), (4, 24, 48, 4), (4, 48, 64, 4), (6, 64, 128, 4), (9, 128, 160, 6), (15, 160, 256, 6)),
+    "m": (
+        (3, 24, 24, 1), (5, 24, 48, 4), (5, 48, 80, 4), (7, 80, 160, 4), (14, 160, 176, 6), (18, 176, 304, 6),
+        (5, 304, 512, 6),
+    ),
+    "l": (
+        (4, 32, 32, 1), (7, 32, 64, 4), (7, 64, 96, 4), (10, 96, 192, 4), (19, 192, 224, 6), (25, 224, 384, 6),
+        (7, 384, 640, 6),
+    ),
+    "xl": (
+        (4, 32, 32, 1), (8, 32, 64, 4), (8, 64, 96, 4), (16, 96, 192, 4), (24, 192, 256, 6), (32, 256, 512, 6),
+        (8, 512, 640, 6),
+    ),
+}  # fmt: skip
+
+
+def _v2_blocks(stages: tuple[tuple[int, int, int, int], ...]) -> tuple[BlockArgs, ...]:
+    return tuple(
+        BlockArgs(
+            3, repeats, filters_in, filters_out, expand_ratio=expansion, strides=_V2_STRIDES[index],
+            se_ratio=None if index < 3 else 0.25, fused=index < 3,
+        )
+        for index, (repeats, filters_in, filters_out, expansion) in enumerate(stages)
+    )  # fmt: skip
+
+
+def _v1(name: str, width: float, depth: float, resolution: int, dropout_rate: float, **changes: str) -> Variant:
+    return Variant(f"efficientnet-{name}", width, depth, resolution, dropout_rate, V1_BLOCKS, **changes)  # type: ignore[arg-type]
+
+
+def _lite(name: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    return Variant(
+        f"efficientnet-{name}", width, depth, resolution, dropout_rate, LITE_BLOCKS,
+        activation="relu6", scale_stem_and_head=False, preprocessing="lite",
+        paper="EfficientNet-Lite, the authors' release of 2020",
+    )  # fmt: skip
+
+
+def _edgetpu(size: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    return Variant(
+        f"efficientnet-edgetpu-{size}", width, depth, resolution, dropout_rate, EDGETPU_BLOCKS,
+        activation="relu", preprocessing="lite", paper="EfficientNet-EdgeTPU, the authors' release of 2019",
+    )  # fmt: skip
+
+
+def _condconv(name: str, depth: float, experts: int) -> Variant:
+    """V1's blocks, with kernels mixed in the last three stages (arXiv 1904.04971, section 4)."""
+    first, last = V1_BLOCKS[:-3], V1_BLOCKS[-3:]
+    return Variant(
+        f"efficientnet-condconv-{name}", 1.0, depth, 224, 0.25,
+        (*first, *(dataclasses.replace(block, experts=experts) for block in last)),
+        preprocessing="lite", paper="arXiv 1904.04971",
+    )  # fmt: skip
+
+
+def _v2(name: str, blocks: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    stages = _v2_blocks(_V2_STAGES[blocks])
+    return Variant(
+        f"efficientnetv2-{name}", width, depth, resolution, dropout_rate, stages,
+        stem_filters=stages[0].input_filters, limit_rounding_loss=False, batch_norm_momentum=0.9,
+        preprocessing="v2", paper="arXiv 2104.00298",
+    )  # fmt: skip
+
+
+_TABLE = (
+    #    name     width depth resolution dropout
+    _v1("b0",     1.0,  1.0,  224,  0.2),
+    _v1("b1",     1.0,  1.1,  240,  0.2),
+    _v1("b2",     1.1,  1.2,  260,  0.3),
+    _v1("b3",     1.2,  1.4,  300,  0.3),
+    _v1("b4",     1.4,  1.8,  380,  0.4),
+    _v1("b5",     1.6,  2.2,  456,  0.4),
+    _v1("b6",     1.8,  2.6,  528,  0.5),
+    _v1("b7",     2.0,  3.1,  600,  0.5),
+    _v1("b8",     2.2,  3.6,  672,  0.5, paper="arXiv 1911.09665"),
+    _v1("l2",     4.3,  5.3,  800,  0.5, paper="arXiv 1911.04252"),
+    _lite("lite0", 1.0, 1.0,  224,  0.2),
+    _lite("lite1", 1.0, 1.1,  240,  0.2),
+    _lite("lite2", 1.1, 1.2,  260,  0.3),
+    _lite("lite3", 1.2, 1.4,  280,  0.3),
+    _lite("lite4", 1.4, 1.8,  300,  0.3),
+    _edgetpu("s",  1.0, 1.0,  224,  0.2),
+    _edgetpu("m",  1.0, 1.1,  240,  0.2),
+    _edgetpu("l",  1.2, 1.4,  300,  0.3),
+    #          name       depth experts
+    _condconv("b0-4e",       1.0, 4),
+    _condconv("b0-8e",       1.0, 8),
+    _condconv("b0-8e-depth", 1.1, 8),
+    #   name blocks   width depth resolution dropout
+    _v2("b0", "base", 1.0,  1.0,  224,  0.2),
+    _v2("b1", "base", 1.0,  1.1,  240,  0.2),
+    _v2("b2", "base", 1.1,  1.2,  260,  0.3),
+    _v2("b3", "base", 1.2,  1.4,  300,  0.3),
+    _v2("s",  "s",    1.0,  1.0,  384,  0.2),
+    _v2("m",  "m",    1.0,  1.0,  480,  0.3),
+    _v2("l",  "l",    1.0,  1.0,  480,  0.4),
+    _v2("xl", "xl",   1.0,  1.0,  512,  0.4),
+)  # fmt: skip
+
+
+# Further names: the constructors', which cannot begin with a digit after "B0", and another that goes around.
+_ALIASES = {
+    "condconvb0x4": "condconvb04e",
+    "condconvb0x8": "condconvb08e",
+    "condconvb0x8depth": "condconvb08edepth",
+    "condconvb18e": "condconvb08edepth",
+}
+
+
+def _short(name: str) -> str:
+    """``"EfficientNetB0"``, ``"efficientnet-b0"``, ``"efficientnet_b0"`` and ``"b0"`` are one name."""
+    short = re.sub(r"[-_ ]", "", name.lower()).removeprefix("efficientnet")
+    return _ALIASES.get(short, short)
+
+
+def list_variants(pattern: str | None = None) -> tuple[str, ...]:
+    """Names of the variants, smallest first within a family.
+
+    Args:
+        pattern: shell-style wildcard, matched against the full and the short name, without regard to
+            case: ``"*lite*"``, ``"b?"``. None lists all.
+
+    Returns:
+        The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty when none match.
+    """
+    if pattern is None:
+        return tuple(variant.name for variant in _TABLE)
+    wanted = pattern.lower()
+    return tuple(
+        variant.name
+        for variant in _TABLE
+        if fnmatch.fnmatchcase(variant.name, wanted) or fnmatch.fnmatchcase(_short(variant.name), wanted)
+    )
+
+
+def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
+    """The row of a variant.
+
+    Args:
+        name: full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``); the path of
+            a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned as it is.
+
+    Raises:
+        ValueError: no such variant, the message suggests the closest names; or the file holds none.
+        OSError: the file cannot be read.
+    """
+    if isinstance(name, Variant):
+        return name
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(
+            f"variant={name!r}: expected the name of a variant, such as 'b0', the path of a .json file, or a Variant."
+        )
+    text = os.fsdecode(name)
+    if text.lower().endswith(".json"):
+        return _load_variant(Path(text))
+    by_short_name = {_short(variant.name): variant for variant in _TABLE}
+    wanted = _short(text)
+    if wanted in by_short_name:
+        return by_short_name[wanted]
+    close = difflib.get_close_matches(wanted, by_short_name, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(by_short_name[key].name for key in close)}? " if close else ""
+    if os.path.isfile(text):
+        hint = "It is a file: weights go with a variant (weights=, in a command --weights). "
+    raise ValueError(f"Unknown variant {text!r}. {hint}There are: {', '.join(list_variants())}.")
+
+
+def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
+    """Writes a variant as a JSON file, which stands wherever a name does: ``get_variant("mine.json")``.
+
+    Args:
+        variant: a row of the table, or one of your own.
+        path: of the file, ending in ``.json``; one that is there is replaced as a whole.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        raise ValueError(f"{path}: a variant is saved as JSON; give a name that ends in .json.")
+    content = {"format": _FORMAT, "variant": dataclasses.asdict(variant)}
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _load_variant(path: Path) -> Variant:
+    try:
+        content = read_object(path)
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}, and this release reads {_FORMAT}")
+        fields = content["variant"]
+        variant = Variant(**{**fields, "blocks": tuple(BlockArgs(**block) for block in fields["blocks"])})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{plain(path)} holds no variant ({error}): give a file that save_variant or `efficientnet design` has "
+            "written."
+        ) from None
+    if any(variant.name == row.name and variant != row for row in _TABLE):
+        raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it a name of its own.")
+    return variant

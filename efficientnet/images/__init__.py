@@ -1,0 +1,1 @@
+"""Images: reading, cropping and resizing, scaling of pixels, and ImageNet's names."""

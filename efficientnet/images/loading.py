@@ -1,0 +1,217 @@
+"""Image files of any kind -> RGB pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import struct
+import time
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.daemons import within
+from ..common.files import check_is_file
+from ..common.text import plain
+from .pixels import is_pillow, rgb_of_image
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_ACCEPTED = "Accepted are pictures such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
+_MAX_DOWNLOAD_BYTES = 100_000_000
+DOWNLOAD_SECONDS = 60.0  # of a whole image
+_TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the answer
+_PIECE = 1 << 16  # bytes
+
+
+class UnreadableImageError(OSError):
+    """What was to be an image is something else, damaged, too large or out of reach."""
+
+
+def load_image(
+    source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image,
+    reduce: bool = False,
+    timeout: float = DOWNLOAD_SECONDS,
+) -> NDArray[np.uint8]:
+    """Read an image as it is meant to be seen.
+
+    The orientation that a camera noted (EXIF) is applied. Transparent pixels are laid on white,
+    an animation or a file of several pages gives its first picture. Levels of more than 8 bits are
+    scaled down, not cut off: 65535 becomes 255; in 32-bit files the largest level does if it is
+    greater than that; in floating files white is 1, 255, 65535 or the largest level, whichever is
+    the first to hold them all. Levels below 0 are black.
+
+    Args:
+        source: A path, an http(s) URL, the content of an image file as bytes, a file object
+            opened for reading bytes, which is read from where it stands to its end, or a Pillow
+            image of any mode, which is left unchanged.
+        reduce: Decode a JPEG file that has more than ``PIL.Image.MAX_IMAGE_PIXELS``
+            pixels at a half, a quarter or an eighth of its size, the largest that has no more,
+            instead of refusing it. Smaller files are decoded whole.
+        timeout: Seconds that the download of an address may take as a whole.
+
+    Returns:
+        (height, width, 3) uint8, RGB levels 0..255.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UnreadableImageError: The source is no image, damaged, cut short, a folder, a pipe or a device, larger than
+            ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb), or cannot be downloaded. The
+            message says which source, and what was found.
+        TypeError: ``source`` is none of the above.
+    """
+    if is_pillow(source):
+        with _explained(f"The given Pillow image of mode {source.mode}"):
+            return rgb_of_image(source)
+    name, file = _open(source, timeout)
+    with file, _explained(name, file), _identify(file) as image:
+        _limit(image, reduce)
+        return rgb_of_image(image)
+
+
+@contextlib.contextmanager
+def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
+    """Makes an UnreadableImageError of whatever Pillow raises; damaged files raise nearly anything within it."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except UnidentifiedImageError:
+        head = b""
+        if file is not None:
+            file.seek(0)
+            head = file.read(512)
+        raise UnreadableImageError(f"{name} is {_describe(head)}. {_ACCEPTED}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImageError(
+            f"{name} has too many pixels: {error} If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels of "
+            "the commands), have a JPEG file read at a reduced size (reduce=True, --reduce-larger), or make the image "
+            "smaller."
+        ) from None
+    except Exception as error:
+        raise UnreadableImageError(
+            f"{name} is damaged or of an unusual kind: {error}. Save it anew in an image editor. {_ACCEPTED}"
+        ) from None
+
+
+def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
+    """A name for messages, and a seekable binary file."""
+    if isinstance(source, os.PathLike):
+        source = os.fsdecode(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"The given content ({len(source)} bytes)", io.BytesIO(source)
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        return plain(source), io.BytesIO(_download(source, timeout))
+    if isinstance(source, str):
+        try:
+            check_is_file(source)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UnreadableImageError(str(error)) from None
+        return plain(source), open(source, "rb")
+    content = source.read() if hasattr(source, "read") else None
+    if not isinstance(content, bytes):
+        raise TypeError(
+            "load_image takes a path, an http(s) URL, bytes, a file opened in binary mode, or a Pillow image; got "
+            f"{type(source).__name__}."
+        )
+    name = getattr(source, "name", None)
+    return "The given file" if name is None else f"The given file {name!r}", io.BytesIO(content)
+
+
+def _download(url: str, seconds: float) -> bytes:
+    import requests
+
+    try:
+        return within(seconds, functools.partial(_receive, url, time.monotonic() + seconds))
+    except TimeoutError:
+        raise UnreadableImageError(
+            f"{plain(url)} takes longer than {seconds:g} seconds to download. Give it more (timeout=, --timeout of the "
+            "commands), or download it yourself and pass the file."
+        ) from None
+    except requests.RequestException as error:
+        raise UnreadableImageError(
+            f"Cannot download {plain(url)}: {plain(error)}. Check the address and the connection, or pass a file."
+        ) from None
+
+
+def _receive(url: str, deadline: float) -> bytes:
+    """What is at an address; ends soon after the deadline even where a server never stops sending."""
+    import requests
+    from urllib3.exceptions import HTTPError
+
+    content = bytearray()
+    with requests.get(url, stream=True, timeout=_TIMEOUTS) as response:
+        response.raise_for_status()
+        try:
+            # Unlike iter_content it returns what has come, and does not wait for more until a piece is full.
+            while piece := response.raw.read1(_PIECE, decode_content=True):
+                content += piece
+                if len(content) > _MAX_DOWNLOAD_BYTES:
+                    raise UnreadableImageError(
+                        f"{plain(url)} is larger than {_MAX_DOWNLOAD_BYTES // 10**6} MB. Download it yourself and pass "
+                        "the file."
+                    )
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from None
+    return bytes(content)
+
+
+def _identify(file: IO[bytes]) -> Image.Image:
+    """What ``Image.open`` does, but for its limit of pixels, which would refuse a file that is to be reduced.
+
+    Every format that Pillow reads is tried, except EPS, which it would hand to a program, Ghostscript.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    Image.init()
+    start = file.read(16)
+    for name, (make, accepts) in Image.OPEN.items():
+        if name == "EPS":
+            continue
+        try:
+            accepted = accepts is None or accepts(start)
+            if accepted and not isinstance(accepted, str):  # a text says why it cannot be read
+                file.seek(0)
+                return make(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
+            continue
+    raise UnidentifiedImageError
+
+
+def _limit(image: Image.Image, reduce: bool) -> None:
+    """Keep an image that is not decoded yet within Pillow's limit; Pillow itself only warns up to twice of it."""
+    from PIL import Image
+
+    limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if limit is None or pixels <= limit:
+        return
+    halvings = next((n for n in (1, 2, 3) if -(-image.width >> n) * -(-image.height >> n) <= limit), None)
+    if reduce and halvings and image.format in ("JPEG", "MPO"):
+        image.draft(None, (image.width >> halvings, image.height >> halvings))
+    else:
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels exceed the limit of {limit}.")
+
+
+def _describe(head: bytes) -> str:
+    """What a file that begins like this is, if not an image."""
+    text = head.lstrip().lower()
+    if not head:
+        return "empty (0 bytes)"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not an image; a web address must be that of the image itself"
+    if b"<svg" in text:
+        return "an SVG drawing, not a pixel image; export it as PNG"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "a TIFF file of a kind that cannot be read, such as colors in floating numbers; save it in 8 or 16 bits"
+    if text.startswith(b"%pdf"):
+        return "a PDF document, not an image; export its page as PNG"
+    return f"not an image that can be read; it begins with {head[:16]!r}"

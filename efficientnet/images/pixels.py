@@ -1,0 +1,263 @@
+"""Images in memory -> RGB pixels: which numbers can be pixels, and what each mode of Pillow stands for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.text import get_logger
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+logger = get_logger()
+
+# Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
+_WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
+# Pixels of a strip: an image is converted strip by strip, so that it is in memory once more and not three times.
+_STRIP = 1 << 20
+
+# Resizing with a cubic or Lanczos kernel goes beyond 0 and 255 at edges, in both directions by less than this.
+_OVERSHOOT = 51
+# Levels 0..1 may go beyond 1 in the same way. Fractions below this are nearly black if white is 255.
+HIGHEST_FRACTION = 1.2
+# Raw pixels that are neither black nor white have levels above this; preprocessed ones never do.
+_HIGHEST_PREPROCESSED = 16
+# White in the mode "torch", of whose levels those of bright images are all above 0.
+_PREPROCESSED_WHITE = 2.65
+
+
+def is_pillow(value: Any) -> TypeGuard[Image.Image]:
+    """Whether this is an image of Pillow, which is not imported for it."""
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)  # None also while another thread imports it
+    return kind is not None and isinstance(value, kind)
+
+
+def as_array(levels: Any) -> NDArray[Any]:
+    """Numbers as an array of NumPy's own types, from an array, a tensor of any framework and device, or nested lists.
+
+    Raises:
+        ValueError: it is none of these, or some of the numbers are masked.
+    """
+    if hasattr(levels, "detach"):  # PyTorch converts neither a tensor that has a gradient, nor bfloat16
+        levels = levels.detach().cpu()
+        levels = levels.float() if "bfloat16" in str(levels.dtype) else levels
+    try:
+        array = np.asarray(levels)
+    except Exception as error:
+        raise ValueError(
+            f"Expected an array of numbers; got {type(levels).__name__}, which is not one: {error}"
+        ) from None
+    if np.ma.is_masked(levels):
+        raise ValueError("Some pixels are masked. Fill them first, with white for instance: array.filled(255).")
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -> str | None:
+    """Why numbers cannot be the levels of pixels, and what to pass instead; None where they can.
+
+    White is 255, in uint16 65535. A floating level may be a little below 0 or above 255, as resizing leaves it. An
+    image in floating numbers without a level above 1 may be one in 0..1, or a nearly black one in 0..255: it is
+    refused. So is one of fractions that are no greater than preprocessed ones, and one in uint16 without a level above
+    255.
+
+    Args:
+        levels: of one image or of a batch (batch, …), which is judged as a whole. At least one.
+        are_pixels: whether floating numbers have to be levels, too; otherwise they only have to be finite.
+        decides: whether these numbers alone say what white is. Where more follow, an image may be nearly black.
+    """
+    if levels.dtype.kind not in "uif":
+        advice = " Pass it times 255." if levels.dtype.kind == "b" else ""
+        return f"Pixels are numbers 0..255; got an array of {levels.dtype}.{advice}"
+    if levels.dtype == np.uint8:
+        return None
+    low, high = float(levels.min()), float(levels.max())  # NaN where any number is
+    if not np.isfinite(low + high):
+        rows = np.isfinite(levels.reshape(len(levels), -1)).all(axis=1)
+        which = f"image {np.flatnonzero(~rows)[0]} of the batch has" if levels.ndim == 4 else "got"
+        return f"Pixels are numbers 0..255; {which} NaN or infinite ones."
+    got = f"got levels from {low:.4g} to {high:.4g} in {levels.dtype}"
+    if levels.dtype.kind != "f":
+        if low < 0:
+            return f"Pixels are numbers 0..255; {got}. Pass uint8, where no level is below 0."
+        if levels.dtype == np.uint16:
+            if decides and 0 < high <= 255:
+                return f"White is 65535 in uint16; {got}, which is all but black. If white is 255, pass it as uint8."
+        elif high > 255:
+            return f"Pixels are numbers 0..255; {got}. If white is 65535, pass it as uint16, which is scaled."
+        return None
+    if not are_pixels:
+        return None
+    if low < 0 and high < _HIGHEST_PREPROCESSED:
+        return f"Pixels are numbers 0..255; {got}, which look preprocessed already. Pass the pixels themselves."
+    if low < -_OVERSHOOT or high > 255 + _OVERSHOOT:
+        return f"Pixels are numbers 0..255; {got}. Scale them so that black is 0 and white is 255."
+    if decides and 0 < high <= HIGHEST_FRACTION:
+        return f"Pixels are numbers 0..255; {got}, which look like 0..1. Pass them times 255, or pass uint8."
+    if decides and 0 < high <= _PREPROCESSED_WHITE and (levels != np.rint(levels)).any():
+        return f"Pixels are numbers 0..255; {got}, which look preprocessed already. Pass the pixels themselves."
+    return None
+
+
+def scaled(levels: NDArray[Any]) -> NDArray[Any]:
+    """Levels whose white is 255: uint16 as uint8, all others unchanged."""
+    if levels.dtype != np.uint16:
+        return levels
+    return ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
+    """Levels 0..255 for a function that scales them, of any shape.
+
+    Whole numbers that cannot be levels are refused, and uint16 is scaled. Floating ones are left alone, since one image
+    of many may be nearly black; where they look like others, a warning says so.
+
+    Raises:
+        ValueError: they cannot be pixels.
+    """
+    if levels.dtype.kind not in "uif" or not levels.size:
+        return levels
+    if levels.dtype.kind != "f":
+        if problem := fault(levels, decides=False):
+            raise ValueError(f"{caller}: {problem}")
+        return scaled(levels)
+    if np.isfinite(levels).all() and (problem := fault(levels)):
+        logger.warning("%s scales pixel levels 0..255 itself. %s", caller, problem)
+    return levels
+
+
+def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> NDArray[Any]:
+    """An image as RGB levels.
+
+    Args:
+        array: (height, width) or (height, width, channels): 1 channel of grey, 2 of grey and opacity, 3 of RGB, 4 of
+            RGB and opacity. Levels 0..255, in uint16 0..65535. Transparent pixels are laid on white, as those of files.
+        are_pixels, decides: as in :func:`fault`.
+
+    Returns:
+        (height, width, 3): floating levels in their own type, others as uint8.
+
+    Raises:
+        ValueError: it is no image; the message says what to pass.
+    """
+    given, array = array, as_array(array)
+    if not array.ndim or array.dtype.kind in "OSU":
+        got = f"an array of {array.dtype}" if array.ndim else type(given).__name__
+        raise ValueError(
+            "An image is a path, an address, the content of a file, a Pillow image, or an array of numbers (height, "
+            f"width, 3); got {got}."
+        )
+    channels = 1 if array.ndim == 2 else array.shape[-1] if array.ndim == 3 else 0
+    # Whoever iterates over an image of color by mistake gets its rows, (width, 3).
+    is_row = array.ndim == 2 and array.shape[1] in (3, 4)
+    if channels not in (1, 2, 3, 4) or is_row or not array.size:
+        hint = ""
+        if is_row:
+            hint = " That looks like a row of an image; a single image goes into a list, [image]."
+        elif array.ndim == 4:
+            hint = " Pass the images of a batch one at a time."
+        elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = " Channels come last: array.transpose(1, 2, 0)."
+        raise ValueError(
+            "An image is an array (height, width, 3) of at least one pixel, (height, width) or (height, width, 1) of "
+            f"grey levels, or (height, width, 4) with opacity; got {array.shape}.{hint}"
+        )
+    is_whole = array.dtype.kind != "f"
+    has_opacity = channels in (2, 4)
+    if problem := fault(array, are_pixels or has_opacity, decides):
+        raise ValueError(problem)
+    if has_opacity and 0 < array[..., -1].max() <= HIGHEST_FRACTION:
+        raise ValueError("Opacity is a number 0..255; got levels from 0 to 1. Pass it times 255, or leave it out.")
+    array = scaled(array).reshape(*array.shape[:2], channels)
+    if has_opacity:
+        from PIL import Image
+
+        levels = np.clip(np.rint(array), 0, 255).astype(np.uint8)
+        return rgb_of_image(Image.fromarray(levels, "LA" if channels == 2 else "RGBA"))
+    if is_whole:
+        array = array.astype(np.uint8, copy=False)
+    return np.repeat(array, 3, axis=2) if channels == 1 else array
+
+
+def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image of any mode, which is left unchanged, as RGB levels (height, width, 3).
+
+    Raises:
+        ValueError, OSError: it has no pixels or NaN levels, nothing says what white is, or its file cannot be decoded.
+    """
+    if not image.width or not image.height:
+        raise ValueError("it has no pixels")
+    image.load()
+    orientation = image.getexif().get(0x0112, 1)
+    is_turned = orientation in (5, 6, 7, 8)
+    upright = np.empty((image.width, image.height, 3) if is_turned else (image.height, image.width, 3), np.uint8)
+    stored = _as_stored(upright, orientation)
+    white = _white_level(image) if image.mode.startswith(("I", "F")) else None
+    for rows, strip in _strips(image):
+        stored[rows] = _rgb(strip) if white is None else _to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
+    return upright
+
+
+def _as_stored(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The same memory as a camera stored it that noted this orientation (EXIF)."""
+    views = {
+        2: lambda: upright[:, ::-1],
+        3: lambda: upright[::-1, ::-1],
+        4: lambda: upright[::-1],
+        5: lambda: upright.swapaxes(0, 1),
+        6: lambda: np.rot90(upright),
+        7: lambda: np.rot90(upright, 2).swapaxes(0, 1),
+        8: lambda: np.rot90(upright, -1),
+    }
+    return views[orientation]() if orientation in views else upright
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    step = max(1, _STRIP // image.width)
+    if step >= image.height:
+        yield slice(None), image
+        return
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        return np.asarray(converted)
+    if image.has_transparency_data:
+        if image.mode == "La":  # which Pillow only takes back to where it came from
+            image = image.convert("LA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy it
+
+
+def _white_level(image: Image.Image) -> float:
+    """The level that stands for white."""
+    highest = -np.inf
+    for _, strip in _strips(image):
+        levels = np.asarray(strip)
+        if not np.isfinite(levels).all():
+            raise ValueError("it has NaN or infinite levels")
+        highest = max(highest, float(levels.max()))
+    if image.mode.startswith("I") and 0 < highest <= 255:
+        raise ValueError(
+            f"white is 65535 in more than 8 bits, and its highest level is {highest:g}, which is all but black; if "
+            "white is 255, it has to be in 8 bits"
+        )
+    return next((level for level in _WHITE_LEVELS[image.mode[0]] if highest <= level), highest)
+
+
+def _to_8_bits(levels: NDArray[Any], white: float) -> NDArray[np.uint8]:
+    scaled_levels: NDArray[np.float64] = np.clip(levels, 0, white) * (255 / white)
+    return np.rint(scaled_levels).astype(np.uint8)

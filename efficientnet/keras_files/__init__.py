@@ -1,0 +1,1 @@
+"""Saved Keras models: opening older ones, and what stands in their files besides weights."""

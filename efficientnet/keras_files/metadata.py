@@ -1,0 +1,159 @@
+"""What a saved model says besides the model: the names of its classes, how it wants its pixels, how it was trained.
+
+A ``.keras`` file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
+a new file, without them.) In an ``.h5`` file, of which ``convert`` writes such, they are attributes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..checkpoints import Facts
+from ..checkpoints.arrays import map_file
+from ..checkpoints.facts import MOST_CLASSES, class_names, from_hdf5, positive_fraction
+from ..checkpoints.hdf5 import SIGNATURE, root
+from ..checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
+from ..checkpoints.keras_h5 import reading
+from ..checkpoints.zip_members import read_member
+from ..common.files import replacing
+from ..common.json_files import is_number, parse
+from ..common.text import plain
+from ..images.pixel_scaling import MODES, Scaling
+
+Checked = TypeVar("Checked")
+
+_RECIPE = "recipe.json"
+
+
+def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Adds the names, in the order of the model's outputs, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has names already.
+    """
+    _write(path, CLASS_NAMES, list(names), "class names")
+
+
+def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
+    """The names in the order of the model's outputs; None where the file holds none."""
+    names = _checked(path, CLASS_NAMES, class_names, f"a list of at most {MOST_CLASSES:,} names")
+    if names is None:
+        names = _in_hdf5(path).class_names
+    return None if names is None else list(names)
+
+
+def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
+    """Adds the mode of ``preprocess_input`` that the model wants to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a mode already.
+    """
+    _write(path, PREPROCESSING, mode, "preprocessing")
+
+
+def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
+    """The mode that the model in a file wants; None where the file does not say."""
+    mode = _read(path, PREPROCESSING)
+    if mode is None:
+        return _in_hdf5(path).preprocessing
+    if isinstance(mode, str) and mode in MODES:
+        return mode
+    if not isinstance(mode, list) or len(mode) != 2 or not all(_are_numbers(numbers) for numbers in mode):
+        raise _wrong(path, PREPROCESSING, f"one of {', '.join(MODES)}, or three scales and three offsets", mode)
+    return Scaling(*map(tuple, mode))
+
+
+def _are_numbers(values: Any) -> bool:
+    is_list = isinstance(values, list) and len(values) == 3
+    return is_list and all(map(is_number, values))
+
+
+def write_crop(path: str | os.PathLike[str], crop: float) -> None:
+    """Adds the part of a picture's shorter side that the model is to see, 0..1, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a crop already.
+    """
+    _write(path, CROP, crop, "a crop")
+
+
+def read_crop(path: str | os.PathLike[str]) -> float | None:
+    """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
+    crop = _checked(path, CROP, positive_fraction, "a number greater than 0, at most 1")
+    return _in_hdf5(path).crop if crop is None else crop
+
+
+def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
+    """Adds to a ``.keras`` file what is known of its model and not in its graph.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has such notes already.
+    """
+    if facts.preprocessing is not None:
+        write_preprocessing(path, facts.preprocessing)
+    if facts.class_names is not None:
+        write_class_names(path, facts.class_names)
+    if facts.crop is not None:
+        write_crop(path, facts.crop)
+
+
+def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
+    """Adds how the model was trained, a recipe's fields, to a ``.keras`` file; all or nothing.
+
+    Raises:
+        ValueError: the file is no ``.keras`` file, or has a recipe already.
+    """
+    _write(path, _RECIPE, recipe, "a recipe")
+
+
+def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """How the model in a file was trained; None where the file does not say."""
+    recipe = _read(path, _RECIPE)
+    if recipe is not None and not isinstance(recipe, dict):
+        raise _wrong(path, _RECIPE, "an object of a recipe's fields", recipe)
+    return recipe
+
+
+def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -> None:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
+    if _read(path, member) is not None:
+        raise ValueError(f"{path} already holds {what}: save the model again first.")
+    with replacing(Path(path)) as part:
+        shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            archive.writestr(member, json.dumps(content, ensure_ascii=False))
+
+
+def _read(path: str | os.PathLike[str], member: str) -> Any:
+    content = read_member(path, member)
+    return None if content is None else parse(content, f"{os.fspath(path)}: {member} in it")
+
+
+def _checked(
+    path: str | os.PathLike[str], member: str, check: Callable[[Any], Checked], expected: str
+) -> Checked | None:
+    """A member that ``check`` converts, or refuses by a ValueError; None where there is none."""
+    value = _read(path, member)
+    try:
+        return None if value is None else check(value)
+    except ValueError:
+        raise _wrong(path, member, expected, value) from None
+
+
+def _wrong(path: str | os.PathLike[str], member: str, expected: str, found: Any) -> ValueError:
+    return ValueError(f"{plain(path)}: {member} in it holds {plain(repr(found)[:80])}; expected {expected}.")
+
+
+def _in_hdf5(path: str | os.PathLike[str]) -> Facts:
+    with open(path, "rb") as file:
+        if not file.read(512).startswith(SIGNATURE):
+            return Facts()
+    with reading(path):
+        return from_hdf5(root(map_file(path)))

@@ -1,0 +1,1 @@
+"""Keras models as graphs: walking, folding, converting and profiling them."""

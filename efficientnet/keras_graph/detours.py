@@ -1,0 +1,217 @@
+"""Models with a layer that has no form in ``onnx_graph``: TensorFlow's SavedModel of them, converted by others.
+
+What comes of it is compared with Keras at once, as those converters are not ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.text import get_logger
+from ..images.pixel_scaling import Scaling
+from . import onnx as onnx_graph
+from . import openvino as openvino_graph
+from .fold import fold_batch_norm
+from .tensorflow import Options, backend_of, write_with_tensorflow
+from .walk import data_formats, functional
+
+logger = get_logger()
+
+# Relative to the largest output where that is above 1. Keras on OpenVINO computes in bfloat16 itself, where it can.
+_TOLERANCE, _TOLERANCE_ON_OPENVINO = 1e-4, 0.1
+_ANY_SIZE = 64
+_SAVED = "saved"
+_TF2ONNX, _OPSET = "tf2onnx.convert", "17"
+
+Answers: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None) -> Any:
+    """The ONNX model of a Keras model with any layers; a layer without a form goes through SavedModel and tf2onnx.
+
+    Args:
+        model: functional or sequential, of either Keras, on any backend.
+        batch: how many images it takes; None for any number.
+        scaling: what is done to the colours of each input image before the model; nothing by default. Only where all
+            layers have a form.
+
+    Raises:
+        UnsupportedLayerError: neither way leads to a graph that answers as Keras does; the message names the layer.
+    """
+    try:
+        return onnx_graph.convert(model, batch or "dynamic", scaling)
+    except onnx_graph.UnsupportedLayerError as error:
+        if scaling is not None:
+            raise
+        return _converted(model, error, "tf2onnx", batch, _by_tf2onnx, _onnx_answers)
+
+
+def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
+    """The OpenVINO model of a Keras model with any layers; a layer without a form goes through SavedModel.
+
+    Args:
+        model: functional or sequential, of either Keras, on any backend.
+        scaling: what is done to the colours of each input image before the model; nothing by default.
+
+    Raises:
+        UnsupportedLayerError: neither way leads to a graph that answers as Keras does; the message names the layer.
+    """
+    try:
+        return openvino_graph.convert(model, scaling)
+    except onnx_graph.UnsupportedLayerError as error:
+        graph = _converted(model, error, "openvino", None, _by_openvino, _openvino_answers)
+    if scaling is not None:
+        _scale_inputs(graph, scaling, data_formats(model) != {"channels_first"})
+    return graph
+
+
+def onnx_bytes(model: Any) -> bytes:
+    """A Keras model as the content of an ONNX file, float32, for any batch size.
+
+    Raises:
+        ValueError, ImportError: it cannot be converted; the message names the layer, or the package.
+    """
+    content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
+    return content
+
+
+def litert_bytes(model: Any) -> bytes:
+    """A Keras model as the content of a .tflite file, float32, for any batch size.
+
+    Raises:
+        ValueError: it cannot be converted.
+        ImportError: TensorFlow, which converts it, is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        write_with_tensorflow(fold_batch_norm(model), path, "litert", Options())
+        return path.read_bytes()
+
+
+def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+    """What a model gives for a batch, in the order of its outputs."""
+    outputs = model.predict_on_batch(batch)
+    if isinstance(outputs, dict):
+        outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
+    return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """How far outputs are from others at most, relative to the largest of those where that is above 1; NaN for NaN."""
+    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+
+
+def _converted(
+    model: Any,
+    error: onnx_graph.UnsupportedLayerError,
+    converter: str,
+    batch: int | None,
+    convert: Callable[[Any, Path, int | None], Any],
+    answers_of: Callable[[Any], Answers],
+) -> Any:
+    """What a converter makes of a SavedModel, if it answers as Keras does."""
+    for package in ("tensorflow", converter):
+        if find_spec(package) is None:
+            raise onnx_graph.UnsupportedLayerError(
+                f"{error.problem} (and {package}, by which it could be converted, is not installed)"
+            ) from None
+    logger.info("%s: the model is converted by TensorFlow and %s.", error.problem, converter)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            write_with_tensorflow(model, Path(name) / _SAVED, "saved_model", Options(batch=batch))
+            graph = convert(model, Path(name), batch)
+        difference = _difference(model, answers_of(graph), batch)
+    except Exception as failure:  # converters and runtimes have exceptions of their own
+        reason = str(failure).strip().split("\n", 1)[0]
+        raise onnx_graph.UnsupportedLayerError(
+            f"{error.problem} (and TensorFlow and {converter} cannot convert the model: {reason})"
+        ) from failure
+    if not difference <= (_TOLERANCE_ON_OPENVINO if backend_of(model) == "openvino" else _TOLERANCE):
+        raise onnx_graph.UnsupportedLayerError(
+            f"{error.problem} (and what TensorFlow and {converter} make of the model answers otherwise than Keras, by "
+            f"{difference:.2g})"
+        ) from None
+    return graph
+
+
+def _by_openvino(model: Any, folder: Path, batch: int | None) -> Any:
+    import openvino
+
+    graph = openvino.convert_model(folder / _SAVED)
+    named = {name: port for port in graph.outputs for name in port.get_names()}
+    names = onnx_graph.tensor_names(model)[1]
+    return openvino.Model([named[name] for name in names], graph.get_parameters(), model.name)
+
+
+def _by_tf2onnx(model: Any, folder: Path, batch: int | None) -> Any:
+    import onnx
+
+    path = folder / "model.onnx"
+    done = subprocess.run(
+        [sys.executable, "-m", _TF2ONNX, "--opset", _OPSET, "--saved-model", folder / _SAVED, "--output", path],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ValueError(done.stderr.strip().rsplit("\n", 1)[-1] or f"exit status {done.returncode}")
+    written = onnx.load(path)
+    named = {output.name: output for output in written.graph.output}
+    outputs = [named[name] for name in onnx_graph.tensor_names(model)[1]]
+    del written.graph.output[:]
+    written.graph.output.extend(outputs)
+    return written
+
+
+def _openvino_answers(graph: Any) -> Answers:
+    compiled = openvino_graph.core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def answer(batch: np.ndarray) -> list[np.ndarray]:
+        results = compiled(batch)
+        return [np.array(results[output]) for output in compiled.outputs]
+
+    return answer
+
+
+def _onnx_answers(written: Any) -> Answers:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batch: list(session.run(None, {name: batch}))
+
+
+def _difference(model: Any, answers: Answers, batch: int | None) -> float:
+    """How far answers are from Keras' at most, on noise as small and as large as pixels are; NaN where one is."""
+    (tensor,) = functional(model).inputs
+    rng = np.random.default_rng(0)
+    shape = [batch or 2, *(_ANY_SIZE if side is None else side for side in tensor.shape[1:])]
+    differences = []
+    for x in (rng.normal(0, 1, shape).astype(np.float32), rng.uniform(0, 255, shape).astype(np.float32)):
+        pairs = zip(answers(x), keras_answers(model, x), strict=True)
+        differences += [relative_difference(ours, theirs) for ours, theirs in pairs]
+    return float(np.max(differences))
+
+
+def _scale_inputs(graph: Any, scaling: Scaling, channels_last: bool) -> None:
+    """Has an OpenVINO graph multiply the colours of its input images, and add to them, before all else."""
+    from openvino import opset13 as ops
+
+    for parameter in graph.get_parameters():
+        takers = parameter.output(0).get_target_inputs()
+        shape = (-1,) if channels_last else (-1, 1, 1)
+        factor, offset = (ops.constant(np.reshape(np.asarray(part, np.float32), shape)) for part in scaling)
+        scaled = ops.add(ops.multiply(parameter, factor), offset)
+        for taker in takers:
+            taker.replace_source_output(scaled.output(0))
+    graph.validate_nodes_and_infer_types()

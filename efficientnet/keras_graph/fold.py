@@ -1,0 +1,230 @@
+"""A network without its batch norms: each is a scale and an offset, which the layer beside it can do as well."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checkpoints.keras_h5 import role
+from ..network.backends import deep_recursion
+from ..network.initializers import call_drawing_weights
+from . import marks
+from .walk import LayerCall, functional, is_idle, keras_layer, run
+
+_LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
+
+
+def fold_batch_norm(model: Any) -> Any:
+    """The same network, for answering only, without batch norms and dropouts.
+
+    A batch norm goes into the convolution or dense layer before it, or else into the dense layer behind it. One
+    that has neither beside it for itself alone (CondConv's, behind the mixing of kernels) becomes the depthwise
+    convolution of 1 x 1 pixels that it amounts to, where it is one of an image's channels, and otherwise stays; so
+    does what is told to train while answering, by ``training=True``.
+
+    Args:
+        model: a functional or sequential model of either Keras, on any backend, in either channel order, with any
+            head. It stays as it is.
+
+    Returns:
+        A functional model of the same Keras with layers of its own, which plain Keras saves and loads. The
+        layers that are left keep names and ``trainable`` flags. Models within the model are taken apart into their
+        layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``.
+
+    Raises:
+        ValueError: the model has no graph of layers.
+    """
+    steps, outputs = _steps(model)
+    copies: dict[int, _Copy] = {}
+    names = {layer.name for layer in functional(model).layers}
+    for step in steps:
+        layer, is_inner = step.call.layer, "/" in step.call.name
+        if hasattr(layer, "get_weights") and id(layer) not in copies:  # operations have none, and are called as is
+            name = step.call.name.replace("/", "_") if is_inner and layer.name in names else layer.name
+            names.add(name)
+            copies[id(layer)] = _Copy(layer, name)
+    return _build(model, steps, outputs, copies, _fold(steps, outputs, copies, _keras_of(model)))
+
+
+class _Step(NamedTuple):
+    """A call of a layer, with the numbers of the values that it takes and gives."""
+
+    call: LayerCall
+    inputs: list[int]
+    outputs: list[int]
+
+
+class _Copy:
+    """A layer to be, with the weights that it is to have."""
+
+    def __init__(self, layer: Any, name: str) -> None:
+        self._kind = type(layer)
+        self._config = {**layer.get_config(), "name": name}
+        if callable(getattr(layer, "activation", None)):
+            self._config["activation"] = layer.activation  # itself, since not every function is found by its name
+        self._weights: list[np.ndarray] = layer.get_weights()
+        self._layer: Any = None
+
+    @property
+    def has_plain_weights(self) -> bool:
+        """Whether these are a kernel and perhaps a bias: no adapters (LoRA), nothing quantised."""
+        return len(self._weights) == 1 + self._config["use_bias"] and self._weights[0].dtype.kind == "f"
+
+    def scale_outputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
+        """Has a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
+        kernel, *bias = self._weights
+        # A depthwise kernel ends in (inputs, multiplier), which count the outputs in this order.
+        by_output = scale.reshape(kernel.shape[-2:]) if "depth_multiplier" in self._config else scale
+        self._set_weights(kernel * by_output, (bias[0] if bias else 0) * scale + offset)
+
+    def scale_inputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
+        """Has a dense layer do the same to its inputs, before all else."""
+        kernel, *bias = self._weights
+        self._set_weights(kernel * scale[:, None], (bias[0] if bias else 0) + offset @ kernel)
+
+    def become_depthwise(self, kind: type, axis: int, scale: np.ndarray, offset: np.ndarray) -> None:
+        """Makes another layer of it, ``DepthwiseConv2D``, that scales and offsets each channel of an image."""
+        kept = {key: self._config[key] for key in ("name", "trainable", "dtype")}
+        self._kind = kind
+        self._config = {**kept, "kernel_size": 1, "data_format": "channels_first" if axis == 1 else "channels_last"}
+        self._set_weights(scale.reshape(1, 1, -1, 1), offset)
+
+    def _set_weights(self, *weights: np.ndarray) -> None:
+        self._config.update(use_bias=True, bias_initializer="zeros")
+        self._weights = [np.asarray(value, np.float32) for value in weights]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer, which is made for its first call."""
+        is_new = self._layer is None
+        if is_new:
+            self._layer = self._kind.from_config(self._config)
+        if keras_layer(self._layer) not in _LINEAR:
+            result = self._layer(*args, **kwargs)
+        elif is_new:  # such a layer takes one value and no options
+            result = call_drawing_weights(None, self._layer, *args)
+        else:
+            result = self._layer(*args)
+        if is_new:
+            self._layer.set_weights(self._weights)
+            if keras_layer(self._layer) == "Normalization":
+                self._layer.finalize_state()  # of which it makes what it computes with
+        return result
+
+
+def _steps(model: Any) -> tuple[list[_Step], list[int]]:
+    """The calls that an answer takes, in order, and the numbers of the outputs. The inputs have the first numbers."""
+    steps: list[_Step] = []
+    count = len(functional(model).inputs)
+
+    def record(call: LayerCall, inputs: list[int]) -> list[int]:
+        nonlocal count
+        if is_idle(call):
+            return inputs
+        outputs = list(range(count, count + len(call.outputs)))
+        count += len(outputs)
+        steps.append(_Step(call, inputs, outputs))
+        return outputs
+
+    return steps, run(model, range(count), record)
+
+
+def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], keras: Any) -> dict[int, int]:
+    """Lets the copies of other layers do the batch norms' work.
+
+    Returns:
+        What each value that is no longer computed is equal to.
+    """
+    calls = Counter(id(step.call.layer) for step in steps)
+    uses = Counter([*outputs, *(value for step in steps for value in step.inputs)])
+    makers = {value: step for step in steps for value in step.outputs}
+    takers = {value: step for step in steps for value in step.inputs}
+    equal: dict[int, int] = {}
+
+    def linear(step: _Step | None, value: int, kinds: tuple[str, ...]) -> _Copy | None:
+        """The copy of a step's layer, if it is linear and there for this value alone."""
+        if step is None or uses[value] > 1 or calls[id(step.call.layer)] > 1:
+            return None
+        copy = copies.get(id(step.call.layer))
+        return copy if copy and keras_layer(step.call.layer) in kinds and copy.has_plain_weights else None
+
+    for step in steps:
+        if keras_layer(step.call.layer) != "BatchNormalization" or step.call.trains:
+            continue
+        (source,), (target,) = step.inputs, step.outputs
+        rank = len(step.call.outputs[0].shape)
+        axis, scale, offset = batch_norm_as_scaling(step.call.layer, rank)
+        before, behind = makers.get(source), takers.get(target)
+        if before and _gives_channels(before.call.layer, axis, rank) and (copy := linear(before, source, _LINEAR)):
+            copy.scale_outputs(scale, offset)
+            makers[target] = before
+        elif axis == rank - 1 and (copy := linear(behind, target, ("Dense",))):
+            copy.scale_inputs(scale, offset)
+        else:
+            if rank == 4 and axis in (1, 3):
+                copies[id(step.call.layer)].become_depthwise(keras.layers.DepthwiseConv2D, axis, scale, offset)
+            continue
+        equal[target] = source
+    return equal
+
+
+def _build(
+    model: Any, steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], equal: Mapping[int, int]
+) -> Any:
+    keras, graph = _keras_of(model), functional(model)
+    inputs = [
+        keras.layers.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor._keras_history[0].name)
+        for tensor in graph.inputs
+    ]
+    values: dict[int, Any] = dict(enumerate(inputs))
+    for step in steps:
+        if step.outputs[0] in equal:
+            values[step.outputs[0]] = values[equal[step.outputs[0]]]
+            continue
+        args, kwargs = step.call.arguments([values[number] for number in step.inputs])
+        results = copies.get(id(step.call.layer), step.call.layer)(*args, **kwargs)
+        values.update(zip(step.outputs, _tree(keras).flatten(results), strict=True))
+    with deep_recursion():
+        folded = keras.models.Model(
+            _tree(keras).pack_sequence_as(_structure(graph, "inputs"), inputs),
+            _tree(keras).pack_sequence_as(_structure(graph, "outputs"), [values[number] for number in outputs]),
+            name=model.name,
+        )
+    marks.remember(folded, marks.read(model))
+    return folded
+
+
+def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """A batch norm's axis, and what it multiplies each channel with and then adds, in float64."""
+    weights = {
+        role(weight.name): np.asarray(value, np.float64)
+        for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
+    }
+    scale = weights.get("gamma", 1.0) / np.sqrt(weights["moving_variance"] + layer.epsilon)
+    offset = weights.get("beta", 0.0) - weights["moving_mean"] * scale
+    axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+    return axis % rank, scale, offset
+
+
+def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
+    """Whether a layer that is linear until there gives its channels, as they are, on this axis."""
+    own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
+    return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
+
+
+def _keras_of(model: Any) -> Any:
+    """The Keras that a model is of, as a module."""
+    return importlib.import_module(type(functional(model)).__module__.split(".")[0])
+
+
+def _tree(keras: Any) -> Any:
+    return keras.tree if hasattr(keras, "tree") else importlib.import_module("tensorflow").nest
+
+
+def _structure(graph: Any, part: str) -> Any:
+    """How a functional model's inputs or outputs are arranged: as one, in a list, in a dictionary."""
+    name = f"_{part}_struct"
+    return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")

@@ -1,0 +1,138 @@
+"""Writes a Keras model down as an ONNX graph, layer by layer, with the package ``onnx`` alone.
+
+ONNX Runtime and OpenVINO both compute it. Each module writes the layers of one kind; ``writer`` is what they write
+with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...images.pixel_scaling import Scaling
+from ..walk import LayerCall, data_formats, functional, is_idle, keras_layer, keras_operation, only_trains, run
+from . import activation, convolution, merging, normalization, pooling, shape
+from .operations import write_operation
+from .writer import UnsupportedLayerError, Value, Writer, unsupported
+
+__all__ = ["UnsupportedLayerError", "convert", "tensor_names"]
+
+# The oldest that has every operation needed here, so that older runtimes, too, read the file.
+_OPSET, _IR_VERSION = 13, 8
+
+_LAYERS: dict[str, Callable[[Writer, Any, Value], Value]] = {
+    **activation.LAYERS,
+    **convolution.LAYERS,
+    **normalization.LAYERS,
+    **pooling.LAYERS,
+    **shape.LAYERS,
+}
+
+
+def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = None) -> Any:
+    """The ONNX model of a functional or sequential Keras model, in float32.
+
+    Args:
+        model: of either Keras, on any backend, in either channel order.
+        batch: how many images each input takes; ``"dynamic"`` for any number.
+        scaling: what is done to the colours of each input image before the model; nothing by default.
+
+    Returns:
+        An ``onnx.ModelProto``. Inputs are named as the model's input layers, outputs as the layers that give them.
+
+    Raises:
+        UnsupportedLayerError: the model has a layer that is not written down here; the message names it.
+        ValueError: the model has no graph of layers.
+        ImportError: the package ``onnx`` is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]'.") from error
+    graph = functional(model)
+    writer = Writer(onnx)
+    inputs, outputs = (
+        [
+            onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, ["batch" if batch == "dynamic" else batch, *tensor.shape[1:]]
+            )
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
+        for names, tensors in zip(tensor_names(model), (graph.inputs, graph.outputs), strict=True)
+    )
+    values = [Value(x.name, len(tensor.shape)) for x, tensor in zip(inputs, graph.inputs, strict=True)]
+    if scaling is not None:
+        values = [_scaled(writer, x, scaling, model) for x in values]
+    results = run(model, values, lambda call, given: _write(writer, call, given))
+    for result, output in zip(results, outputs, strict=True):
+        writer.result(result, output.name)
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(writer.nodes, model.name, inputs, outputs, writer.constants),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="efficientnet",
+    )
+
+
+def tensor_names(model: Any) -> tuple[list[str], list[str]]:
+    """What a functional model's inputs and outputs are called: as the layers they come from, without repetitions."""
+    graph, seen = functional(model), Counter[str]()
+
+    def unique(name: str) -> str:
+        seen[name] += 1
+        return name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+    inputs = [unique(tensor._keras_history[0].name) for tensor in graph.inputs]
+    return inputs, [unique(tensor._keras_history[0].name) for tensor in graph.outputs]
+
+
+def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
+    """An image with its colours scaled.
+
+    It stays a multiplication and an addition: a convolution that pads with zeros cannot absorb the offset, since its
+    border would be another colour; and what the multiplication takes is less than can be measured.
+    """
+    shape = (-1, 1, 1) if data_formats(model) == {"channels_first"} else (-1,)
+    factor, offset = (np.reshape(np.asarray(values, np.float32), shape) for values in scaling)
+    return normalization.scale(writer, x, factor, offset)
+
+
+def _write(writer: Writer, call: LayerCall, inputs: list[Value]) -> list[Value]:
+    """Writes one call of a layer or an operation."""
+    writer.begin(call)
+    if is_idle(call):
+        return inputs
+    if any("float" not in str(tensor.dtype) for tensor in call.outputs):
+        raise unsupported(call.layer, "gives other numbers than floats")
+    operation, kind = keras_operation(call.layer), keras_layer(call.layer) or ""
+    if operation is not None:
+        return write_operation(writer, call, inputs, operation)
+    if kind in merging.LAYERS:
+        return [merging.LAYERS[kind](writer, call.layer, *inputs)]
+    if kind == "Pipeline":
+        return [_write_pipeline(writer, call, *inputs)]
+    return [_write_layer(writer, call.layer, kind, inputs, call.trains)]
+
+
+def _write_layer(writer: Writer, layer: Any, kind: str, inputs: list[Value], trains: bool) -> Value:
+    write = _LAYERS.get(kind)
+    if write is None:
+        raise unsupported(layer, "has no ONNX form here")
+    if len(inputs) != 1:
+        raise unsupported(layer, "is called with more than one value, such as a mask")
+    if trains:
+        raise unsupported(layer, "is called with training=True")
+    return write(writer, layer, inputs[0])
+
+
+def _write_pipeline(writer: Writer, call: LayerCall, x: Value) -> Value:
+    """Writes layers that are one layer, of which Keras has no calls of their own."""
+    for layer in call.layer._pipeline_layers:
+        shape = tuple(layer.compute_output_shape(writer.input_shape))
+        if not (only_trains(layer) and shape == writer.input_shape):
+            x = _write_layer(writer, layer, keras_layer(layer) or "", [x], call.trains)
+        writer.input_shape = shape
+    return x

@@ -1,0 +1,154 @@
+"""Formats that TensorFlow writes: LiteRT and SavedModel.
+
+A model on another of Keras' backends is handed, as a file, to a process of its own in which Keras runs on
+TensorFlow. (Run as a module this is that process.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..images.pixel_scaling import Scaling
+from .onnx import tensor_names
+from .walk import functional
+
+_MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
+
+
+class Options(NamedTuple):
+    """How a file is to be.
+
+    Attributes:
+        precision: ``"f32"``, ``"f16"`` or ``"int8"``.
+        batch: how many images it takes; None for any number.
+        samples: for ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
+        scaling: what the file does to the colors of its input before all else; None for nothing.
+        input_type: of what it takes: ``"float32"`` or ``"uint8"``.
+    """
+
+    precision: str = "f32"
+    batch: int | None = None
+    samples: np.ndarray | None = None
+    scaling: Scaling | None = None
+    input_type: str = "float32"
+
+
+def write_with_tensorflow(model: Any, path: Path, format: str, options: Options) -> None:
+    """Writes a model.
+
+    Args:
+        model: functional, of either Keras, on any backend.
+        path: of a file, or for a SavedModel of a folder, that is not there yet.
+        format: ``"litert"`` or ``"saved_model"``.
+        options: how it is to be; a SavedModel's precision is the model's own.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        ValueError: the other process cannot open or convert the model.
+    """
+    if find_spec("tensorflow") is None:
+        raise ImportError(f"TensorFlow converts models to {format}: pip install 'efficientnet[tensorflow]'.")
+    if backend_of(model) != "tensorflow":
+        _write_elsewhere(model, path, format, options)
+    elif format == "litert":
+        path.write_bytes(_litert(model, options))
+    else:
+        _write_saved_model(model, path, options)
+
+
+def backend_of(model: Any) -> str:
+    """What a Keras model runs on; legacy ones know TensorFlow only."""
+    if type(functional(model)).__module__.startswith("tf_keras"):
+        return "tensorflow"
+    import keras
+
+    return str(keras.backend.backend())
+
+
+def _module(model: Any, options: Options) -> Any:
+    """The model as a module of TensorFlow, whose function ``serve`` gives outputs by their names."""
+    import tensorflow as tf
+
+    (name,), names = tensor_names(model)
+    given = tf.TensorSpec((options.batch, *functional(model).inputs[0].shape[1:]), options.input_type, name)
+
+    def serve(x: Any) -> dict[str, Any]:
+        x = tf.cast(x, tf.float32)
+        if options.scaling is not None:
+            scale, offset = (np.asarray(values, np.float32) for values in options.scaling)
+            x = x * scale + offset
+        return dict(zip(names, tf.nest.flatten(model(x, training=False)), strict=True))
+
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=[given], autograph=False)
+    # What the function uses has to be in the module; Keras 3 has its own variables around TensorFlow's.
+    module.weights = [x if isinstance(x, tf.Variable) else x.value for x in model.variables]
+    return module
+
+
+def _litert(model: Any, options: Options) -> bytes:
+    import tensorflow as tf
+
+    module = _module(model, options)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    if options.precision != "f32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if options.precision == "f16":
+        converter.target_spec.supported_types = [tf.float16]
+    if options.precision == "int8" and options.samples is not None:
+        samples = options.samples if options.input_type == "float32" else np.rint(options.samples).astype(np.uint8)
+        converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converted: bytes = converter.convert()
+    return converted
+
+
+def _write_saved_model(model: Any, path: Path, options: Options) -> None:
+    import tensorflow as tf
+
+    module = _module(model, options)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+
+
+def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save(folder / _MODEL)
+        order = options._replace(samples=None)._asdict()
+        (folder / _ORDER).write_text(json.dumps([str(path.absolute()), format, order]))
+        if options.samples is not None:
+            np.save(folder / _SAMPLES, options.samples)
+        done = subprocess.run(
+            [sys.executable, "-m", __name__, name],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        reason = done.stderr.strip().rsplit("\n", 1)[-1] or f"exit status {done.returncode}"
+        raise ValueError(
+            f"{format} is converted in a process of its own, where Keras runs on TensorFlow, and that failed: {reason}"
+        )
+
+
+def _main(folder: Path) -> None:
+    import keras
+
+    path, format, order = json.loads((folder / _ORDER).read_text())
+    scaling = None if order["scaling"] is None else Scaling(*order["scaling"])
+    samples = np.load(folder / _SAMPLES) if (folder / _SAMPLES).exists() else None
+    model = keras.models.load_model(folder / _MODEL, compile=False)
+    write_with_tensorflow(model, Path(path), format, Options(**{**order, "samples": samples, "scaling": scaling}))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

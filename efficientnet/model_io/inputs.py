@@ -1,0 +1,62 @@
+"""Images of any kind and size -> the input of a model, in one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images.pixel_scaling import Scaling
+from ..images.pixels import as_array, fault, is_pillow
+from ..keras_graph.marks import model_preprocessing
+from .images import check_many, is_path_or_content, listed, read
+from .spec import describe
+
+
+def model_inputs(
+    images: Any,
+    model: Any,
+    *,
+    preprocessing: str | Scaling | None = None,
+    crop: float | None = None,
+    interpolation: str | None = None,
+) -> NDArray[np.float32]:
+    """Turn images of any size into what a model takes: cropped, resized and scaled for its weights.
+
+    ``model.predict(model_inputs("panda.jpg", model))`` is right whatever the model's weights.
+
+    Args:
+        images: One image or an iterable of them: paths, addresses, contents of files as bytes, open files, Pillow
+            images, arrays (height, width, 3) of 0..255; or an array (batch, height, width, 3).
+        model: A Keras model that takes square images.
+        preprocessing: How its pixels are scaled, for a model that does not say it: a mode, or a ``Scaling``.
+        crop: The part of an image's shorter side that is kept, 0..1; 1 for images that are cropped already. By default
+            that of the weights' evaluation, or 0.875.
+        interpolation: Of the resizing: "nearest", "bilinear", "biquadratic" or "bicubic". By default that of the
+            weights' evaluation, or "bicubic".
+
+    Returns:
+        (batch, size, size, 3) float32, channels first where the model has them there; batch is 1 for one image.
+
+    Raises:
+        ValueError: There is no image, one is no image, or the model does not say how its pixels are scaled or takes
+            none.
+        OSError: An image cannot be read.
+    """
+    if preprocessing is None:
+        model_preprocessing(model)  # which raises where nobody says it
+    recipe = describe(model, preprocessing, crop, interpolation)
+    images = listed(images)
+    is_one = is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4
+    if not is_one:
+        check_many(images)
+    is_batch = not is_one and hasattr(images, "__array__")
+    if is_batch and len(images) and (problem := fault(as_array(images), recipe.takes_pixels)):
+        raise ValueError(problem)
+    # A dark image of a batch may have the levels that another alone would have in 0..1.
+    batch = [read(image, recipe, decides=not is_batch) for image in ([images] if is_one else images)]
+    if not batch:
+        raise ValueError("Expected at least one image; got none.")
+    scaled: NDArray[np.float32] = recipe.scale(np.stack(batch).astype(np.float32, copy=False))
+    return scaled

@@ -1,0 +1,1 @@
+"""Parts that a network is built with, for whichever Keras."""

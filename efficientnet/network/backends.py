@@ -1,0 +1,84 @@
+"""Which Keras to import, and what it runs on."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..common.text import get_logger
+
+logger = get_logger()
+
+_RECURSION_LIMIT = 10_000
+
+# Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
+_BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
+_EXTRAS = "pip install 'efficientnet[tensorflow]' (or [jax], [torch], or [openvino], which answers but cannot train)"
+
+
+def import_keras() -> Any:
+    """Imports ``keras``, on an installed backend where none is chosen and TensorFlow is missing.
+
+    A choice, by ``KERAS_BACKEND`` or in Keras' configuration file, is never overridden. The file's
+    ``"tensorflow"`` is none: Keras itself writes it at its first import.
+
+    Raises:
+        ImportError: Keras, or every backend, is missing; the message names the extras that install them.
+    """
+    if find_spec("keras") is None:
+        raise ImportError(f"efficientnet.keras needs Keras 3 and a backend: {_EXTRAS}.")
+    chosen = "keras" in sys.modules or "KERAS_BACKEND" in os.environ or _configured_backend() != "tensorflow"
+    if not chosen and not find_spec("tensorflow"):
+        installed = [backend for backend, module in _BACKENDS.items() if find_spec(module)]
+        if not installed:
+            raise ImportError(f"Keras is installed, but nothing for it to run on: {_EXTRAS}.")
+        os.environ["KERAS_BACKEND"] = installed[0]
+        logger.warning("Keras runs on %s, since TensorFlow is not installed; KERAS_BACKEND chooses.", installed[0])
+    return importlib.import_module("keras")
+
+
+def import_tensorflow_keras() -> Any:
+    """Imports ``tensorflow.keras``: Keras 3, or ``tf_keras`` where ``TF_USE_LEGACY_KERAS=1``.
+
+    Raises:
+        ImportError: TensorFlow, or the Keras that it should use, is missing.
+    """
+    if find_spec("tensorflow") is None:
+        raise ImportError(
+            "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]'; "
+            "efficientnet.keras runs on JAX, PyTorch and OpenVINO as well."
+        )
+    if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and find_spec("tf_keras") is None:
+        raise ImportError("TF_USE_LEGACY_KERAS asks for legacy Keras 2: pip install 'efficientnet[legacy]'.")
+    from tensorflow import keras
+
+    return keras
+
+
+@contextlib.contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Lets Keras make or open the deepest networks: it calls itself once for each layer on the way through them.
+
+    V2-XL has more in a row than Python's usual limit of 1000 calls.
+    """
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _configured_backend() -> str:
+    folder = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        return str(json.loads((Path(folder) / "keras.json").read_text()).get("backend", "tensorflow"))
+    except (OSError, ValueError):
+        return "tensorflow"

@@ -1,0 +1,1 @@
+"""What reports share: the theme of figures, and tables."""

@@ -1,0 +1,19 @@
+"""Published weights: which there are, where they lie, and how they come into a network."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .published import list_weights, weights_info
+
+__all__ = ["list_weights", "weights_info"]
+
+# Where the older package kept the same table: found when asked for, in compat.py.
+_OLDER_NAMES = ("IMAGENET_WEIGHTS_HASHES", "IMAGENET_WEIGHTS_PATH", "NS_WEIGHTS_HASHES", "NS_WEIGHTS_PATH")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OLDER_NAMES:
+        return getattr(importlib.import_module("efficientnet.compat"), name)
+    raise AttributeError(f"module 'efficientnet.weights' has no attribute {name!r}")

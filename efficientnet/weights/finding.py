@@ -1,0 +1,222 @@
+"""What the weights of a file were trained with: as the file says, as follows from whose it is, or unknown.
+
+file ── checkpoints ──> what it says ── whose it is ──> what follows ── the user's arguments ──> what the network gets
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checkpoints import Facts, Reading
+from ..checkpoints.facts import of_mean_and_std, of_scale_and_offset
+from ..checkpoints.names.keras import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
+from ..checkpoints.names.tensorflow import AUTHORS
+from ..checkpoints.names.torch import TIMM, TORCHVISION
+from ..common import arguments
+from ..family import scaling
+from ..family.variants import PADDINGS, Variant
+from ..images.pixel_scaling import Scaling, scale_and_offset
+from . import published
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# PyTorch's own; what networks that pad as it does nearly always have.
+_PYTORCH_EPSILON = 1e-5
+
+# Of each fact the argument that gives it and the option of the commands: the one place for this advice.
+ADVICE = {
+    "padding": ("padding", "--padding"),
+    "epsilon": ("batch_norm_epsilon", "--epsilon"),
+    "preprocessing": ("preprocessing", "--preprocessing"),
+}
+
+
+class Trained(NamedTuple):
+    """What a network has to be like to answer as its weights were trained.
+
+    Attributes:
+        padding, epsilon, preprocessing: as in ``Facts``.
+        facts: what is known, by the file, its origin or the user.
+        unknown: names of what is not, and was assumed.
+    """
+
+    padding: str
+    epsilon: float
+    preprocessing: str | Scaling
+    facts: Facts
+    unknown: tuple[str, ...] = ()
+
+
+def given_facts(padding: Any, epsilon: Any, preprocessing: Any) -> Facts:
+    """What a user gives as ``padding=``, ``batch_norm_epsilon=`` and ``preprocessing=``; None for what he does not.
+
+    Raises:
+        ValueError: one cannot be.
+    """
+    if padding is not None:
+        arguments.choice("padding", padding, PADDINGS)
+    if epsilon is not None:
+        arguments.number(
+            "batch_norm_epsilon", epsilon, lambda value: 0 < value <= 1, "a number greater than 0 and at most 1"
+        )
+    if preprocessing is not None:
+        scale_and_offset(preprocessing)
+    return Facts(padding, epsilon, preprocessing)
+
+
+def trained_with(said: Facts, variant: Variant, given: Facts) -> Trained:
+    """What a network gets: what the user gives, else what is known of the weights, else what is likely.
+
+    Args:
+        said: what is known of the weights.
+        variant: the network.
+        given: the user's own arguments.
+    """
+    known = given | said
+    padding = known.padding or variant.padding
+    likely = _PYTORCH_EPSILON if padding == "symmetric" != variant.padding else variant.batch_norm_epsilon
+    return Trained(
+        padding=padding,
+        epsilon=likely if known.epsilon is None else known.epsilon,
+        preprocessing=known.preprocessing or variant.preprocessing,
+        facts=known,
+        unknown=tuple(name for name in ADVICE if getattr(known, name) is None),
+    )
+
+
+def untrained(variant: Variant, given: Facts) -> Trained:
+    """What a network without given weights gets: what the user gives, else the variant's own."""
+    return Trained(
+        given.padding or variant.padding,
+        variant.batch_norm_epsilon if given.epsilon is None else given.epsilon,
+        given.preprocessing or variant.preprocessing,
+        given,
+    )
+
+
+def of_reading(reading: Reading) -> Facts:
+    """What is known of the weights of a file: what it says, and what follows from whose it is."""
+    said = reading.checkpoint.facts
+    if reading.origin is TIMM:
+        return said | (published.facts_of_model(said.model) if said.model else Facts())
+    # A name in a file with others' names is not timm's.
+    return dataclasses.replace(said, model=None) | _of_origin(reading)
+
+
+def of_set(weight_set: published.WeightSet) -> Facts:
+    """What is known of a published set."""
+    return Facts(
+        padding=weight_set.padding,
+        epsilon=weight_set.epsilon,
+        preprocessing=weight_set.preprocessing,
+        crop=weight_set.crop,
+        interpolation=weight_set.interpolation,
+    )
+
+
+def unknown_message(trained: Trained) -> str:
+    """What to say, after the name of their file, of weights of which not all is known; empty where all is."""
+    if not trained.unknown:
+        return ""
+    assumed = ", ".join(f"{ADVICE[fact][0]}={getattr(trained, fact)!r}" for fact in trained.unknown)
+    options = ", ".join(ADVICE[fact][1] for fact in trained.unknown)
+    hint = ""
+    if "padding" in trained.unknown:
+        hint = " (timm's networks have 'same' and 0.001 where their names begin with tf_, else 'symmetric' and 1e-05)"
+    return (
+        f"does not say how its network was trained; assumed: {assumed}{hint}. If it was trained otherwise, its "
+        f"predictions are wrong: pass the right values (in a command: {options})."
+    )
+
+
+def contradictions(said: Facts, given: Facts) -> list[str]:
+    """What a user gives though the weights are known to be otherwise, in words."""
+    pairs = [(name, getattr(said, name), getattr(given, name)) for name in ADVICE]
+    return [
+        f"{ADVICE[name][0]}={wanted!r} where the weights were trained with {known!r}"
+        for name, known, wanted in pairs
+        if known is not None and wanted is not None and known != wanted
+    ]
+
+
+def contradiction_message(contradiction: str) -> str:
+    """What to say of one, after the name of the weights' file."""
+    return f"gets {contradiction}; taken is what was passed."
+
+
+def _of_origin(reading: Reading) -> Facts:
+    origin, variant, layers = reading.origin, reading.variant, reading.checkpoint.layers
+    if origin is TORCHVISION:
+        is_l = variant.name == "efficientnetv2-l"
+        preprocessing = of_mean_and_std((0.5,) * 3, (0.5,) * 3) if is_l else "torch"
+        return Facts(origin.padding, origin.epsilon(variant), preprocessing)
+    normalization = _normalization_arrays(reading)
+    if origin is APPLICATIONS or (origin is NUMBERED and (normalization or _is_of_applications(layers))):
+        return Facts(APPLICATIONS.padding, APPLICATIONS.epsilon(variant), _applications(variant, normalization, layers))
+    if origin in (OURS, NUMBERED):
+        return Facts(_padding_by_names(layers, variant))
+    # The authors scale V1's pixels in one of two ways, those of the other families in one.
+    mode = variant.preprocessing if origin is AUTHORS and variant.preprocessing != "torch" else None
+    return Facts(origin.padding, origin.epsilon(variant), mode)
+
+
+def _is_of_applications(layers: Sequence[str]) -> bool:
+    return any(re.fullmatch(r"normalization(_\d+)?|block\d+[a-z]+_dwconv2", layer) for layer in layers)
+
+
+def _padding_by_names(layers: Sequence[str], variant: Variant) -> str | None:
+    """The padding that follows from the names of layers: those that pad are the convolutions' with ``_pad`` behind."""
+    strided = ["stem_conv"]
+    for block in scaling.scale_blocks(variant):
+        if block.strides > 1:
+            spatial = ("expand_conv" if block.expands else "project_conv") if block.fused else "dwconv"
+            strided.append(f"{block.name}_{spatial if block.experts == 1 else 'dw_experts'}")
+    if not set(strided) <= set(layers):
+        return None
+    padded = {f"{name}_pad" in layers for name in strided}
+    return None if len(padded) > 1 else "symmetric" if padded.pop() else "same"
+
+
+def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and variance of keras.applications' layer that scales pixels; None where they are not in the file."""
+    arrays = {
+        name.rpartition("/")[2]: stored
+        for name, stored in reading.checkpoint.arrays.items()
+        if NORMALIZATION.fullmatch(name)
+    }
+    for mean, variance in (("mean", "variance"), ("0", "1")):
+        if mean in arrays and variance in arrays:
+            return np.ravel(arrays[mean]), np.ravel(arrays[variance])
+    return None
+
+
+def _applications(
+    variant: Variant, normalization: tuple[np.ndarray, np.ndarray] | None, layers: Sequence[str]
+) -> str | Scaling | None:
+    """How keras.applications' network scales pixels in its graph."""
+    if normalization is not None:
+        return _normalization(*normalization)
+    # In V2-B0 to B3 it does so by constants, which are in no file.
+    if any(re.fullmatch(r"normalization(_\d+)?", layer) for layer in layers):
+        return "torch"
+    if re.fullmatch(r"efficientnetv2-b\d", variant.name):
+        return "torch"
+    return "v2" if variant.name.startswith("efficientnetv2-") else None
+
+
+def _normalization(mean: np.ndarray, variance: np.ndarray) -> str | Scaling:
+    """What the layer Rescaling(1 / 255) and the layer Normalization after it come to.
+
+    The published files of V1 keep the standard deviation for a variance, and their graph divides by its root once
+    more: https://github.com/tensorflow/tensorflow/issues/49930.
+    """
+    std = np.array(_IMAGENET_STD)
+    if np.allclose(mean, _IMAGENET_MEAN, atol=1e-3) and any(np.allclose(variance, v, rtol=0.01) for v in (std, std**2)):
+        return "torch"
+    scale = 1 / np.maximum(np.sqrt(variance), 1e-7)
+    return of_scale_and_offset(scale / 255, -mean * scale)

