@@ -11,12 +11,12 @@ from .images.imagenet import decode_predictions
 from .images.loading import load_image
 from .keras_files import opening
 from .keras_graph.marks import model_preprocessing
-from .model import bind
 from .model_io.inputs import model_inputs
 from .network.backends import import_keras
-from .network.graph import Framework
+from .network.binding import bind
+from .network.context import Framework
 from .preprocessing import center_crop_and_resize
-from .weights.loading import list_weights, weights_info
+from .weights import list_weights, weights_info
 
 __all__ = [
     "EfficientNet",

@@ -1,7 +1,7 @@
-"""The public constructors: from a variant and the name of its weights to a model.
+"""EfficientNet as a functional Keras model: the builder and the public constructors.
 
-``efficientnet.keras`` and ``efficientnet.tfkeras`` bind them to a Keras; here its modules (``backend``, ``layers``,
-``models``, ``utils``) are arguments.
+``efficientnet.keras`` and ``efficientnet.tfkeras`` bind the constructors to a Keras; here its modules (``backend``,
+``layers``, ``models``, ``utils``) are arguments.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from .checkpoints.marks import Mark
 from .common import arguments
 from .common.text import get_logger
 from .family import scaling
 from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
-from .images.pixel_scaling import Scaling, formula
+from .images.pixel_scaling import Scaling, formula, scale_and_offset
 from .keras_graph import marks
-from .network.graph import Framework, build
+from .network.backends import deep_recursion
+from .network.binding import hide_parameters
+from .network.blocks import conv_norm, mb_conv
+from .network.context import Framework, Graph
+from .network.initializers import (
+    call_drawing_weights,
+    classifier_initializer,
+    generator,
+)
+from .network.inputs import check_activation, check_options, default_side, input_layer
 from .weights import finding
 from .weights import loading as weight_sets
 
@@ -31,6 +42,90 @@ logger = get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def build(
+    variant: Variant,
+    keras: Framework,
+    *,
+    include_top: bool = True,
+    input_tensor: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable[[Any], Any] | None = "softmax",
+    dropout_rate: float | None = None,
+    drop_connect_rate: float = 0.2,
+    preprocessing: str | Scaling | None = None,
+    features_only: bool = False,
+    name: str | None = None,
+    draw_weights: bool = True,
+    fresh_classifier: bool = False,
+) -> Any:
+    """Builds a variant as a functional Keras model of Keras' own layers (arXiv 1905.11946, table 1).
+
+    Args:
+        variant: a row of the table, or a custom one.
+        keras: the modules to build with.
+        preprocessing: a mode of ``preprocess_input``, or its numbers, to put in front; None for none.
+        draw_weights: False leaves kernels zero, for a caller that fills them at once.
+        fresh_classifier: whether the classifier is new on a trained body: it starts at zero, so with the same
+            probability for each class. Random weights would drown what it learns first, as the features of a trained
+            body are large.
+
+    The other arguments, the result and the errors are those of :func:`assemble`.
+    """
+    classes = check_options(pooling, features_only, classes, dropout_rate, drop_connect_rate)
+    layers = keras.layers
+    check_activation(layers, classifier_activation)
+    channels_first = keras.backend.image_data_format() == "channels_first"
+    call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
+    graph = Graph(variant, keras, 1 if channels_first else 3, call)
+
+    blocks = scaling.scale_blocks(variant)
+    images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
+    x = images
+    if preprocessing is not None:
+        if images.shape[graph.channel_axis] != 3:
+            raise ValueError(
+                f"include_preprocessing=True takes RGB, 3 channels; got an input of shape {tuple(images.shape)[1:]}."
+            )
+        scale, offset = (np.reshape(v, (3, 1, 1) if channels_first else 3) for v in scale_and_offset(preprocessing))
+        x = layers.Rescaling(scale.tolist(), offset.tolist(), name="rescaling")(x)
+
+    x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)
+    stride, feature_maps = 2, {2: x}
+    for block in blocks:
+        x = mb_conv(graph, x, block, drop_connect_rate * block.drop_connect_fraction)
+        stride *= block.strides
+        feature_maps[stride] = x
+    if features_only:
+        x = list(feature_maps.values())
+    else:
+        x = conv_norm(graph, x, scaling.head_filters(variant), "top_")
+        if include_top:
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+            dropout_rate = variant.dropout_rate if dropout_rate is None else dropout_rate
+            if dropout_rate > 0:
+                x = layers.Dropout(dropout_rate, name="top_dropout")(x)
+            classes = variant.classes if classes is None else classes
+            classifier = layers.Dense(
+                classes,
+                activation=classifier_activation,
+                kernel_initializer="zeros" if fresh_classifier else classifier_initializer(classes),
+                name="probs",
+                # Half precision is too coarse for probabilities and their loss.
+                dtype="float32" if "float16" in str(x.dtype) else None,
+            )
+            x = call(classifier, x)
+        elif pooling == "avg":
+            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        elif pooling == "max":
+            x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+
+    inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
+    with deep_recursion():
+        return keras.models.Model(inputs, x, name=name or variant.name)
 
 
 def assemble(
@@ -199,25 +294,8 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
     Preprocessing mode: "{variant.preprocessing}". Dropout: {variant.dropout_rate}.
     Published weights: {", ".join(map(repr, sets)) or "none in a format read here"}.""",
     )
-    _hide_parameters(construct, create, {"variant"})
+    hide_parameters(construct, create, {"variant"})
     return construct
-
-
-def bind(function: Callable[P, T], keras: Framework) -> Callable[P, T]:
-    """A function that takes ``backend, layers, models, utils``, with those of one Keras filled in."""
-
-    @functools.wraps(function)
-    def bound(*args: P.args, **kwargs: P.kwargs) -> T:
-        return function(*args, **{**keras._asdict(), **kwargs})
-
-    _hide_parameters(bound, function, set(Framework._fields))
-    return bound
-
-
-def _hide_parameters(function: Any, like: Callable[..., Any], hidden: set[str]) -> None:
-    signature = inspect.signature(like)
-    shown = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
-    function.__signature__ = signature.replace(parameters=shown)
 
 
 def EfficientNet(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -143,9 +142,3 @@ def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
         return x.new_tensor(values).reshape(shape)
     dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow has types of its own
     return np.asarray(values, dtype).reshape(shape)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "model_inputs":  # which builds on this module
-        return importlib.import_module("efficientnet.model_io.inputs").model_inputs
-    raise AttributeError(f"module 'efficientnet.preprocessing' has no attribute {name!r}")

@@ -14,7 +14,8 @@ import efficientnet.preprocessing
 from efficientnet.checkpoints.marks import Mark
 from efficientnet.images.pixel_scaling import formula
 from efficientnet.keras_graph import marks
-from efficientnet.preprocessing import MODES, center_crop_and_resize, model_inputs, preprocess_input
+from efficientnet.model_io.inputs import model_inputs
+from efficientnet.preprocessing import MODES, center_crop_and_resize, preprocess_input
 
 efn = pytest.importorskip("efficientnet.keras")
 

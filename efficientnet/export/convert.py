@@ -24,7 +24,7 @@ from ..images.pixel_scaling import Scaling
 from ..keras_files import metadata
 from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
-from ..network.graph import default_side
+from ..network.inputs import default_side
 from ..weights import finding
 
 PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}

@@ -12,7 +12,7 @@ from .initializers import DENSE_INITIALIZER, scaled_conv_initializer
 
 if TYPE_CHECKING:
     from ..family.scaling import Block
-    from .graph import Graph
+    from .context import Graph
 
 
 def routing_weights(graph: Graph, inputs: Any, block: Block) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from efficientnet import get_variant, list_variants
 from efficientnet.family.scaling import cost
-from efficientnet.network.graph import build
+from efficientnet.model import build
 
 
 def pixels(*shape, seed=0):

@@ -1,0 +1,29 @@
+"""What every part of a network is built with: one Keras, one variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..family.variants import Variant
+
+
+class Framework(NamedTuple):
+    """The modules of one Keras."""
+
+    backend: Any
+    layers: Any
+    models: Any
+    utils: Any
+
+
+class Graph(NamedTuple):
+    """What every part of the graph is built with.
+
+    ``call(layer, x)`` calls a new layer for the first time; see :func:`call_drawing_weights`.
+    """
+
+    variant: Variant
+    keras: Framework
+    channel_axis: int
+    call: Callable[[Any, Any], Any]

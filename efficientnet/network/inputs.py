@@ -1,0 +1,84 @@
+"""The input of a network, and the checks of what it is built with."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from ..common import arguments
+from ..family import scaling
+from ..family.variants import Variant
+from .context import Graph
+
+_POOLINGS = (None, "avg", "max")
+
+
+def default_side(variant: Variant, has_classifier: bool) -> int | None:
+    """The side of the input where none is given, pixels; None for any: a classifier and experts need to know it."""
+    needs_size = has_classifier or any(block.experts > 1 for block in variant.blocks)
+    return variant.resolution if needs_size else None
+
+
+def check_options(
+    pooling: str | None,
+    features_only: bool,
+    classes: int | None,
+    dropout_rate: float | None,
+    drop_connect_rate: float,
+) -> int | None:
+    """Checks them; returns the number of classes as Keras takes it."""
+    arguments.choice("pooling", pooling, _POOLINGS)
+    if features_only and pooling is not None:
+        raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
+    if dropout_rate is not None:
+        arguments.fraction("dropout_rate", dropout_rate)
+    arguments.fraction("drop_connect_rate", drop_connect_rate)
+    return None if classes is None else arguments.whole("classes", classes)
+
+
+def check_activation(layers: Any, activation: Any) -> None:
+    """Refuses what Keras knows no activation by, before the network is built."""
+    try:
+        layers.Activation(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"classifier_activation={activation!r}: expected the name of one of Keras' activations, such as 'softmax' "
+            "or 'sigmoid', a function, or None for logits."
+        ) from None
+
+
+def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None) -> Any:
+    """The input layer's tensor, or the checked tensor that was given."""
+    if tensor is not None:
+        try:
+            is_keras_tensor = graph.keras.backend.is_keras_tensor(tensor)
+        except ValueError:  # legacy Keras refuses to tell of anything but TensorFlow's tensors
+            is_keras_tensor = False
+        if not is_keras_tensor:
+            raise TypeError(
+                f"input_tensor is a {type(tensor).__name__}: expected a Keras tensor of the same Keras as the model, "
+                "such as layers.Input(shape=(224, 224, 3)); to run the model on an array, call the model with it."
+            )
+        shape = tuple(tensor.shape)[1:]
+    elif shape is None:
+        square = (default, default)
+        shape = (*square, 3) if graph.channel_axis == 3 else (3, *square)
+    order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
+    try:
+        shape = tuple(None if side is None else operator.index(side) for side in shape)
+    except TypeError:
+        raise TypeError(
+            f"input_shape={shape!r}: expected {order}, whole numbers; height and width, in pixels, may be None."
+        ) from None
+    if len(shape) != 3 or shape[graph.channel_axis - 1] is None:
+        raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
+    if (shape[graph.channel_axis - 1] or 0) < 1:
+        raise ValueError(f"input_shape={shape}: expected {order} with at least one channel.")
+    sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
+    if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
+        raise ValueError(
+            f"input_shape={shape}: height and width have to be at least {scaling.MIN_RESOLUTION} pixels, since the "
+            "network halves them five times; enlarge the images."
+        )
+    return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
