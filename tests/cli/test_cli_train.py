@@ -12,7 +12,7 @@ from efficientnet.preprocessing import Scaling
 from efficientnet.training import V2
 from efficientnet.training.recipes import to_json
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
 
 def parse(*argv):

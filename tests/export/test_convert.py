@@ -18,7 +18,7 @@ from efficientnet.family import arrays as layout
 from efficientnet.family.variants import get_variant
 
 pytest.importorskip("keras")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from efficientnet.weights import download
 from efficientnet.weights.download import DownloadError, cache_dir, fetch, resolve
 from efficientnet.weights.published import list_weights
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "weights.h5"
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -18,7 +18,7 @@ from PIL import Image
 from efficientnet.images import loading
 from efficientnet.images.loading import UnreadableImageError, load_image
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 # Red, green / blue, yellow: tells the channels, the axes and the directions apart.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)

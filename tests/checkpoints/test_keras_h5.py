@@ -213,7 +213,7 @@ class TestLaziness:
             "[stored.read() for stored in open_checkpoint(sys.argv[1]).arrays.values()]\n"
             "print({'h5py', 'keras', 'tensorflow', 'torch'} & set(sys.modules))"
         )
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path / name], capture_output=True, text=True, env=environment, check=True
         )

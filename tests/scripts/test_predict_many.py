@@ -18,7 +18,7 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow", reason="needs Ray Data: pip install 'efficientnet[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "predict_many.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict_many.py"
 COUNT = 60
 
 

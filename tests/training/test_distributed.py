@@ -16,7 +16,7 @@ import pytest
 
 from efficientnet.training import distributed, meeting
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
+WORKER = Path(__file__).parents[1].joinpath("distributed_worker.py")
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ from efficientnet.preprocessing import MODES
 from efficientnet.weights import published as registry
 from efficientnet.weights.published import list_weights, resolve, unknown_message, weights_info
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "efficientnet" / "data" / "published_weights.tsv"
 FACTS = ROOT / "tests" / "data" / "facts"
 SCRIPT = ROOT / "scripts" / "weights_table.py"

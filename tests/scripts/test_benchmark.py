@@ -14,7 +14,7 @@ import pytest
 from efficientnet import checkpoints
 from efficientnet.preprocessing import center_crop_and_resize
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 PRODUCT = "large matrix product"
 
 

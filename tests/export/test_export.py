@@ -254,7 +254,7 @@ def run(code, folder, format, most=resource.RLIM_INFINITY, **environment):
     return subprocess.run(
         [sys.executable, "-c", f"import sys; from test_export import *\n{code}", folder / NAMES[format], format],
         env={**os.environ, **environment},
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most)),

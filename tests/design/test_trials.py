@@ -13,7 +13,7 @@ optuna = pytest.importorskip("optuna")
 
 from efficientnet.design.trials import Stopped, Study  # noqa: E402
 
-WORKER = Path(__file__).with_name("trial_worker.py")
+WORKER = Path(__file__).parents[1].joinpath("trial_worker.py")
 
 
 def work(folder, trials, seconds):

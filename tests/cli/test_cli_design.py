@@ -1,4 +1,4 @@
-"""The commands `efficientnet design …`, without training; tests/test_experiments.py trains."""
+"""The commands `efficientnet design …`, without training; tests/design/test_experiments.py trains."""
 
 import json
 
