@@ -21,7 +21,16 @@ from typing import Any
 
 from efficientnet import Variant, get_variant
 from efficientnet.datasets.data import load_fashion_mnist
-from efficientnet.design import Baseline, Coefficients, Recipe, Results, candidates, compare, load_results, search
+from efficientnet.design import (
+    Baseline,
+    Coefficients,
+    Results,
+    ShortTraining,
+    candidates,
+    compare,
+    load_results,
+    search,
+)
 from efficientnet.design.report import write_report
 from efficientnet.family.scaling import cost
 
@@ -49,7 +58,7 @@ def work(step: str, folder: Path, settings: dict[str, Any]) -> None:
     variant = small_baseline(settings["baseline"])
     chosen = settings["data"]
     data = load_fashion_mnist().subset(chosen["training"], chosen["validation"], chosen["seed"])
-    recipe = Recipe(**settings["recipe"])
+    recipe = ShortTraining(**settings["recipe"])
     own = settings[step]
     baseline = Baseline.from_variant(variant)
     if step == "search":

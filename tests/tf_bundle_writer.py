@@ -10,7 +10,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from efficientnet.checkpoints.arrays import Checkpoint
+from efficientnet.checkpoints.arrays import StoredWeights
 
 INDEX, DATA = "model.ckpt.index", "model.ckpt.data-00000-of-00001"
 
@@ -93,7 +93,7 @@ def ramp(*shape: int) -> np.ndarray:
     return np.arange(np.prod(shape, dtype=int), dtype="f4").reshape(shape)
 
 
-def contents(checkpoint: Checkpoint) -> dict[str, bytes]:
+def contents(checkpoint: StoredWeights) -> dict[str, bytes]:
     return {name: stored.read().tobytes() for name, stored in checkpoint.arrays.items()}
 
 

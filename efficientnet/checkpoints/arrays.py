@@ -55,7 +55,7 @@ class Stored:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-class Checkpoint(NamedTuple):
+class StoredWeights(NamedTuple):
     """What a file of weights holds.
 
     Attributes:

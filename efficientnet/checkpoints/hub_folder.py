@@ -11,7 +11,7 @@ from typing import Any
 
 from ..common.json_files import read_object
 from . import architecture, timm_config
-from .arrays import Checkpoint, CheckpointError
+from .arrays import CheckpointError, StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
@@ -27,7 +27,7 @@ def find_weights(folder: Path) -> list[Path]:
     return [*files, folder / _CLASSIFIER] if is_backbone else files
 
 
-def join(backbone: Checkpoint, classifier: Checkpoint) -> Checkpoint:
+def join(backbone: StoredWeights, classifier: StoredWeights) -> StoredWeights:
     """KerasHub's two files as one, numbered as if they were."""
     return backbone._replace(arrays={**classifier.arrays, **backbone.arrays})
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import architecture, facts, hdf5
-from .arrays import Checkpoint, CheckpointError, Stored, map_file
+from .arrays import CheckpointError, Stored, StoredWeights, map_file
 from .facts import Facts
 from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
 from .zip_members import Member, directory, members
@@ -51,7 +51,7 @@ def recognises(path: str | PathLike[str]) -> bool:
         return False
 
 
-def read(path: str | PathLike[str]) -> Checkpoint:
+def read(path: str | PathLike[str]) -> StoredWeights:
     """The arrays of a whole model.
 
     Args:
@@ -89,7 +89,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         checked = {name: guarded(path, _after(check, stored), ".keras") for name, stored in named}
         noted = _notes(found)
         said = architecture.read(model, checked, noted.preprocessing) | dataclasses.replace(noted, preprocessing=None)
-    return Checkpoint("Keras 3 model, .keras", checked, layers=layer_names, facts=said)
+    return StoredWeights("Keras 3 model, .keras", checked, layers=layer_names, facts=said)
 
 
 def _notes(found: dict[str, Member]) -> Facts:

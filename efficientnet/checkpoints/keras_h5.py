@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import architecture, facts, hdf5
-from .arrays import Checkpoint, CheckpointError, Stored, map_file
+from .arrays import CheckpointError, Stored, StoredWeights, map_file
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError
 
@@ -37,7 +37,7 @@ def _lists_shards(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and b'"weight_map"' in start and b'.weights.h5"' in start
 
 
-def read(path: str | PathLike[str]) -> Checkpoint:
+def read(path: str | PathLike[str]) -> StoredWeights:
     """The arrays of a file of weights or of a whole model.
 
     Args:
@@ -78,7 +78,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
         if config := root.texts("model_config"):
             graph = architecture.read(facts.parse(config[0]), checked, said.preprocessing)
             said = graph | dataclasses.replace(said, preprocessing=None)
-    return Checkpoint(name, checked, layers=tuple(layers), facts=said)
+    return StoredWeights(name, checked, layers=tuple(layers), facts=said)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from ..family import arrays as layout
 from ..family import scaling
 from ..family.variants import Variant, get_variant, list_variants
 from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
-from .arrays import Checkpoint, CheckpointError, Stored
+from .arrays import CheckpointError, Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
 from .names.tensorflow import AUTHORS
@@ -57,7 +57,7 @@ class Reading:
     """
 
     path: Path
-    checkpoint: Checkpoint
+    checkpoint: StoredWeights
     origin: Origin
     variant: Variant
     classes: int | None
@@ -89,7 +89,7 @@ def _layer(entry: Entry) -> str:
     return entry.ours.split("/")[0]
 
 
-def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+def open_checkpoint(path: str | PathLike[str]) -> StoredWeights:
     """What a file of weights holds, told by its content, never by its suffix; nothing in it is executed.
 
     Args:
@@ -107,7 +107,7 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     return checkpoint._replace(facts=checkpoint.facts | hub_folder.read_config(path))
 
 
-def _open_file(path: Path) -> Checkpoint:
+def _open_file(path: Path) -> StoredWeights:
     start = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -190,7 +190,7 @@ class _Place(NamedTuple):
     aside: dict[str, Shape]
 
 
-def _places(checkpoint: Checkpoint, path: str | PathLike[str]) -> list[_Place]:
+def _places(checkpoint: StoredWeights, path: str | PathLike[str]) -> list[_Place]:
     """All networks in a file, as far as names tell."""
     found = {
         (origin, match.groupdict().get("before") or ""): None
@@ -210,7 +210,7 @@ def _several(path: str | PathLike[str], befores: Collection[str]) -> CheckpointE
     )
 
 
-def _compare(path: Path, checkpoint: Checkpoint, place: _Place, variant: Variant) -> Reading:
+def _compare(path: Path, checkpoint: StoredWeights, place: _Place, variant: Variant) -> Reading:
     origin, before, names, aside = place
     found = {inner: checkpoint.arrays[name] for inner, name in names.items()}
     entries = {entry.ours: entry for entry in origin.entries(layout.layers(variant))}
@@ -250,7 +250,7 @@ def _compare(path: Path, checkpoint: Checkpoint, place: _Place, variant: Variant
 
 
 def _part(
-    path: str | PathLike[str], checkpoint: Checkpoint, origin: Origin, before: str
+    path: str | PathLike[str], checkpoint: StoredWeights, origin: Origin, before: str
 ) -> tuple[dict[str, str], dict[str, Shape]]:
     """The names in the file by those in the network; the shapes of the arrays that are around it."""
     names: dict[str, str] = {}

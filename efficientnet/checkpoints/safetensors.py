@@ -21,7 +21,7 @@ import numpy as np
 from ..common.files import replacing
 from ..common.json_files import unique_keys
 from . import facts
-from .arrays import Checkpoint, CheckpointError, Stored, widen_bfloat16
+from .arrays import CheckpointError, Stored, StoredWeights, widen_bfloat16
 from .pickled_tensors import is_shape
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -56,7 +56,7 @@ def _is_index(start: bytes) -> bool:
     return start.lstrip().startswith(b"{") and (b'"weight_map"' in start or b'"total_size"' in start)
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
+def read(path: str | os.PathLike[str]) -> StoredWeights:
     """Reads the tensors of a safetensors file, or of all the files that an index lists.
 
     Args:
@@ -76,10 +76,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         start = file.read(512)
     try:
         if _is_index(start):
-            return Checkpoint("safetensors, in shards", _read_shards(path))
+            return StoredWeights("safetensors, in shards", _read_shards(path))
         arrays, metadata = _read_file(path)
         said = facts.from_json(metadata[facts.KEY]) if facts.KEY in metadata else facts.Facts()
-        return Checkpoint("safetensors", arrays, facts=said)
+        return StoredWeights("safetensors", arrays, facts=said)
     except ValueError as error:
         raise CheckpointError(
             f"Cannot read weights from {str(path)!r}: {error}. What can be read is a whole safetensors file, or the "

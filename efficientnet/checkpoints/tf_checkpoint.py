@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from . import tar, tf_bundle
-from .arrays import Checkpoint, CheckpointError, Stored
+from .arrays import CheckpointError, Stored, StoredWeights
 
 # "._NAME.index" is what macOS leaves beside a file in archives and on foreign disks.
 _PART = re.compile(r"(?P<name>(?:.*/)?(?!\._)[^/]+)\.(?:index|data-\d{5,}-of-\d{5,})", re.DOTALL)
@@ -44,7 +44,7 @@ def recognises(path: Path) -> bool:
     return (part is not None and len(_files(path.parent, part["name"])) > 1) or tar.recognises(path)
 
 
-def read(path: str | PathLike[str]) -> Checkpoint:
+def read(path: str | PathLike[str]) -> StoredWeights:
     """The weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
 
     Names are the file's own, without the ends that say "average" and "value of an object's attribute". A variable
@@ -71,7 +71,7 @@ def read(path: str | PathLike[str]) -> Checkpoint:
             f"Cannot read a TensorFlow checkpoint from {path}: {error}. A checkpoint is NAME.index and its "
             "NAME.data-00000-of-00001 in one folder or tar archive; download or save it again, with all its files."
         ) from None
-    return Checkpoint("TensorFlow checkpoint", arrays, averaged)
+    return StoredWeights("TensorFlow checkpoint", arrays, averaged)
 
 
 def _weights(stored: dict[str, Stored]) -> tuple[dict[str, Stored], bool]:

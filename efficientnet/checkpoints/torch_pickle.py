@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import timm_config
-from .arrays import Checkpoint, CheckpointError, Stored, map_file, widen_bfloat16
+from .arrays import CheckpointError, Stored, StoredWeights, map_file, widen_bfloat16
 from .facts import LARGEST_JSON, MEMBER, Facts, from_json
 from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate
 from .zip_members import members
@@ -50,7 +50,7 @@ def recognises(start: bytes) -> bool:
     return _MAGIC.to_bytes(10, "little") in start[:32]
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
+def read(path: str | os.PathLike[str]) -> StoredWeights:
     """Reads the tensors of a file that `torch.save` wrote, of either layout.
 
     The file may hold a dict of tensors, or a training checkpoint with such a dict under one of the usual keys. Moving
@@ -82,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     except ValueError as error:
         raise _refusal(path, error) from None
     arrays = {name: _stored(path, runs[tensor.storage.key], tensor) for name, tensor in tensors.items()}
-    return Checkpoint("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged, facts=said)
+    return StoredWeights("PyTorch, zip" if is_zip else "PyTorch, legacy", arrays, averaged, facts=said)
 
 
 def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError:

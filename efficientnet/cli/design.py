@@ -220,10 +220,10 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    from ..design import Recipe
+    from ..design import ShortTraining
 
     given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "learning_rate")}
-    recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
+    recipe = ShortTraining(**{name: value for name, value in given.items() if value is not None})
     return {"seeds": tuple(range(arguments.seeds)), "recipe": recipe}
 
 

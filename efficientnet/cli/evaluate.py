@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
             name,
             lambda path: pixel_options.source(path, arguments),
             arguments.softmax,
-            model_options.threshold(arguments, predictor.recipe),
+            model_options.threshold(arguments, predictor.spec),
             run,
             arguments.part,
         )

@@ -18,7 +18,7 @@ from ..keras_files.opening import is_saved_model
 
 if TYPE_CHECKING:
     from ..checkpoints import Facts
-    from ..inference import Predictor, Recipe, Source
+    from ..inference import InputSpec, Predictor, Source
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def threshold(arguments: argparse.Namespace, recipe: Recipe) -> float:
+def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float:
     """The least probability of a label that applies.
 
     Raises:
@@ -146,7 +146,7 @@ def threshold(arguments: argparse.Namespace, recipe: Recipe) -> float:
     """
     if arguments.threshold is None:
         return _THRESHOLD
-    recipe.check_labels()
+    spec.check_labels()
     return float(arguments.threshold)
 
 
@@ -251,7 +251,7 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         threads=arguments.threads,
         calibration=() if arguments.calibrate is None else calibration_pictures(arguments.calibrate),
     )
-    require_preprocessing(predictor.recipe.scaling, arguments.model)
+    require_preprocessing(predictor.spec.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():
         print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
     if predictor.deviation is not None:

@@ -14,7 +14,7 @@ from ..common.text import about, csv_cell, plain, print_json, tell
 from . import model_options, pixel_options
 
 if TYPE_CHECKING:
-    from ..inference import Predictor, Recipe
+    from ..inference import InputSpec, Predictor
     from ..model_io.outputs import Answer
 
 SUCCESS, SOME_FAILED = 0, 1
@@ -76,15 +76,15 @@ def _predict(arguments: argparse.Namespace) -> int:
         predictor,
         tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
     ):
-        _check(predictor.recipe, arguments)
+        _check(predictor.spec, arguments)
         write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
         for result in _answer(inputs, predictor, arguments):
             with progress.external_write_mode(file=sys.stdout):
                 if result.answer is not None:
                     write(result.image, result.answer)
                     sys.stdout.flush()
-                    if not has_hint and _may_be_logits(predictor.recipe, result.answer):
-                        tell(_hint(predictor.recipe))
+                    if not has_hint and _may_be_logits(predictor.spec, result.answer):
+                        tell(_hint(predictor.spec))
                         has_hint = True
                 else:
                     tell(about(result.image, result.error))
@@ -93,31 +93,31 @@ def _predict(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _check(recipe: Recipe, arguments: argparse.Namespace) -> None:
+def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
     """Refuses models that give nothing to print, and options that mean nothing for the model."""
-    recipe.check_vector()
-    recipe.check_pictures()
+    spec.check_vector()
+    spec.check_pictures()
     if arguments.softmax:
-        recipe.check_logits()
-    model_options.threshold(arguments, recipe)
+        spec.check_logits()
+    model_options.threshold(arguments, spec)
 
 
-def _may_be_logits(recipe: Recipe, answer: Answer) -> bool:
-    is_open = recipe.activation in ("linear", "unknown")
-    return not answer.are_probabilities and recipe.outputs > 1 and is_open
+def _may_be_logits(spec: InputSpec, answer: Answer) -> bool:
+    is_open = spec.activation in ("linear", "unknown")
+    return not answer.are_probabilities and spec.outputs > 1 and is_open
 
 
-def _hint(recipe: Recipe) -> str:
-    ending = "is unknown" if recipe.activation == "unknown" else f"is {recipe.activation}"
+def _hint(spec: InputSpec) -> str:
+    ending = "is unknown" if spec.activation == "unknown" else f"is {spec.activation}"
     return (
-        f"{recipe.name} gives numbers that are no probabilities (its last activation {ending}). If they are logits of "
+        f"{spec.name} gives numbers that are no probabilities (its last activation {ending}). If they are logits of "
         "classes, --softmax makes probabilities of them."
     )
 
 
 def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Answers in the order of the inputs."""
-    threshold = model_options.threshold(arguments, predictor.recipe)
+    threshold = model_options.threshold(arguments, predictor.spec)
     standard_input = _standard_input()
     without_images = _Missing(
         "a folder without images: give another"
@@ -132,7 +132,7 @@ def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Nam
             yield Result(image, None, record.error)
             continue
         try:
-            yield Result(image, predictor.recipe.answer(record.outputs, threshold, arguments.softmax))
+            yield Result(image, predictor.spec.answer(record.outputs, threshold, arguments.softmax))
         except ValueError as error:  # NaN
             yield Result(image, None, str(error))
 

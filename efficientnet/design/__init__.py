@@ -13,7 +13,7 @@ from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
 from .budget import Fit, at_equal_cost, fit_budget, paths
 from .experiments import compare, search
-from .recipe import Recipe
+from .recipe import ShortTraining
 from .report import write_report
 from .results import Network, Results, load_results
 
@@ -25,8 +25,8 @@ __all__ = [
     "Fit",
     "Found",
     "Network",
-    "Recipe",
     "Results",
+    "ShortTraining",
     "at_equal_cost",
     "candidates",
     "class_activation_map",

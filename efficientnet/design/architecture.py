@@ -19,7 +19,7 @@ from ..family import scaling
 from ..family.scaling import Factors, efficiency
 from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
-from .recipe import DivergedError, Recipe, checked, train_anew
+from .recipe import DivergedError, ShortTraining, checked, train_anew
 from .trials import Study, import_optuna
 
 KERNELS = (3, 5)
@@ -53,7 +53,7 @@ def search_architecture(
     trials: int = 50,
     target: float | None = None,
     w: float = -0.07,
-    recipe: Recipe | None = None,
+    recipe: ShortTraining | None = None,
     seed: int = 0,
 ) -> list[Found]:
     """Changes a baseline's stages, keeping what is more accurate or cheaper, by Optuna's NSGA-II.

@@ -20,7 +20,7 @@ from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidat
 from ..network.backends import import_keras
 from .baselines import Baseline, checked
 from .budget import at_equal_cost, paths, widths
-from .recipe import DivergedError, Recipe, train_anew
+from .recipe import DivergedError, ShortTraining, train_anew
 from .recipe import checked as checked_recipe
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
@@ -83,7 +83,7 @@ def search(
     target: float = 2.0,
     cost_tolerance: float = 0.1,
     seeds: Sequence[int] = (0, 1, 2),
-    recipe: Recipe | None = None,
+    recipe: ShortTraining | None = None,
     prune: bool = True,
 ) -> Results:
     """Step 1 of the method: trains the candidates at φ = 1 and finds which α, β, γ do best.
@@ -129,7 +129,7 @@ def compare(
     *,
     coefficients: Coefficients = PAPER_COEFFICIENTS,
     seeds: Sequence[int] = (0, 1, 2),
-    recipe: Recipe | None = None,
+    recipe: ShortTraining | None = None,
     tolerance: float = 0.03,
     widths_at: Sequence[tuple[float, float]] = (),
 ) -> Results:
@@ -178,7 +178,7 @@ def compare(
     return experiment.run()
 
 
-def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], Recipe]:
+def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], ShortTraining]:
     """What a search and a comparison have in common, or an error by its name."""
     place = Path(arguments.path("folder", folder, "the folder of the run"))
     found = [arguments.whole("seeds", seed, 0) for seed in arguments.iterable("seeds", seeds, "a list of integers")]
@@ -205,7 +205,7 @@ class _Experiment:
         folder: Path,
         jobs: Sequence[Job],
         seeds: Sequence[int],
-        recipe: Recipe,
+        recipe: ShortTraining,
         prune: bool,
     ) -> None:
         pruners = import_optuna().pruners

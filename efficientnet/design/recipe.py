@@ -20,7 +20,7 @@ class DivergedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ShortTraining:
     """AdamW under one rise and a cosine's fall of the learning rate; the last epoch's accuracy is what counts.
 
     Attributes:
@@ -49,17 +49,21 @@ class Recipe:
         arguments.flag("flip", self.flip)
 
 
-def checked(recipe: Any) -> Recipe:
+def checked(recipe: Any) -> ShortTraining:
     """Itself; the default one for None.
 
     Raises:
         TypeError: it is something else.
     """
-    return Recipe() if recipe is None else arguments.instance("recipe", recipe, Recipe, "a Recipe, or None")
+    return (
+        ShortTraining()
+        if recipe is None
+        else arguments.instance("recipe", recipe, ShortTraining, "a ShortTraining, or None")
+    )
 
 
 def train(
-    model: Any, data: Data, recipe: Recipe, seed: int, report: Callable[[int, float], None] | None = None
+    model: Any, data: Data, recipe: ShortTraining, seed: int, report: Callable[[int, float], None] | None = None
 ) -> float:
     """Trains a model by the recipe.
 
@@ -112,7 +116,7 @@ def train(
 def train_anew(
     build: Callable[[], Any],
     data: Data,
-    recipe: Recipe,
+    recipe: ShortTraining,
     seed: int,
     report: Callable[[int, float], None] | None = None,
 ) -> tuple[float, Any]:
@@ -139,7 +143,7 @@ def evaluate(model: Any, data: Data, batch_size: int) -> float:
     return right / len(data.validation)
 
 
-def _augment(x: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
+def _augment(x: NDArray[np.float32], recipe: ShortTraining, rng: np.random.Generator) -> NDArray[np.float32]:
     """Mirrors half of the pictures and moves each about a little; the edge's pixels fill what comes in."""
     if recipe.flip:
         mirrored = rng.random(len(x)) < 0.5

@@ -70,27 +70,27 @@ def evaluate(
     arguments.flag("as_logits", as_logits)
     arguments.function("source", source, "a function of an image's path")
     arguments.choice("part", part, (*PARTS, None))
-    recipe = predictor.recipe
-    model = recipe.name if model is None else arguments.path("model", model, "the name to report")
-    recipe.check_vector()
-    recipe.check_pictures()
+    spec = predictor.spec
+    model = spec.name if model is None else arguments.path("model", model, "the name to report")
+    spec.check_vector()
+    spec.check_pictures()
     if as_logits:
-        recipe.check_logits()
-    if recipe.kind == "labels":
+        spec.check_logits()
+    if spec.kind == "labels":
         if part is not None:
             raise ValueError(f"{model} has several labels per image: `efficientnet train` left no part {part}.")
         return _evaluate_labels(predictor, data, model, source, threshold)
-    if len(recipe.classes) < 2 or (recipe.kind in ("logits", "numbers") and not as_logits):
+    if len(spec.classes) < 2 or (spec.kind in ("logits", "numbers") and not as_logits):
         hint = (
             "If they are logits of classes, --softmax (as_logits=True) makes probabilities of them; regression"
-            if recipe.outputs > 1
+            if spec.outputs > 1
             else "Regression"
         )
         raise ValueError(
-            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {recipe.activation}, "
-            f"with {recipe.outputs} numbers for an image. {hint} is not evaluated."
+            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {spec.activation}, "
+            f"with {spec.outputs} numbers for an image. {hint} is not evaluated."
         )
-    classes = recipe.classes
+    classes = spec.classes
     samples = find_samples(data)
     if run is not None:
         samples = select(samples, run, part)
@@ -108,7 +108,7 @@ def evaluate(
     for chunk in _chunks(predictor, samples.found, [sample.path for sample in samples.found], source, unreadable):
         answered += [sample for sample, _ in chunk]
         truth = [matched.get(sample.label, -1) for sample, _ in chunk]
-        outputs = recipe.probabilities(np.stack([outputs for _, outputs in chunk]), as_logits)
+        outputs = spec.probabilities(np.stack([outputs for _, outputs in chunk]), as_logits)
         outcomes.append(score(outputs, truth))
     present = {matched[sample.label] for sample in answered if sample.label in matched}
     if not present:
@@ -121,7 +121,7 @@ def evaluate(
 def _evaluate_labels(
     predictor: Predictor, data: Path, model: str, source: Callable[[Path], Any], threshold: float
 ) -> LabelEvaluation:
-    tagged = find_tagged(data, predictor.recipe.classes)
+    tagged = find_tagged(data, predictor.spec.classes)
     unreadable: list[tuple[Path, str]] = []
     rows: list[int] = []
     scores = []
@@ -131,7 +131,7 @@ def _evaluate_labels(
     if not rows:
         raise ValueError(f"None of the pictures in {data} can be read: {unreadable[0][1]}")
     truth, known = tagged.truth[rows][:, tagged.known], tagged.known
-    labels = [name for name, is_known in zip(_unique(predictor.recipe.classes), known, strict=True) if is_known]
+    labels = [name for name, is_known in zip(_unique(predictor.spec.classes), known, strict=True) if is_known]
     notes = list(tagged.notes)
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
         notes.append(f"No pictures have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
@@ -158,7 +158,7 @@ def _chunks(
             error = record.error
             if error is None:
                 try:
-                    readable.append((item, predictor.recipe.vector(record.outputs)))
+                    readable.append((item, predictor.spec.vector(record.outputs)))
                 except ValueError as problem:  # NaN
                     error = str(problem)
             if error is not None:

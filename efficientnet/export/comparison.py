@@ -10,7 +10,7 @@ import numpy as np
 from ..images.pixel_scaling import Scaling
 from ..keras_graph.detours import keras_answers, relative_difference
 from ..model_io.images import read
-from ..model_io.spec import Recipe
+from ..model_io.spec import InputSpec
 from .runtimes import Answer
 
 MOST_COMPARED = 20
@@ -19,30 +19,30 @@ _MADE_UP = 4
 _KERAS_BATCH = 4
 
 
-def network_inputs(recipe: Recipe, pictures: Iterable[Any]) -> np.ndarray | None:
-    """What a model of this recipe takes of pictures (paths or pixels), float32; None where there are none.
+def network_inputs(spec: InputSpec, pictures: Iterable[Any]) -> np.ndarray | None:
+    """What a model of this spec takes of pictures (paths or pixels), float32; None where there are none.
 
     Raises:
         OSError, ValueError: one of them cannot be read, or the model takes no pictures.
     """
-    inputs = [recipe.scale(read(picture, recipe)[np.newaxis].astype(np.float32)) for picture in pictures]
+    inputs = [spec.scale(read(picture, spec)[np.newaxis].astype(np.float32)) for picture in pictures]
     return np.concatenate(inputs) if inputs else None
 
 
-def compared_samples(recipe: Recipe, samples: np.ndarray | None, batch: int | None) -> np.ndarray:
+def compared_samples(spec: InputSpec, samples: np.ndarray | None, batch: int | None) -> np.ndarray:
     """What to compare answers to: the first of the samples, or pictures made up, in whole batches."""
     count = MOST_COMPARED if samples is not None else _MADE_UP
     if batch is not None:
         count = batch * max(1, count // batch)
     if samples is None:
-        return _made_up(recipe, count)
+        return _made_up(spec, count)
     shown = count if batch is not None else min(count, len(samples))
     return np.resize(samples, (shown, *samples.shape[1:]))  # which repeats them where there are too few
 
 
 def compare(
     model: Any,
-    recipe: Recipe,
+    spec: InputSpec,
     answer: Answer,
     names: Sequence[str],
     samples: np.ndarray,
@@ -52,7 +52,7 @@ def compare(
     """How far the answers of an exported file, whose outputs have these names, are from Keras'.
 
     Args:
-        model, recipe: asked in Keras.
+        model, spec: asked in Keras.
         answer, names: of the file.
         samples: what the file takes.
         batch: how many at a time; None for any number.
@@ -68,24 +68,24 @@ def compare(
     answers = [answer(part) for part in batches]
     found = [np.concatenate([part[name] for part in answers]) for name in names]
     parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
-    scale = recipe._replace(scaling=scaling).scale
+    scale = spec._replace(scaling=scaling).scale
     given = (keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
     expected = [np.concatenate(part) for part in zip(*given, strict=True)]
     differences = [relative_difference(*pair) for pair in zip(found, expected, strict=True)]
     difference = float(np.max(differences))  # NaN where any is
-    if recipe.kind in ("features", "numbers"):
+    if spec.kind in ("features", "numbers"):
         return difference, None
-    best = [scores[0] > 0.5 if recipe.kind == "binary" else scores[0].argmax(axis=-1) for scores in (found, expected)]
+    best = [scores[0] > 0.5 if spec.kind == "binary" else scores[0].argmax(axis=-1) for scores in (found, expected)]
     return difference, float(np.mean(best[0] == best[1]))
 
 
-def _made_up(recipe: Recipe, count: int) -> np.ndarray:
+def _made_up(spec: InputSpec, count: int) -> np.ndarray:
     """Coloured patches with some noise, always the same."""
     rng = np.random.default_rng(0)
-    height, width = recipe.image_sides
-    patches = rng.uniform(0, 255, (count, 8, 8, recipe.channels))
+    height, width = spec.image_sides
+    patches = rng.uniform(0, 255, (count, 8, 8, spec.channels))
     pixels = patches[:, np.arange(height) * 8 // height][:, :, np.arange(width) * 8 // width]
     pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.float32)
-    if not recipe.channels_last:
+    if not spec.channels_last:
         pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-    return recipe.scale(pixels) if recipe.scaling is not None else pixels / np.float32(127.5) - 1
+    return spec.scale(pixels) if spec.scaling is not None else pixels / np.float32(127.5) - 1

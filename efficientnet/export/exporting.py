@@ -124,20 +124,20 @@ def export(
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     check(path, format, precision, batch, raw_pixels, input_type)
     runtime = require_runtime(format)
-    loaded, recipe = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()
-    if not recipe.channels_last and format in ("litert", "saved_model"):
+    loaded, spec = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()
+    if not spec.channels_last and format in ("litert", "saved_model"):
         raise ValueError(
-            f"{recipe.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
+            f"{spec.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
             "openvino."
         )
-    taken, scaling = recipe, None
+    taken, scaling = spec, None
     if raw_pixels:
-        if recipe.scaling is None:
+        if spec.scaling is None:
             raise ValueError(
-                f"{recipe.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a Source "
+                f"{spec.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a Source "
                 "with preprocessing=, the mode of preprocess_input that it was trained with (--preprocessing)."
             )
-        taken, scaling = taking_pixels(recipe), recipe.scaling if recipe.is_scaled else None
+        taken, scaling = taking_pixels(spec), spec.scaling if spec.is_scaled else None
     most = _MOST_CALIBRATED if precision == "int8" else MOST_COMPARED
     samples = network_inputs(taken, itertools.islice(calibration, most))
     if precision == "int8" and samples is None:
@@ -159,7 +159,7 @@ def export(
         asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":
             asked = np.rint(asked).astype(np.uint8)
-        difference, agreement = compare(loaded, recipe, answer, names, asked, options.batch, scaling)
+        difference, agreement = compare(loaded, spec, answer, names, asked, options.batch, scaling)
         count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
         about = describe_input(taken, given, options)
         report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
@@ -167,7 +167,7 @@ def export(
         told = ("runtime", "difference", "agreement", "pictures", "held_out")
         verification = {key: getattr(report, key) for key in told}
         metadata = {
-            **taken._asdict(), "kind": recipe.kind, "input": about.facts, "precision": precision,
+            **taken._asdict(), "kind": spec.kind, "input": about.facts, "precision": precision,
             "producer": f"efficientnet {__version__}", "verification": verification,
         }  # fmt: skip
         write_metadata(part, format, metadata)

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from ..common import arguments
 from ..images.pixel_scaling import Scaling, formula
 from ..keras_graph.tensorflow import Options
-from ..model_io.spec import Recipe
+from ..model_io.spec import InputSpec
 
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
 
@@ -29,24 +29,24 @@ class Input(NamedTuple):
     facts: dict[str, Any]
 
 
-def taking_pixels(recipe: Recipe) -> Recipe:
-    """The recipe of what scales pixels itself."""
-    channels = recipe.channels
-    return recipe._replace(scaling=Scaling((1.0,) * channels, (0.0,) * channels))
+def taking_pixels(spec: InputSpec) -> InputSpec:
+    """The spec of what scales pixels itself."""
+    channels = spec.channels
+    return spec._replace(scaling=Scaling((1.0,) * channels, (0.0,) * channels))
 
 
-def describe_input(recipe: Recipe, name: str, options: Options) -> Input:
-    """What a file of this recipe takes as the input of this name."""
-    shape = [options.batch or "batch", *(side if side > 0 else "any" for side in recipe.input_shape(1)[1:])]
-    layout = "NHWC" if recipe.channels_last else "NCHW"
-    colors = {1: "grey", 3: "RGB"}.get(recipe.channels, f"{recipe.channels} channels")
-    if recipe.scaling is None:
+def describe_input(spec: InputSpec, name: str, options: Options) -> Input:
+    """What a file of this spec takes as the input of this name."""
+    shape = [options.batch or "batch", *(side if side > 0 else "any" for side in spec.input_shape(1)[1:])]
+    layout = "NHWC" if spec.channels_last else "NCHW"
+    colors = {1: "grey", 3: "RGB"}.get(spec.channels, f"{spec.channels} channels")
+    if spec.scaling is None:
         levels, meaning = None, "scaled as the model was trained, which it does not say"
     else:
-        ends = [level * s + o for s, o in zip(*recipe.scaling, strict=True) for level in (0, 255)]
+        ends = [level * s + o for s, o in zip(*spec.scaling, strict=True) for level in (0, 255)]
         levels = [round(min(ends), 4), round(max(ends), 4)]
-        meaning = f"scaled as {formula(recipe.scaling)}: {levels[0]:g} to {levels[1]:g}"
-        if not recipe.is_scaled:
+        meaning = f"scaled as {formula(spec.scaling)}: {levels[0]:g} to {levels[1]:g}"
+        if not spec.is_scaled:
             meaning = "raw pixels 0..255"
     sides = ", ".join(map(str, shape))
     return Input(
@@ -91,9 +91,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: of a file or folder that it wrote; for OpenVINO, the ``.xml``.
 
     Returns:
-        The fields of ``efficientnet.inference.Recipe``, ``classes`` and ``scaling`` (network input = pixels * scale +
-        offset) among them; ``kind``, what the outputs are; ``input``: name, type, shape, layout and range of what the
-        file takes; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
+        The fields of ``efficientnet.inference.InputSpec``, ``classes`` and ``scaling`` (network input = pixels *
+        scale + offset) among them; ``kind``, what the outputs are; ``input``: name, type, shape, layout and range of
+        what the file takes; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
 
     Raises:
         FileNotFoundError: there is nothing at the path.

@@ -10,9 +10,9 @@
 Importing this imports no framework and no engine.
 """
 
-from ..model_io.spec import Recipe
+from ..model_io.spec import InputSpec
 from .compiling import ENGINES, PRECISIONS, compile
 from .predictor import Predictor, Record
 from .sources import Source
 
-__all__ = ["ENGINES", "PRECISIONS", "Predictor", "Recipe", "Record", "Source", "compile"]
+__all__ = ["ENGINES", "PRECISIONS", "InputSpec", "Predictor", "Record", "Source", "compile"]

@@ -15,14 +15,14 @@ from ..common import arguments
 from ..common.text import get_logger
 from ..images.pixel_scaling import Scaling
 from . import engines
-from .engines import Engine, Order
+from .engines import CompileRequest, Engine
 from .openvino_engine import openvino
 from .predictor import Predictor
 from .sources import Source
 
 logger = get_logger()
 
-_MAKERS: dict[str, Callable[[Order], Engine]] = {
+_MAKERS: dict[str, Callable[[CompileRequest], Engine]] = {
     "openvino": openvino,
     "onnxruntime": engines.onnxruntime,
     "litert": engines.litert,
@@ -107,18 +107,18 @@ def compile(
         source = Source.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
     else:
         source = Source.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
-    order = Order(source, precision, threads, batch_size, tuple(calibration))
+    request = CompileRequest(source, precision, threads, batch_size, tuple(calibration))
     if precision != "f32":
         if engine not in ("auto", "fastest", "openvino"):
             raise ValueError(f"precision={precision!r} is OpenVINO's alone: engine='openvino', and not {engine!r}.")
         engine = "openvino"
     if engine == "auto":
-        predictor = _first(order)
+        predictor = _first(request)
     elif engine == "fastest":
-        predictor = _fastest(order)
+        predictor = _fastest(request)
     else:
-        predictor = Predictor(_make(engine, order), precision)
-    source.remind(predictor.recipe)
+        predictor = Predictor(_make(engine, request), precision)
+    source.remind(predictor.spec)
     return predictor
 
 
@@ -126,44 +126,45 @@ def _is_installed(name: str) -> bool:
     return find_spec(_NEEDS[name]) is not None
 
 
-def _make(name: str, order: Order) -> Engine:
+def _make(name: str, request: CompileRequest) -> Engine:
     if not _is_installed(name):
         raise ImportError(
             f"engine={name!r} needs the package {_NEEDS[name]}: pip install 'efficientnet[{_EXTRAS[name]}]'."
         )
-    return _MAKERS[name](order)
+    return _MAKERS[name](request)
 
 
-def _first(order: Order) -> Predictor:
+def _first(request: CompileRequest) -> Predictor:
     """The first engine that is installed and knows every layer; Keras knows them all."""
     *others, last = _AUTO
     for name in filter(_is_installed, others):
         try:
-            return Predictor(_make(name, order), order.precision)
+            return Predictor(_make(name, request), request.precision)
         except _CANNOT as error:
-            _report(name, order, error)
-    return Predictor(_make(last, order), order.precision)
+            _report(name, request, error)
+    return Predictor(_make(last, request), request.precision)
 
 
-def _report(engine: str, order: Order, error: Exception) -> None:
+def _report(engine: str, request: CompileRequest, error: Exception) -> None:
     """Logs why an engine cannot run a model; where the model cannot even be opened, raises the reason instead."""
-    order.source.load()
+    request.source.load()
     logger.warning("%s cannot run this model, and a slower engine may have to: %s", engine, error)
 
 
-def _fastest(order: Order) -> Predictor:
+def _fastest(request: CompileRequest) -> Predictor:
     """The engine, and the micro-batch, that takes least for an image alone and sixteen together."""
     timings: dict[str, float] = {}
     best: tuple[float, Engine] | None = None
     for name in filter(_is_installed, _MAKERS):
         try:
-            made = _make(name, order)
+            made = _make(name, request)
         except _CANNOT as error:
-            _report(name, order, error)
+            _report(name, request, error)
             continue
-        sizes = _MICRO_BATCHES if name == "openvino" and order.micro_batch is None else (made.micro_batch,)
+        sizes = _MICRO_BATCHES if name == "openvino" and request.micro_batch is None else (made.micro_batch,)
         for size in sizes:
-            candidate = made if size == made.micro_batch else _make(name, dataclasses.replace(order, micro_batch=size))
+            changed = dataclasses.replace(request, micro_batch=size)
+            candidate = made if size == made.micro_batch else _make(name, changed)
             label = f"{name}, {size} at a time"
             timings[label] = _milliseconds(candidate)
             logger.info("%s: %.2f ms per image", label, timings[label])
@@ -171,12 +172,12 @@ def _fastest(order: Order) -> Predictor:
                 best = timings[label], candidate
     if best is None:
         raise ImportError(f"No engine is installed: pip install 'efficientnet[{_EXTRAS['openvino']}]'.")
-    return Predictor(best[1], order.precision, timings)
+    return Predictor(best[1], request.precision, timings)
 
 
 def _milliseconds(engine: Engine) -> float:
     """For each of the images, at best."""
-    shape = engine.recipe.image_shape(1)
+    shape = engine.spec.image_shape(1)
     one = np.zeros(shape, np.float32)
     many = np.zeros((_TRIED_TOGETHER, *shape[1:]), np.float32)
     seconds = []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..model_io.spec import Recipe
+from ..model_io.spec import InputSpec
 from . import cache
 from .sources import Source
 
@@ -18,7 +18,7 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Order:
+class CompileRequest:
     """What is to be compiled, and how.
 
     Attributes:
@@ -41,7 +41,7 @@ class Engine(NamedTuple):
 
     Attributes:
         name: of the engine.
-        recipe: of the model.
+        spec: of the model.
         lone: answers one image, with all threads.
         bulk: makes what answers ``micro_batch`` images at a time, in ``workers`` threads at once.
         micro_batch: as it is.
@@ -50,7 +50,7 @@ class Engine(NamedTuple):
     """
 
     name: str
-    recipe: Recipe
+    spec: InputSpec
     lone: Run
     bulk: Callable[[], Run]
     micro_batch: int
@@ -58,31 +58,31 @@ class Engine(NamedTuple):
     deviation: float | None = None
 
 
-def onnxruntime(order: Order) -> Engine:
+def onnxruntime(request: CompileRequest) -> Engine:
     """ONNX Runtime on the exported graph; one session, whose threads share each micro-batch."""
     import onnxruntime as ort
 
-    recipe, content, _ = _exported(order, "onnx", f"onnxruntime {ort.__version__}")
+    spec, content, _ = _exported(request, "onnx", f"onnxruntime {ort.__version__}")
     options = ort.SessionOptions()
     options.log_severity_level = 3  # warnings of an optimiser about what it has optimised are no news
-    if order.threads is not None:
-        options.intra_op_num_threads = order.threads
+    if request.threads is not None:
+        options.intra_op_num_threads = request.threads
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
-        results: list[np.ndarray] = session.run(None, {name: recipe.scale(batch.astype(np.float32, copy=False))})
+        results: list[np.ndarray] = session.run(None, {name: spec.scale(batch.astype(np.float32, copy=False))})
         return results
 
-    return Engine("onnxruntime", recipe, run, lambda: run, order.micro_batch or 4, workers=1)
+    return Engine("onnxruntime", spec, run, lambda: run, request.micro_batch or 4, workers=1)
 
 
-def litert(order: Order) -> Engine:
+def litert(request: CompileRequest) -> Engine:
     """LiteRT on the exported graph; its interpreter answers one call at a time, one image each."""
     from ai_edge_litert import interpreter as tflite
 
-    recipe, content, names = _exported(order, "litert", "litert")
-    interpreter = tflite.Interpreter(model_content=content, num_threads=order.threads)
+    spec, content, names = _exported(request, "litert", "litert")
+    interpreter = tflite.Interpreter(model_content=content, num_threads=request.threads)
     side = interpreter.get_input_details()[0]
     # The file has its outputs in an order of its own.
     named = interpreter.get_signature_runner().get_output_details()
@@ -94,39 +94,39 @@ def litert(order: Order) -> Engine:
             if tuple(interpreter.get_input_details()[0]["shape"]) != batch.shape:
                 interpreter.resize_tensor_input(side["index"], batch.shape)
                 interpreter.allocate_tensors()
-            interpreter.set_tensor(side["index"], recipe.scale(batch.astype(np.float32, copy=False)))
+            interpreter.set_tensor(side["index"], spec.scale(batch.astype(np.float32, copy=False)))
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in outputs]
 
     interpreter.allocate_tensors()
-    return Engine("litert", recipe, run, lambda: run, order.micro_batch or 1, workers=1)
+    return Engine("litert", spec, run, lambda: run, request.micro_batch or 1, workers=1)
 
 
-def keras(order: Order) -> Engine:
+def keras(request: CompileRequest) -> Engine:
     """The model itself, on the backend that its Keras has; it answers one call at a time."""
-    model, recipe = order.source.load()
+    model, spec = request.source.load()
     lock = threading.Lock()  # Keras on JAX and on OpenVINO keeps a call's state in the model (3.15)
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
         with lock:
-            outputs = model.predict_on_batch(recipe.scale(batch.astype(np.float32, copy=False)))
+            outputs = model.predict_on_batch(spec.scale(batch.astype(np.float32, copy=False)))
         return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 
-    return Engine("keras", recipe, run, lambda: run, order.micro_batch or 8, workers=1)
+    return Engine("keras", spec, run, lambda: run, request.micro_batch or 8, workers=1)
 
 
-def _exported(order: Order, kind: str, version: str) -> tuple[Recipe, bytes, list[str]]:
+def _exported(request: CompileRequest, kind: str, version: str) -> tuple[InputSpec, bytes, list[str]]:
     """The model in another format, and the names of its outputs there; from the cache where it is."""
-    key = order.source.key(kind, version)
+    key = request.source.key(kind, version)
     entry = key and cache.read(key)
     if entry:
-        return Recipe.from_json(entry.notes["recipe"]), entry.content, entry.notes["outputs"]
+        return InputSpec.from_json(entry.notes["spec"]), entry.content, entry.notes["outputs"]
     from ..keras_graph import detours, fold, onnx
 
-    model, recipe = order.source.load()
+    model, spec = request.source.load()
     folded = fold.fold_batch_norm(model)  # as which it is exported; its outputs have other names
     content: bytes = {"onnx": detours.onnx_bytes, "litert": detours.litert_bytes}[kind](folded)
     outputs = onnx.tensor_names(folded)[1]
     if key:
-        cache.write(key, cache.Entry({"recipe": recipe._asdict(), "outputs": outputs}, content))
-    return recipe, content, outputs
+        cache.write(key, cache.Entry({"spec": spec._asdict(), "outputs": outputs}, content))
+    return spec, content, outputs

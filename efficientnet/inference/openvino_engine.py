@@ -19,9 +19,9 @@ from ..common.text import get_logger
 from ..images.pixels import is_pillow, rgb_of_image
 from ..keras_graph import openvino as openvino_graph
 from ..keras_graph.detours import openvino_of, relative_difference
-from ..model_io.spec import Recipe
+from ..model_io.spec import InputSpec
 from . import cache
-from .engines import Engine, Order, Run
+from .engines import CompileRequest, Engine, Run
 from .quantization import held_out, quantize
 
 logger = get_logger()
@@ -31,27 +31,27 @@ _MOST_STREAMS = 16
 _PROBES = 8
 
 
-def openvino(order: Order) -> Engine:
+def openvino(request: CompileRequest) -> Engine:
     """Compiles for OpenVINO, or takes what was compiled before from the cache.
 
     Raises:
         UnsupportedLayerError: a layer has no OpenVINO form.
         ValueError: the processor has no bfloat16, or int8 comes without calibration pictures.
     """
-    return _Compiler(order).engine()
+    return _Compiler(request).engine()
 
 
 class _Compiler:
     """Compiles one model for different batches."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, request: CompileRequest) -> None:
         import openvino
 
-        self.order = order
+        self.request = request
         self.core = openvino_graph.core()
         self.processor = self.core.get_property("CPU", "FULL_DEVICE_NAME")
         self.capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if order.precision == "bf16" and "BF16" not in self.capabilities:
+        if request.precision == "bf16" and "BF16" not in self.capabilities:
             raise ValueError(f"precision='bf16': this processor, {self.processor}, has no bfloat16. Take 'f32'.")
         self.version = openvino.get_version()
         self.exact = functools.cache(self._exact)
@@ -59,32 +59,32 @@ class _Compiler:
 
     def engine(self) -> Engine:
         lone, notes = self.compile(1, {"PERFORMANCE_HINT": "LATENCY"})
-        recipe = Recipe.from_json(notes["recipe"])
+        spec = InputSpec.from_json(notes["spec"])
         threads = int(lone.get_property("INFERENCE_NUM_THREADS"))
         streams = min(threads, _MOST_STREAMS)
-        micro_batch = self.order.micro_batch or self._micro_batch(recipe)
+        micro_batch = self.request.micro_batch or self._micro_batch(spec)
 
         @functools.cache
         def bulk() -> Run:
             return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0])
 
-        if self.order.precision == "int8":
+        if self.request.precision == "int8":
             bulk()  # of the same quantisation, which takes long
 
-        return Engine("openvino", recipe, _runner(lone), bulk, micro_batch, streams, notes["deviation"])
+        return Engine("openvino", spec, _runner(lone), bulk, micro_batch, streams, notes["deviation"])
 
     def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The compiled model for so many images, and what is noted of it."""
         # Left to itself OpenVINO computes in bfloat16 wherever the processor can, several per cent off; it forgets
         # what a compiled model was told, too, so that imported ones have to be told again.
-        options["INFERENCE_PRECISION_HINT"] = "bf16" if self.order.precision == "bf16" else "f32"
+        options["INFERENCE_PRECISION_HINT"] = "bf16" if self.request.precision == "bf16" else "f32"
         # A thread that is pinned to a core waits while others use it: on a busy machine up to twice as long.
         options["ENABLE_CPU_PINNING"] = False
-        if self.order.threads is not None:
-            options["INFERENCE_NUM_THREADS"] = self.order.threads
-        key = self.order.source.key(
-            "openvino", self.version, self.processor, self.capabilities, self.order.precision, options, batch,
-            _content(self.order.calibration),
+        if self.request.threads is not None:
+            options["INFERENCE_NUM_THREADS"] = self.request.threads
+        key = self.request.source.key(
+            "openvino", self.version, self.processor, self.capabilities, self.request.precision, options, batch,
+            _content(self.request.calibration),
         )  # fmt: skip
         entry = key and cache.read(key)
         if entry:
@@ -92,42 +92,42 @@ class _Compiler:
                 return self.core.import_model(entry.content, "CPU", options), entry.notes
             except RuntimeError as error:
                 logger.warning("A cached engine cannot be used, and is compiled anew: %s", error)
-        recipe = self.order.source.load()[1]
-        compiled = self.core.compile_model(_shaped(self.graph(), recipe, batch), "CPU", options)
-        notes = {"recipe": recipe._asdict(), "deviation": self._deviation(compiled) if batch == 1 else None}
+        spec = self.request.source.load()[1]
+        compiled = self.core.compile_model(_shaped(self.graph(), spec, batch), "CPU", options)
+        notes = {"spec": spec._asdict(), "deviation": self._deviation(compiled) if batch == 1 else None}
         if key:
             cache.write(key, cache.Entry(notes, compiled.export_model().getvalue()))
         return compiled, notes
 
     def _exact(self) -> Any:
-        model, recipe = self.order.source.load()
-        return openvino_of(model, recipe.scaling if recipe.is_scaled else None)
+        model, spec = self.request.source.load()
+        return openvino_of(model, spec.scaling if spec.is_scaled else None)
 
     def _graph(self) -> Any:
-        if self.order.precision != "int8":
+        if self.request.precision != "int8":
             return self.exact()
-        return quantize(self.exact(), self._pictures(held_out(self.order.calibration)[0]))
+        return quantize(self.exact(), self._pictures(held_out(self.request.calibration)[0]))
 
     def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
         from ..model_io.images import read
 
-        recipe = self.order.source.load()[1]
-        return [read(source, recipe)[np.newaxis] for source in sources]
+        spec = self.request.source.load()[1]
+        return [read(source, spec)[np.newaxis] for source in sources]
 
     def _deviation(self, compiled: Any) -> float | None:
         """By how much answers differ from float32's, at most, on pictures held out, or else random ones."""
-        if self.order.precision == "f32":
+        if self.request.precision == "f32":
             return None
-        recipe = self.order.source.load()[1]
-        probes = self._pictures(held_out(self.order.calibration)[1][:_PROBES]) or _random_pictures(recipe)
-        shaped = _shaped(self.exact(), recipe, 1)
+        spec = self.request.source.load()[1]
+        probes = self._pictures(held_out(self.request.calibration)[1][:_PROBES]) or _random_pictures(spec)
+        shaped = _shaped(self.exact(), spec, 1)
         exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         run = _runner(compiled)
         pairs = [pair for probe in probes for pair in zip(run(probe), exact(probe), strict=True)]
         return max(relative_difference(found, expected) for found, expected in pairs)
 
-    def _micro_batch(self, recipe: Recipe) -> int:
-        return 1 if max(side or 0 for side in recipe.sides) > 256 else 2
+    def _micro_batch(self, spec: InputSpec) -> int:
+        return 1 if max(side or 0 for side in spec.sides) > 256 else 2
 
 
 def _runner(compiled: Any) -> Run:
@@ -147,10 +147,10 @@ def _runner(compiled: Any) -> Run:
     return run
 
 
-def _shaped(graph: Any, recipe: Recipe, batch: int) -> Any:
+def _shaped(graph: Any, spec: InputSpec, batch: int) -> Any:
     """A graph of its own for a number of images: what knows its shapes is compiled into something faster."""
     shaped = graph.clone()
-    shaped.reshape(recipe.input_shape(batch))
+    shaped.reshape(spec.input_shape(batch))
     return shaped
 
 
@@ -164,10 +164,10 @@ def _content(pictures: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
-def _random_pictures(recipe: Recipe) -> list[np.ndarray]:
+def _random_pictures(spec: InputSpec) -> list[np.ndarray]:
     """Coarse noise, as the model takes it; where it does not tell how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
-    shape = recipe.image_shape(1)
-    if recipe.scaling is None:
+    shape = spec.image_shape(1)
+    if spec.scaling is None:
         return [generator.standard_normal(shape, np.float32) for _ in range(_PROBES)]
     return [generator.uniform(0, 255, shape).astype(np.float32) for _ in range(_PROBES)]

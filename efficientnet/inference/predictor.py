@@ -45,7 +45,7 @@ class Predictor:
         engine: what it runs on: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``.
         precision: that it computes in.
         batch_size: images that are computed together where there are many.
-        recipe: how pictures are prepared, and what the classes are called.
+        spec: how pictures are prepared, and what the classes are called.
         deviation: by how much answers differ from float32's at most, relative to the larger of 1 and the largest
             answer: for int8 on pictures held out from the calibration (of fewer than 12, on those calibrated on), for
             bf16 on random ones; None in float32.
@@ -56,7 +56,7 @@ class Predictor:
         self.engine = engine.name
         self.precision = precision
         self.batch_size = engine.micro_batch
-        self.recipe = engine.recipe
+        self.spec = engine.spec
         self.deviation = engine.deviation
         self.timings = timings or {}
         self._engine: Engine | None = engine
@@ -88,7 +88,7 @@ class Predictor:
         if not hasattr(x, "__array__") or isinstance(x, (str, bytes)):  # as NumPy has them, too
             check_many(x)
             return self._predict_pictures(x)
-        images = engine.recipe.check(as_array(x))
+        images = engine.spec.check(as_array(x))
         pieces = self._pieces(images)
         return _unpack([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)])
 
@@ -98,7 +98,7 @@ class Predictor:
         """Names the ``k`` best classes of each image: id, label and score, best first.
 
         The scores are what the model gives: probabilities, or logits where it ends without a softmax
-        (``recipe.kind`` says which). Of a single sigmoid p, the two classes score p and 1 - p.
+        (``spec.kind`` says which). Of a single sigmoid p, the two classes score p and 1 - p.
 
         Args:
             x: as ``predict`` takes it.
@@ -107,8 +107,8 @@ class Predictor:
         Raises:
             ValueError: as ``predict`` does, or the model is no classifier.
         """
-        self.recipe.check_vector()
-        return [self.recipe.top(scores, k) for scores in self.predict(x)]
+        self.spec.check_vector()
+        return [self.spec.top(scores, k) for scores in self.predict(x)]
 
     def stream(self, sources: Iterable[Any]) -> Iterator[Record]:
         """Answers any number of pictures in their order; reading, cropping, resizing and answering overlap.
@@ -194,9 +194,7 @@ class Predictor:
             run = self._make_bulk() if is_many and len(images) == engine.micro_batch else None
             return self._workers.submit(_each, self._open().lone, run, images)
 
-        return overlap(
-            sources, functools.partial(read, recipe=self.recipe), start, engine.micro_batch, 2 * engine.workers
-        )
+        return overlap(sources, functools.partial(read, spec=self.spec), start, engine.micro_batch, 2 * engine.workers)
 
 
 def _each(lone: Run, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:

@@ -17,7 +17,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
 from ..keras_graph import marks
-from ..model_io.spec import Recipe, describe
+from ..model_io.spec import InputSpec, describe
 from ..weights import finding, published
 from . import cache
 
@@ -29,12 +29,12 @@ class Source:
     """A model to compile.
 
     Attributes:
-        load: gives the Keras model and its recipe; loads them at the first call.
+        load: gives the Keras model and its spec; loads them at the first call.
         content: gives a name for all that they are made of, None where there is none.
         name: of its file, or of its weights.
     """
 
-    load: functools._lru_cache_wrapper[tuple[Any, Recipe]]
+    load: functools._lru_cache_wrapper[tuple[Any, InputSpec]]
     content: Callable[[], str | None]
     name: str
 
@@ -43,10 +43,10 @@ class Source:
         content = self.content()
         return None if content is None else cache.key_of(content, *parts)
 
-    def remind(self, recipe: Recipe) -> None:
-        """Logs a recipe's remarks, as loading does, where a cached engine has made that unnecessary."""
+    def remind(self, spec: InputSpec) -> None:
+        """Logs a spec's remarks, as loading does, where a cached engine has made that unnecessary."""
         if not self.load.cache_info().currsize:
-            _log(self.name, recipe.remarks)
+            _log(self.name, spec.remarks)
 
     @classmethod
     def of_model(
@@ -61,16 +61,16 @@ class Source:
         """A Keras model.
 
         Args:
-            model, preprocessing, crop, interpolation, class_names: as in ``recipe.describe``.
+            model, preprocessing, crop, interpolation, class_names: as in ``spec.describe``.
             keep: whether the cache keeps engines of it.
         """
-        recipe = describe(model, preprocessing, crop, interpolation, class_names)
+        spec = describe(model, preprocessing, crop, interpolation, class_names)
 
         def content() -> str | None:
             key = cache.model_key(model) if keep else None
-            return None if key is None else f"{key} {recipe}"
+            return None if key is None else f"{key} {spec}"
 
-        load = functools.cache(lambda: (check_model(model, model.name), recipe))
+        load = functools.cache(lambda: (check_model(model, model.name), spec))
         return cls(load, functools.cache(content), model.name)
 
     @classmethod
@@ -91,7 +91,7 @@ class Source:
         """
         path = opening.locate(path)
 
-        def load() -> tuple[Any, Recipe]:
+        def load() -> tuple[Any, InputSpec]:
             from .. import keras
 
             model = check_model(keras.load_model(path, compile=False), path)
@@ -120,7 +120,7 @@ class Source:
         chosen = published.resolve(weights, variant)
         size = variant.resolution if chosen is None else chosen.resolution
 
-        def load() -> tuple[Any, Recipe]:
+        def load() -> tuple[Any, InputSpec]:
             from .. import keras
             from ..model import assemble
             from ..weights.loading import find
@@ -177,7 +177,7 @@ def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]
     return ()
 
 
-def _file(weights: str, chosen: published.WeightSet | None) -> Path | None:
+def _file(weights: str, chosen: published.PublishedWeights | None) -> Path | None:
     """The file that weights are read from, where it is a single one on this machine."""
     path = Path(weights).expanduser() if chosen is None else published.path(chosen)
     return path if path.is_file() else None

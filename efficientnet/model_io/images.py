@@ -15,7 +15,7 @@ import numpy as np
 from ..common.daemons import Daemons
 from ..images.loading import load_image
 from ..images.pixels import is_pillow
-from .spec import Recipe
+from .spec import InputSpec
 
 Answer = TypeVar("Answer")
 # Of a group: each picture, and why it could not be loaded.
@@ -24,7 +24,7 @@ _Members = list[tuple[Any, Exception | None]]
 _PATIENCE = 0.1  # seconds that a group waits for its next picture
 
 
-def read(source: Any, recipe: Recipe, decides: bool = True) -> np.ndarray:
+def read(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray:
     """One picture as the model takes it, without the batch axis.
 
     The whole picture is decoded: what a JPEG decoder scales down itself is smoothed otherwise than evaluation
@@ -32,9 +32,9 @@ def read(source: Any, recipe: Recipe, decides: bool = True) -> np.ndarray:
 
     Args:
         source: a path, an address, the content of a file as bytes, an open file, a Pillow image, pixels as
-            ``Recipe.picture`` takes them, or a function without arguments that gives one of these.
-        recipe: of the model.
-        decides: as in ``Recipe.picture``.
+            ``InputSpec.picture`` takes them, or a function without arguments that gives one of these.
+        spec: of the model.
+        decides: as in ``InputSpec.picture``.
 
     Raises:
         OSError: it cannot be read.
@@ -43,7 +43,7 @@ def read(source: Any, recipe: Recipe, decides: bool = True) -> np.ndarray:
     if callable(source):
         source = source()
     is_file = is_path_or_content(source) or is_pillow(source)
-    return recipe.picture(load_image(source) if is_file else source, decides)
+    return spec.picture(load_image(source) if is_file else source, decides)
 
 
 def is_path_or_content(source: Any) -> bool:

@@ -46,17 +46,17 @@ def model_inputs(
     """
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
-    recipe = describe(model, preprocessing, crop, interpolation)
+    spec = describe(model, preprocessing, crop, interpolation)
     images = listed(images)
     is_one = is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4
     if not is_one:
         check_many(images)
     is_batch = not is_one and hasattr(images, "__array__")
-    if is_batch and len(images) and (problem := fault(as_array(images), recipe.takes_pixels)):
+    if is_batch and len(images) and (problem := fault(as_array(images), spec.takes_pixels)):
         raise ValueError(problem)
     # A dark image of a batch may have the levels that another alone would have in 0..1.
-    batch = [read(image, recipe, decides=not is_batch) for image in ([images] if is_one else images)]
+    batch = [read(image, spec, decides=not is_batch) for image in ([images] if is_one else images)]
     if not batch:
         raise ValueError("Expected at least one image; got none.")
-    scaled: NDArray[np.float32] = recipe.scale(np.stack(batch).astype(np.float32, copy=False))
+    scaled: NDArray[np.float32] = spec.scale(np.stack(batch).astype(np.float32, copy=False))
     return scaled

@@ -35,7 +35,7 @@ DEFAULT_INTERPOLATION = "bicubic"
 _ANY_SIZE = 224
 
 
-class Recipe(NamedTuple):
+class InputSpec(NamedTuple):
     """What a predictor does before and after the model.
 
     Attributes:
@@ -72,7 +72,7 @@ class Recipe(NamedTuple):
     remarks: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Recipe:
+    def from_json(cls, values: dict[str, Any]) -> InputSpec:
         """From what ``_asdict`` made, after JSON made lists of its tuples."""
         scaling = values["scaling"]
         return cls(
@@ -308,13 +308,13 @@ def describe(
     crop: float | None = None,
     interpolation: str | None = None,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
-) -> Recipe:
-    """The recipe of a model.
+) -> InputSpec:
+    """The spec of a model.
 
     Args:
         model: a Keras model that takes images.
         preprocessing: how it wants its pixels; by default what it tells itself.
-        crop, interpolation: as in ``Recipe``; by default what it tells itself, or else the paper's.
+        crop, interpolation: as in ``InputSpec``; by default what it tells itself, or else the paper's.
         class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
             1,000. Of a single sigmoid, both classes or the second alone.
 
@@ -338,7 +338,7 @@ def describe(
     given = [tuple(tensor.shape) for tensor in graph.outputs]
     count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0
     activation = last_activations(model)[0] if count else UNKNOWN
-    recipe = Recipe(
+    spec = InputSpec(
         name=model.name,
         sides=sides,
         channels=channels,
@@ -351,7 +351,7 @@ def describe(
         activation=activation,
         outputs=count,
     )
-    return recipe._replace(takes_pixels=preprocessing is None or recipe.is_scaled)
+    return spec._replace(takes_pixels=preprocessing is None or spec.is_scaled)
 
 
 def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:

@@ -108,7 +108,7 @@ def of_reading(reading: Reading) -> Facts:
     return dataclasses.replace(said, model=None) | _of_origin(reading)
 
 
-def of_set(weight_set: published.WeightSet) -> Facts:
+def of_set(weight_set: published.PublishedWeights) -> Facts:
     """What is known of a published set."""
     return Facts(
         padding=weight_set.padding,

@@ -21,9 +21,9 @@ from ..common.text import get_logger
 from ..family.variants import Variant
 from . import download, finding, published
 from .finding import Trained
-from .published import WeightSet, list_weights, weights_info
+from .published import PublishedWeights, list_weights, weights_info
 
-__all__ = ["WeightSet", "Weights", "find", "list_weights", "load", "weights_info"]
+__all__ = ["PublishedWeights", "Weights", "find", "list_weights", "load", "weights_info"]
 
 logger = get_logger()
 

@@ -1,6 +1,6 @@
 """Which weights are published, where and how they were trained; from a name to the file.
 
-name ── resolve ──> WeightSet ── path ──> a file on this machine
+name ── resolve ──> PublishedWeights ── path ──> a file on this machine
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _OUTSIDE = {
 
 
 @dataclass(frozen=True)
-class WeightSet:
+class PublishedWeights:
     """One published file of weights.
 
     Attributes:
@@ -99,11 +99,11 @@ class WeightSet:
 
 
 @functools.cache
-def _table() -> tuple[WeightSet, ...]:
+def _table() -> tuple[PublishedWeights, ...]:
     text = resources.files("efficientnet").joinpath("data/published_weights.tsv").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return tuple(
-        WeightSet(
+        PublishedWeights(
             variant=row["variant"],
             name=row["weights"],
             model=row["model"],
@@ -125,7 +125,7 @@ def _table() -> tuple[WeightSet, ...]:
     )
 
 
-def list_weights(variant: str | Variant | None = None) -> tuple[WeightSet, ...]:
+def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights, ...]:
     """The published files of weights that can be loaded, of one variant or of all.
 
     Raises:
@@ -137,7 +137,7 @@ def list_weights(variant: str | Variant | None = None) -> tuple[WeightSet, ...]:
     return tuple(row for row in _table() if row.variant == name)
 
 
-def resolve(name: str, variant: Variant, with_top: bool = True) -> WeightSet | None:
+def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeights | None:
     """The published file of a variant that a name stands for.
 
     Args:
@@ -168,7 +168,7 @@ def resolve(name: str, variant: Variant, with_top: bool = True) -> WeightSet | N
     )
 
 
-def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bool = True) -> WeightSet:
+def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bool = True) -> PublishedWeights:
     """What is known of a published set: how it was trained and evaluated, and the file that would be loaded.
 
     Args:
@@ -231,7 +231,7 @@ def unknown_message(name: str, variant: Variant) -> str:
     )
 
 
-def path(weight_set: WeightSet) -> Path:
+def path(weight_set: PublishedWeights) -> Path:
     """The file of a published set: downloaded, or found in the Python package that it comes with.
 
     Raises:
@@ -257,7 +257,7 @@ def path(weight_set: WeightSet) -> Path:
     return found
 
 
-def _by_model(name: str, variant: Variant) -> WeightSet | None:
+def _by_model(name: str, variant: Variant) -> PublishedWeights | None:
     match = _MODEL.fullmatch(name)
     row = match and next((row for row in _table() if row.model and row.model == match["model"]), None)
     if not (match and row):
@@ -276,7 +276,7 @@ def _by_model(name: str, variant: Variant) -> WeightSet | None:
     return dataclasses.replace(row, hash=match["hash"].replace("=", ":")) if match["hash"] else row
 
 
-def _imagenet(variant: Variant, rows: Iterable[WeightSet]) -> str:
+def _imagenet(variant: Variant, rows: Iterable[PublishedWeights]) -> str:
     """The name of the variant's set that "imagenet" stands for."""
     usable = [row for row in rows if row.classes in (1000, 1001)]
     if not usable or any(row.name == "imagenet" for row in usable):

@@ -15,7 +15,15 @@ pytest.importorskip("optuna")
 
 from efficientnet import get_variant, save_variant
 from efficientnet.datasets.data import Data
-from efficientnet.design import Baseline, Coefficients, Recipe, compare, load_results, search, search_architecture
+from efficientnet.design import (
+    Baseline,
+    Coefficients,
+    ShortTraining,
+    compare,
+    load_results,
+    search,
+    search_architecture,
+)
 from efficientnet.design.experiments import search_jobs
 from efficientnet.design.recipe import train
 from efficientnet.family.scaling import Factors, candidates
@@ -29,7 +37,7 @@ SMALL = dataclasses.replace(
     get_variant("b0"), name="small", blocks=V1_BLOCKS[:2], width=0.5, resolution=32, head_filters=64,
     depth_divisor=4, batch_norm_momentum=0.9, classes=2,
 )  # fmt: skip
-QUICK = Recipe(epochs=2, batch_size=16)
+QUICK = ShortTraining(epochs=2, batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_training_learns_and_repeats(data):
     def accuracy():
         keras.utils.set_random_seed(0)
         reported = []
-        recipe = Recipe(epochs=6, batch_size=16, flip=False)
+        recipe = ShortTraining(epochs=6, batch_size=16, flip=False)
         model = Baseline.from_variant(SMALL).build(Factors())
         final = train(model, data, recipe, 0, lambda epoch, value: reported.append((epoch, value)))
         assert [epoch for epoch, _ in reported] == [1, 2, 3, 4, 5, 6]
@@ -94,7 +102,7 @@ def test_a_search_from_start_to_end(data, tmp_path, capsys):
     assert search(Baseline.from_variant(SMALL), data, tmp_path, **call) == results
     assert "trainings" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="other settings"):
-        search(Baseline.from_variant(SMALL), data, tmp_path, **{**call, "recipe": Recipe(epochs=3)})
+        search(Baseline.from_variant(SMALL), data, tmp_path, **{**call, "recipe": ShortTraining(epochs=3)})
 
 
 @pytest.mark.slow
@@ -146,7 +154,7 @@ def test_a_killed_search_goes_on(tmp_path):
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1.0}, {"shift": float("nan")}])
 def test_recipes_out_of_range(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Recipe(**wrong)
+        ShortTraining(**wrong)
 
 
 def test_data_of_one_class(data, tmp_path):

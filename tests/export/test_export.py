@@ -13,7 +13,7 @@ import pytest
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
 from efficientnet.family.variants import V1_BLOCKS
-from efficientnet.inference import Recipe, Source
+from efficientnet.inference import InputSpec, Source
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -65,9 +65,9 @@ def test_what_a_file_says_about_itself(model, tmp_path, format):
     assert {file.name for file in tmp_path.iterdir()} == expected
     metadata = read_metadata(path)
     assert (metadata["kind"], metadata["activation"]) == ("probabilities", "softmax")
-    recipe = Recipe.from_json({field: metadata[field] for field in Recipe._fields})
-    assert recipe == source.load()[1]
-    assert recipe.classes[2] == ("2", "<c>")
+    spec = InputSpec.from_json({field: metadata[field] for field in InputSpec._fields})
+    assert spec == source.load()[1]
+    assert spec.classes[2] == ("2", "<c>")
     assert metadata["verification"]["difference"] == report.difference
     assert metadata["verification"]["runtime"] == report.runtime
     assert RUNTIMES[format].replace("_", "-") in report.runtime
@@ -191,7 +191,7 @@ def test_eight_bits_are_measured_on_pictures_held_out(model, tmp_path, monkeypat
     monkeypatch.setitem(exporting.WRITERS, "onnx", lambda model, path, options: seen.extend(options.samples))
     monkeypatch.setattr(exporting, "open_exported", lambda path, format: None)
 
-    def compare(model, recipe, answer, names, samples, batch, scaling):
+    def compare(model, spec, answer, names, samples, batch, scaling):
         calibrated = {sample.tobytes() for sample in seen}
         assert len(calibrated) == 24
         assert len(samples) == 6

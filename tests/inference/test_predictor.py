@@ -128,9 +128,9 @@ def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants
     body = efn.EfficientNetLite1(weights=None, include_top=False, pooling="avg")
     model = efn._keras.Sequential([efn._keras.Input((None, None, 3)), body, efn._keras.layers.Dense(2)])
     for network in (body, model):
-        recipe = describe(network, "lite")
-        assert recipe.sides == (None, None)
-        assert recipe.check_pictures() == 240
+        spec = describe(network, "lite")
+        assert spec.sides == (None, None)
+        assert spec.check_pictures() == 240
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "litert", "keras"])

@@ -1,4 +1,4 @@
-"""Streams: in order, bounded, and a bad picture stops nothing."""
+"""Streams: in request, bounded, and a bad picture stops nothing."""
 
 from __future__ import annotations
 

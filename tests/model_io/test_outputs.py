@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from efficientnet.cli.main import main
-from efficientnet.inference import Recipe
+from efficientnet.inference import InputSpec
 from efficientnet.model_io.outputs import last_activations
 from efficientnet.model_io.spec import describe
 
@@ -86,10 +86,10 @@ def test_the_last_activation_is_found():
     ],
 )
 def test_kinds(model, kind, classes):
-    recipe = describe(model, "none")
-    assert recipe.kind == kind
-    assert classes is None or [label for _, label in recipe.classes] == classes
-    assert Recipe.from_json(json.loads(json.dumps(recipe._asdict()))) == recipe
+    spec = describe(model, "none")
+    assert spec.kind == kind
+    assert classes is None or [label for _, label in spec.classes] == classes
+    assert InputSpec.from_json(json.loads(json.dumps(spec._asdict()))) == spec
 
 
 def test_names():
@@ -105,17 +105,17 @@ def test_names():
 
 
 def test_top():
-    recipe = describe(fixed("sigmoid", [2.0]), "none")
-    assert recipe.top(np.array([0.75]), 9) == [("1", "class_1", 0.75), ("0", "class_0", 0.25)]
+    spec = describe(fixed("sigmoid", [2.0]), "none")
+    assert spec.top(np.array([0.75]), 9) == [("1", "class_1", 0.75), ("0", "class_0", 0.25)]
     assert [label for _, label, _ in describe(network(layers.Dense(3)), "none").top(np.array([3, 5, 4]), 9)] == [
         "class_1", "class_2", "class_0",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="single number"):
         describe(network(layers.Dense(1)), "none").top(np.array([3.0]))
     with pytest.raises(ValueError, match=r"1 outputs of .* got an array of shape \(2,\)"):
-        recipe.top(np.array([0.2, 0.8]))
+        spec.top(np.array([0.2, 0.8]))
     with pytest.raises(ValueError, match=r"k=1\.5: expected an integer"):
-        recipe.top(np.array([0.2]), 1.5)
+        spec.top(np.array([0.2]), 1.5)
 
 
 @pytest.fixture

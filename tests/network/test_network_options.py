@@ -116,10 +116,10 @@ def test_a_whole_model(saved, caplog):
         with pytest.raises(ValueError, match=r"model.keras is a whole model, whose graph has its own"):
             model_options.find_source(str(saved), None, option)
     with caplog.at_level(logging.WARNING, "efficientnet"):
-        recipe = recipe_of(model_options.find_source(str(saved), None, Facts(class_names=NAMES)))
+        spec = recipe_of(model_options.find_source(str(saved), None, Facts(class_names=NAMES)))
         assert caplog.messages == []
-        assert recipe.scaling == scale_and_offset("lite")
-        assert [label for _, label in recipe.classes] == list(NAMES)
+        assert spec.scaling == scale_and_offset("lite")
+        assert [label for _, label in spec.classes] == list(NAMES)
         other = recipe_of(model_options.find_source(str(saved), None, Facts(preprocessing="tf")))
     assert other.scaling == scale_and_offset("tf")
     assert 'and not as it says itself, "lite"' in caplog.text

@@ -25,7 +25,7 @@ EVERY_ROW = registry._table()
 V1 = [f"efficientnet-b{number}" for number in range(8)]
 
 
-def named(variant: str, name: str, with_top: bool = True) -> registry.WeightSet:
+def named(variant: str, name: str, with_top: bool = True) -> registry.PublishedWeights:
     row = resolve(name, get_variant(variant), with_top)
     assert row is not None
     return row
@@ -96,7 +96,7 @@ def test_more_pictures_to_train_on_do_no_harm(size: str) -> None:
 
 
 @pytest.mark.parametrize("row", EVERY_ROW, ids=lambda row: row.url.rpartition("/")[2])
-def test_a_row_is_sane(row: registry.WeightSet) -> None:
+def test_a_row_is_sane(row: registry.PublishedWeights) -> None:
     assert row.variant in (*list_variants(), "-")
     assert row.preprocessing in MODES
     assert row.padding in PADDINGS
