@@ -23,13 +23,17 @@ class BoundFunctions(Extension):
 
     def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
         """Do so in the modules for Keras and tf_keras, once the package has been read."""
+        if pkg.name != "efficientnet":
+            return
         for module in (pkg["keras"], pkg["tfkeras"]):
             for name, member in list(module.members.items()):
-                if isinstance(member, Attribute) and isinstance(member.value, ExprCall):
-                    call = member.value
-                    if str(call.function) == "bind":
-                        original = pkgutil.resolve_name(call.arguments[0].canonical_path)  # type: ignore[union-attr]
-                        module.set_member(name, _function(name, original, module))
+                call = member.value if isinstance(member, Attribute) else None
+                if isinstance(call, ExprCall) and str(call.function) == "bind":
+                    original = pkgutil.resolve_name(call.arguments[0].canonical_path)  # type: ignore[union-attr]
+                    module.set_member(name, _function(name, original, module))
+        for module in pkg.modules.values():
+            if not module.is_alias:
+                module.docstring = None  # the page introduces the modules itself
 
 
 def _function(name: str, original: Callable[..., Any], module: Module) -> Function:
@@ -46,8 +50,8 @@ def _function(name: str, original: Callable[..., Any], module: Module) -> Functi
     )
     function = Function(name, parameters=parameters, parent=module)
     text = re.sub(rf"^ *{', '.join(FILLED_IN)}:.*\n", "", inspect.getdoc(original) or "", flags=re.MULTILINE)
-    like = module.docstring
+    style = module.docstring
     function.docstring = Docstring(
-        text, parent=function, parser=like and like.parser, parser_options=like and like.parser_options
+        text, parent=function, parser=style and style.parser, parser_options=style and style.parser_options
     )
     return function

@@ -53,7 +53,7 @@ def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
 
 
 def _section(parser: argparse.ArgumentParser) -> Iterator[str]:
-    formatter = argparse.HelpFormatter(parser.prog, width=88)
+    formatter = argparse.HelpFormatter(parser.prog, width=80)
     formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, prefix="")
     yield from ("```text", formatter.format_help().strip(), "```", "")
     if parser.description:
