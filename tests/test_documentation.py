@@ -77,6 +77,7 @@ def has_python(page: Path, *, slow: bool) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that the programs read."""
+    pytest.importorskip("tensorflow")  # by which Keras reads folders of images
     panda = Image.open(ROOT / "misc" / "panda.jpg")
     for path in ("misc", "animals/giant_panda", *(f"flowers/{flower}" for flower in ("daisy", "rose", "tulip"))):
         (tmp_path / path).mkdir(parents=True)
