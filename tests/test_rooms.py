@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "efficientnet"
 
 # From the ground up. A room imports from floors below its own and from itself; the package itself is the room "".
 FLOORS = (
-    {"common"},
+    {"common", "errors"},
     {"images", "reports"},
     {"family"},
     {"", "checkpoints", "network"},

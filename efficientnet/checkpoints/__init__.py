@@ -3,7 +3,7 @@
 path ── open_checkpoint ──> {their name: array} ── naming table ──> {our name: array in Keras' layout}
 """
 
-from .arrays import CheckpointError
+from ..errors import CheckpointError
 from .facts import Facts
 from .reading import Reading, accept, describe, explain, open_checkpoint, read, report_aside
 

@@ -14,10 +14,6 @@ import numpy as np
 from .facts import Facts
 
 
-class CheckpointError(ValueError):
-    """A weight file is damaged, hostile, or not of a kind that can be read."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """An array in a file, not read yet.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import read_object
+from ..errors import CheckpointError
 from . import architecture, timm_config
-from .arrays import CheckpointError, StoredWeights
+from .arrays import StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"

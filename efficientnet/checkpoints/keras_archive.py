@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import CheckpointError
 from . import architecture, facts, hdf5
-from .arrays import CheckpointError, Stored, StoredWeights, map_file
+from .arrays import Stored, StoredWeights, map_file
 from .facts import Facts
 from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
 from .zip_members import Member, directory, members

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import CheckpointError
 from . import architecture, facts, hdf5
-from .arrays import CheckpointError, Stored, StoredWeights, map_file
+from .arrays import Stored, StoredWeights, map_file
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..common.text import get_logger
+from ..errors import CheckpointError
 from ..family import arrays as layout
 from ..family import scaling
 from ..family.variants import Variant, get_variant, list_variants
 from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
-from .arrays import CheckpointError, Stored, StoredWeights
+from .arrays import Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
 from .names.tensorflow import AUTHORS

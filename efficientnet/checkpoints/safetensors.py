@@ -20,8 +20,9 @@ import numpy as np
 
 from ..common.files import replacing
 from ..common.json_files import unique_keys
+from ..errors import CheckpointError
 from . import facts
-from .arrays import CheckpointError, Stored, StoredWeights, widen_bfloat16
+from .arrays import Stored, StoredWeights, widen_bfloat16
 from .pickled_tensors import is_shape
 
 _DTYPES: dict[str, np.dtype[Any]] = {

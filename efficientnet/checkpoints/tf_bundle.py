@@ -15,7 +15,8 @@ from typing import NamedTuple
 import google_crc32c
 import numpy as np
 
-from .arrays import CheckpointError, Stored, widen_bfloat16
+from ..errors import CheckpointError
+from .arrays import Stored, widen_bfloat16
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER = 48

@@ -12,8 +12,9 @@ from os import PathLike
 from pathlib import Path
 from typing import IO
 
+from ..errors import CheckpointError
 from . import tar, tf_bundle
-from .arrays import CheckpointError, Stored, StoredWeights
+from .arrays import Stored, StoredWeights
 
 # "._NAME.index" is what macOS leaves beside a file in archives and on foreign disks.
 _PART = re.compile(r"(?P<name>(?:.*/)?(?!\._)[^/]+)\.(?:index|data-\d{5,}-of-\d{5,})", re.DOTALL)

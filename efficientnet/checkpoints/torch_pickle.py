@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import CheckpointError
 from . import timm_config
-from .arrays import CheckpointError, Stored, StoredWeights, map_file, widen_bfloat16
+from .arrays import Stored, StoredWeights, map_file, widen_bfloat16
 from .facts import LARGEST_JSON, MEMBER, Facts, from_json
 from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate
 from .zip_members import members

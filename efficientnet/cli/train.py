@@ -115,7 +115,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..datasets import foreign
-    from ..training import Interrupted, Task, describe, train
+    from ..errors import Interrupted
+    from ..training import Task, describe, train
     from ..training.plan import make_plan
 
     processes = None

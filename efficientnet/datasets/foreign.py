@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.text import plain, tell
-from ..images.loading import UnreadableImageError, load_image
+from ..errors import UnreadableImageError
+from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
 from .data import Data, is_held_out, load_digits, load_fashion_mnist, load_files, square

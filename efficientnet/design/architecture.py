@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from ..common import arguments
 from ..common.files import replacing
 from ..datasets.data import Data
+from ..errors import DivergedError
 from ..family import scaling
 from ..family.scaling import Factors, efficiency
 from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
-from .recipe import DivergedError, ShortTraining, checked, train_anew
+from .recipe import ShortTraining, checked, train_anew
 from .trials import Study, import_optuna
 
 KERNELS = (3, 5)

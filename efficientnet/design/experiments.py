@@ -16,11 +16,12 @@ from ..common import arguments
 from ..common.files import replacing
 from ..common.text import get_logger
 from ..datasets.data import Data
+from ..errors import DivergedError
 from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
 from ..network.backends import import_keras
 from .baselines import Baseline, checked
 from .budget import at_equal_cost, paths, widths
-from .recipe import DivergedError, ShortTraining, train_anew
+from .recipe import ShortTraining, train_anew
 from .recipe import checked as checked_recipe
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna

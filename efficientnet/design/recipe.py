@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from ..common import arguments
 from ..datasets.data import Data, batches
+from ..errors import DivergedError
 from ..network.backends import import_keras
-
-
-class DivergedError(ValueError):
-    """A training whose loss is no longer finite."""
 
 
 @dataclass(frozen=True)

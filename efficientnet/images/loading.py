@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..common.daemons import within
 from ..common.files import check_is_file
 from ..common.text import plain
+from ..errors import UnreadableImageError
 from .pixels import is_pillow, rgb_of_image
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ _MAX_DOWNLOAD_BYTES = 100_000_000
 DOWNLOAD_SECONDS = 60.0  # of a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the answer
 _PIECE = 1 << 16  # bytes
-
-
-class UnreadableImageError(OSError):
-    """What was to be an image is something else, damaged, too large or out of reach."""
 
 
 def load_image(

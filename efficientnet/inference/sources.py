@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import CheckpointError
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..checkpoints.marks import Mark
 from ..checkpoints.soundness import check_model
 from ..common.text import get_logger
+from ..errors import CheckpointError
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import CheckpointError
+from ..errors import CheckpointError
 
 # Where legacy Keras' own classes and functions are.
 _OWN_MODULES = ("keras", "tf_keras", "builtins", "tensorflow")

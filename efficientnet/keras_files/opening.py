@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import CheckpointError, describe, hub_folder
+from ..checkpoints import describe, hub_folder
 from ..checkpoints.hdf5 import SIGNATURE
 from ..checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
 from ..checkpoints.marks import Mark
@@ -24,6 +24,7 @@ from ..common import arguments
 from ..common.files import check_is_file
 from ..common.json_files import parse
 from ..common.text import get_logger, plain
+from ..errors import CheckpointError
 from ..family.variants import get_variant
 from ..keras_graph import marks
 from ..network.backends import deep_recursion

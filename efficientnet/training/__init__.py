@@ -12,10 +12,10 @@ train(Task(get_variant("lite0"), "imagenet", data, FINETUNE, 224), Path("runs/fl
 
 from __future__ import annotations
 
-from .loop import Interrupted, Task, describe, train
+from ..errors import DivergedError, Interrupted
+from .loop import Task, describe, train
 from .processes import OneProcess, Processes
 from .recipes import FINETUNE, RECIPES, V1, V2, Recipe, get_recipe, save_recipe
-from .run_folder import DivergedError
 
 __all__ = [
     "FINETUNE",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..common.text import plain, tell
 from ..datasets.data import Data, Files, square
-from ..images.loading import UnreadableImageError
+from ..errors import UnreadableImageError
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 

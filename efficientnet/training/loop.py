@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..common.text import get_logger
 from ..datasets.data import Data
+from ..errors import DivergedError, Interrupted
 from ..family.variants import Variant
 from ..network.backends import import_keras
 from . import networks
@@ -30,15 +31,7 @@ from .inputs import Batches, all_pictures, balanced_weights, validation_batches
 from .networks import Networks
 from .processes import OneProcess, Processes
 from .recipes import Recipe, Stage, to_json
-from .run_folder import LOG_FIELDS, Checkpoint, DivergedError, RunFolder, State, diverged, quality
-
-
-class Interrupted(Exception):
-    """A signal has ended a training, after a checkpoint was written."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.number = number
+from .run_folder import LOG_FIELDS, Checkpoint, RunFolder, State, diverged, quality
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ..common.json_files import read_object
 from ..common.text import plain, tell
 from ..datasets.data import Data
 from ..datasets.splits import write_split
+from ..errors import DivergedError
 from ..keras_files.metadata import write_class_names, write_crop, write_preprocessing, write_recipe
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
@@ -32,10 +33,6 @@ LOG_FIELDS = (
     "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
 )  # fmt: skip
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
-
-
-class DivergedError(ValueError):
-    """A training whose loss or weights are no longer finite."""
 
 
 @dataclass

@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 from ..common import hashes
 from ..common.daemons import read_seconds, within
 from ..common.text import get_logger, plain
+from ..errors import DownloadError
 
 if TYPE_CHECKING:
     import requests
@@ -37,10 +38,6 @@ MOST_BYTES = 16 * 2**30  # of a file; a training checkpoint of L2 has 6 GB
 
 _HF = re.compile(r"hf://([^/]+)/([^/]+)(?:/(.+))?")
 _HF_DEFAULT_FILE = "model.safetensors"
-
-
-class DownloadError(OSError):
-    """A file could not be brought into the cache folder; the message says why and what to do."""
 
 
 class _Failure(Exception):

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
 
-from ..checkpoints import CheckpointError, Facts
+from ..checkpoints import Facts
 from ..checkpoints.timm_config import bare_name
 from ..common.text import get_logger
+from ..errors import CheckpointError
 from ..family.variants import Variant, get_variant
 from . import download
 

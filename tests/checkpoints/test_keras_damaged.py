@@ -18,7 +18,7 @@ h5py = pytest.importorskip("h5py")
 
 from efficientnet.checkpoints import keras_archive as archive_reader  # noqa: E402
 from efficientnet.checkpoints import keras_h5  # noqa: E402
-from efficientnet.checkpoints.arrays import CheckpointError  # noqa: E402
+from efficientnet.errors import CheckpointError  # noqa: E402
 
 
 def consume(path):

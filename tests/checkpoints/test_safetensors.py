@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from efficientnet.checkpoints import safetensors, torch_pickle
-from efficientnet.checkpoints.arrays import CheckpointError, Stored
+from efficientnet.checkpoints.arrays import Stored
+from efficientnet.errors import CheckpointError
 
 DTYPES = {
     "F64": "<f8",

@@ -28,7 +28,7 @@ from tf_bundle_writer import (
 )
 
 from efficientnet.checkpoints import tf_checkpoint
-from efficientnet.checkpoints.arrays import CheckpointError
+from efficientnet.errors import CheckpointError
 
 OFFICIAL = ["b0", "condconv-b0-4e", "edgetpu-s", "lite0", "v2-b0"]
 AVERAGE = "/ExponentialMovingAverage"

@@ -32,7 +32,7 @@ from tf_bundle_writer import (
 )
 
 from efficientnet.checkpoints import tf_checkpoint
-from efficientnet.checkpoints.arrays import CheckpointError
+from efficientnet.errors import CheckpointError
 
 
 @pytest.fixture

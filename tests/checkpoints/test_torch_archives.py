@@ -13,7 +13,7 @@ import pytest
 from torch_files import ONE_TENSOR, SIX, archive, load, mapping, storage, tensor, text
 
 from efficientnet.checkpoints import torch_pickle
-from efficientnet.checkpoints.arrays import CheckpointError
+from efficientnet.errors import CheckpointError
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ from torch_files import (
 )
 
 from efficientnet.checkpoints import torch_pickle
-from efficientnet.checkpoints.arrays import CheckpointError
+from efficientnet.errors import CheckpointError
 
 
 @pytest.fixture(autouse=True)

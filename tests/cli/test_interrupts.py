@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from efficientnet.cli.main import main
-from efficientnet.images.loading import UnreadableImageError, load_image
+from efficientnet.errors import DownloadError, UnreadableImageError
+from efficientnet.images.loading import load_image
 from efficientnet.inference import compile
-from efficientnet.weights.download import DownloadError, fetch
+from efficientnet.weights.download import fetch
 
 pytest.importorskip("keras")
 pytest.importorskip("openvino")

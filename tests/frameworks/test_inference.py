@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
+from efficientnet.errors import UnsupportedLayerError
 from efficientnet.inference import compile
-from efficientnet.keras_graph.onnx import UnsupportedLayerError
 
 pytest.importorskip("openvino")
 

@@ -15,8 +15,9 @@ import pytest
 from flaky_server import Fault, FlakyServer
 from PIL import Image
 
+from efficientnet.errors import UnreadableImageError
 from efficientnet.images import loading
-from efficientnet.images.loading import UnreadableImageError, load_image
+from efficientnet.images.loading import load_image
 
 PROJECT = Path(__file__).resolve().parents[2]
 

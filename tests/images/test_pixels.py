@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from efficientnet.images.loading import UnreadableImageError, load_image
+from efficientnet.errors import UnreadableImageError
+from efficientnet.images.loading import load_image
 from efficientnet.images.pixels import fault, rgb_of_array
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 

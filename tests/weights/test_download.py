@@ -24,8 +24,9 @@ import pytest
 from flaky_server import Fault, FlakyServer, Request
 
 from efficientnet.common import hashes
+from efficientnet.errors import DownloadError
 from efficientnet.weights import download
-from efficientnet.weights.download import DownloadError, cache_dir, fetch, resolve
+from efficientnet.weights.download import cache_dir, fetch, resolve
 from efficientnet.weights.published import list_weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,9 @@ import threading
 import pytest
 from flaky_server import FlakyServer
 
+from efficientnet.errors import DownloadError
 from efficientnet.weights import download
-from efficientnet.weights.download import DownloadError, fetch
+from efficientnet.weights.download import fetch
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnsupportedLayerError
 from ...images.pixel_scaling import Scaling
 from ..walk import LayerCall, data_formats, functional, is_idle, keras_layer, keras_operation, only_trains, run
 from . import activation, convolution, merging, normalization, pooling, shape
 from .operations import write_operation
-from .writer import UnsupportedLayerError, Value, Writer, unsupported
+from .writer import Value, Writer, unsupported
 
 __all__ = ["UnsupportedLayerError", "convert", "tensor_names"]
 

@@ -13,15 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ...checkpoints.keras_h5 import role
+from ...errors import UnsupportedLayerError
 from ..walk import LayerCall
-
-
-class UnsupportedLayerError(ValueError):
-    """A layer that has no form in ONNX here; ``problem`` says which and why."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; export the model without it, or as saved_model, or use engine='keras'.")
-        self.problem = problem
 
 
 def unsupported(layer: Any, reason: str) -> UnsupportedLayerError:

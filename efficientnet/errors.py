@@ -1,0 +1,58 @@
+"""Every exception of this package. Each is also of the built-in kind that its callers expect.
+
+    EfficientNetError
+    ├── CheckpointError (ValueError)
+    ├── DivergedError (ValueError)
+    ├── DownloadError (OSError)
+    ├── Interrupted
+    ├── UnreadableImageError (OSError)
+    └── UnsupportedLayerError (ValueError)
+
+Wrong arguments are plain ValueError, TypeError and FileNotFoundError; a missing package is an ImportError.
+"""
+
+from __future__ import annotations
+
+
+class EfficientNetError(Exception):
+    """The base of all exceptions that are this package's own."""
+
+
+class CheckpointError(EfficientNetError, ValueError):
+    """A weight file is damaged, hostile, or not of a kind that can be read."""
+
+
+class DivergedError(EfficientNetError, ValueError):
+    """The loss or the weights of a training are no longer finite."""
+
+
+class DownloadError(EfficientNetError, OSError):
+    """A file could not be brought into the cache folder; the message says why and what to do."""
+
+
+class Interrupted(EfficientNetError):
+    """A signal has ended a training, after a checkpoint was written.
+
+    Attributes:
+        number: The signal's number.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class UnreadableImageError(EfficientNetError, OSError):
+    """What should be an image is something else, damaged, too large or out of reach."""
+
+
+class UnsupportedLayerError(EfficientNetError, ValueError):
+    """A layer has no form in ONNX here.
+
+    Attributes:
+        problem: Which layer, and why.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; export the model without it, or as saved_model, or use engine='keras'.")
+        self.problem = problem
