@@ -86,7 +86,7 @@ def peak_after_making(backend: Backend, name: str, path: Path) -> float:
 
 def inspect_case(path: Path) -> Case:
     """What is in a file: ``efficientnet inspect`` and safetensors, from their import to the last shape."""
-    ours = f"from efficientnet import cli; cli.main(['inspect', {str(path)!r}])"
+    ours = f"from efficientnet.cli.main import main; main(['inspect', {str(path)!r}])"
     peer = (
         f"from safetensors import safe_open; file = safe_open({str(path)!r}, 'numpy'); "
         "print([file.get_slice(name).get_shape() for name in file.keys()])"

@@ -596,7 +596,7 @@ def test_a_killed_process_leaves_a_part_that_the_next_one_takes_up(home: Path) -
     with FlakyServer(FILES, [Fault(cut=200_000, stall=True)]) as server:
         child = start_child(
             f"""
-            from efficientnet import download
+            from efficientnet.weights import download
             download.TIMEOUT = (60, 60)
             download.fetch("{server.url}/{NAME}", file_hash="{SHA256}")
             """
