@@ -61,7 +61,7 @@ def test_framework(name, part, compilations):
     if any(variable in os.environ for variable in ("KERAS_BACKEND", "EFFICIENTNET_TEST_MODULE")):
         pytest.skip("this run is for one framework, chosen by the environment")
     if find_spec(framework.package) is None:
-        pytest.skip(f"{framework.package} is not installed: pip install 'efficientnet[test]'")
+        pytest.skip(f"{framework.package} is not installed: pip install 'efficientnet[test]>=2'")
     if not tests:
         pytest.skip(f"{name} has fewer files than parts")
     command = [sys.executable, "-m", "pytest", "-q", *tests]

@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_writable(arguments.out, is_folder=True)
     if arguments.out and find_spec("matplotlib") is None:
-        raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]', or leave out --out.")
+        raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]>=2', or leave out --out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with model_options.open_predictor(arguments) as predictor:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None

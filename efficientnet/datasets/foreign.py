@@ -115,7 +115,9 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise ImportError("TFRecord files are read by TensorFlow: pip install 'efficientnet[tensorflow]'.") from error
+        raise ImportError(
+            "TFRecord files are read by TensorFlow: pip install 'efficientnet[tensorflow]>=2'."
+        ) from error
     paths = sorted(glob.glob(pattern))
     if not paths:
         raise FileNotFoundError(f"No file matches {pattern}: expected TFRecord files.")

@@ -32,7 +32,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]'.") from error
+        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]>=2'.") from error
     return optuna
 
 

@@ -186,7 +186,7 @@ def _save_state_dict(path: Path, arrays: dict[str, Stored]) -> None:
         import torch
     except ImportError as error:
         raise ImportError(
-            "Writing .pth needs PyTorch: pip install 'efficientnet[torch]'. A .safetensors file needs nothing, and "
+            "Writing .pth needs PyTorch: pip install 'efficientnet[torch]>=2'. A .safetensors file needs nothing, and "
             "PyTorch reads it as well."
         ) from error
     torch.save({name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}, path)

@@ -32,7 +32,7 @@ def require_runtime(format: str) -> str:
     """
     module, package, extra = _RUNTIMES[format]
     if find_spec(module) is None:
-        raise ImportError(f"Exports as {format} are verified in {package}: pip install 'efficientnet[{extra}]'.")
+        raise ImportError(f"Exports as {format} are verified in {package}: pip install 'efficientnet[{extra}]>=2'.")
     return f"{package} {version(package)}"
 
 

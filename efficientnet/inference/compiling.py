@@ -129,7 +129,7 @@ def _is_installed(name: str) -> bool:
 def _make(name: str, request: CompileRequest) -> Engine:
     if not _is_installed(name):
         raise ImportError(
-            f"engine={name!r} needs the package {_NEEDS[name]}: pip install 'efficientnet[{_EXTRAS[name]}]'."
+            f"engine={name!r} needs the package {_NEEDS[name]}: pip install 'efficientnet[{_EXTRAS[name]}]>=2'."
         )
     return _MAKERS[name](request)
 
@@ -171,7 +171,7 @@ def _fastest(request: CompileRequest) -> Predictor:
             if best is None or timings[label] < best[0]:
                 best = timings[label], candidate
     if best is None:
-        raise ImportError(f"No engine is installed: pip install 'efficientnet[{_EXTRAS['openvino']}]'.")
+        raise ImportError(f"No engine is installed: pip install 'efficientnet[{_EXTRAS['openvino']}]>=2'.")
     return Predictor(best[1], request.precision, timings)
 
 

@@ -52,7 +52,7 @@ def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
             "pictures of the kind that the model will see (--calibrate FOLDER)."
         )
     if find_spec("nncf") is None:
-        raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]'.")
+        raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]>=2'.")
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 

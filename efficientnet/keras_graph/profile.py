@@ -211,7 +211,7 @@ def measure(
             out of its range.
     """
     if find_spec("openvino") is None:
-        raise ImportError("Measuring the time of each layer needs OpenVINO: pip install 'efficientnet[openvino]'.")
+        raise ImportError("Measuring the time of each layer needs OpenVINO: pip install 'efficientnet[openvino]>=2'.")
     arguments.whole("repeats", repeats)
     threads = None if threads is None else arguments.whole("threads", threads)
     if arguments.whole("batch_size", batch_size) > MOST_IMAGES:

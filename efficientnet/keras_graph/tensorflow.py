@@ -56,7 +56,7 @@ def write_with_tensorflow(model: Any, path: Path, format: str, options: Options)
         ValueError: the other process cannot open or convert the model.
     """
     if find_spec("tensorflow") is None:
-        raise ImportError(f"TensorFlow converts models to {format}: pip install 'efficientnet[tensorflow]'.")
+        raise ImportError(f"TensorFlow converts models to {format}: pip install 'efficientnet[tensorflow]>=2'.")
     if backend_of(model) != "tensorflow":
         _write_elsewhere(model, path, format, options)
     elif format == "litert":

@@ -20,7 +20,7 @@ _RECURSION_LIMIT = 10_000
 
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
-_EXTRAS = "pip install 'efficientnet[tensorflow]' (or [jax], [torch], or [openvino], which answers but cannot train)"
+_EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [openvino], which answers but cannot train)"
 
 
 def import_keras() -> Any:
@@ -52,11 +52,11 @@ def import_tensorflow_keras() -> Any:
     """
     if find_spec("tensorflow") is None:
         raise ImportError(
-            "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]'; "
+            "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]>=2'; "
             "efficientnet.keras runs on JAX, PyTorch and OpenVINO as well."
         )
     if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and find_spec("tf_keras") is None:
-        raise ImportError("TF_USE_LEGACY_KERAS asks for legacy Keras 2: pip install 'efficientnet[legacy]'.")
+        raise ImportError("TF_USE_LEGACY_KERAS asks for legacy Keras 2: pip install 'efficientnet[legacy]>=2'.")
     from tensorflow import keras
 
     return keras

@@ -57,7 +57,7 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]'.") from error
+        raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]>=2'.") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
 
 

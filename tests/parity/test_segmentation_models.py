@@ -84,7 +84,7 @@ def check_whole_on_tensorflow_keras(tmp_path, **variables):
         pytest.skip("part of the run on the default framework")
     pytest.importorskip("tensorflow")
     if variables["TF_USE_LEGACY_KERAS"] == "1":
-        pytest.importorskip("tf_keras", reason="needs pip install 'efficientnet[legacy]'")
+        pytest.importorskip("tf_keras", reason="needs pip install 'efficientnet[legacy]>=2'")
     report = run(tmp_path, SM_FRAMEWORK="tf.keras", **variables)
     assert report["framework"] == "tf.keras"
     check_step(report["own"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pa = pytest.importorskip("pyarrow", reason="needs Ray Data: pip install 'efficientnet[ray]'")
+pa = pytest.importorskip("pyarrow", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
 pq = pytest.importorskip("pyarrow.parquet")
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict_many.py"
@@ -163,7 +163,7 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
 
 @pytest.mark.slow
 def test_killed_workers_and_a_killed_run(predict_many, pictures, model, tmp_path):
-    pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]'")
+    pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
     out = tmp_path / "out"
     command = [
         sys.executable, SCRIPT, pictures, "--out", out, "--model", model, "--top", "2",

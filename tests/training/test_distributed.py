@@ -78,7 +78,7 @@ def of_one_process(tmp_path_factory) -> dict[str, np.ndarray]:
     out = tmp_path_factory.mktemp("one")
     installed = [backend for backend in ("torch", "tensorflow", "jax") if find_spec(backend)]
     if not installed:
-        pytest.skip("nothing to train with is installed: pip install 'efficientnet[test]'")
+        pytest.skip("nothing to train with is installed: pip install 'efficientnet[test]>=2'")
     finish([start(installed[0], out)])
     return weights(out)
 
@@ -87,7 +87,7 @@ def of_one_process(tmp_path_factory) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_processes_end_with_the_weights_of_one(backend, tmp_path, of_one_process):
     if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed: pip install 'efficientnet[{backend}]'")
+        pytest.skip(f"{backend} is not installed: pip install 'efficientnet[{backend}]>=2'")
     finish(start_two(backend, tmp_path))
     assert_same_weights(tmp_path, of_one_process)
 
@@ -95,7 +95,7 @@ def test_two_processes_end_with_the_weights_of_one(backend, tmp_path, of_one_pro
 @pytest.mark.slow
 def test_a_signal_ends_both_a_kill_is_told_and_both_go_on(tmp_path, of_one_process):
     if find_spec("torch") is None:
-        pytest.skip("torch is not installed: pip install 'efficientnet[torch]'")
+        pytest.skip("torch is not installed: pip install 'efficientnet[torch]>=2'")
     first, second = start_two("torch", tmp_path, PAUSE=0.3)
     wait_for_step(second)
     second.terminate()

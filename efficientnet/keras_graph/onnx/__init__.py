@@ -52,7 +52,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]'.") from error
+        raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]>=2'.") from error
     graph = functional(model)
     writer = Writer(onnx)
     inputs, outputs = (
