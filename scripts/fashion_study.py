@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
-    "fashion-mnist", "--training-pictures", "2000", "--model", "lite0", "--image-size", "128",
+    "fashion-mnist", "--training-images", "2000", "--model", "lite0", "--image-size", "128",
     "--learning-rate", "2e-3",
 ]  # fmt: skip
 # 18 epochs each. Without pretraining there is nothing to freeze or to spare.

@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 from efficientnet.checkpoints import Facts
 from efficientnet.cli import pixel_options
-from efficientnet.cli.model_options import find_source, pictures_in, positive
+from efficientnet.cli.model_options import find_source, images_in, positive
 from efficientnet.common.files import remove_parts, replacing
 from efficientnet.common.json_files import read_object
 from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
@@ -77,7 +77,7 @@ def find_pictures(given: Path) -> list[Picture]:
             for picture in pictures
         ]
     else:
-        images = pictures_in(given, recursive=True) if given.is_dir() else files
+        images = images_in(given, recursive=True) if given.is_dir() else files
         pictures = [Picture(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
     if not pictures:
         raise ValueError(f"{given} holds no images: expected such as JPEG, PNG and WebP, or .parquet.")

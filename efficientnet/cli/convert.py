@@ -22,35 +22,37 @@ def add_parsers(commands: Any) -> None:
         commands.add_parser(
             "convert",
             help="write a file of weights in another format",
-            description="Writes the weights of a file in another format, every number to the bit. What the source is "
-            "is told by its content, what the target is to be by its suffix: .keras or .h5 (a whole model), "
-            ".weights.h5, .safetensors, .pth.",
+            description="Writes the weights of a file in another format, without changing a bit of them. The format of "
+            "the source is detected from its content, that of the target from its suffix: .keras or .h5 (a whole "
+            "model), .weights.h5, .safetensors, .pth.",
         )
     )
     inspect = commands.add_parser(
         "inspect",
-        help="tell what a file of weights holds",
-        description="Tells format, origin and variant of a file of weights, and what is missing or left over. The "
-        "exit status is 1 where it is not wholly one variant's.",
+        help="report what a file of weights holds",
+        description="Reports the format, origin and variant of a file of weights, and which arrays are missing or left "
+        "over. The exit status is 1 unless the file fits one variant completely.",
     )
     inspect.add_argument("file", metavar="FILE", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
-    inspect.add_argument("--variant", help="compare with this one (default: the one that fits best)")
+    inspect.add_argument("--variant", help="variant to compare with (default: the one that fits best)")
     model_options.add_network_options(inspect)
-    inspect.add_argument("--json", action="store_true", help="as one JSON object")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object")
     inspect.set_defaults(run=_inspect)
 
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``efficientnet convert`` and ``scripts/convert_checkpoint.py`` take."""
     parser.add_argument("source", metavar="IN", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
-    parser.add_argument("target", metavar="OUT", help="what to write")
-    parser.add_argument("--variant", help="whose weights these are, or its .json file (default: told from the file)")
+    parser.add_argument("target", metavar="OUT", help="file to write")
+    parser.add_argument("--variant", help="variant of the weights, or its .json file (default: detected from the file)")
     parser.add_argument(
-        "--names", default="timm", help="in .safetensors and .pth: timm (default), lukemelas or torchvision"
+        "--names",
+        default="timm",
+        help="naming scheme in .safetensors and .pth: timm, lukemelas or torchvision (default: timm)",
     )
     model_options.add_network_options(parser)
     parser.add_argument(
-        "--check", action="store_true", help="answer random input through both and print the largest difference"
+        "--check", action="store_true", help="predict a random image with both and print the largest difference"
     )
     parser.set_defaults(run=_convert)
 
@@ -77,7 +79,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             convert.open_model(convert.read(path, reading.variant), given)
             for path in (arguments.source, arguments.target)
         ]
-        print(f"largest difference of the answers to a random image: {convert.largest_difference(*models):.3g}")
+        print(f"largest difference of the predictions for a random image: {convert.largest_difference(*models):.3g}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The commands ``efficientnet design …``: compound scaling on one's own network and data."""
+"""The commands ``efficientnet design …``: compound scaling of any network on any data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ from ..family.scaling import PAPER_COEFFICIENTS, Coefficients
 from ..family.variants import save_variant
 from ..reports.tables import table
 from . import model_options, pixel_options
-from .train import fraction_or_path
+from .train import VALIDATION, fraction_or_path
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
     from ..design import Baseline, Results
 
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_NETWORK = "network to scale"
+# Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
+_TRAINING = (
+    ("epochs", int, "epochs per training (default: 10)"),
+    ("batch_size", int, "images per step (default: 64)"),
+    ("learning_rate", float, "peak learning rate (default: 0.003)"),
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -31,97 +38,119 @@ def add_parser(commands: Any) -> None:
     design = commands.add_parser(
         "design",
         help="scale a network to a budget, as the paper does",
-        description="Compound scaling (arXiv 1905.11946) as a tool, on any network: a variant's name, the .json file "
-        "of one, mobilenet-v1, mobilenet-v2, resnet-50, or module:function for a function of your own "
+        description="Applies compound scaling (arXiv 1905.11946) to any network: a variant's name, a variant's .json "
+        "file, mobilenet-v1, mobilenet-v2, resnet-50, or module:function for a custom function "
         "(width, depth, resolution, classes) that returns a Keras model.",
     ).add_subparsers(required=True, metavar="COMMAND")
 
-    parser = design.add_parser("candidates", help="list the grid of step 1, and what it makes of a network")
-    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help="count what the candidates make of it")
+    parser = design.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
+    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help="network to scale (default: list only the grid)")
     _add_grid(parser)
     _add_resolution(parser)
     parser.set_defaults(run=_candidates)
 
-    parser = design.add_parser("fit", help="the largest network within a budget")
-    parser.add_argument("baseline", metavar="NETWORK")
+    parser = design.add_parser("fit", help="find the largest network within a budget")
+    parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--macs", type=_amount, metavar="N", help="multiply-adds, such as 1.8G")
-    budget.add_argument("--parameters", type=_amount, metavar="N", help="such as 12M")
-    budget.add_argument("--milliseconds", type=float, metavar="T", help="for one image on this machine")
+    budget.add_argument("--macs", type=_amount, metavar="N", help="most multiply-adds, such as 1.8G")
+    budget.add_argument("--parameters", type=_amount, metavar="N", help="most parameters, such as 12M")
+    budget.add_argument("--milliseconds", type=float, metavar="T", help="most time per image on this machine")
     _add_coefficients(parser)
     _add_resolution(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="save the network there, as a variant")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
     parser.set_defaults(run=_fit)
 
-    parser = design.add_parser("search", help="step 1: train the candidates, find α, β, γ")
+    parser = design.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
     _add_training(parser)
     _add_grid(parser)
-    parser.add_argument("--cost-tolerance", type=float, default=0.1, help="of a candidate's own cost (default: 0.1)")
-    parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings, too")
+    parser.add_argument(
+        "--cost-tolerance",
+        type=float,
+        default=0.1,
+        help="deviation allowed between a candidate's cost and the target, as a fraction (default: 0.1)",
+    )
+    parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings too")
     parser.set_defaults(run=_search)
 
-    parser = design.add_parser("compare", help="train width, depth, resolution alone and compound at equal cost")
+    parser = design.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
     _add_training(parser)
     parser.add_argument(
-        "--macs", type=_amount, nargs="+", action="extend", required=True, metavar="N", help="budgets, such as 20M 40M"
+        "--macs",
+        type=_amount,
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="N",
+        help="budgets in multiply-adds, such as 20M 40M",
     )
     _add_coefficients(parser)
     parser.add_argument(
         "--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
-        help="grow the width at other depths and resolutions, too, as the paper's figure 4 (2,1 1,1.3 2,1.3)",
+        help="depth and resolution factors at which to scale the width too, as in the paper's figure 4, such as "
+        "2,1 1,1.3 2,1.3 (default: none)",
     )  # fmt: skip
     parser.set_defaults(run=_compare)
 
-    parser = design.add_parser("report", help="write report.html and report.md of what search and compare found")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the --out of search or compare")
+    parser = design.add_parser("report", help="write report.html and report.md from the results of search and compare")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
 
 
 def _add_resolution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--resolution", type=model_options.positive, metavar="PIXELS", help="of the baseline (default: its own, or 224)"
+        "--resolution",
+        type=model_options.positive,
+        metavar="PIXELS",
+        help="input size of the baseline (default: the network's, or 224)",
     )
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", type=float, default=2.0, help="α·β²·γ² (default: 2)")
-    parser.add_argument("--tolerance", type=float, default=0.05, help="of it, as a fraction (default: 0.05)")
-    parser.add_argument("--steps", type=float, default=0.05, help="distance on the grid (default: 0.05)")
+    parser.add_argument("--target", type=float, default=2.0, help="cost factor α·β²·γ² (default: 2)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05,
+        help="deviation allowed from the target, as a fraction (default: 0.05)",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
 
 
 def _add_coefficients(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--coefficients", type=float, nargs=3, metavar=("ALPHA", "BETA", "GAMMA"), help="(default: 1.2 1.1 1.15)"
+        "--coefficients",
+        type=float,
+        nargs=3,
+        metavar=("ALPHA", "BETA", "GAMMA"),
+        help="scaling coefficients α, β, γ (default: the paper's, 1.2 1.1 1.15)",
     )
-    source.add_argument("--search", type=Path, metavar="FOLDER", help="the best ones that a search found")
+    source.add_argument("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    from_recipe = ("epochs", int), ("batch_size", int), ("learning_rate", float)
-    parser.add_argument("baseline", metavar="NETWORK")
+    parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
     parser.add_argument(
         "--data",
         required=True,
         metavar="DATA",
-        help="what train takes: folder with a folder per class, CSV file, digits, fashion-mnist, …",
+        help="images to train on, as in train: folder with a folder per class, CSV file, digits, fashion-mnist, …",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="of the run; the same call resumes it"
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it"
     )
-    parser.add_argument("--validation", type=fraction_or_path, metavar="PART",
-        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
+    parser.add_argument("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
+    for part in ("training", "validation"):
+        parser.add_argument(
+            f"--{part}-images",
+            type=model_options.positive,
+            metavar="N",
+            help=f"{part} images to draw at random (default: all)",
+        )
     parser.add_argument(
-        "--training-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)"
-    )
-    parser.add_argument(
-        "--validation-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)"
-    )
-    parser.add_argument(
-        "--seeds", type=model_options.positive, default=3, metavar="N", help="trainings of each network (default: 3)"
-    )
-    for name, kind in from_recipe:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="of each training")
+        "--seeds", type=model_options.positive, default=3, metavar="N",
+        help="trainings per network, with different random seeds (default: 3)",
+    )  # fmt: skip
+    for name, kind, help_text in _TRAINING:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=help_text)
     pixel_options.add_options(parser)
     _add_resolution(parser)
 
@@ -222,7 +251,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     from ..design import ShortTraining
 
-    given = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "learning_rate")}
+    given = {name: getattr(arguments, name) for name, *_ in _TRAINING}
     recipe = ShortTraining(**{name: value for name, value in given.items() if value is not None})
     return {"seeds": tuple(range(arguments.seeds)), "recipe": recipe}
 
@@ -232,7 +261,7 @@ def _data(arguments: argparse.Namespace, size: int) -> Data:
 
     check_writable(arguments.out, is_folder=True)
     data = foreign.load(arguments.data, arguments.validation, size)
-    return data.subset(arguments.training_pictures, arguments.validation_pictures, seed=0)
+    return data.subset(arguments.training_images, arguments.validation_images, seed=0)
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -253,7 +282,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ..design import compare, fit_budget
 
     baseline = _baseline(arguments)
-    # Resolution alone makes the largest pictures.
+    # Resolution alone makes the largest images.
     only_resolution = Coefficients(1.0, 1.0, 1.1)
     largest = fit_budget(baseline, only_resolution, macs=1.1 * max(arguments.macs)).resolution
     results = compare(
@@ -276,7 +305,7 @@ def _print_results(results: Results, folder: Path) -> int:
         for network in (*results.finished, *(n for n in results.networks if not n.accuracies))
     ]  # fmt: skip
     print(table(["", "width", "depth", "input", "multiply-adds", "top-1", "s.e.", ""], rows))
-    print(f"\n`efficientnet design report {folder}` makes pages and pictures of it.")
+    print(f"\n`efficientnet design report {folder}` makes pages and figures of it.")
     return 0
 
 

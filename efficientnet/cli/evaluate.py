@@ -1,4 +1,4 @@
-"""The command ``efficientnet evaluate``: how good a model is on pictures of known classes."""
+"""The command ``efficientnet evaluate``: how good a model is on labelled images."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ def add_parser(commands: Any) -> None:
     """Adds ``evaluate``."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure a model on pictures of known classes",
-        description="Measures a model on pictures of known classes: accuracy, each class, calibration, and what is "
-        "taken for what; of a model that gives each label a probability of its own, the average precision and F1 of "
-        "each. A picture that cannot be read, or is of a class that the model does not have, is told on "
-        "stderr, the others are measured, and the exit status is 1.",
+        help="measure a model on labelled images",
+        description="Measures a model on labelled images: accuracy, results per class, calibration and confusions; for "
+        "a multi-label model, the average precision and F1 of each label. An image that cannot be read, or is of a "
+        "class that the model does not have, is reported on stderr; the others are measured, and the exit status is 1.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument(
         "data", type=Path, metavar="DATA",
-        help="folder with a folder of pictures per class, called as the model calls it or by its id; or a CSV file "
-        "with the columns path and label (several labels as cat|dog), or path and a column of 1 and 0 for each label",
+        help="folder with a folder of images per class, named by the model's label or id; or a CSV file with the "
+        "columns path and label (several labels as cat|dog), or path and a column of 1 and 0 per label",
     )  # fmt: skip
     parser.add_argument(
         "--part", choices=PARTS[::-1],
-        help="of the images, only those that the training of MODEL has held out, or trained on",
+        help="images to measure on: those that the training of MODEL held out, or trained on (default: all)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables as files and the pictures")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the tables and figures as files")
     model_options.add_output_options(parser)
     model_options.add_options(parser)
     pixel_options.add_options(parser, reduces=True)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     parser.set_defaults(run=_run)
 
 
@@ -49,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if not arguments.data.exists():
         raise FileNotFoundError(
-            f"There is no {arguments.data}: expected a folder with a folder of pictures per class, or a CSV file."
+            f"There is no {arguments.data}: expected a folder with a folder of images per class, or a CSV file."
         )
     if arguments.out:
         check_writable(arguments.out, is_folder=True)

@@ -12,7 +12,7 @@ from ..export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from . import pixel_options
 from .model_options import (
     add_network_options,
-    calibration_pictures,
+    calibration_images,
     find_source,
     network_facts,
     positive,
@@ -25,21 +25,20 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write a model for another runtime",
-        description="Writes a model for another runtime, with class names and preprocessing in it. Then asks the file, "
-        "in that runtime, and Keras the same, and prints how far their answers differ. What differs more than the "
-        "precision explains is not written.",
+        description="Writes a model for another runtime, with class names and preprocessing in it. Then predicts the "
+        "same images with the file, in that runtime, and with Keras, and prints how far the predictions differ. A file "
+        "whose predictions differ more than the precision explains is not kept.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument("out", metavar="OUT", help="file to write (.onnx, .xml, .tflite), or folder of a SavedModel")
-    parser.add_argument("--format", required=True, choices=FORMATS)
-    parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="of weights (default: f32)")
-    parser.add_argument("--calibrate", metavar="FOLDER", help="of some hundred pictures, which int8 needs")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="format to write")
+    parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="precision of weights (default: f32)")
+    parser.add_argument("--calibrate", metavar="FOLDER", help="folder of some hundred images, which int8 needs")
     parser.add_argument(
-        "--batch", type=_batch, default="dynamic", metavar="N", help="images at a time, or dynamic (default) for any"
-    )
-    parser.add_argument(
-        "--raw-pixels", action="store_true", help="have the file take pixels 0..255 and scale them itself"
-    )
+        "--batch", type=_batch, default="dynamic", metavar="N",
+        help="batch size, or dynamic for any (default: dynamic)",
+    )  # fmt: skip
+    parser.add_argument("--raw-pixels", action="store_true", help="make the file take pixels 0..255 and scale them")
     parser.add_argument("--input", default="float32", choices=INPUT_TYPES, help="type of raw pixels (default: float32)")
     parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
@@ -59,9 +58,9 @@ def _run(arguments: argparse.Namespace) -> int:
     source = find_source(arguments.model, arguments.weights, network_facts(arguments))
     if arguments.raw_pixels or arguments.calibrate is not None:
         require_preprocessing(source.load()[1].scaling, arguments.model)
-    pictures = () if arguments.calibrate is None else calibration_pictures(arguments.calibrate)
+    images = () if arguments.calibrate is None else calibration_images(arguments.calibrate)
     report = export(
-        source, arguments.out, arguments.format, arguments.precision, pictures, arguments.batch,
+        source, arguments.out, arguments.format, arguments.precision, images, arguments.batch,
         raw_pixels=arguments.raw_pixels, input_type=arguments.input,
     )  # fmt: skip
     print(report)

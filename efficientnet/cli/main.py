@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Does what a command line asks for, by its ``run``; returns the exit status, and tells on stderr what is wrong.
+    """Does what a command line asks for, by its ``run``; returns the exit status, and reports on stderr what is wrong.
 
     Whatever is raised becomes a line there. With ``EFFICIENTNET_TRACEBACK`` in the environment what no user can have
     caused is raised further, for a report.
@@ -128,14 +128,18 @@ def _parser() -> argparse.ArgumentParser:
     from . import convert, design, evaluate, export, predict, profile, train
 
     parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
-    parser.add_argument("--version", action="version", version=f"efficientnet {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"efficientnet {__version__}", help="print the version and exit"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     predict.add_parser(commands)
     evaluate.add_parser(commands)
 
     models = commands.add_parser("models", help="list the variants and their weights")
-    models.add_argument("pattern", nargs="?", metavar="PATTERN", help="such as 'lite*' or 'b?'")
+    models.add_argument(
+        "pattern", nargs="?", metavar="PATTERN", help="names to list, such as 'lite*' or 'b?' (default: all)"
+    )
     models.set_defaults(run=_models)
 
     profile.add_parser(commands)

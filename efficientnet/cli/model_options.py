@@ -1,4 +1,4 @@
-"""What the commands that ask a model have in common: their options, and the predictor that these make."""
+"""What the commands that predict have in common: their options, and the predictor that these make."""
 
 from __future__ import annotations
 
@@ -30,22 +30,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
-    add("--engine", default="auto", help="openvino, onnxruntime, litert, keras, fastest (measured), or auto (default)")
-    add("--precision", default="f32", help="f32 (default), bf16 or int8")
-    add("--calibrate", metavar="FOLDER", help="of pictures for --precision int8")
-    add("--batch-size", type=positive, metavar="N", help="pictures at a time (default: the engine's)")
-    add("--threads", type=positive, metavar="N", help="of the processor (default: the engine's)")
+    add("--engine", default="auto",
+        help="runtime: openvino, onnxruntime, litert, keras, fastest (measured), or auto (default: auto)")  # fmt: skip
+    add("--precision", default="f32", help="precision: f32, bf16 or int8 (default: f32)")
+    add("--calibrate", metavar="FOLDER", help="folder of some hundred images, which --precision int8 needs")
+    add("--batch-size", type=positive, metavar="N", help="images at a time (default: the engine's choice)")
+    add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds what a model or its weights may not say of themselves; :func:`network_facts` reads it."""
     add = parser.add_argument
-    add("--padding", choices=PADDINGS, help="of the network, where its weights do not say it")
-    add("--epsilon", type=_epsilon, metavar="NUMBER", help="of its batch norms, where its weights do not say it")
-    add("--preprocessing", type=preprocessing, metavar="MODE", help="how its pixels are scaled, where the model or its "
-        f"weights do not say it: {', '.join(MODES)}, or mean/std of levels 0..1, such as 0.5/0.5")  # fmt: skip
-    add("--classes", type=Path, metavar="FILE", help="names of its classes in the order of its outputs: a text file "
-        "with a name a line, or JSON")  # fmt: skip
+    add("--padding", choices=PADDINGS, help="padding of the convolutions (default: what the weights record)")
+    add(
+        "--epsilon",
+        type=_epsilon,
+        metavar="NUMBER",
+        help="epsilon of the batch norms (default: what the weights record)",
+    )
+    add("--preprocessing", type=preprocessing, metavar="MODE", help=f"scaling of the pixels: {', '.join(MODES)}, or "
+        "mean/std of levels 0..1, such as 0.5/0.5 (default: what the model or its weights record)")  # fmt: skip
+    add("--classes", type=Path, metavar="FILE", help="class names in the order of the outputs: a text file with one "
+        "name per line, or JSON (default: what the model or its weights record)")  # fmt: skip
 
 
 def network_facts(arguments: argparse.Namespace) -> Facts:
@@ -131,10 +137,10 @@ def natural(text: str) -> int:
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Adds how a model's outputs are read, for commands that call :func:`threshold`."""
-    parser.add_argument("--softmax", action="store_true", help="make probabilities of a model's logits")
+    parser.add_argument("--softmax", action="store_true", help="turn logits into probabilities")
     parser.add_argument(
         "--threshold", type=_share, metavar="P",
-        help=f"of the labels of a model that gives each a probability of its own (default: {_THRESHOLD})",
+        help=f"least probability of a predicted label, for a multi-label model (default: {_THRESHOLD})",
     )  # fmt: skip
 
 
@@ -159,16 +165,16 @@ def _share(text: str) -> float:
 
 
 def expand(given: str, recursive: bool) -> list[str]:
-    """What one argument stands for: a folder's pictures, a glob's files, or itself."""
+    """What one argument stands for: a folder's images, a glob's files, or itself."""
     if given == "-" or "://" in given:
         return [given]
     if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
-        found = [str(file) for file in pictures_in(Path(given), recursive)]
+        found = [str(file) for file in images_in(Path(given), recursive)]
     elif os.path.exists(given) or not glob.has_magic(given):
         found = [given]
     else:
         found = sorted(glob.glob(given, recursive=True))
-    return found or [given]  # which cannot be read, and so is told like any other bad file
+    return found or [given]  # which cannot be read, and so is reported like any other bad file
 
 
 def find_source(model: str, weights: str | None, given: Facts) -> Source:
@@ -215,7 +221,7 @@ def require_preprocessing(scaling: Scaling | None, model: str) -> None:
         )
 
 
-def pictures_in(folder: Path, recursive: bool) -> list[Path]:
+def images_in(folder: Path, recursive: bool) -> list[Path]:
     """A folder's images in the order of their names; one line on stderr says what is left out."""
     found = find_images(folder, recursive)
     if note := found.note(folder):
@@ -224,13 +230,13 @@ def pictures_in(folder: Path, recursive: bool) -> list[Path]:
     return found.images
 
 
-def calibration_pictures(given: str) -> list[Path]:
+def calibration_images(given: str) -> list[Path]:
     """The images of the folder that ``--calibrate`` names, those of the folders within it too.
 
     Raises:
         ValueError: there is no such folder, or no image in it.
     """
-    found = pictures_in(Path(given), recursive=True) if os.path.isdir(given) else []
+    found = images_in(Path(given), recursive=True) if os.path.isdir(given) else []
     if not found:
         problem = "there are no images in this folder" if os.path.isdir(given) else "there is no such folder"
         raise ValueError(f"--calibrate={given}: {problem}; expected one with some hundred images.")
@@ -239,7 +245,7 @@ def calibration_pictures(given: str) -> list[Path]:
 
 def open_predictor(arguments: argparse.Namespace) -> Predictor:
     """The predictor of the model that the command line names."""
-    # Answering needs little of what TensorFlow has to say.
+    # Little of what TensorFlow logs matters for predictions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..inference import compile
 
@@ -249,14 +255,14 @@ def open_predictor(arguments: argparse.Namespace) -> Predictor:
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         threads=arguments.threads,
-        calibration=() if arguments.calibrate is None else calibration_pictures(arguments.calibrate),
+        calibration=() if arguments.calibrate is None else calibration_images(arguments.calibrate),
     )
     require_preprocessing(predictor.spec.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():
         print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
     if predictor.deviation is not None:
         print(
-            f"efficientnet: in {predictor.precision}, answers differ from float32's by up to {predictor.deviation:.2g}",
+            f"efficientnet: {predictor.precision} predictions differ from float32's by up to {predictor.deviation:.2g}",
             file=sys.stderr,
         )
     return predictor

@@ -1,4 +1,4 @@
-"""The command ``efficientnet predict``: name what is in pictures."""
+"""The command ``efficientnet predict``: classify images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 SUCCESS, SOME_FAILED = 0, 1
 _TOP = 5
-_MOST_NUMBERS = 20  # of a picture in the text; JSON and CSV have them all
+_MOST_NUMBERS = 20  # of an image in the text; JSON and CSV have them all
 
 
 class Result(NamedTuple):
-    """What the model says of one image, or what is wrong with the image."""
+    """The prediction for one image, or what is wrong with the image."""
 
     image: str
     answer: Answer | None
@@ -34,26 +34,26 @@ def add_parser(commands: Any) -> None:
     """Adds ``predict``."""
     predict = commands.add_parser(
         "predict",
-        help="name what is in pictures",
-        description="Names what is in pictures, in the order in which they are given. Probabilities are printed in per "
-        "cent, other outputs as numbers. A picture that cannot be read is reported on stderr, the others are "
-        "predicted, and the exit status is 1.",
+        help="classify images",
+        description="Classifies images, in the order in which they are given. Probabilities are printed in per cent, "
+        "other outputs as numbers. An image that cannot be read is reported on stderr; the others are predicted, and "
+        "the exit status is 1.",
     )
     add = predict.add_argument
     add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
-    add("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: lite0)")
+    add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")
     add(
         "--top", type=model_options.positive, metavar="N",
-        help=f"classes per picture (default: {_TOP}; all labels over the threshold, all numbers)",
+        help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
     model_options.add_output_options(predict)
-    add("--timeout", type=_seconds, metavar="S", help="seconds for the whole download of an image (default: 60)")
-    add("--recursive", action="store_true", help="look into folders of folders")
+    add("--timeout", type=_seconds, metavar="S", help="seconds for the download of an image (default: 60)")
+    add("--recursive", action="store_true", help="search folders within folders too")
     model_options.add_options(predict)
     pixel_options.add_options(predict, reduces=True)
     output = predict.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="one JSON object per picture and line")
-    output.add_argument("--csv", action="store_true", help="one line per picture and class")
+    output.add_argument("--json", action="store_true", help="print one JSON object per image and line")
+    output.add_argument("--csv", action="store_true", help="print one CSV line per image and class")
     predict.set_defaults(run=_predict)
 
 
@@ -116,7 +116,7 @@ def _hint(spec: InputSpec) -> str:
 
 
 def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
-    """Answers in the order of the inputs."""
+    """Yields the results in the order of the inputs."""
     threshold = model_options.threshold(arguments, predictor.spec)
     standard_input = _standard_input()
     without_images = _Missing(
@@ -189,5 +189,5 @@ def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer],
 
 
 def _shown(answer: Answer, top: int | None) -> list[tuple[str, str, float]]:
-    """What is printed of an answer; without a number of classes, all labels and numbers but few other classes."""
+    """What is printed of a prediction; without a number of classes, all labels and numbers but few other classes."""
     return answer.first(_TOP) if top is None else answer.classes[:top]

@@ -23,18 +23,22 @@ def add_parser(commands: Any) -> None:
         "profile",
         help="count a model's parameters, multiply-adds and activations",
         description="Counts a model block by block: trainable parameters, multiply-adds of its convolutions and dense "
-        "layers for one image, and the size of what its layers give.",
+        "layers for one image, and the memory of its layers' outputs.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
     parser.add_argument(
-        "--size", type=model_options.positive, metavar="PIXELS", help="side of the input (default: the model's own)"
+        "--size", type=model_options.positive, metavar="PIXELS", help="side of the input (default: the model's)"
     )
     parser.add_argument(
-        "--batch-size", type=model_options.positive, default=1, metavar="N", help="of the activations (default: 1)"
+        "--batch-size",
+        type=model_options.positive,
+        default=1,
+        metavar="N",
+        help="images whose activations to count (default: 1)",
     )
-    parser.add_argument("--layers", action="store_true", help="each layer by itself")
-    parser.add_argument("--measure", action="store_true", help="time each on this machine, too (needs OpenVINO)")
-    parser.add_argument("--json", action="store_true", help="all layers as one JSON object")
+    parser.add_argument("--layers", action="store_true", help="list every layer instead of blocks")
+    parser.add_argument("--measure", action="store_true", help="time each on this machine too (needs OpenVINO)")
+    parser.add_argument("--json", action="store_true", help="print all layers as one JSON object")
     parser.set_defaults(run=_run)
 
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 SUCCESS = 0
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
-    "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_pictures": None,
+    "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
-_ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small pictures, and the size that they are shown in, pixels
+_ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
+VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
 
 
 def add_parser(commands: Any) -> None:
@@ -35,52 +36,51 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network on your images",
-        description="Trains a network by a recipe, on a folder with a folder of images per class. The folder --out "
-        "gets model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and opens with "
-        "plain Keras; log.csv; curves.png; training.csv and validation.csv, which list the images of each part; and "
-        "checkpoints, from which --resume goes on to the same weights without any other option.",
+        description="Trains a network by a recipe, on a folder with a folder of images per class. Writes into the "
+        "folder --out: model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and "
+        "opens with plain Keras; log.csv; curves.png; training.csv and validation.csv, which list the images of each "
+        "part; and checkpoints, from which --resume continues to the same weights without any other option.",
     )
     add_train_arguments(parser)
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what ``train`` takes, and what it does."""
+    """Adds the arguments of ``train`` and its function."""
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
         "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip
-    add("--recipe", help="finetune (default), v1, v2, or the .json file of one")
+    add("--recipe", help="recipe: finetune, v1, v2, or a recipe's .json file (default: finetune)")
     add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
-        help="of the recipe, such as patience=3; may be repeated")  # fmt: skip
-    add("--epochs", type=int, metavar="N", help="passes over the training images in all, the head's included; with "
-        "--resume, go on to so many")  # fmt: skip
-    add("--batch-size", type=int, metavar="N", help="images a step (default: the recipe's, fewer for small sets)")
+        help="field of the recipe to change, such as patience=3; may be repeated (default: none)")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="epochs to train in all, those of the head and of a resumed run "
+        "included (default: the recipe's, 10 for finetune)")  # fmt: skip
+    add("--batch-size", type=int, metavar="N",
+        help="images per step (default: the recipe's, fewer for small data sets)")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE",
-        help="the highest, also of a short training (default: the recipe's, where lower)")  # fmt: skip
-    add("--model", help=f"variant, or the .json file of one (default: {_DEFAULTS['model']})")
-    add("--weights", help="published set, file, or none (default: imagenet to fine-tune, none by v1 and v2)")
+        help="peak learning rate (default: the recipe's, less for a short training)")  # fmt: skip
+    add("--model", help=f"variant, or a variant's .json file (default: {_DEFAULTS['model']})")
+    add("--weights", help="published set, file, or none (default: imagenet for finetune, none for v1 and v2)")
     model_options.add_network_options(parser)
-    add("--out", type=Path, metavar="FOLDER", help="of the run (default: runs/ and the name of DATA)")
+    add("--out", type=Path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=model_options.positive, metavar="PIXELS",
-        help="of the last stage (default: the variant's)")  # fmt: skip
-    add("--validation", type=fraction_or_path, metavar="PART",
-        help="fraction to hold out, or a folder or CSV file like DATA (default: the set's own, or 0.2)")  # fmt: skip
-    add("--training-pictures", type=model_options.positive, metavar="N", help="draw so many (default: all)")
-    add("--class-weights", action="store_const", const=True, help="let each class count alike")
-    add("--seed", type=model_options.natural, metavar="N", help=f"of all that is random (default: {_DEFAULTS['seed']})")
-    add(
-        "--checkpoint-steps",
-        type=model_options.positive,
-        metavar="N",
-        help="besides one after each epoch, every so many steps",
-    )
+        help="side of the last stage's images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
+    add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
+    add("--training-images", type=model_options.positive, metavar="N",
+        help="training images to draw at random (default: all)")  # fmt: skip
+    add("--class-weights", action="store_const", const=True,
+        help="weight the classes so that all count equally (default: each image counts equally)")  # fmt: skip
+    add("--seed", type=model_options.natural, metavar="N", help=f"random seed (default: {_DEFAULTS['seed']})")
+    add("--checkpoint-steps", type=model_options.positive, metavar="N",
+        help="steps between checkpoints within an epoch (default: checkpoints only after each epoch)")  # fmt: skip
     add("--keep", type=model_options.positive, metavar="N",
-        help=f"of the last checkpoints (default: {_DEFAULTS['keep']})")  # fmt: skip
-    add("--resume", action="store_true", help="go on with the training in --out, with its data and options")
+        help=f"checkpoints to keep (default: {_DEFAULTS['keep']})")  # fmt: skip
+    add("--resume", action="store_true", help="continue the training in --out, with its data and options")
     add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
-        help="train in several processes: the addresses of all, the same for each; none where the launcher names them "
-        "(TF_CONFIG, torchrun, Slurm)")  # fmt: skip
-    add("--rank", type=model_options.natural, metavar="N", help="this process' place among the addresses, from 0")
-    add("--plan", action="store_true", help="do not train; print steps, learning rates, memory and time")
+        help="addresses of all processes of a distributed training, the same for each; none where the launcher names "
+        "them: TF_CONFIG, torchrun, Slurm (default: one process)")  # fmt: skip
+    add("--rank", type=model_options.natural, metavar="N",
+        help="index of this process among the addresses, from 0 (default: the launcher's)")  # fmt: skip
+    add("--plan", action="store_true", help="print steps, learning rates, memory and time instead of training")
     pixel_options.add_options(parser)
     parser.set_defaults(run=_train)
 
@@ -132,7 +132,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
-    data = data.subset(arguments.training_pictures, None, arguments.seed).resized(size)
+    data = data.subset(arguments.training_images, None, arguments.seed).resized(size)
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
     if weights is not None:

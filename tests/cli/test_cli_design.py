@@ -72,7 +72,7 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["fit", "b0", "--macs", "100M"], "is below what the baseline itself takes"),
-        (["fit", "b0", "--macs", "1G", "--coefficients", "0.9", "1", "1"], "depth=0.9"),
+        (["fit", "b0", "--macs", "1G", "--coefficients", "0.9", "1", "1"], "alpha=0.9"),
         (["fit", "mobilenet-v1", "--macs", "1G", "--out", "mine.json"], "only EfficientNets are saved as variants"),
         (["fit", "b0", "--macs", "1G", "--out", "mine.txt"], "ends in .json"),
         (["fit", "b0", "--resolution", "16", "--macs", "1G"], "at least 32 pixels"),
@@ -100,7 +100,7 @@ def test_amounts(amount, capsys):
     assert "no amount such as 400M" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--seeds", "--resolution", "--training-pictures", "--validation-pictures"])
+@pytest.mark.parametrize("option", ["--seeds", "--resolution", "--training-images", "--validation-images"])
 def test_counts(option, capsys):
     with pytest.raises(SystemExit):
         main(["design", "search", "b0", "--data", "digits", "--out", "run", option, "0"])

@@ -73,7 +73,7 @@ def test_digits_are_not_mirrored():
     [(["--set", "epochs"], "no FIELD=VALUE"), (["--validation", "2"], "not between 0 and 1"),
      (["--validation", "nowhere"], "no such folder or file"), (["--validation", ""], "no such folder or file"),
      *((["--" + option, "0"], "0 is not at least 1") for option in (
-         "image-size", "training-pictures", "checkpoint-steps", "keep")),
+         "image-size", "training-images", "checkpoint-steps", "keep")),
      *((["--" + option, "-1"], "-1 is negative") for option in ("seed", "rank"))],
 )  # fmt: skip
 def test_wrong_arguments(capsys, argv, message):

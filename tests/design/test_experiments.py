@@ -134,7 +134,7 @@ def test_a_killed_search_goes_on(tmp_path):
     save_variant(SMALL, tmp_path / "small.json")
     command = [
         sys.executable, "-m", "efficientnet", "design", "search", str(tmp_path / "small.json"), "--data", "digits",
-        "--out", str(tmp_path), "--training-pictures", "64", "--validation-pictures", "32", "--seeds", "1",
+        "--out", str(tmp_path), "--training-images", "64", "--validation-images", "32", "--seeds", "1",
         "--epochs", "1", "--steps", "0.4", "--tolerance", "0.1", "--cost-tolerance", "0.5",
     ]  # fmt: skip
     # Where it is there PyTorch, which needs not compile each of many networks first.

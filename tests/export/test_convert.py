@@ -127,7 +127,7 @@ def test_the_commands(source, tmp_path, capsys):
     assert main(["convert", str(source), str(target), "--check", "--padding", "same"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"{target}: efficientnet-b0, 3 classes"
-    assert second == "largest difference of the answers to a random image: 0"
+    assert second == "largest difference of the predictions for a random image: 0"
     assert main(["inspect", str(target)]) == 0
     shown = capsys.readouterr().out
     for line in ("format    Keras 3 model, .keras", "origin    efficientnet", "variant   efficientnet-b0", "3 classes"):
@@ -175,7 +175,7 @@ def test_a_body_takes_any_size(source, tmp_path, capsys, suffix):
     safetensors.write(tmp_path / "body.safetensors", body)
     target = tmp_path / f"body.{suffix}"
     assert main(["convert", str(tmp_path / "body.safetensors"), str(target), "--check"]) == 0
-    assert "largest difference of the answers to a random image: 0" in capsys.readouterr().out
+    assert "largest difference of the predictions for a random image: 0" in capsys.readouterr().out
     from efficientnet import keras as eff
 
     assert eff.load_model(target).input_shape == (None, None, None, 3)
