@@ -50,7 +50,7 @@ class TestDamage:
         content = (tmp_path / name).read_bytes()
         rng = random.Random(0)
         refused = 0
-        for _ in range(1000):
+        for _ in range(400):
             damaged = bytearray(content)
             for _ in range(rng.choice((1, 1, 8))):
                 damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
@@ -58,7 +58,7 @@ class TestDamage:
             started = time.perf_counter()
             refused += not consume(tmp_path / name)
             assert time.perf_counter() - started < 2
-        assert 20 < refused < 1000 if name != "net.keras" else refused > 900
+        assert 8 < refused < 400 if name != "net.keras" else refused > 360
 
     def test_empty_and_something_else(self, tmp_path):
         for content in (b"", b"\x89HDF\r\n\x1a\n", b"<html>", keras_h5.SIGNATURE + bytes(200)):
@@ -285,7 +285,7 @@ class TestArchive:
         self.refuse(path, f"an archive without {name}")
 
     @pytest.mark.parametrize(
-        "text", ["", "{", "[]", "null", "{}", '{"config": 3}', '{"config": {"layers": [3]}}', "[" * 100_000]
+        "text", ["", "{", "[]", "null", "{}", '{"config": 3}', '{"config": {"layers": [3]}}', "[" * 10_000]
     )
     def test_configurations_of_nothing(self, path, text):
         repack(path, lambda name, content: text if name == "config.json" else content)

@@ -201,8 +201,8 @@ REFUSED = {
     "no object": (made("[]"), "no object"),
     "no JSON": (made("{"), "its JSON is damaged"),
     "no UTF-8": (made(b'{"\xff":1}'), "its JSON is damaged"),
-    "nested": (made("[" * 100_000), "its JSON is damaged"),
-    "nested objects": (made('{"a":' * 100_000), "its JSON is damaged"),
+    "nested": (made("[" * 10_000), "its JSON is damaged"),
+    "nested objects": (made('{"a":' * 10_000), "its JSON is damaged"),
     "long number": (made('{"a":' + "9" * 10_000 + "}"), "its JSON is damaged"),
     "many entries": (made("[" + "0," * 1_000_001 + "0]"), "more than 1000000 entries"),
     "name twice": (made('{"x":1,"x":1}'), "it has 'x' twice"),
@@ -284,7 +284,7 @@ def test_flipped_bits():
     generator = random.Random(0)
     refused = 0
     start = time.monotonic()
-    for _ in range(1000):
+    for _ in range(400):
         damaged = bytearray(whole)
         damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
         Path("damaged").write_bytes(damaged)
@@ -292,7 +292,7 @@ def test_flipped_bits():
             read("damaged")
         except CheckpointError:
             refused += 1
-    assert refused > 300
+    assert refused > 120
     assert time.monotonic() - start < 60
 
 
