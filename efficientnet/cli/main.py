@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
@@ -28,6 +29,7 @@ SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def command() -> NoReturn:
     """The command as a process of its own; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
     sys.unraisablehook = _interrupt_again
+    signal.signal(signal.SIGINT, _Interrupt())
     status = main()
     if status == INTERRUPTED:
         with contextlib.suppress(OSError):
@@ -35,6 +37,16 @@ def command() -> NoReturn:
         os._exit(status)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is done: from here on it ends the process without a word
     sys.exit(status)
+
+
+class _Interrupt:
+    """What Ctrl-C does: it raises KeyboardInterrupt, and notes that it came, since imports may lose what it raises."""
+
+    came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
@@ -93,6 +105,8 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 def _is_interrupt(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error: what loads modules of C++ makes an ImportError of it."""
+    if getattr(signal.getsignal(signal.SIGINT), "came", False):
+        return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

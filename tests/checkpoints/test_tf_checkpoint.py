@@ -122,7 +122,7 @@ def test_every_type_and_several_shards(tmp_path: Path) -> None:
 
 def test_object_graph_of_tensorflow_2(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow")
-    graph = tf.train.StoredWeights(layer=tf.train.StoredWeights(kernel=tf.Variable([1.0, 2.0])))
+    graph = tf.train.Checkpoint(layer=tf.train.Checkpoint(kernel=tf.Variable([1.0, 2.0])))
     path = graph.save(tmp_path / "ckpt")
     checkpoint = tf_checkpoint.read(path)
     assert not checkpoint.averaged

@@ -260,7 +260,7 @@ PUBLIC = {
     design.fit_budget: {"baseline": [None, "b0"], "coefficients": [5], "macs": ["x", 0, float("nan")]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
     design.paths: {"coefficients": [None, 5]},
-    design.InputSpec: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
+    design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
     design.load_results: {"path": [None, 0, []]},
     design.write_report: {"folder": [None, 5]},
     design.pareto_front: {"found": [None, 5, [5]]},
