@@ -95,7 +95,7 @@ def get_dropout(**kwargs: Any) -> Any:
 def _custom_object(name: str, kwargs: dict[str, Any]) -> Any:
     _, layers, _, _ = get_submodules_from_kwargs(kwargs)
     if layers is None:
-        raise TypeError(f"{name} was not told which Keras it is for: pass layers=keras.layers.")
+        raise TypeError(f"{name} does not know which Keras it is for: pass layers=keras.layers.")
     return opening.custom_objects(layers)[name]
 
 

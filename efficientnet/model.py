@@ -62,14 +62,14 @@ def build(
     draw_weights: bool = True,
     fresh_classifier: bool = False,
 ) -> Any:
-    """Builds a variant as a functional Keras model of Keras' own layers (arXiv 1905.11946, table 1).
+    """Build a variant as a functional Keras model of layers that come with Keras (arXiv 1905.11946, table 1).
 
     Args:
-        variant: a row of the table, or a custom one.
-        keras: the modules to build with.
-        preprocessing: a mode of ``preprocess_input``, or its numbers, to put in front; None for none.
-        draw_weights: False leaves kernels zero, for a caller that fills them at once.
-        fresh_classifier: whether the classifier is new on a trained body: it starts at zero, so with the same
+        variant: Row of the table, or a custom variant.
+        keras: Modules of the Keras to build with.
+        preprocessing: Mode of ``preprocess_input``, or its numbers, to put in front of the network; None for none.
+        draw_weights: Whether to draw random weights. False leaves kernels zero, for a caller that fills them at once.
+        fresh_classifier: Whether the classifier is new on a trained body: it starts at zero, so with the same
             probability for each class. Random weights would drown what it learns first, as the features of a trained
             body are large.
 
@@ -151,51 +151,52 @@ def assemble(
     models: Any = None,
     utils: Any = None,
 ) -> Any:
-    """Builds a network of the family with its weights.
+    """Build a network of the family with its weights.
 
     Args:
-        variant: its name, the path of a ``.json`` file that a design or ``save_variant`` wrote, or a ``Variant``.
-        include_top: whether to end in the classifier.
-        weights: the name of a published set (``list_weights(variant)``); None for random weights; the path of a
-            file of weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. The network may be a part of
-            what is in the file. With another number of classes than the weights have, their body is kept and the
-            classifier starts at zero. Of 1,001 classes the first, the background, is left out unless
-            ``classes=1001``.
-        input_tensor: a Keras tensor (batch, height, width, channels) to build on instead of a new input.
+        variant: Name, path of a ``.json`` file that a design or ``save_variant`` wrote, or a ``Variant``.
+        include_top: Whether the network ends in the classifier.
+        weights: Name of a published set (``list_weights(variant)``); None for random weights; path of a file of
+            weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. The file may hold more than the network.
+            If ``classes`` differs from the weights' number of classes, the body is kept and the classifier starts at
+            zero. Of 1,001 classes the first, the background, is left out unless ``classes=1001``.
+        input_tensor: Keras tensor (batch, height, width, channels) to build on instead of a new input.
         input_shape: (height, width, channels), sides of at least 32 pixels or None for any size. By default the
             variant's size with a classifier, and any size without one (CondConv's graph holds the size, and so has
             the variant's). Other numbers of channels than 3 need ``weights=None`` or a file made so.
-        pooling: without a top: None for the last feature map, ``"avg"`` or ``"max"`` for vectors.
-        classes: outputs of the classifier.
-        classifier_activation: of the classifier; None for logits.
-        dropout_rate: before the classifier, 0..1; the variant's by default.
-        drop_connect_rate: stochastic depth of the deepest block, 0..1 (arXiv 1603.09382).
-        include_preprocessing: whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
-            takes what ``preprocess_input`` gives in the mode of the weights.
-        features_only: five outputs instead: what the last block at each stride 2, 4, 8, 16, 32 gives.
-        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does; by default what the weights were
+        pooling: Pooling of a network without a classifier: None for the last feature map, ``"avg"`` or ``"max"`` for
+            vectors.
+        classes: Number of outputs of the classifier.
+        classifier_activation: Activation of the classifier; None for logits.
+        dropout_rate: Dropout before the classifier, 0..1; the variant's by default.
+        drop_connect_rate: Stochastic depth of the deepest block, 0..1 (arXiv 1603.09382).
+        include_preprocessing: Whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
+            takes what ``preprocess_input`` returns in the mode of the weights.
+        features_only: Whether to return five feature maps instead: the last one at each stride 2, 4, 8, 16, 32.
+        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does. By default what the weights were
             trained with, or else the variant's.
-        batch_norm_epsilon: of the batch norms, likewise.
-        preprocessing: how pixels are scaled before the network, a mode of ``preprocess_input`` or its numbers,
-            likewise.
-        name: of the model.
-        backend, layers, models, utils: the modules of the Keras to build with (``efficientnet.model`` only).
+        batch_norm_epsilon: Epsilon of the batch norms. By default what the weights were trained with, or else the
+            variant's.
+        preprocessing: Scaling of pixels before the network, a mode of ``preprocess_input`` or its numbers. By default
+            what the weights were trained with, or else the variant's.
+        name: Name of the model.
+        backend, layers, models, utils: Modules of the Keras to build with (``efficientnet.model`` only).
 
     Returns:
-        A Keras model from (batch, height, width, channels) float32 to (batch, classes) probabilities, to
-        (batch, height / 32, width / 32, filters), to (batch, filters), or to a list of five feature maps.
+        A Keras model. It takes (batch, height, width, channels) float32 and returns probabilities (batch, classes), a
+        feature map (batch, height / 32, width / 32, filters), vectors (batch, filters), or a list of five feature maps.
 
     Raises:
-        ValueError, TypeError: an argument is out of its range; the message says which and what is accepted.
-        OSError: weights cannot be fetched; the message says what to place where.
-        ImportError: weights come with a Python package that is not installed; the message names it.
+        ValueError, TypeError: An argument is out of its range; the message says which and what is accepted.
+        OSError: Weights cannot be fetched; the message says what to place where.
+        ImportError: Weights come with a Python package that is not installed; the message names it.
     """
     variant = get_variant(variant)
     keras = Framework(backend, layers, models, utils)
     if None in keras:
         missing = ", ".join(f"{field}=" for field, module in keras._asdict().items() if module is None)
         raise TypeError(
-            f"{variant.name} was not told which Keras to build with ({missing} missing): import it from "
+            f"{variant.name} does not know which Keras to build with ({missing} missing): import it from "
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
         )
     arguments.flag("include_top", include_top)
@@ -276,7 +277,7 @@ create = _advised(assemble)
 
 
 def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Callable[P, T]:
-    """The public constructor ``name``: ``create`` for that variant, with a signature and a docstring of its own."""
+    """Return the public constructor ``name``: ``create`` for that variant, with a custom signature and docstring."""
     variant = get_variant(name)
     cost = scaling.cost(variant)
     sets = sorted({row.name for row in weight_sets.list_weights(variant)})
@@ -287,10 +288,10 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
     construct.__name__ = construct.__qualname__ = name
     general = re.sub(r"^        variant:.*\n", "", create.__doc__ or "", flags=re.MULTILINE)
     construct.__doc__ = general.replace(
-        "Builds a network of the family with its weights.",
-        f"""{construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).
+        "Build a network of the family with its weights.",
+        f"""Build {construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).
 
-    At its {variant.resolution} x {variant.resolution} pixels it takes {cost.macs / 1e9:.2f} billion multiply-adds.
+    At {variant.resolution} x {variant.resolution} pixels it takes {cost.macs / 1e9:.2f} billion multiply-adds.
     Preprocessing mode: "{variant.preprocessing}". Dropout: {variant.dropout_rate}.
     Published weights: {", ".join(map(repr, sets)) or "none in a format read here"}.""",
     )
@@ -315,24 +316,25 @@ def EfficientNet(
     classes: int = 1000,
     **kwargs: Any,
 ) -> Any:
-    """Any network of the family, from its coefficients.
+    """Build any network of the family from its coefficients.
 
     Args:
-        width_coefficient: factor of all numbers of filters.
-        depth_coefficient: factor of all numbers of repeats.
-        default_resolution: side of the input of a network with a classifier where no ``input_shape`` is given, pixels.
-        depth_divisor: numbers of filters are rounded to multiples of this.
-        blocks_args: the unscaled stages.
-        model_name: of the model, and of the variant whose published weights ``weights=`` may name.
-        dropout_rate, drop_connect_rate, include_top, weights, input_tensor, input_shape, pooling, classes: as for
-            :func:`EfficientNetB0`, and so are further keyword arguments, ``backend``, ``layers``, ``models``,
-            ``utils`` among them.
+        width_coefficient: Factor of all numbers of filters.
+        depth_coefficient: Factor of all numbers of repeats.
+        default_resolution: Side of the input, pixels, of a network with a classifier if ``input_shape`` is None.
+        depth_divisor: Divisor to whose multiples the numbers of filters are rounded.
+        blocks_args: Unscaled stages.
+        model_name: Name of the model, and of the variant whose published weights ``weights`` may name.
+        dropout_rate, drop_connect_rate, include_top, weights, input_tensor, input_shape, pooling, classes: As for
+            :func:`EfficientNetB0`.
+        **kwargs: Further arguments of :func:`EfficientNetB0`, ``backend``, ``layers``, ``models`` and ``utils`` among
+            them.
 
     Returns:
         A Keras model.
 
     Raises:
-        ValueError, TypeError: an argument is out of its range; the message says which and what is accepted.
+        ValueError, TypeError: An argument is out of its range; the message says which and what is accepted.
     """
     if isinstance(blocks_args, (str, dict)) or not hasattr(blocks_args, "__iter__"):
         raise TypeError(f"blocks_args={blocks_args!r}: expected a sequence of BlockArgs.")

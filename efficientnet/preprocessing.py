@@ -39,17 +39,17 @@ def preprocess_input(
     utils: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """Turn pixel levels 0..255 into the levels that a network was trained on.
+    """Scale pixel levels 0..255 to the levels that a network was trained on.
 
     Args:
         x: (..., height, width, 3) RGB levels 0..255, or (..., 3, height, width) where data_format
             is "channels_first". A NumPy array, anything that ``np.asarray`` takes (a list, a Pillow
-            image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It is
-            left as it is. Modes that treat all channels alike take any number of them.
+            image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It stays
+            unchanged. Modes that treat all channels alike take any number of them.
         mode: "torch" (the default), "tf", "lite", "v2", "none" or a ``Scaling``; see ``scale_and_offset``.
         data_format: "channels_last" or "channels_first". None means the
             ``backend.image_data_format()`` of a given backend, and "channels_last" without one.
-        model: The model that ``x`` is for: scale as its weights were trained, ``model_preprocessing(model)``.
+        model: Model that ``x`` is for, to scale as its weights were trained: ``model_preprocessing(model)``.
         backend, layers, models, utils: As in keras_applications; only ``backend`` has an effect.
         **kwargs: None are accepted.
 
@@ -58,9 +58,9 @@ def preprocess_input(
         if that is a floating one.
 
     Raises:
-        ValueError: Unknown mode or data format, both a mode and a model, a model that does not say its mode, or
-            other than three channels in mode "torch".
-        TypeError: An unknown keyword argument, or values that are not numbers.
+        ValueError: The mode or data format is unknown, a mode and a model are both given, the model does not say its
+            mode, or mode "torch" gets other than three channels.
+        TypeError: A keyword argument is unknown, or values are not numbers.
     """
     _refuse_unknown(kwargs, models)
     if model is not None:
@@ -140,5 +140,5 @@ def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
     """`values` in this shape, as an operand that leaves the type and the device of `x` alone."""
     if "torch" in _packages(x):
         return x.new_tensor(values).reshape(shape)
-    dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow has types of its own
+    dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow's types are not NumPy's
     return np.asarray(values, dtype).reshape(shape)

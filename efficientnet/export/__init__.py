@@ -1,4 +1,4 @@
-"""Writing a network down for other runtimes, and making sure that it answers there as it does in Keras.
+"""Export of a network to other runtimes, with a check that its predictions there equal those of Keras.
 
     from efficientnet.export import export
 

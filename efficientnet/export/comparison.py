@@ -1,4 +1,4 @@
-"""Comparing what an exported file answers with what Keras does."""
+"""Comparison of an exported file's predictions with those of Keras."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _KERAS_BATCH = 4
 
 
 def network_inputs(spec: InputSpec, pictures: Iterable[Any]) -> np.ndarray | None:
-    """What a model of this spec takes of pictures (paths or pixels), float32; None where there are none.
+    """Prepare images (paths or pixels) for a model of this spec, float32; None if there are none.
 
     Raises:
-        OSError, ValueError: one of them cannot be read, or the model takes no pictures.
+        OSError, ValueError: One of them cannot be read, or the model takes no images.
     """
     inputs = [spec.scale(read(picture, spec)[np.newaxis].astype(np.float32)) for picture in pictures]
     return np.concatenate(inputs) if inputs else None
 
 
 def compared_samples(spec: InputSpec, samples: np.ndarray | None, batch: int | None) -> np.ndarray:
-    """What to compare answers to: the first of the samples, or pictures made up, in whole batches."""
+    """Return the inputs to compare with: the first of the samples, or synthetic images, in whole batches."""
     count = MOST_COMPARED if samples is not None else _MADE_UP
     if batch is not None:
         count = batch * max(1, count // batch)
@@ -49,17 +49,17 @@ def compare(
     batch: int | None,
     scaling: Scaling | None = None,
 ) -> tuple[float, float | None]:
-    """How far the answers of an exported file, whose outputs have these names, are from Keras'.
+    """Measure how far the predictions of an exported file are from those of Keras.
 
     Args:
-        model, spec: asked in Keras.
-        answer, names: of the file.
-        samples: what the file takes.
-        batch: how many at a time; None for any number.
-        scaling: what the file does to them before the model; None for nothing.
+        model, spec: Model in Keras and its spec.
+        answer, names: Function that predicts with the file, and the names of the file's outputs.
+        samples: Inputs of the file.
+        batch: Images at a time; None for any number.
+        scaling: Scaling of pixels that the file does before the model; None for none.
 
     Returns:
-        The largest difference of an output, relative to the largest output where that is above 1; and the share of
+        The largest difference of an output, relative to the largest output if that is above 1; and the share of
         samples with the same best class, None for a model without classes.
     """
     # Any number of images is tried with two numbers.

@@ -1,4 +1,4 @@
-"""From any readable file of weights to the formats of others, every number to the bit."""
+"""Conversion of any readable file of weights to other formats, without changing a bit of the weights."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
-    """A file that holds the weights of one variant, wholly; whatever else it holds.
+    """Read a file that holds all weights of one variant, whatever else it holds.
 
     Args:
-        path: as for ``checkpoints.open_checkpoint``.
-        variant: whose weights these are; told from the file by default.
+        path: File or folder, as for ``checkpoints.open_checkpoint``.
+        variant: Variant of the weights; detected from the file by default.
 
     Raises:
-        CheckpointError: it cannot be read, or something is missing from the network or unequal.
-        OSError: it cannot be opened.
+        CheckpointError: The file cannot be read, or an array of the network is missing or has another shape.
+        OSError: The file cannot be opened.
     """
     path = arguments.path("path", path, "a file or folder of weights")
     return checkpoints.accept(checkpoints.read(path, None if variant is None else get_variant(variant)))
@@ -58,26 +58,26 @@ def convert(
     preprocessing: str | Scaling | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Reading:
-    """Writes the weights of a file in another format, told by the suffix of the target.
+    """Write the weights of a file in another format, which follows from the suffix of the target.
 
     Args:
-        source: as for ``checkpoints.open_checkpoint``.
-        target: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``; ``.safetensors``, or ``.pth`` (``.pt``), a state
-            dict, which takes PyTorch to write. One that is there is replaced as a whole.
-        variant: whose weights these are; told from the file by default.
-        names: of the arrays in a file for PyTorch: ``"timm"``, ``"lukemelas"`` or ``"torchvision"``.
-        padding, batch_norm_epsilon, preprocessing: how the network was trained, where the source does not say it. What
-            is known of that is written down in every format.
-        class_names: in the order of the outputs; those in the source by default.
+        source: File or folder, as for ``checkpoints.open_checkpoint``.
+        target: File to write: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``; ``.safetensors``, or ``.pth``
+            (``.pt``), a state dict, which needs PyTorch. An existing file is replaced as a whole.
+        variant: Variant of the weights; detected from the file by default.
+        names: Naming scheme of the arrays in a file for PyTorch: ``"timm"``, ``"lukemelas"`` or ``"torchvision"``.
+        padding, batch_norm_epsilon, preprocessing: Settings that the network was trained with, if the source does not
+            record them. Every format records what is known of them.
+        class_names: Class names in the order of the outputs; those in the source by default.
 
     Returns:
         What was read.
 
     Raises:
-        ValueError: a format that is not written here, or a variant that the names do not know; CheckpointError: the
+        ValueError: The format cannot be written, or the naming scheme lacks the variant; CheckpointError: the
             source cannot be read, or is not one variant's.
-        OSError: a file cannot be opened or written.
-        ImportError: what writes the format is not installed.
+        OSError: A file cannot be opened or written.
+        ImportError: The package that writes the format is not installed.
     """
     source = arguments.path("source", source, "a file or folder of weights")
     target = Path(arguments.path("target", target, "the path of the file to write"))
@@ -122,11 +122,11 @@ def _write_keras(target: Path, suffix: str, model: Any, facts: Facts) -> None:
 
 
 def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
-    """The Keras model that a file of weights makes, with the classes, channels and last activation that it has.
+    """Build the Keras model of a file of weights, with the file's classes, channels and last activation.
 
     Args:
-        reading: the file.
-        given: padding, epsilon and preprocessing where they are known otherwise.
+        reading: File, as ``read`` returns it.
+        given: Padding, epsilon and preprocessing, if they are known otherwise.
     """
     from .. import keras
 
@@ -148,7 +148,7 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
 
 
 def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
-    """How far the outputs of two models for the same random image are apart at most."""
+    """Return the largest difference of two models' outputs for the same random image."""
     functional(model)
     functional(other)
     arguments.whole("seed", seed, 0)
@@ -165,7 +165,7 @@ def _suffix(target: Path) -> str:
         if name.endswith(suffix):
             return suffix
     raise ValueError(
-        f"{target}: cannot tell the format to write; give a name that ends in "
+        f"{target}: cannot detect the format to write; give a name that ends in "
         f"{', '.join((*_KERAS_SUFFIXES, *_PYTORCH_SUFFIXES))}."
     )
 

@@ -26,28 +26,28 @@ from .metadata import describe_input, taking_pixels, write_metadata
 from .options import check
 from .runtimes import open_exported, require_runtime
 
-# Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some pictures, but not on most.
+# Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some images, but not on most.
 _TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
 # Keras on OpenVINO computes in bfloat16 itself, where the processor can.
 _TOLERANCE_ON_OPENVINO = 0.1
 _LEAST_AGREEMENT = 0.5
-# Pictures to find the ranges of 8-bit numbers with.
+# Images to find the ranges of 8-bit numbers with.
 _MOST_CALIBRATED = 300
 
 
 class ExportReport(NamedTuple):
-    """What was written, and how it compares with Keras on the same pictures.
+    """Exported file, and its comparison with Keras on the same images.
 
     Attributes:
-        path: of the file or folder.
-        format, precision: as asked for.
-        size: bytes in all.
-        runtime: name and version of what was compared.
-        difference: the largest of an output, relative to the largest output where that is above 1.
-        agreement: the share of the pictures with the same best class, 0..1; None where there are no classes.
-        pictures: how many were compared.
-        input: what the file takes, in words.
-        held_out: whether the int8 file was calibrated on other pictures than these; None in other precisions.
+        path: Path of the file or folder.
+        format, precision: Format and precision of the file.
+        size: Size of all written files, bytes.
+        runtime: Name and version of the runtime that was compared.
+        difference: Largest difference of an output, relative to the largest output if that is above 1.
+        agreement: Share of the images with the same best class, 0..1; None without classes.
+        pictures: Number of images that were compared.
+        input: Input of the file, in words.
+        held_out: Whether the int8 file was calibrated on other images than these; None in other precisions.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class ExportReport(NamedTuple):
         return (
             f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
             f"input {self.input}\n"
-            f"in {self.runtime}, answers to {self.pictures} pictures{which} differ from Keras' by up to "
+            f"in {self.runtime}, predictions for {self.pictures} images{which} differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
         )
 
@@ -87,37 +87,37 @@ def export(
     raw_pixels: bool = False,
     input_type: str = "float32",
 ) -> ExportReport:
-    """Writes a model for another runtime, all or nothing.
+    """Export a model to another runtime, all or nothing.
 
-    Before it is in its place, what was written is opened in that runtime and asked the same as Keras: up to 20
-    pictures of the calibration, or 4 made up. For ``"int8"`` these are a fifth of the pictures, at least 4, drawn at
-    random, which are held out from the calibration; with fewer than 12 they are those calibrated on. The result is
-    kept in the file with class names and preprocessing, for ``read_metadata``. The file takes what the model
-    takes, or with ``raw_pixels`` the pixels themselves; the report says which.
+    Before the file is put in its place, its predictions in that runtime are compared with those of Keras: for up to
+    20 calibration images, or 4 synthetic ones. For ``"int8"`` these are a fifth of the images, at least 4, drawn at
+    random, which are held out from the calibration; with fewer than 12, all are calibrated on and compared. The file
+    records the result, the class names and the preprocessing, for ``read_metadata``. It takes the model's input, or
+    with ``raw_pixels`` the pixels themselves; the report says which.
 
-    A model with a layer that has no form in ONNX goes through TensorFlow's SavedModel to OpenVINO, and to ONNX where
+    A model with a layer that has no form in ONNX goes through TensorFlow's SavedModel to OpenVINO, and to ONNX if
     tf2onnx is installed.
 
     Args:
-        model: a Keras model from images to anything, of either Keras and on any backend, or an
-            ``efficientnet.inference.Source`` of one, which may know more of its pictures and classes.
-        path: of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for a SavedModel the folder. What is
-            there is replaced.
+        model: Keras model that takes images, of either Keras and on any backend, or an
+            ``efficientnet.inference.Source`` of one, which may know more of its images and classes.
+        path: Path of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for a SavedModel the folder. An
+            existing one is replaced.
         format: ``"onnx"``, ``"openvino"``, ``"litert"`` or ``"saved_model"``. The latter two are written by
-            TensorFlow, in a process of its own where Keras runs on something else.
+            TensorFlow, in a separate process if Keras runs on another backend.
         precision: ``"f32"``; ``"f16"``, for weights of half the size; ``"int8"``, for weights and activations in
-            8 bits. A SavedModel is in the model's own precision, ``"f32"``.
-        calibration: for ``"int8"``, pictures of the kind that the model will see, the first 300 of which set the
-            ranges of its 8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
-        batch: how many images the file takes at a time; ``"dynamic"`` for any number.
-        raw_pixels: whether the file takes pixels 0..255 and scales them itself. Cropping and resizing stay outside.
-        input_type: of what it takes: ``"float32"``, or for raw pixels ``"uint8"``.
+            8 bits. A SavedModel is always ``"f32"``.
+        calibration: Images for ``"int8"``, of the kind that the model will see; the first 300 set the ranges of the
+            8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
+        batch: Images that the file takes at a time; ``"dynamic"`` for any number.
+        raw_pixels: Whether the file takes pixels 0..255 and scales them itself. Cropping and resizing stay outside.
+        input_type: Type of the input: ``"float32"``, or for raw pixels ``"uint8"``.
 
     Raises:
-        ValueError: an argument is not one of these, the model takes no images or has a layer that the format lacks,
-            or the answers differ by more than the precision explains.
-        ImportError: a package is missing; the message names the extra.
-        OSError: it cannot be written.
+        ValueError: An argument is not one of these, the model takes no images or has a layer that the format lacks,
+            or the predictions differ by more than the precision explains.
+        ImportError: A package is missing; the message names the extra.
+        OSError: The file cannot be written.
     """
     path = Path(arguments.path("path", path, "the path of the file to write"))
     arguments.flag("raw_pixels", raw_pixels)
@@ -143,7 +143,7 @@ def export(
     if precision == "int8" and samples is None:
         raise ValueError(
             "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
-            "pictures of the kind that the model will see (--calibrate FOLDER)."
+            "images of the kind that the model will see (--calibrate FOLDER)."
         )
     shown, unseen = samples, None
     if precision == "int8" and samples is not None:
@@ -164,8 +164,8 @@ def export(
         about = describe_input(taken, given, options)
         report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
         _refuse_if_wrong(report, loaded)
-        told = ("runtime", "difference", "agreement", "pictures", "held_out")
-        verification = {key: getattr(report, key) for key in told}
+        recorded = ("runtime", "difference", "agreement", "pictures", "held_out")
+        verification = {key: getattr(report, key) for key in recorded}
         metadata = {
             **taken._asdict(), "kind": spec.kind, "input": about.facts, "precision": precision,
             "producer": f"efficientnet {__version__}", "verification": verification,
@@ -184,14 +184,14 @@ def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
         is_right = report.difference <= tolerance  # which NaN is not
     if not is_right:
         raise ValueError(
-            f"Not written, since the answers differ from Keras' more than {report.precision} explains: {report}. Take "
-            "another precision or format."
+            f"Not written, since the predictions differ from Keras' more than {report.precision} explains: {report}. "
+            "Choose another precision or format."
         )
 
 
 @contextlib.contextmanager
 def _staged(path: Path) -> Iterator[Path]:
-    """A path in a folder of its own to write to; all that is there then takes its place beside ``path``, or nothing.
+    """A path in a separate folder to write to; all that is there then takes its place beside ``path``, or nothing.
 
     What is at ``path`` goes first and comes last, so that no file stands beside one of another export.
     """
@@ -206,5 +206,5 @@ def _staged(path: Path) -> Iterator[Path]:
                 os.replace(part, path.with_name(part.name))
     except (OSError, ValueError, ImportError):
         raise
-    except Exception as error:  # runtimes and converters have exceptions of their own
+    except Exception as error:  # runtimes and converters raise their own exceptions
         raise ValueError(f"{path} was not written: {type(error).__name__}: {error}") from error

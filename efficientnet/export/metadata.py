@@ -1,4 +1,4 @@
-"""What an exported file says about itself: classes, preprocessing, and how far its answers are from Keras'.
+"""What an exported file says about itself: classes, preprocessing, and how far its predictions are from Keras'.
 
 It is one text of JSON: the property ``efficientnet`` of an ONNX file, the same of an OpenVINO file's ``rt_info``,
 ``efficientnet.json`` in the archive behind a .tflite file's content (where that format has its readers look for
@@ -23,25 +23,25 @@ _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
 
 
 class Input(NamedTuple):
-    """What an exported file takes: in words, and as values that JSON knows."""
+    """Input of an exported file: in words, and as values that JSON knows."""
 
     text: str
     facts: dict[str, Any]
 
 
 def taking_pixels(spec: InputSpec) -> InputSpec:
-    """The spec of what scales pixels itself."""
+    """Return the spec of a file that scales pixels itself."""
     channels = spec.channels
     return spec._replace(scaling=Scaling((1.0,) * channels, (0.0,) * channels))
 
 
 def describe_input(spec: InputSpec, name: str, options: Options) -> Input:
-    """What a file of this spec takes as the input of this name."""
+    """Describe the input of this name of a file of this spec."""
     shape = [options.batch or "batch", *(side if side > 0 else "any" for side in spec.input_shape(1)[1:])]
     layout = "NHWC" if spec.channels_last else "NCHW"
     colors = {1: "grey", 3: "RGB"}.get(spec.channels, f"{spec.channels} channels")
     if spec.scaling is None:
-        levels, meaning = None, "scaled as the model was trained, which it does not say"
+        levels, meaning = None, "scaled as in the model's training, which it does not record"
     else:
         ends = [level * s + o for s, o in zip(*spec.scaling, strict=True) for level in (0, 255)]
         levels = [round(min(ends), 4), round(max(ends), 4)]
@@ -59,7 +59,7 @@ def describe_input(spec: InputSpec, name: str, options: Options) -> Input:
 
 
 def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
-    """Adds metadata, values that JSON knows, to a file that has none yet."""
+    """Add metadata, values that JSON knows, to a file that has none yet."""
     text = json.dumps(metadata, ensure_ascii=False)
     if format == "onnx":
         import onnx
@@ -85,19 +85,19 @@ def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What ``export`` noted in a file.
+    """Read what ``export`` recorded in a file.
 
     Args:
-        path: of a file or folder that it wrote; for OpenVINO, the ``.xml``.
+        path: Path of a file or folder that it wrote; for OpenVINO, the ``.xml``.
 
     Returns:
         The fields of ``efficientnet.inference.InputSpec``, ``classes`` and ``scaling`` (network input = pixels *
         scale + offset) among them; ``kind``, what the outputs are; ``input``: name, type, shape, layout and range of
-        what the file takes; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
+        the input; ``precision``; and ``verification``: which runtime was compared with Keras, and the result.
 
     Raises:
-        FileNotFoundError: there is nothing at the path.
-        ValueError: this package did not write it.
+        FileNotFoundError: There is nothing at the path.
+        ValueError: This package did not write the file.
     """
     path = Path(arguments.path("path", path, "what `efficientnet export` has written"))
     if not path.exists():

@@ -14,7 +14,7 @@ INPUT_TYPES = ("float32", "uint8")
 
 
 def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str) -> None:
-    """Raises ValueError or OSError where something cannot be exported as asked, and says what can."""
+    """Raise ValueError or OSError if something cannot be exported as requested, and say what can."""
     arguments.choice("format", format, FORMATS)
     arguments.choice("precision", precision, PRECISIONS)
     if format == "saved_model" and precision != "f32":

@@ -1,4 +1,4 @@
-"""Answers of exported files, each from the runtime that its format is for."""
+"""Predictions of exported files, each from the runtime that its format is for."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _RUNTIMES = {
 
 
 def require_runtime(format: str) -> str:
-    """Name and version of the runtime that a format is for.
+    """Return name and version of the runtime that a format is for.
 
     Raises:
-        ImportError: it is not installed; the message names the extra.
+        ImportError: The runtime is not installed; the message names the extra.
     """
     module, package, extra = _RUNTIMES[format]
     if find_spec(module) is None:
@@ -37,7 +37,7 @@ def require_runtime(format: str) -> str:
 
 
 def open_exported(path: Path, format: str) -> Answer:
-    """From a batch in the model's layout, float32, to what the file answers, by the outputs' names."""
+    """Return a function from a batch in the model's layout, float32, to the file's outputs by their names."""
     return _OPENERS[format](path)
 
 

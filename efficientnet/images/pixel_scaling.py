@@ -19,14 +19,19 @@ EVALUATION_CROP = 224 / 256
 
 
 class Scaling(NamedTuple):
-    """What is done to each channel: network input = pixels * scale + offset. A mode by its numbers."""
+    """Preprocessing mode as numbers: network input = pixels * scale + offset.
+
+    Attributes:
+        scale: Factor of each channel.
+        offset: Summand of each channel.
+    """
 
     scale: tuple[float, ...]
     offset: tuple[float, ...]
 
 
 def scale_and_offset(mode: str | Scaling) -> Scaling:
-    """What a preprocessing mode does to each RGB channel: network input = pixels * scale + offset.
+    """Return what a preprocessing mode does to each RGB channel: network input = pixels * scale + offset.
 
     Args:
         mode: "torch": (x / 255 - mean) / std with the mean (0.485, 0.456, 0.406) and standard
@@ -49,7 +54,7 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
 
 
 def formula(mode: str | Scaling) -> str:
-    """What a preprocessing mode does, as a person writes it: ``'"lite", (pixels - 127) / 128'``."""
+    """Return a preprocessing mode as a formula to read: ``'"lite", (pixels - 127) / 128'``."""
     scaling = scale_and_offset(mode)
     name = next((name for name in MODES if scale_and_offset(name) == scaling), None)
     if name == "none":

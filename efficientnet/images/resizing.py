@@ -36,10 +36,10 @@ def center_crop_and_resize(
     crop_padding: float = 32,
     interpolation: str = "bicubic",
 ) -> NDArray[Any]:
-    """Cut out the central square and resize it, as EfficientNet is evaluated on ImageNet.
+    """Crop the central square and resize it, as EfficientNet is evaluated on ImageNet.
 
     The side of the square is ``image_size / (image_size + crop_padding)`` of the short side of the
-    image. The result is that of ``skimage.transform.resize(crop, (image_size, image_size), order,
+    image. The result equals ``skimage.transform.resize(crop, (image_size, image_size), order,
     preserve_range=True)``: a Gaussian against aliasing if the square shrinks (standard deviation
     (factor - 1) / 2 pixels), B-spline interpolation, mirrored borders, and clipping to the range of
     the crop. "nearest" does not smooth integers.
@@ -47,7 +47,7 @@ def center_crop_and_resize(
     Args:
         image: (height, width) or (height, width, channels), integer or floating levels of any
             range; also bool if interpolation is "nearest". Or a Pillow image of any mode, which is
-            turned upright and made RGB, as ``load_image`` does it.
+            turned upright and converted to RGB, as by ``load_image``.
         image_size: Side of the result in pixels, at least 1.
         crop_padding: Margin that the crop leaves out, in pixels of the result, at least 0.
         interpolation: "nearest", "bilinear", "biquadratic" or "bicubic".

@@ -1,4 +1,4 @@
-"""Answering: a model compiled for the processor at hand.
+"""Fast predictions: a model compiled for the processor at hand.
 
     from efficientnet.inference import compile
 

@@ -29,11 +29,11 @@ MAX_BYTES = 2 << 30
 
 
 class Entry(NamedTuple):
-    """What is kept of an engine.
+    """Cached engine.
 
     Attributes:
-        notes: what has to be known to use it; of what JSON can hold.
-        content: the compiled engine.
+        notes: Values that its use needs, as JSON can hold them.
+        content: Compiled engine.
     """
 
     notes: dict[str, Any]
@@ -41,21 +41,21 @@ class Entry(NamedTuple):
 
 
 def folder() -> Path:
-    """Where the engines lie: beside the downloaded weights."""
+    """Return the folder of the engines, beside the downloaded weights."""
     return cache_dir() / "engines"
 
 
 def key_of(*parts: Any) -> str:
-    """A name for what these parts make: it changes with each of them, and with the code of this package."""
+    """Return a key for what these parts make: it changes with each of them, and with the code of this package."""
     return hashlib.sha256("\n".join(map(repr, (*parts, *_code()))).encode()).hexdigest()
 
 
 def model_key(model: Any) -> str | None:
-    """A name for a Keras model by its content, its configuration and all of its numbers; None where Keras has none."""
+    """Return a key for a Keras model by its configuration and all of its numbers; None if Keras cannot write it."""
     try:
         with deep_recursion():
             configuration = model.to_json()
-    except (NotImplementedError, TypeError, ValueError):  # a layer of the user's own that cannot be written down
+    except (NotImplementedError, TypeError, ValueError):  # a custom layer that cannot be serialised
         return None
     digest = hashlib.sha256(configuration.encode())
     for weight in model.get_weights():
@@ -64,7 +64,7 @@ def model_key(model: Any) -> str | None:
 
 
 def file_key(path: Path) -> str:
-    """A name for a file by its content."""
+    """Return a key for a file by its content."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -73,12 +73,13 @@ def file_key(path: Path) -> str:
 
 
 def read(key: str) -> Entry | None:
-    """What was written under a key; None where there is nothing, or it is damaged."""
+    """Return what was written under a key; None if there is nothing, or it is damaged."""
     path = folder() / (key + SUFFIX)
     if fault := _fault(path.parent):
         logger.warning(
-            "Engines in %s are not used, since %s: an engine is a program. Set EFFICIENTNET_HOME to a folder of your "
-            "own, or EFFICIENTNET_TRUST_CACHE=1 if you trust all who may write there.", path.parent, fault,
+            "Engines in %s are not used, since %s: an engine is a program. Set EFFICIENTNET_HOME to a folder that "
+            "only you may write to, or EFFICIENTNET_TRUST_CACHE=1 if you trust all who may write there.",
+            path.parent, fault,
         )  # fmt: skip
         return None
     try:
@@ -97,7 +98,7 @@ def read(key: str) -> Entry | None:
 
 
 def write(key: str, entry: Entry) -> None:
-    """Keeps an engine, all of it or nothing; where that cannot be, a warning says why."""
+    """Keep an engine, all of it or nothing; if that is impossible, a warning says why."""
     path = folder() / (key + SUFFIX)
     if _fault(path.parent):  # which read has reported
         return

@@ -58,41 +58,41 @@ def compile(
     calibration: Iterable[Any] = (),
     cache: bool = True,
 ) -> Predictor:
-    """Compiles a model for answering.
+    """Compile a model for fast predictions.
 
     Args:
-        model: a Keras model that takes images, of either Keras and on any backend; the path of a saved one (``.keras``,
-            ``.h5``) or of the folder that ``efficientnet train`` wrote; or a ``Source``.
-        engine: ``"openvino"`` writes the model's layers down as an OpenVINO graph, ``"onnxruntime"`` and ``"litert"``
-            export it, ``"keras"`` asks the model itself (on Keras' own OpenVINO backend that is bfloat16 on
+        model: Keras model that takes images, of either Keras and on any backend; path of a saved one (``.keras``,
+            ``.h5``) or of a folder that ``efficientnet train`` wrote; or a ``Source``.
+        engine: Runtime. ``"openvino"`` converts the model's layers to an OpenVINO graph, ``"onnxruntime"`` and
+            ``"litert"`` export it, ``"keras"`` calls the model itself (Keras' OpenVINO backend computes in bfloat16 on
             processors that have it). ``"auto"`` takes the first of openvino, onnxruntime and keras that is installed
-            and knows every layer, ``"fastest"`` the one of all four that is measured to be, which takes some seconds.
-            ``Predictor.engine`` says which.
-        batch_size: images that are computed together where there are many. By default the engine's own, which on
+            and supports every layer; ``"fastest"`` measures all four, which takes some seconds, and takes the fastest.
+            ``Predictor.engine`` names the result.
+        batch_size: Images that are computed together if there are many. By default the engine's choice, which on
             OpenVINO is 2 up to 256 pixels and 1 above; ``engine="fastest"`` tries 1, 2, 4 and 8.
-        precision: ``"f32"`` is float32 on every processor. ``"bf16"``, for processors that have it, and ``"int8"`` are
-            OpenVINO's; ``Predictor.deviation`` says what they change.
-        threads: of the processor; as many as the engine likes by default.
-        preprocessing: how the model wants its pixels, a mode of ``preprocess_input`` or its numbers; by default what
-            ``model_preprocessing`` knows. The predictor takes raw pixels 0..255 and does it itself; ``"none"`` leaves
-            arrays as they are.
-        crop: the part of a picture's shorter side that is kept, 0..1; for pictures, not for arrays. By default what the
-            model or its file says, or else 0.875.
-        interpolation: of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or ``"bicubic"``; by
-            default what the model says, or else the last.
-        class_names: labels, or ids and labels, in the order of the outputs; ImageNet's where there are 1,000.
-        calibration: pictures for ``precision="int8"``, some hundred of the kind that the model will see.
-        cache: whether what is compiled is kept on disk, in the folder ``engines`` beside the downloaded weights, and
+        precision: ``"f32"`` is float32 on every processor. ``"bf16"``, for processors that have it, and ``"int8"`` need
+            OpenVINO; ``Predictor.deviation`` reports what they change.
+        threads: Processor threads; by default the engine's choice.
+        preprocessing: Scaling of pixels that the model expects, a mode of ``preprocess_input`` or its numbers; by
+            default what ``model_preprocessing`` returns. The predictor takes raw pixels 0..255 and scales them itself;
+            ``"none"`` leaves arrays unchanged.
+        crop: Part of an image's shorter side that is kept, 0..1; for images, not for arrays. By default what the
+            model or its file records, or else 0.875.
+        interpolation: Interpolation of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or
+            ``"bicubic"``. By default what the model records, or else ``"bicubic"``.
+        class_names: Labels, or ids and labels, in the order of the outputs; ImageNet's for 1,000 outputs.
+        calibration: Images for ``precision="int8"``, some hundred of the kind that the model will see.
+        cache: Whether compiled engines are kept on disk, in the folder ``engines`` beside the downloaded weights, and
             taken from there. Up to 2 GiB are kept.
 
     Returns:
         A :class:`Predictor`, safe to call from many threads.
 
     Raises:
-        ValueError: an unknown engine or precision, a model that takes no images, or a layer that the engine cannot
-            run; the message names it.
-        ImportError: the engine is not installed; the message names the extra.
-        FileNotFoundError: there is no model at the path.
+        ValueError: The engine or precision is unknown, the model takes no images, or the engine cannot run a layer;
+            the message names it.
+        ImportError: The engine is not installed; the message names the extra.
+        FileNotFoundError: There is no model at the path.
     """
     if engine not in ENGINES:
         raise ValueError(f"Unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")

@@ -1,4 +1,4 @@
-"""What computes: each engine answers batches of two sizes, so that nothing is compiled while it answers."""
+"""Engines: each takes batches of two sizes, so that nothing is compiled while it predicts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 
 @dataclass(frozen=True)
 class CompileRequest:
-    """What is to be compiled, and how.
+    """Model to compile, with options.
 
     Attributes:
-        source: the model.
+        source: Model.
         precision: ``"f32"``, ``"bf16"`` or ``"int8"``.
-        threads: of the processor; None leaves it to the engine.
-        micro_batch: images at a time where there are many; None for the engine's own number.
-        calibration: pictures to find the ranges of int8 with.
+        threads: Processor threads; None leaves it to the engine.
+        micro_batch: Images at a time if there are many; None for the engine's choice.
+        calibration: Images to find the ranges of int8 with.
     """
 
     source: Source
@@ -37,16 +37,16 @@ class CompileRequest:
 
 
 class Engine(NamedTuple):
-    """A compiled model.
+    """Compiled model.
 
     Attributes:
-        name: of the engine.
-        spec: of the model.
-        lone: answers one image, with all threads.
-        bulk: makes what answers ``micro_batch`` images at a time, in ``workers`` threads at once.
-        micro_batch: as it is.
-        workers: as it is.
-        deviation: by how much answers differ from those in float32, at most; None where they are float32 themselves.
+        name: Name of the engine.
+        spec: Preparation of images and names of classes.
+        lone: Function that predicts one image, with all threads.
+        bulk: Function that returns another one, for ``micro_batch`` images at a time in ``workers`` threads at once.
+        micro_batch: Images that ``bulk`` predicts at a time.
+        workers: Threads that may call ``bulk``'s function at once.
+        deviation: Largest difference of outputs from those in float32; None for float32 itself.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Engine(NamedTuple):
 
 
 def onnxruntime(request: CompileRequest) -> Engine:
-    """ONNX Runtime on the exported graph; one session, whose threads share each micro-batch."""
+    """Run the exported graph in ONNX Runtime, in one session, whose threads share each micro-batch."""
     import onnxruntime as ort
 
     spec, content, _ = _exported(request, "onnx", f"onnxruntime {ort.__version__}")
@@ -78,13 +78,13 @@ def onnxruntime(request: CompileRequest) -> Engine:
 
 
 def litert(request: CompileRequest) -> Engine:
-    """LiteRT on the exported graph; its interpreter answers one call at a time, one image each."""
+    """Run the exported graph in LiteRT, whose interpreter takes one call at a time, one image each."""
     from ai_edge_litert import interpreter as tflite
 
     spec, content, names = _exported(request, "litert", "litert")
     interpreter = tflite.Interpreter(model_content=content, num_threads=request.threads)
     side = interpreter.get_input_details()[0]
-    # The file has its outputs in an order of its own.
+    # The file may have its outputs in another order.
     named = interpreter.get_signature_runner().get_output_details()
     outputs = [named[name]["index"] for name in names]
     lock = threading.Lock()
@@ -103,7 +103,7 @@ def litert(request: CompileRequest) -> Engine:
 
 
 def keras(request: CompileRequest) -> Engine:
-    """The model itself, on the backend that its Keras has; it answers one call at a time."""
+    """Run the model itself, on the backend of its Keras, one call at a time."""
     model, spec = request.source.load()
     lock = threading.Lock()  # Keras on JAX and on OpenVINO keeps a call's state in the model (3.15)
 

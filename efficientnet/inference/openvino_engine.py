@@ -1,7 +1,7 @@
 """The engine of OpenVINO: the graph that is written from the model's layers, compiled for the processor's cores.
 
-Measured on two cores (Zen 5, AVX-512, 2026): one image is answered fastest by both cores together, many by each core
-working on images of its own, two at a time up to 256 pixels and one by one above, where activations outgrow the cache.
+Measured on two cores (Zen 5, AVX-512, 2026): one image is predicted fastest by both cores together, many by each core
+working on separate images, two at a time up to 256 pixels and one by one above, where activations outgrow the cache.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _PROBES = 8
 
 
 def openvino(request: CompileRequest) -> Engine:
-    """Compiles for OpenVINO, or takes what was compiled before from the cache.
+    """Compile for OpenVINO, or take what was compiled before from the cache.
 
     Raises:
-        UnsupportedLayerError: a layer has no OpenVINO form.
-        ValueError: the processor has no bfloat16, or int8 comes without calibration pictures.
+        UnsupportedLayerError: A layer has no OpenVINO form.
+        ValueError: The processor has no bfloat16, or int8 comes without calibration images.
     """
     return _Compiler(request).engine()
 
@@ -76,7 +76,7 @@ class _Compiler:
     def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The compiled model for so many images, and what is noted of it."""
         # Left to itself OpenVINO computes in bfloat16 wherever the processor can, several per cent off; it forgets
-        # what a compiled model was told, too, so that imported ones have to be told again.
+        # the options of a compiled model, too, so that imported ones need them again.
         options["INFERENCE_PRECISION_HINT"] = "bf16" if self.request.precision == "bf16" else "f32"
         # A thread that is pinned to a core waits while others use it: on a busy machine up to twice as long.
         options["ENABLE_CPU_PINNING"] = False
@@ -115,7 +115,7 @@ class _Compiler:
         return [read(source, spec)[np.newaxis] for source in sources]
 
     def _deviation(self, compiled: Any) -> float | None:
-        """By how much answers differ from float32's, at most, on pictures held out, or else random ones."""
+        """The largest difference of outputs from float32's, on images held out, or else random ones."""
         if self.request.precision == "f32":
             return None
         spec = self.request.source.load()[1]
@@ -148,14 +148,14 @@ def _runner(compiled: Any) -> Run:
 
 
 def _shaped(graph: Any, spec: InputSpec, batch: int) -> Any:
-    """A graph of its own for a number of images: what knows its shapes is compiled into something faster."""
+    """A separate graph for a number of images: what knows its shapes is compiled into something faster."""
     shaped = graph.clone()
     shaped.reshape(spec.input_shape(batch))
     return shaped
 
 
 def _content(pictures: Sequence[Any]) -> str:
-    """A name for pictures by their content."""
+    """A key for images by their content."""
     digest = hashlib.sha256()
     for picture in pictures:
         is_path = isinstance(picture, (str, Path))
@@ -165,7 +165,7 @@ def _content(pictures: Sequence[Any]) -> str:
 
 
 def _random_pictures(spec: InputSpec) -> list[np.ndarray]:
-    """Coarse noise, as the model takes it; where it does not tell how, of mean 0 and standard deviation 1."""
+    """Coarse noise, as the model takes it; if it does not record how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
     shape = spec.image_shape(1)
     if spec.scaling is None:

@@ -1,4 +1,4 @@
-"""What answers: an engine, fed with micro-batches from arrays, pictures and streams of them."""
+"""The predictor: an engine, fed with micro-batches from arrays, images and streams of them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .engines import Engine, Run
 
 Outputs = np.ndarray | list[np.ndarray]
 
-# So many pictures of a stream are answered before it pays to compile for micro-batches.
+# So many images of a stream are predicted before it pays to compile for micro-batches.
 _FEW = 32
 
 
 class Record(NamedTuple):
-    """What came of one picture of a stream.
+    """Result for one image of a stream.
 
     Attributes:
-        source: as it was given.
-        outputs: the model's, without the batch axis: (classes,) or features, or a list of feature maps; None where
-            the picture cannot be read.
-        error: why it cannot.
+        source: Image as it was given.
+        outputs: Outputs of the model without the batch axis: (classes,) or features, or a list of feature maps; None
+            if the image cannot be read.
+        error: Reason why the image cannot be read; None if it can.
     """
 
     source: Any
@@ -39,17 +39,17 @@ class Record(NamedTuple):
 
 
 class Predictor:
-    """A compiled model: called with pixels or pictures, it answers in NumPy. Many threads may call it at once.
+    """Compiled model: takes pixels or images and returns NumPy arrays. Many threads may call it at once.
 
     Attributes:
-        engine: what it runs on: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``.
-        precision: that it computes in.
-        batch_size: images that are computed together where there are many.
-        spec: how pictures are prepared, and what the classes are called.
-        deviation: by how much answers differ from float32's at most, relative to the larger of 1 and the largest
-            answer: for int8 on pictures held out from the calibration (of fewer than 12, on those calibrated on), for
-            bf16 on random ones; None in float32.
-        timings: milliseconds per image for each engine that ``engine="fastest"`` has tried.
+        engine: Runtime: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``.
+        precision: Precision of the computation: ``"f32"``, ``"bf16"`` or ``"int8"``.
+        batch_size: Images that are computed together if there are many.
+        spec: Preparation of images and names of classes.
+        deviation: Largest difference of the outputs from float32's, relative to the larger of 1 and the largest
+            output: for int8 on images held out from the calibration (with fewer than 12, on all of them), for
+            bf16 on random images; None in float32.
+        timings: Milliseconds per image for each engine that ``engine="fastest"`` has tried.
     """
 
     def __init__(self, engine: Engine, precision: str, timings: dict[str, float] | None = None) -> None:
@@ -66,22 +66,22 @@ class Predictor:
         self._process = os.getpid()
 
     def predict(self, x: Any) -> Outputs:
-        """Answers a batch of arrays, or pictures of any size.
+        """Predict a batch of arrays, or images of any size.
 
         Args:
-            x: an array of pixels in the model's own shape, (batch, height, width, channels), 0..255, whole or floating
-                numbers (in uint16, 0..65535), which are preprocessed as the model wants it; of a model that does not
-                tell how, floating numbers as it takes them. Or a list or another iterable of pictures of any size,
-                which are cropped and resized as evaluation does it: paths, addresses, contents of files as bytes,
+            x: Array of pixels in the model's shape, (batch, height, width, channels), 0..255, whole or floating
+                numbers (in uint16, 0..65535), which are preprocessed as the model expects; for a model that does not
+                record its preprocessing, floating numbers as it takes them. Or a list or another iterable of images of
+                any size, which are cropped and resized as in evaluation: paths, URLs, contents of files as bytes,
                 Pillow images, arrays (height, width), (height, width, 1), (height, width, 3) or (height, width, 4),
-                or functions that give one of these.
+                or functions that return one of these.
 
         Returns:
-            What the model gives, float32: (batch, classes) probabilities, features, or a list of feature maps.
+            Outputs of the model, float32: (batch, classes) probabilities, features, or a list of feature maps.
 
         Raises:
-            ValueError: there is no image, the shape is not the model's, or the numbers cannot be pixels.
-            OSError: a picture cannot be read.
+            ValueError: There is no image, the shape is not the model's, or the numbers cannot be pixels.
+            OSError: An image cannot be read.
         """
         engine = self._open()
         x = listed(x)
@@ -95,30 +95,29 @@ class Predictor:
     __call__ = predict
 
     def top(self, x: Any, k: int = 5) -> list[list[tuple[str, str, float]]]:
-        """Names the ``k`` best classes of each image: id, label and score, best first.
+        """Return the ``k`` best classes of each image: id, label and score, best first.
 
-        The scores are what the model gives: probabilities, or logits where it ends without a softmax
-        (``spec.kind`` says which). Of a single sigmoid p, the two classes score p and 1 - p.
+        The scores are the model's outputs: probabilities, or logits if it ends without a softmax
+        (``spec.kind`` says which). With a single sigmoid output p, the two classes score p and 1 - p.
 
         Args:
-            x: as ``predict`` takes it.
-            k: at least 1; all classes where there are fewer.
+            x: Batch or images, as in ``predict``.
+            k: Number of classes, at least 1; all classes if there are fewer.
 
         Raises:
-            ValueError: as ``predict`` does, or the model is no classifier.
+            ValueError: As in ``predict``, or the model is no classifier.
         """
         self.spec.check_vector()
         return [self.spec.top(scores, k) for scores in self.predict(x)]
 
     def stream(self, sources: Iterable[Any]) -> Iterator[Record]:
-        """Answers any number of pictures in their order; reading, cropping, resizing and answering overlap.
+        """Predict any number of images in their order; reading, cropping, resizing and predicting overlap.
 
         Args:
-            sources: pictures as ``predict`` takes them. They are asked for as they are needed, and few are in memory
-                at a time.
+            sources: Images, as in ``predict``. They are requested as they are needed, and few are in memory at a time.
 
         Yields:
-            A record for each; one that cannot be read has an ``error``, and the others go on.
+            A record for each image. One that cannot be read has an ``error``, and the others go on.
         """
         sources = listed(sources)
         check_many(sources)
@@ -129,7 +128,7 @@ class Predictor:
                 yield Record(source, _unpack(answer))
 
     def close(self) -> None:
-        """Frees the compiled model; the predictor cannot be called afterwards."""
+        """Free the compiled model; the predictor cannot be called afterwards."""
         with self._lock:
             self._engine, self._bulk = None, None
         self._workers.shutdown(cancel_futures=True)
@@ -157,7 +156,7 @@ class Predictor:
     def _pieces(self, images: np.ndarray) -> list[list[np.ndarray]]:
         """The outputs of a batch in pieces: micro-batches that all threads work on at once, and single images.
 
-        What does not fill a micro-batch is answered one by one: so two shapes are compiled, whatever is asked.
+        What does not fill a micro-batch is predicted one by one: so two shapes are compiled, whatever the batch.
         """
         engine = self._open()
         count = len(images)
@@ -182,7 +181,7 @@ class Predictor:
                 raise answer
             answers.append(answer)
         if not answers:
-            raise ValueError("Expected at least one picture; got none.")
+            raise ValueError("Expected at least one image; got none.")
         return _unpack([np.stack(parts) for parts in zip(*answers, strict=True)])
 
     def _stream(self, sources: Iterable[Any]) -> Iterator[tuple[Any, list[np.ndarray] | Exception]]:

@@ -15,15 +15,15 @@ from ..keras_graph import openvino
 Item = TypeVar("Item")
 
 
-# Of fewer pictures, none can be spared for measuring.
+# Of fewer images, none can be spared for measuring.
 FEW = 12
 _HELD_OUT_SHARE, _LEAST_HELD_OUT, _MOST_HELD_OUT = 0.2, 4, 20
 
 
 def held_out(pictures: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Pictures to find the ranges of 8-bit numbers with, and others to measure the result on.
+    """Split images into those to find the ranges of 8-bit numbers with, and others to measure the result on.
 
-    The latter are a fifth, 4 to 20, drawn at random and always the same; of fewer than 12 pictures, all are both.
+    The latter are a fifth, 4 to 20, drawn at random and always the same; of fewer than 12 images, all are both.
     """
     if len(pictures) < FEW:
         return list(pictures), list(pictures)
@@ -36,20 +36,20 @@ def held_out(pictures: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
-    """An OpenVINO graph with 8-bit weights and activations, whose ranges are those of the pictures' activations.
+    """Quantize an OpenVINO graph: weights and activations in 8 bits, with the ranges of the images' activations.
 
     Args:
-        graph: in float32; stays as it is.
-        pictures: what it takes, a batch of one each; a few hundred of the kind that it will see are right.
+        graph: Graph in float32, which stays unchanged.
+        pictures: Inputs of the graph, a batch of one image each; a few hundred of the kind that it will see.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: There are no images.
         ImportError: nncf is not installed; the message names the extra.
     """
     if not pictures:
         raise ValueError(
             "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
-            "pictures of the kind that the model will see (--calibrate FOLDER)."
+            "images of the kind that the model will see (--calibrate FOLDER)."
         )
     if find_spec("nncf") is None:
         raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]>=2'.")
@@ -58,7 +58,7 @@ def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
 
     # A range for each channel, as depthwise convolutions have it by default, fits few pictures too closely.
     ranges = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
-    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between answers
+    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between predictions
         return openvino.in_own_thread(
             lambda: nncf.quantize(
                 graph,

@@ -26,12 +26,12 @@ logger = get_logger()
 
 @dataclass(frozen=True)
 class Source:
-    """A model to compile.
+    """Model to compile.
 
     Attributes:
-        load: gives the Keras model and its spec; loads them at the first call.
-        content: gives a name for all that they are made of, None where there is none.
-        name: of its file, or of its weights.
+        load: Function that returns the Keras model and its spec; it loads them at the first call.
+        content: Function that returns a key for all that they are made of; None if there is none.
+        name: Name of the model, of its file, or of its weights.
     """
 
     load: functools._lru_cache_wrapper[tuple[Any, InputSpec]]
@@ -39,12 +39,12 @@ class Source:
     name: str
 
     def key(self, *parts: Any) -> str | None:
-        """The cache's name for an engine that is made of the model and of these parts; None for not to be kept."""
+        """Return the cache's key for an engine made of the model and these parts; None if it is not to be kept."""
         content = self.content()
         return None if content is None else cache.key_of(content, *parts)
 
     def remind(self, spec: InputSpec) -> None:
-        """Logs a spec's remarks, as loading does, where a cached engine has made that unnecessary."""
+        """Log a spec's remarks, as loading does, if a cached engine has made that unnecessary."""
         if not self.load.cache_info().currsize:
             _log(self.name, spec.remarks)
 
@@ -58,11 +58,11 @@ class Source:
         class_names: Any = None,
         keep: bool = True,
     ) -> Source:
-        """A Keras model.
+        """Return the source of a Keras model.
 
         Args:
-            model, preprocessing, crop, interpolation, class_names: as in ``spec.describe``.
-            keep: whether the cache keeps engines of it.
+            model, preprocessing, crop, interpolation, class_names: As in ``compile``.
+            keep: Whether the cache keeps its engines.
         """
         spec = describe(model, preprocessing, crop, interpolation, class_names)
 
@@ -83,11 +83,11 @@ class Source:
         class_names: Any = None,
         keep: bool = True,
     ) -> Source:
-        """A whole saved model; what is not given the file may say: its pixels, its crop, what its classes are called.
+        """Return the source of a whole saved model.
 
         Args:
-            path: of the file.
-            preprocessing, crop, interpolation, class_names, keep: as in ``of_model``.
+            path: Path of the file.
+            preprocessing, crop, interpolation, class_names, keep: As in ``of_model``; by default what the file records.
         """
         path = opening.locate(path)
 
@@ -108,13 +108,13 @@ class Source:
 
     @classmethod
     def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> Source:
-        """A variant with published weights or a file's, at the size and the crop that these are evaluated with.
+        """Return the source of a variant with weights, at the size and the crop that these are evaluated with.
 
         Args:
-            name: of the variant, or its .json file.
-            weights: as ``create`` takes them.
-            given: what the weights do not say; preprocessing and names of classes go before what they say.
-            keep: as in ``of_model``.
+            name: Name of the variant, or its .json file.
+            weights: Published set or file, as in ``create``.
+            given: Facts that the weights do not record; preprocessing and class names override what they record.
+            keep: As in ``of_model``.
         """
         variant = get_variant(name)
         chosen = published.resolve(weights, variant)
@@ -131,9 +131,9 @@ class Source:
             if in_file is None:
                 raise CheckpointError(
                     f"{weights} holds no classifier of {variant.name}, and so there is nothing to predict: train one "
-                    f"on it with `efficientnet train PICTURES --model {name} --weights {weights}`."
+                    f"on it with `efficientnet train IMAGES --model {name} --weights {weights}`."
                 )
-            # Of 1,001 classes the first is the background, which is no answer.
+            # Of 1,001 classes the first is the background, which is no prediction.
             classes = 1000 if in_file == 1001 else in_file
             names = said.class_names if said.class_names and len(said.class_names) == classes else None
             activation = said.activation or "softmax"

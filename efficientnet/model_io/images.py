@@ -1,4 +1,4 @@
-"""Pictures of any kind and size -> what a model takes, and the overlap of reading them with answering."""
+"""Images of any kind and size -> a model's input, and the overlap of reading them with predicting."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ..images.pixels import is_pillow
 from .spec import InputSpec
 
 Answer = TypeVar("Answer")
-# Of a group: each picture, and why it could not be loaded.
+# Of a group: each image, and why it could not be loaded.
 _Members = list[tuple[Any, Exception | None]]
 
-_PATIENCE = 0.1  # seconds that a group waits for its next picture
+_PATIENCE = 0.1  # seconds that a group waits for its next image
 
 
 def read(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray:
-    """One picture as the model takes it, without the batch axis.
+    """Read one image as the model takes it, without the batch axis.
 
-    The whole picture is decoded: what a JPEG decoder scales down itself is smoothed otherwise than evaluation
-    smooths it, which moved probabilities by 0.04 to 0.27 on photographs.
+    The whole image is decoded: what a JPEG decoder scales down itself is smoothed otherwise than in evaluation,
+    which moved probabilities by 0.04 to 0.27 on photographs.
 
     Args:
-        source: a path, an address, the content of a file as bytes, an open file, a Pillow image, pixels as
-            ``InputSpec.picture`` takes them, or a function without arguments that gives one of these.
-        spec: of the model.
-        decides: as in ``InputSpec.picture``.
+        source: Path, URL, content of a file as bytes, open file, Pillow image, pixels as in ``InputSpec.picture``,
+            or a function without arguments that returns one of these.
+        spec: Spec of the model.
+        decides: As in ``InputSpec.picture``.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no picture, or the model takes none.
+        OSError: The image cannot be read.
+        ValueError: The source is no image, or the model takes none.
     """
     if callable(source):
         source = source()
@@ -47,7 +47,7 @@ def read(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray:
 
 
 def is_path_or_content(source: Any) -> bool:
-    """Whether this is a single picture's path, address, content or open file."""
+    """Whether this is a single image's path, URL, content or open file."""
     return isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(source, "read")
 
 
@@ -58,10 +58,10 @@ def listed(sources: Any) -> Any:
 
 
 def check_many(sources: Any) -> None:
-    """Makes sure that these are several images in an order, and not a single one.
+    """Check that these are several images in an order, and not a single one.
 
     Raises:
-        ValueError, TypeError: they are not.
+        ValueError, TypeError: They are not.
     """
     if isinstance(sources, (bytes, bytearray, memoryview)):
         got = f"predict([content]) for a content of {len(sources)} bytes"
@@ -74,9 +74,9 @@ def check_many(sources: Any) -> None:
     else:
         raise TypeError(
             f"Expected an array of pixels or a list of images; got {type(sources).__name__}. An image is a path, an "
-            "address, the content of a file, a Pillow image, or an array (height, width, 3)."
+            "URL, the content of a file, a Pillow image, or an array (height, width, 3)."
         )
-    raise ValueError(f"Expected an array of pixels or a list of pictures; got a single one. Put it into a list: {got}.")
+    raise ValueError(f"Expected an array of pixels or a list of images; got a single one. Put it into a list: {got}.")
 
 
 def _is_single(array: Any) -> bool:
@@ -92,7 +92,7 @@ def overlap(
     group_size: int,
     most_groups: int,
 ) -> Iterator[tuple[Any, Answer | Exception]]:
-    """Loads pictures in threads while those before them are answered; no more than a few are in memory at a time.
+    """Load images in threads while those before them are predicted; no more than a few are in memory at a time.
 
     Args:
         sources: any number of pictures, asked for as they are needed.
@@ -132,7 +132,7 @@ def overlap(
 
 
 def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], answering: deque[tuple[_Members, Future[Any]]]) -> bool:
-    """Whether the next picture is there within a moment, or something else to do is.
+    """Whether the next image is there within a moment, or something else to do is.
 
     A picture that takes longer, from a slow server perhaps, does not keep those before it from being answered.
     """
@@ -144,13 +144,13 @@ def _wait(
     answering: deque[tuple[_Members, Future[Any]]],
     seconds: float | None,
 ) -> bool:
-    """Waits for the next picture or answer; returns whether one of them has come."""
+    """Waits for the next image or prediction; returns whether one of them has come."""
     first = [loading[0][1], *(future for _, future in itertools.islice(answering, 1))]
     return bool(wait(first, seconds, FIRST_COMPLETED).done)
 
 
 def _take(loading: deque[tuple[Any, Future[np.ndarray]]], members: _Members, images: list[np.ndarray]) -> None:
-    """Adds the next picture to a group; one that failed stands between the others."""
+    """Adds the next image to a group; one that failed stands between the others."""
     source, future = loading.popleft()
     try:
         images.append(future.result())

@@ -22,26 +22,26 @@ def model_inputs(
     crop: float | None = None,
     interpolation: str | None = None,
 ) -> NDArray[np.float32]:
-    """Turn images of any size into what a model takes: cropped, resized and scaled for its weights.
+    """Prepare images of any size for a model: crop, resize and scale them for its weights.
 
     ``model.predict(model_inputs("panda.jpg", model))`` is right whatever the model's weights.
 
     Args:
-        images: One image or an iterable of them: paths, addresses, contents of files as bytes, open files, Pillow
+        images: One image or an iterable of them: paths, URLs, contents of files as bytes, open files, Pillow
             images, arrays (height, width, 3) of 0..255; or an array (batch, height, width, 3).
-        model: A Keras model that takes square images.
-        preprocessing: How its pixels are scaled, for a model that does not say it: a mode, or a ``Scaling``.
-        crop: The part of an image's shorter side that is kept, 0..1; 1 for images that are cropped already. By default
+        model: Keras model that takes square images.
+        preprocessing: Scaling of pixels, for a model that does not record it: a mode, or a ``Scaling``.
+        crop: Part of an image's shorter side that is kept, 0..1; 1 for images that are cropped already. By default
             that of the weights' evaluation, or 0.875.
-        interpolation: Of the resizing: "nearest", "bilinear", "biquadratic" or "bicubic". By default that of the
-            weights' evaluation, or "bicubic".
+        interpolation: Interpolation of the resizing: "nearest", "bilinear", "biquadratic" or "bicubic". By default
+            that of the weights' evaluation, or "bicubic".
 
     Returns:
-        (batch, size, size, 3) float32, channels first where the model has them there; batch is 1 for one image.
+        (batch, size, size, 3) float32, channels first if the model takes them so; batch is 1 for one image.
 
     Raises:
-        ValueError: There is no image, one is no image, or the model does not say how its pixels are scaled or takes
-            none.
+        ValueError: There is no image, an item is no image, or the model does not record how its pixels are scaled or
+            takes no images.
         OSError: An image cannot be read.
     """
     if preprocessing is None:

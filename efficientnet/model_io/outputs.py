@@ -43,12 +43,12 @@ _OPERATION_ACTIVATIONS = {
 
 
 class Answer(NamedTuple):
-    """What a model's outputs say of one image.
+    """Prediction for one image.
 
     Attributes:
-        kind: ``"probabilities"`` of classes that exclude each other, ``"binary"`` ones of two, ``"labels"``, each of
-            which has a probability of its own, ``"logits"``, the greatest of which is the best, or ``"numbers"``.
-        classes: id, label and value of each; ``"numbers"`` in the order of the outputs, the others best first.
+        kind: ``"probabilities"`` of classes that exclude each other, ``"binary"`` ones of two, ``"labels"`` with
+            independent probabilities, ``"logits"``, the greatest of which is the best, or ``"numbers"``.
+        classes: Id, label and value of each class; ``"numbers"`` in the order of the outputs, the others best first.
     """
 
     kind: Kind

@@ -1,4 +1,4 @@
-"""How pictures are made into what a model takes, and what its answers are called."""
+"""How images are prepared for a model, and what its outputs are called."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ _ANY_SIZE = 224
 
 
 class InputSpec(NamedTuple):
-    """What a predictor does before and after the model.
+    """Preparation of images and meaning of outputs: what a predictor does before and after the model.
 
     Attributes:
-        name: of the model.
-        sides: height and width of its input, pixels; None for any.
-        channels: of its input.
-        channels_last: whether it takes (batch, height, width, channels), and not (batch, channels, height, width).
-        scaling: of pixels 0..255 to what the model takes; None where the model does not tell.
-        crop: the part of a picture's shorter side that is kept, 0..1.
-        interpolation: of the resizing after that.
-        classes: each output's id and label; empty for a model that gives no vector. A single sigmoid has two classes,
-            the second of which is the one that it gives the probability of.
-        default_size: side of the square that images are made into for sides that may be any, pixels.
-        takes_pixels: whether arrays have to be pixels; False where the caller preprocesses them, and whatever floating
-            numbers they are go to the model unchanged.
-        activation: that the output has gone through last, such as "softmax", "sigmoid" or "linear"; "unknown" where
-            the graph does not say.
-        outputs: numbers that the model gives for an image; 0 where it gives no vector.
-        remarks: what to say whenever it is opened, after the name of its file: what was assumed.
+        name: Name of the model.
+        sides: Height and width of the input, pixels; None for any.
+        channels: Number of channels of the input.
+        channels_last: Whether the input is (batch, height, width, channels) and not (batch, channels, height, width).
+        scaling: Scaling of pixels 0..255 to the model's input; None if the model does not record it.
+        crop: Part of an image's shorter side that is kept, 0..1.
+        interpolation: Interpolation of the resizing after that.
+        classes: Id and label of each output; empty for a model without a vector of scores. A single sigmoid has two
+            classes and gives the probability of the second.
+        default_size: Side of the square that images are resized to if the input may have any size, pixels.
+        takes_pixels: Whether arrays have to be pixels. False if the caller preprocesses them: then any floating
+            numbers go to the model unchanged.
+        activation: Activation of the output, such as "softmax", "sigmoid" or "linear"; "unknown" if the graph does
+            not say.
+        outputs: Numbers that the model returns per image; 0 without a vector of scores.
+        remarks: Assumptions to report whenever the model is opened, after the name of its file.
     """
 
     name: str
@@ -73,7 +73,7 @@ class InputSpec(NamedTuple):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> InputSpec:
-        """From what ``_asdict`` made, after JSON made lists of its tuples."""
+        """Return the spec from what ``_asdict`` made, after JSON made lists of its tuples."""
         scaling = values["scaling"]
         return cls(
             **{
@@ -96,22 +96,22 @@ class InputSpec(NamedTuple):
         return self.takes_pixels and self.scaling is not None
 
     def input_shape(self, batch: int) -> list[int]:
-        """The model's input for so many images; -1 for sides that may be any."""
+        """Return the shape of the model's input for so many images; -1 for sides that may be any."""
         height, width = (-1 if side is None else side for side in self.sides)
         return [batch, height, width, self.channels] if self.channels_last else [batch, self.channels, height, width]
 
     @property
     def image_sides(self) -> tuple[int, int]:
-        """Height and width that images are made into, pixels."""
+        """Height and width that images are resized to, pixels."""
         height, width = (side or self.default_size for side in self.sides)
         return height, width
 
     def image_shape(self, batch: int) -> list[int]:
-        """The same as the model's input for so many images."""
+        """Return the shape of so many prepared images."""
         return self._replace(sides=self.image_sides).input_shape(batch)
 
     def scale(self, batch: np.ndarray) -> np.ndarray:
-        """Pixels 0..255 to what the model takes, float32."""
+        """Scale pixels 0..255 to the model's input, float32."""
         if self.scaling is None or not self.is_scaled:
             return batch
         shape = (-1,) if self.channels_last else (-1, 1, 1)
@@ -119,10 +119,10 @@ class InputSpec(NamedTuple):
         return batch * scale + offset
 
     def check(self, batch: np.ndarray) -> np.ndarray:
-        """A batch in the model's layout as float32.
+        """Check a batch in the model's layout and return it as float32.
 
         Raises:
-            ValueError: it is none, or not pixels.
+            ValueError: The shape is another one, or the numbers are not pixels.
         """
         expected = self.input_shape(len(batch) if batch.ndim else 0)
         fits = batch.ndim == 4 and all(side in (-1, own) for own, side in zip(batch.shape, expected, strict=True))
@@ -141,15 +141,15 @@ class InputSpec(NamedTuple):
         return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
 
     def picture(self, pixels: Any, decides: bool = True) -> np.ndarray:
-        """An image of any size as what ``check`` gives for it, without the batch axis: cropped and resized.
+        """Crop and resize an image of any size to what ``check`` returns for it, without the batch axis.
 
         Args:
             pixels: (height, width) or (height, width, 1) of grey levels, (height, width, 3) of RGB, (height, width, 4)
                 with opacity, 0..255, or 0..65535 in uint16.
-            decides: whether these levels alone say what white is, as in ``pixels.fault``.
+            decides: Whether these levels alone say what white is, as in ``pixels.fault``.
 
         Raises:
-            ValueError: it is no image, or the model takes none.
+            ValueError: The array is no image, or the model takes no images of any size.
         """
         size = self.check_pictures()
         try:
@@ -160,52 +160,52 @@ class InputSpec(NamedTuple):
         return square if self.channels_last else square.transpose(2, 0, 1)
 
     def check_pictures(self) -> int:
-        """The side of the square that pictures are made into, pixels.
+        """Return the side of the square that images are resized to, pixels.
 
         Raises:
-            ValueError: the model takes none.
+            ValueError: The model takes no square RGB images, or does not record how their pixels are scaled.
         """
         height, width = self.image_sides
         if self.scaling is None:
-            raise ValueError(self._untold("To answer pictures,"))
+            raise ValueError(self._untold("Images need to be scaled, but"))
         if height != width or self.channels != 3:
             raise ValueError(
-                f"{self.name} takes images of {height} x {width} pixels with {self.channels} channels; pictures are "
-                "made into square ones of 3. Give it arrays of its own shape."
+                f"{self.name} takes images of {height} x {width} pixels with {self.channels} channels; image files are "
+                "made square, with 3 channels. Pass arrays of the model's shape."
             )
         return height
 
     @property
     def kind(self) -> Kind:
-        """What the outputs are, as far as the graph says it; see ``outputs.kind_of``."""
+        """Kind of the outputs, as far as the graph says it; see ``outputs.kind_of``."""
         return kind_of(self.activation, self.outputs, have_names(self.classes))
 
     def top(self, scores: Any, k: int = 5) -> list[tuple[str, str, float]]:
-        """The ``k`` classes that score best: id, label and score; of equal ones the first comes first.
+        """Return the ``k`` classes that score best: id, label and score; of equal ones the first comes first.
 
         Args:
-            scores: (outputs,), what the model gives for one image. The two classes of a single sigmoid score p and
-                1 - p, others as they are.
-            k: at least 1; all classes where there are fewer.
+            scores: (outputs,), the model's outputs for one image. The two classes of a single sigmoid score p and
+                1 - p, others the output itself.
+            k: Number of classes, at least 1; all classes if there are fewer.
 
         Raises:
-            ValueError: the model is no classifier, these are not its outputs, or ``k`` is less than 1.
+            ValueError: The model is no classifier, these are not its outputs, or ``k`` is less than 1.
         """
         scores = self.vector(scores)
         if self.outputs == 1 and self.kind != "binary":
-            raise ValueError(f"{self.name} gives a single number, and no scores of classes: call predict().")
+            raise ValueError(f"{self.name} returns a single number, and no scores of classes: call predict().")
         return best_first(self.probabilities(scores), self.classes)[: arguments.whole("k", k)]
 
     def answer(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Answer:
-        """What the model says of an image, by the kind of its outputs and by their values.
+        """Return the prediction for an image, by the kind of the outputs and by their values.
 
         Args:
-            scores: (outputs,), what the model gives for one image.
-            threshold: the least probability of a label, 0..1, where each has one of its own.
-            as_logits: whether to take a softmax of them; see :meth:`check_logits`.
+            scores: (outputs,), the model's outputs for one image.
+            threshold: Least probability of a label, 0..1, for a multi-label model.
+            as_logits: Whether to take a softmax of the outputs; see :meth:`check_logits`.
 
         Raises:
-            ValueError: the model gives no vector, or these are not its outputs, or not finite.
+            ValueError: The model returns no vector, or these are not its outputs, or not finite.
         """
         scores, kind = self.vector(scores), self.kind
         if kind == "binary" and are_shares(scores):
@@ -224,9 +224,9 @@ class InputSpec(NamedTuple):
         return Answer("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
 
     def probabilities(self, scores: np.ndarray, as_logits: bool = False) -> np.ndarray:
-        """The probabilities of ``classes``, which exclude each other, from what the model gives: (images, outputs).
+        """Return the probabilities of ``classes``, which exclude each other, from outputs (images, outputs).
 
-        They are what the model gives itself, unless that is a single sigmoid or, with ``as_logits``, logits.
+        They equal the outputs, unless these are a single sigmoid or, with ``as_logits``, logits.
         """
         if self.kind == "binary":
             return np.concatenate([1 - scores, scores], axis=-1)
@@ -235,22 +235,22 @@ class InputSpec(NamedTuple):
         return scores
 
     def check_vector(self) -> None:
-        """Makes sure that the model gives a vector for each image.
+        """Check that the model returns a vector for each image.
 
         Raises:
-            ValueError: it does not.
+            ValueError: It does not.
         """
         if not self.outputs:
             raise ValueError(
-                f"{self.name} gives no vector of scores for an image, but several outputs, feature maps or the like: "
-                "efficientnet.inference.compile(model).predict(images) gives them as arrays."
+                f"{self.name} returns no vector of scores per image, but several outputs, feature maps or the like: "
+                "efficientnet.inference.compile(model).predict(images) returns them as arrays."
             )
 
     def check_logits(self) -> None:
-        """Makes sure that a softmax of the outputs makes sense.
+        """Check that a softmax of the outputs makes sense.
 
         Raises:
-            ValueError: they are probabilities already, or a single number.
+            ValueError: They are probabilities already, or a single number.
         """
         self.check_vector()
         if self.outputs == 1 or self.kind in ("binary", "labels", "probabilities"):
@@ -259,10 +259,10 @@ class InputSpec(NamedTuple):
             raise ValueError(f"A softmax is for logits of several classes; {self.name} gives {what}. Leave it out.")
 
     def check_labels(self) -> None:
-        """Makes sure that each output is the probability of a label, to which a threshold can be applied.
+        """Check that each output is the probability of a label, to which a threshold can be applied.
 
         Raises:
-            ValueError: it is not.
+            ValueError: It is not.
         """
         if self.kind != "labels":
             raise ValueError(
@@ -271,10 +271,10 @@ class InputSpec(NamedTuple):
             )
 
     def vector(self, scores: Any) -> np.ndarray:
-        """What the model gives for one image, as an array (outputs,).
+        """Return the model's outputs for one image as an array (outputs,).
 
         Raises:
-            ValueError: it gives no vector, or this is not one of its, or not finite.
+            ValueError: The model returns no vector, or these are not its outputs, or not finite.
         """
         self.check_vector()
         array = np.asarray(scores)
@@ -297,8 +297,8 @@ class InputSpec(NamedTuple):
 
     def _untold(self, start: str) -> str:
         return (
-            f"{start} {self.name} does not tell how it wants its pixels: compile it with preprocessing=, the mode of "
-            'preprocess_input that it was trained with ("none" for raw ones).'
+            f"{start} {self.name} does not record how its pixels are scaled: compile it with preprocessing=, the mode "
+            'of preprocess_input that it was trained with ("none" for raw pixels).'
         )
 
 
@@ -309,17 +309,17 @@ def describe(
     interpolation: str | None = None,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
 ) -> InputSpec:
-    """The spec of a model.
+    """Return the spec of a model.
 
     Args:
-        model: a Keras model that takes images.
-        preprocessing: how it wants its pixels; by default what it tells itself.
-        crop, interpolation: as in ``InputSpec``; by default what it tells itself, or else the paper's.
-        class_names: labels, or ids and labels, in the order of the outputs; by default ImageNet's where there are
-            1,000. Of a single sigmoid, both classes or the second alone.
+        model: Keras model that takes images.
+        preprocessing: Scaling of pixels that it expects; by default what it records.
+        crop, interpolation: As in ``InputSpec``; by default what the model records, or else the paper's.
+        class_names: Labels, or ids and labels, in the order of the outputs; by default ImageNet's for 1,000 outputs.
+            For a single sigmoid, both classes or the second alone.
 
     Raises:
-        ValueError: it does not take images, or has another number of outputs than there are names.
+        ValueError: The model does not take images, or the number of names is not that of its outputs.
     """
     graph = functional(model)
     shapes = [tuple(tensor.shape) for tensor in graph.inputs]

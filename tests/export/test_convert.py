@@ -111,7 +111,7 @@ def test_real_weights_on_a_photograph(shared, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("b0.onnx", {}, "cannot tell the format to write"),
+        ("b0.onnx", {}, "cannot detect the format to write"),
         ("b0.safetensors", {"names": "jax"}, "expected one of 'timm', 'lukemelas', 'torchvision'"),
         ("b0.keras", {"variant": "b1"}, "These are weights of efficientnet-b0"),
     ],
@@ -157,7 +157,7 @@ def test_the_script(source, tmp_path):
     assert_equal(source, tmp_path / "b0.safetensors")
     run = subprocess.run([*command[:3], tmp_path / "b0.onnx"], capture_output=True, text=True)
     assert run.returncode == 2
-    assert "cannot tell the format" in run.stderr
+    assert "cannot detect the format" in run.stderr
 
 
 def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):

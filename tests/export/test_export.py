@@ -133,7 +133,7 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
     first = keras.Input((3, 8, None))
     unknown = keras.Model(first, keras.layers.GlobalAveragePooling2D(data_format="channels_first")(first), name="mine")
     report = export(unknown, tmp_path / "tiny.onnx", "onnx")
-    assert "(batch, 3, 8, any), NCHW, RGB, scaled as the model was trained, which it does not say" in report.input
+    assert "(batch, 3, 8, any), NCHW, RGB, scaled as in the model's training, which it does not record" in report.input
     assert read_metadata(tmp_path / "tiny.onnx")["input"]["range"] is None
     with pytest.raises(ValueError, match=r"mine does not say how its pixels are scaled.*\(--preprocessing\)"):
         export(unknown, tmp_path / "tiny.onnx", "onnx", raw_pixels=True)
@@ -179,7 +179,7 @@ def test_eight_bits(model, pictures, tmp_path, format, batch):
     assert 0 < report.difference < 0.5
     assert report.agreement >= 0.5
     assert (report.pictures, report.held_out) == (6, False)
-    assert "6 pictures that it was calibrated on (give 12 or more, and some are held out for this)" in str(report)
+    assert "6 images that it was calibrated on (give 12 or more, and some are held out for this)" in str(report)
     with pytest.raises(ValueError, match="pass calibration="):
         export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")
 
@@ -355,7 +355,7 @@ def test_the_report_as_text():
     assert str(report) == (
         "b0.onnx: onnx, int8, 5.4 MB\n"
         "input 'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255\n"
-        "in onnxruntime 1.2, answers to 20 pictures differ from Keras' by up to 0.012; the best class is the same for "
+        "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the best class is the same for "
         "95% of them"
     )
-    assert "20 pictures that it was not calibrated on differ" in str(report._replace(held_out=True))
+    assert "20 images that it was not calibrated on differ" in str(report._replace(held_out=True))

@@ -209,7 +209,7 @@ def test_a_thousand_requests_from_eight_threads(model, images, expected):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ([], "at least one picture"),
+        ([], "at least one image"),
         (np.zeros((0, 64, 64, 3), np.uint8), r"at least one image.*\(0, 64, 64, 3\)"),
         (np.zeros((64, 64, 3), np.uint8), r"image\[None\]"),
         (np.zeros((1, 32, 64, 3), np.uint8), r"\(batch, 64, 64, 3\)"),
@@ -228,10 +228,10 @@ def test_a_thousand_requests_from_eight_threads(model, images, expected):
         (Path("a.jpg"), r"predict\(\['a.jpg'\]\)"),
         (b"a" * 999, r"predict\(\[content\]\) for a content of 999 bytes"),
         (memoryview(b"a" * 999), r"predict\(\[content\]\)"),
-        (Image.new("RGB", (70, 80)), r"list of pictures.*predict\(\[image\]\)"),
+        (Image.new("RGB", (70, 80)), r"list of images.*predict\(\[image\]\)"),
         (io.BytesIO(b"a"), r"predict\(\[image\]\)"),
         ([np.full((70, 70, 3), np.nan, "f")], "NaN"),
-        ("a.jpg", "list of pictures"),
+        ("a.jpg", "list of images"),
     ],
 )
 def test_bad_input(model, x, message):
@@ -306,7 +306,7 @@ def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
         x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("f")
         np.testing.assert_allclose(predictor(x), x.mean(axis=(1, 2)), atol=1e-5)
         for raw in (images, [images[0]]):
-            with pytest.raises(ValueError, match=r"does not tell how it wants its pixels.*preprocessing="):
+            with pytest.raises(ValueError, match=r"does not record how its pixels are scaled.*preprocessing="):
                 predictor(raw)
 
 
