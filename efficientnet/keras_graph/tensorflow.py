@@ -136,7 +136,7 @@ def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> N
     if done.returncode:
         reason = done.stderr.strip().rsplit("\n", 1)[-1] or f"exit status {done.returncode}"
         raise ValueError(
-            f"{format} is converted in a process of its own, where Keras runs on TensorFlow, and that failed: {reason}"
+            f"{format} is converted in a separate process, where Keras runs on TensorFlow, and that failed: {reason}"
         )
 
 

@@ -244,7 +244,7 @@ export(keras.Model(x, Mine()(x)), *sys.argv[1:])
 """
     done = run(code, tmp_path, "saved_model", KERAS_BACKEND="jax")
     assert done.returncode == 1
-    assert "in a process of its own, where Keras runs on TensorFlow, and that failed: " in done.stderr
+    assert "in a separate process, where Keras runs on TensorFlow, and that failed: " in done.stderr
     assert "Mine" in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
@@ -254,7 +254,7 @@ def run(code, folder, format, most=resource.RLIM_INFINITY, **environment):
     return subprocess.run(
         [sys.executable, "-c", f"import sys; from test_export import *\n{code}", folder / NAMES[format], format],
         env={**os.environ, **environment},
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most)),
