@@ -1,4 +1,4 @@
-"""How good a classifier is on pictures of known classes: accuracy, each class, calibration, the worst mistakes.
+"""Evaluation of a classifier on labelled images: accuracy, each class, calibration, the worst mistakes.
 
 from efficientnet.evaluation import measure, score
 

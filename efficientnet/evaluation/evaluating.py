@@ -1,4 +1,4 @@
-"""Asking a classifier what is in pictures whose classes are known."""
+"""Evaluation of a classifier on labelled images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_CHUNK = 256  # answers whose probabilities are in memory at a time
+_CHUNK = 256  # predictions whose probabilities are in memory at a time
 _MOST_NAMES = 10  # in a sentence
 
 
@@ -40,26 +40,25 @@ def evaluate(
     run: str | os.PathLike[str] | None = None,
     part: str | None = None,
 ) -> Evaluation | LabelEvaluation:
-    """Predicts all pictures of a folder or a table; few of them are in memory at a time.
+    """Evaluate a classifier on all images of a folder or a table; few of them are in memory at a time.
 
     Args:
-        predictor: a classifier, compiled by ``efficientnet.inference.compile``.
-        data: a folder with a folder of pictures per class, or a CSV file with the columns path and label; the classes
-            are called as the model calls them, or by their ids. Where each label has a probability of its own
-            (several sigmoids), as ``tags.find_tagged`` has it.
-        model: what to call it; its own name by default.
-        source: gives what the predictor is to read for a picture's path.
-        as_logits: whether to take a softmax of the outputs.
-        threshold: the least probability of a label that counts as predicted, where each has one of its own.
-        run: the folder of the training that the model comes from, whose tables say which images it has trained on.
-        part: "validation" or "training" to take only the images in that table of ``run``.
+        predictor: Classifier, compiled by ``efficientnet.inference.compile``.
+        data: Folder with a folder of images per class, or CSV file with the columns path and label; the classes have
+            the model's names or ids. For a multi-label model (several sigmoids), data as for ``tags.find_tagged``.
+        model: Name to report; the model's name by default.
+        source: Function from an image's path to what the predictor reads.
+        as_logits: Whether to take a softmax of the outputs.
+        threshold: Least probability of a label that counts as predicted, for a multi-label model.
+        run: Folder of the training that the model comes from, whose tables list the images that it has trained on.
+        part: "validation" or "training" to evaluate only the images in that table of ``run``.
 
     Returns:
-        An :class:`Evaluation`; for a model that gives each label a probability of its own, a :class:`LabelEvaluation`.
+        An :class:`Evaluation`; for a multi-label model, a :class:`LabelEvaluation`.
 
     Raises:
-        FileNotFoundError: there is no such data.
-        ValueError: the model is no classifier of pictures, or none of a class that it has can be read.
+        FileNotFoundError: There is no such data.
+        ValueError: The model is no classifier of images, or no image of its classes can be read.
     """
     from ..inference import Predictor
 
@@ -88,7 +87,7 @@ def evaluate(
         )
         raise ValueError(
             f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {spec.activation}, "
-            f"with {spec.outputs} numbers for an image. {hint} is not evaluated."
+            f"with {spec.outputs} numbers per image. {hint} is not evaluated."
         )
     classes = spec.classes
     samples = find_samples(data)
@@ -112,8 +111,8 @@ def evaluate(
         outcomes.append(score(outputs, truth))
     present = {matched[sample.label] for sample in answered if sample.label in matched}
     if not present:
-        raise ValueError(f"None of the pictures in {data} of {model}'s classes can be read: {unreadable[0][1]}")
-    notes = [*samples.notes, *(f"{note} Its pictures are answered, not measured." for note in unmatched)]
+        raise ValueError(f"None of the images in {data} of {model}'s classes can be read: {unreadable[0][1]}")
+    notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
     return Evaluation(model, str(data), _unique(classes), answered, join(outcomes), unreadable, notes)
 
@@ -129,12 +128,12 @@ def _evaluate_labels(
         rows += [row for row, _ in chunk]
         scores += [outputs for _, outputs in chunk]
     if not rows:
-        raise ValueError(f"None of the pictures in {data} can be read: {unreadable[0][1]}")
+        raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
     truth, known = tagged.truth[rows][:, tagged.known], tagged.known
     labels = [name for name, is_known in zip(_unique(predictor.spec.classes), known, strict=True) if is_known]
     notes = list(tagged.notes)
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
-        notes.append(f"No pictures have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
+        notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
     return LabelEvaluation(
         model, str(data), labels, [tagged.paths[row] for row in rows], np.stack(scores).astype(np.float64)[:, known],
         truth, threshold, unreadable, notes, tagged.is_complete and not unreadable,
@@ -150,7 +149,7 @@ def _chunks(
 ) -> Iterator[list[tuple[Item, NDArray[Any]]]]:
     """Items with what the model gives for their images; files that give nothing finite go to ``unreadable``."""
     records = predictor.stream(source(path) for path in paths)
-    progress = tqdm(records, total=len(paths), unit="picture", leave=False, disable=None)
+    progress = tqdm(records, total=len(paths), unit="image", leave=False, disable=None)
     triples = zip(items, paths, progress, strict=True)
     while chunk := list(itertools.islice(triples, _CHUNK)):
         readable = []
@@ -168,16 +167,16 @@ def _chunks(
 
 
 def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str]:
-    """What should be known where pictures of some classes are missing."""
+    """What should be known where images of some classes are missing."""
     notes = []
     if lacking := [name for index, (_, name) in enumerate(classes) if index not in present]:
         notes.append(
-            f"No pictures of {len(lacking)} of the model's {len(classes)} classes ({_names(lacking)}): the means over "
+            f"No images of {len(lacking)} of the model's {len(classes)} classes ({_names(lacking)}): the means over "
             "the classes leave them out."
         )
     if len(present) == 1:
         only = classes[next(iter(present))][1]
-        notes.append(f"All pictures are of one class, {only}: nothing is known of what else is taken for it.")
+        notes.append(f"All images are of one class, {only}: nothing is known of what else is taken for it.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: what is taken for what, calibration, and the worst mistakes."""
+"""Figures of an evaluation: confusions, calibration, and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _PIXELS = 360  # to a side
 
 
 def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGHT) -> Any:
-    """The confusion matrix: a row for each true class, how its pictures were answered. Right is blue, wrong is red.
+    """Draw the confusion matrix: a row for each true class, a column for each prediction. Correct ones are blue.
 
     A cell is the stronger coloured the larger its share of the row. Of more than 30 classes those are shown that are
     confused most often, and the others together.
 
     Args:
-        outcomes: every picture with a label.
-        names: of the classes.
-        theme: of the colours.
+        outcomes: Outcomes in which every image has a label.
+        names: Names of the classes.
+        theme: Colours of the figure.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -59,7 +59,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
         axes.text(column, row, count, ha="center", va="center", fontsize=size, color=theme.ink)
     axes.set_xticks(range(side), labels, rotation=90)
     axes.set_yticks(range(side), labels)
-    axes.set(xlabel="taken for", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     style(axes, theme, grid="both")
     axes.grid(visible=False)
     axes.set_xticks(np.arange(side + 1) - 0.5, minor=True)
@@ -71,7 +71,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
 
 
 def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
-    """How often answers of about the same confidence are right (arXiv 1706.04599, figure 1), and how many they are.
+    """Draw the accuracy of predictions of about the same confidence (arXiv 1706.04599, figure 1), and their number.
 
     The whiskers are 95 % confidence intervals. Arguments, return value and errors are those of :func:`draw_confusion`.
     """
@@ -87,12 +87,12 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
     )  # fmt: skip
     counts, edges = np.histogram(outcomes.confidence, BINS, (0, 1))
     lower.stairs(counts / len(outcomes), edges, fill=True, color=theme.series[0])
-    upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.set_title(
         f"expected calibration error {_percent(bins.error)}\n({_percent(by_mass.error)} in bins of equal mass)",
         color=theme.ink, fontsize=9, pad=10,
     )  # fmt: skip
-    lower.set(xlabel="confidence: probability of the answer", ylabel="share of\nthe pictures")
+    lower.set(xlabel="confidence: probability of the prediction", ylabel="share of\nthe images")
     for axes in (upper, lower):
         style(axes, theme, grid="y")
     upper.legend(loc="lower right", frameon=False, fontsize=8, labelcolor=theme.ink)
@@ -101,20 +101,20 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
 
 
 def draw_mistakes(mistakes: Sequence[Answer], theme: Theme = LIGHT) -> Any:
-    """A contact sheet: under each picture what it shows, what it was taken for, and the probability of either.
+    """Draw a contact sheet: under each image its class, the predicted class, and the probability of either.
 
-    The pictures are opened anew, one at a time.
+    The images are opened anew, one at a time.
 
     Args:
-        mistakes: at least one, of pictures of the model's classes.
-        theme: of the colours.
+        mistakes: Predictions to show, at least one, for images of the model's classes.
+        theme: Colours of the figure.
 
     Returns:
         A ``matplotlib.figure.Figure``.
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
-        OSError: a picture is no longer there.
+        OSError: An image is no longer there.
     """
     columns = min(_COLUMNS, len(mistakes))
     width, height = columns * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
@@ -163,7 +163,7 @@ def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
 
 
 def _thumbnail(path: Path, theme: Theme) -> NDArray[np.uint8]:
-    """The whole picture, small, in the middle of a square."""
+    """The whole image, small, in the middle of a square."""
     from PIL import Image
 
     image = Image.fromarray(load_image(path, reduce=True))

@@ -1,4 +1,4 @@
-"""Measures of a model that gives each label a probability of its own, so that several or none apply to a picture."""
+"""Measures of a multi-label model, of whose labels several or none apply to an image."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _MOST_LINES = 25  # of a table in the text; the files have it all
 
 @dataclass(frozen=True)
 class LabelEvaluation:
-    """What a model predicted of pictures with any number of labels each.
+    """Evaluation of a multi-label model on images with any number of labels each.
 
     Attributes:
-        model: its name.
-        data: the folder or table of the pictures.
-        labels: names of the labels that were measured.
-        paths: of the pictures that could be read.
-        scores: (pictures, labels), the probability of each label.
-        truth: (pictures, labels), whether the label applies.
-        threshold: the least probability of a label that counts as predicted.
-        unreadable: files that could not be read, and why.
-        notes: what else was left out or should be known; a sentence each.
-        is_complete: whether all pictures and all labels of the data were measured.
+        model: Name of the model.
+        data: Folder or table of the images.
+        labels: Names of the labels that were measured.
+        paths: Paths of the images that could be read.
+        scores: (images, labels), the probability of each label.
+        truth: (images, labels), whether the label applies.
+        threshold: Least probability of a label that counts as predicted.
+        unreadable: Files that could not be read, and why.
+        notes: Sentences on what else was left out or should be known.
+        is_complete: Whether all images and all labels of the data were measured.
     """
 
     model: str
@@ -48,7 +48,7 @@ class LabelEvaluation:
 
     @property
     def predicted(self) -> NDArray[np.bool_]:
-        """(pictures, labels), whether the probability reaches the threshold."""
+        """(images, labels), whether the probability reaches the threshold."""
         return np.greater_equal(self.scores, self.threshold)
 
     @property
@@ -65,17 +65,17 @@ class LabelEvaluation:
 
     @property
     def average_precisions(self) -> NDArray[np.float64]:
-        """(labels,); NaN for labels that no picture has."""
+        """Average precision of each label, (labels,); NaN for labels that no image has."""
         pairs = zip(self.scores.T, self.truth.T, strict=True)
         return np.array([average_precision(scores, truth) for scores, truth in pairs])
 
     @property
     def exact(self) -> Share:
-        """Share of the pictures with all labels right."""
+        """Share of the images with all labels correct."""
         return wilson(int((self.truth == self.predicted).all(axis=1).sum()), len(self.paths))
 
     def text(self) -> str:
-        """Tables of the measures, as Markdown."""
+        """Return tables of the measures, as Markdown."""
         exact, overall = self.exact, self.overall
         rows = [
             ["mean average precision of the labels", percent(_mean(self.average_precisions)), ""],
@@ -86,7 +86,7 @@ class LabelEvaluation:
             ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
         ]
         parts = [
-            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} pictures, labels from a probability "
+            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images, labels from a probability "
             f"of {self.threshold:g}",
             table(["", "", "95 % interval"], rows),
             self._label_table(),
@@ -104,10 +104,10 @@ class LabelEvaluation:
             [row["label"], row["pictures"], *(percent(np.nan if row[name] is None else row[name]) for name in names)]
             for row in rows
         ]
-        return table([header, "pictures", "average precision", "precision", "recall", "F1"], cells)
+        return table([header, "images", "average precision", "precision", "recall", "F1"], cells)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the single predictions, ready for ``json.dumps``; null is what cannot be computed."""
+        """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
         overall = self.overall
         return {
             "model": self.model,
@@ -139,13 +139,13 @@ class LabelEvaluation:
         ]
 
     def write(self, folder: Path) -> None:
-        """Writes measures and tables into a folder, which is made; each file is replaced as a whole.
+        """Write measures and tables into a folder, which is made; each file is replaced as a whole.
 
         They are ``metrics.json``, ``report.md``, ``labels.csv`` and ``predictions.csv``, which has the true and the
-        predicted labels of each picture and the probabilities of all.
+        predicted labels of each image and the probabilities of all.
 
         Raises:
-            OSError: the files cannot be written.
+            OSError: The files cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         reported = [*(about(path, reason) for path, reason in self.unreadable), *self.notes]

@@ -1,4 +1,4 @@
-"""What is kept of each answer: a few numbers instead of a probability for every class."""
+"""What is kept of each prediction: a few numbers instead of a probability for every class."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 from ..common import arguments
 
-_PROBABILITIES = "probabilities of shape (pictures, classes), at least 2 classes"
+_PROBABILITIES = "probabilities of shape (images, classes), at least 2 classes"
 _SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """How a model answered pictures of known classes; the arrays have a row for each picture.
+    """Predictions for labelled images, scored; the arrays have a row per image.
 
     Attributes:
-        classes: how many the model has.
-        labels: each picture's class; -1 where the model has no such class.
-        predicted: the class of the greatest probability, of equal ones the first.
-        confidence: that probability.
-        likelihood: the probability of the label; NaN without one.
-        rank: of the label among all classes, from 1; 0 without one.
-        brier: sum over the classes of the squared error of their probabilities, 0..2; NaN without a label.
+        classes: Number of the model's classes.
+        labels: Class of each image; -1 if the model has no such class.
+        predicted: Class of the greatest probability, of equal ones the first.
+        confidence: Probability of the predicted class.
+        likelihood: Probability of the label; NaN without a label.
+        rank: Rank of the label among all classes, from 1; 0 without a label.
+        brier: Sum over the classes of the squared error of their probabilities, 0..2; NaN without a label.
     """
 
     classes: int
@@ -46,7 +46,7 @@ class Outcomes:
         return np.equal(self.labels, self.predicted)
 
     def rows(self, chosen: NDArray[Any]) -> Outcomes:
-        """Some of the pictures, by a mask or by indices."""
+        """Return the outcomes of some of the images, by a mask or by indices."""
         return Outcomes(self.classes, *(getattr(self, name)[chosen] for name in _ARRAYS))
 
 
@@ -54,20 +54,20 @@ _ARRAYS = tuple(field.name for field in dataclasses.fields(Outcomes) if field.na
 
 
 def score(probabilities: Any, labels: Any) -> Outcomes:
-    """Holds a model's answers against the truth.
+    """Score a model's predictions against the true classes.
 
     Args:
-        probabilities: (pictures, classes), each row 0 or more and 1 in sum.
-        labels: (pictures,) integers below ``classes``; -1 where the model has no such class.
+        probabilities: (images, classes), each row 0 or more and 1 in sum.
+        labels: (images,) integers below ``classes``; -1 if the model has no such class.
 
     Raises:
-        ValueError: these are no probabilities, or no labels of them.
+        ValueError: These are no probabilities, or no labels of them.
     """
     p, y = arguments.array("probabilities", probabilities, _PROBABILITIES), np.asarray(labels)
     if p.ndim != 2 or p.shape[1] < 2 or y.shape != p.shape[:1]:
         raise ValueError(
             f"probabilities have the shape {p.shape}, labels {y.shape}: expected {_PROBABILITIES}, and a label "
-            "for each picture."
+            "for each image."
         )
     if len(y) and (y.dtype.kind not in "iu" or y.min() < -1 or y.max() >= p.shape[1]):
         raise ValueError(
@@ -77,7 +77,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     if wrong.any():
         row = p[wrong][0]
         raise ValueError(
-            f"The answers to {wrong.sum()} of {len(p)} pictures are no probabilities: one lies between {row.min():.3g} "
+            f"The outputs for {wrong.sum()} of {len(p)} images are no probabilities: one lies between {row.min():.3g} "
             f"and {row.max():.3g} and sums to {row.sum():.3g}. A classifier has to end in softmax; where it does, look "
             "for NaN in its weights."
         )
@@ -106,20 +106,20 @@ def checked(outcomes: Any, least: int = 0) -> Outcomes:
     """
     found = arguments.instance("outcomes", outcomes, Outcomes, "what score gives")
     if len(found) < least:
-        raise ValueError(f"outcomes are of {len(found)} pictures: expected at least {least}.")
+        raise ValueError(f"outcomes are of {len(found)} images: expected at least {least}.")
     return found
 
 
 def join(parts: Sequence[Outcomes]) -> Outcomes:
-    """The outcomes of one batch after another, at least one of them and all of the same model."""
+    """Join the outcomes of one batch after another, at least one of them and all of the same model."""
     parts = arguments.items("parts", parts, Outcomes, "what score gives of each batch", least=1)
     return Outcomes(parts[0].classes, *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS))
 
 
 def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
-    """The pairs of classes that occur, with the right ones: (pairs, 3) of label, prediction and how many pictures.
+    """Count the pairs of label and prediction that occur: (pairs, 3) of label, prediction and number of images.
 
-    The most frequent come first, equally frequent ones in the order of the classes. Every picture needs a label.
+    The most frequent come first, equally frequent ones in the order of the classes. Every image needs a label.
     """
     outcomes = checked(outcomes)
     pairs, counts = np.unique(np.stack([outcomes.labels, outcomes.predicted], axis=1), axis=0, return_counts=True)
@@ -128,11 +128,11 @@ def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
 
 
 def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """How often a class (the row) was taken for another (the column).
+    """Count how often a class (the row) was predicted as another (the column).
 
     Args:
-        outcomes: every picture with a label.
-        chosen: indices of classes, each once; all by default.
+        outcomes: Outcomes in which every image has a label.
+        chosen: Indices of classes, each once; all by default.
 
     Returns:
         (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.

@@ -1,4 +1,4 @@
-"""What came out of an evaluation, in tables, files and pictures."""
+"""Results of an evaluation, in tables, files and figures."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MOST_LINES = 25  # of a table in the text; the files have it all
 
 
 class Answer(NamedTuple):
-    """What a model said of a picture; None where it does not have the picture's class.
+    """Prediction for one image.
 
     Attributes:
-        path: of the picture.
-        label: the name of its class.
-        predicted: the name of the class that the model gave it.
-        probability: that the model gave to ``predicted``.
-        probability_of_label: that it gave to ``label``.
-        rank_of_label: among all classes, from 1.
+        path: Path of the image.
+        label: Name of the image's class.
+        predicted: Name of the predicted class.
+        probability: Probability of ``predicted``.
+        probability_of_label: Probability of ``label``; None if the model does not have that class.
+        rank_of_label: Rank of ``label`` among all classes, from 1; None if the model does not have that class.
     """
 
     path: Path
@@ -41,16 +41,16 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answered to pictures of known classes.
+    """Evaluation of a classifier on labelled images.
 
     Attributes:
-        model: its name.
-        data: the folder or table of the pictures.
-        classes: names of the model's classes, no two the same.
-        samples: the pictures that could be read.
-        outcomes: a row for each of these; without a label where the model does not have its class.
-        unreadable: files that could not be read, and why.
-        notes: what else was left out or should be known; a sentence each.
+        model: Name of the model.
+        data: Folder or table of the images.
+        classes: Names of the model's classes, no two the same.
+        samples: Images that could be read.
+        outcomes: Row for each of these images; without a label if the model does not have its class.
+        unreadable: Files that could not be read, and why.
+        notes: Sentences on what else was left out or should be known.
     """
 
     model: str
@@ -63,16 +63,16 @@ class Evaluation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every picture has been measured."""
+        """Whether every image has been measured."""
         return not self.unreadable and len(self.labelled) == len(self.outcomes)
 
     @property
     def labelled(self) -> Outcomes:
-        """The pictures of the model's own classes; the measures are of these."""
+        """Outcomes of the images of the model's classes; the measures are of these."""
         return self.outcomes.rows(self.outcomes.labels >= 0)
 
     def answer(self, row: int) -> Answer:
-        """A picture of ``samples`` and its answer."""
+        """Return the prediction for an image of ``samples``."""
         o, sample = self.outcomes, self.samples[row]
         has_label = o.labels[row] >= 0
         return Answer(
@@ -85,22 +85,22 @@ class Evaluation:
         )
 
     def worst_mistakes(self, most: int = 24) -> list[Answer]:
-        """Wrong answers, those first of which the model was surest."""
+        """Return wrong predictions, those of the greatest confidence first."""
         wrong = np.flatnonzero((self.outcomes.labels >= 0) & ~self.outcomes.is_correct)
         order = np.argsort(-self.outcomes.confidence[wrong], kind="stable")
         return [self.answer(int(row)) for row in wrong[order][:most]]
 
     def text(self) -> str:
-        """Tables of the measures, the classes and what is taken for what, as Markdown."""
+        """Return tables of the measures, the classes and the confusions, as Markdown."""
         found = measure(self.labelled)
         parts = [
-            markdown(f"{self.model} on {self.data}: {found.pictures} pictures"),
+            markdown(f"{self.model} on {self.data}: {found.pictures} images"),
             table(["", "", "95 % interval"], _measure_rows(found, self.classes)),
             self._class_table(),
         ]
         if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
             shown = [[self.classes[label], self.classes[predicted], count] for label, predicted, count in confused[:10]]
-            parts.append(table(["true class", "taken for", "pictures"], shown))
+            parts.append(table(["true class", "predicted", "images"], shown))
         return "\n\n".join(parts)
 
     def _class_table(self) -> str:
@@ -112,10 +112,10 @@ class Evaluation:
         shares = [[percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
         names = [self.classes[int(row)] for row in rows]
         cells = zip(names, each.pictures[rows], *shares, strict=True)
-        return table([header, "pictures", "precision", "recall", "F1"], cells)
+        return table([header, "images", "precision", "recall", "F1"], cells)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the single answers, ready for ``json.dumps``; null is what cannot be computed."""
+        """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
         found = measure(self.labelled)
         plain = {
             name: value._asdict() if isinstance(value, Share) else or_none(value) if isinstance(value, float) else value
@@ -153,10 +153,10 @@ class Evaluation:
         ]
 
     def write(self, folder: Path) -> None:
-        """Writes measures, tables and pictures into a folder, which is made; each file is replaced as a whole.
+        """Write measures, tables and figures into a folder, which is made; each file is replaced as a whole.
 
-        They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with the right answers),
-        ``predictions.csv``, ``confusion.png``, ``reliability.png`` and, where the model was ever wrong,
+        They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with correct predictions),
+        ``predictions.csv``, ``confusion.png``, ``reliability.png`` and, if the model was ever wrong,
         ``mistakes.png``.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Measures of a classifier, from what :func:`score` keeps of its answers. Every picture needs a label here."""
+"""Measures of a classifier, from what :func:`score` keeps of its predictions. Every image needs a label here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a pro
 
 
 class Share(NamedTuple):
-    """A share of pictures and its 95 % confidence interval, fractions."""
+    """Share of images and its 95 % confidence interval, fractions."""
 
     value: float
     low: float
@@ -26,12 +26,12 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class PerClass:
-    """Each class by itself, arrays of (classes,).
+    """Counts of each class, arrays of (classes,).
 
     Attributes:
-        pictures: of this class.
-        predicted: pictures that were taken for it.
-        correct: pictures of it that were.
+        pictures: Images of the class.
+        predicted: Images that were predicted as the class.
+        correct: Images of the class that were predicted as it.
     """
 
     pictures: NDArray[np.int64]
@@ -40,28 +40,28 @@ class PerClass:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Share of what was taken for the class that is of it; NaN where nothing was."""
+        """Share of the predictions of the class that are correct; NaN without any."""
         return _ratio(self.correct, self.predicted)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Share of the class' pictures that were found; NaN without pictures."""
+        """Share of the class' images that were predicted as it; NaN without images."""
         return _ratio(self.correct, self.pictures)
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Harmonic mean of both, 0 where either is 0; NaN where the class neither has pictures nor was predicted."""
+        """Harmonic mean of both, 0 where either is 0; NaN where the class neither has images nor was predicted."""
         return _ratio(2 * self.correct, self.pictures + self.predicted)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often answers of about the same confidence are right, arrays of (bins,); empty bins are left out.
+    """Accuracy of predictions of about the same confidence, arrays of (bins,); empty bins are left out.
 
     Attributes:
-        counts: pictures in the bin.
-        confidence: their mean.
-        accuracy: share of them that is right.
+        counts: Images in the bin.
+        confidence: Mean confidence in the bin.
+        accuracy: Share of the bin's predictions that are correct.
     """
 
     counts: NDArray[np.int64]
@@ -76,19 +76,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Measures:
-    """A classifier in numbers.
+    """Measures of a classifier.
 
     Attributes:
-        pictures: that they are of.
-        top1, top5: share whose label is the first, or one of the first five answers; ``top5`` is None where the model
-            has no more than five classes.
-        average_precision: of the second of two classes, as :func:`average_precision` has it; None where there are more.
-        balanced_accuracy: mean recall of the classes that have pictures.
-        macro_f1: mean F1 of the same.
-        negative_log_likelihood: mean of -ln(probability of the label). A probability of 0 counts as float32's least.
-        brier_score: mean of the sum of squared errors, 0..2.
-        confidence: mean; above ``top1`` the model is too sure of itself.
-        by_width, by_mass: calibration in bins of equal width, and of equally many pictures.
+        pictures: Number of images measured.
+        top1, top5: Share of images whose label is the best class, or one of the best five; ``top5`` is None for models
+            of at most five classes.
+        average_precision: Average precision of the second of two classes; None for more classes.
+        balanced_accuracy: Mean recall of the classes that have images.
+        macro_f1: Mean F1 of the classes that have images.
+        negative_log_likelihood: Mean of -ln(probability of the label). A probability of 0 counts as float32's least.
+        brier_score: Mean of the sum of squared errors, 0..2.
+        confidence: Mean confidence; above ``top1`` the model is overconfident.
+        by_width, by_mass: Calibration in bins of equal width, and of equally many images.
     """
 
     pictures: int
@@ -105,13 +105,13 @@ class Measures:
 
 
 def measure(outcomes: Outcomes) -> Measures:
-    """All measures at once.
+    """Compute all measures.
 
     Raises:
-        ValueError: there is no picture, or one without a label.
+        ValueError: There is no image, or one without a label.
     """
     if not len(checked(outcomes)) or (outcomes.labels < 0).any():
-        raise ValueError(f"Measures need at least one picture, and a label for each; got {len(outcomes)} pictures.")
+        raise ValueError(f"Measures need at least one image, and a label for each; got {len(outcomes)} images.")
     each = per_class(outcomes)
     present = each.pictures > 0
     return Measures(
@@ -130,15 +130,15 @@ def measure(outcomes: Outcomes) -> Measures:
 
 
 def top_k(outcomes: Outcomes, k: int) -> Share:
-    """Share of the pictures whose label is among the first ``k`` answers."""
+    """Return the share of the images whose label is among the best ``k`` classes."""
     return wilson(int((checked(outcomes, 1).rank <= arguments.whole("k", k)).sum()), len(outcomes))
 
 
 def wilson(successes: int, total: int) -> Share:
-    """A share and Wilson's 95 % interval of it, which holds for few pictures and for shares near 0 and 1, too.
+    """Return a share with Wilson's 95 % interval, which holds for few images and for shares near 0 and 1, too.
 
     Raises:
-        ValueError: not 0 <= successes <= total, or nothing in total.
+        ValueError: Not 0 <= successes <= total, or nothing in total.
     """
     if arguments.whole("successes", successes, 0) > arguments.whole("total", total):
         raise ValueError(f"successes={successes}: expected at most the total, {total}.")
@@ -150,20 +150,20 @@ def wilson(successes: int, total: int) -> Share:
 
 
 def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """The area below precision over recall, as steps: sum of precision x growth of recall, from the best score on.
+    """Return the area below precision over recall: sum of precision x growth of recall, from the best score on.
 
     Args:
-        scores: (pictures,); equal ones count together.
-        truth: (pictures,), which ones are of the class.
+        scores: (images,), scores of the class; equal ones count together.
+        truth: (images,), whether each image is of the class.
 
     Returns:
-        0..1; NaN where no picture is of the class.
+        0..1; NaN if no image is of the class.
     """
-    scores, truth = arguments.array("scores", scores, "numbers (pictures,)"), np.asarray(truth)
+    scores, truth = arguments.array("scores", scores, "numbers (images,)"), np.asarray(truth)
     if scores.ndim != 1 or scores.shape != truth.shape or truth.dtype != bool:
         raise ValueError(
             f"scores have the shape {scores.shape}, truth is {truth.dtype} of shape {truth.shape}: expected "
-            "(pictures,) both, truth as True and False."
+            "(images,) both, truth as True and False."
         )
     if not truth.any():
         return math.nan
@@ -174,7 +174,7 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
 
 
 def per_class(outcomes: Outcomes) -> PerClass:
-    """Counts each class."""
+    """Count the images and predictions of each class."""
     outcomes = checked(outcomes)
     pictures, predicted, correct = (
         np.bincount(labels, minlength=outcomes.classes)
@@ -184,13 +184,13 @@ def per_class(outcomes: Outcomes) -> PerClass:
 
 
 def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = BINS) -> Calibration:
-    """Sorts the answers into bins by their confidence (Guo et al., arXiv 1706.04599, section 2).
+    """Sort the predictions into bins by their confidence (Guo et al., arXiv 1706.04599, section 2).
 
     Args:
-        outcomes: at least one.
+        outcomes: Outcomes of at least one image.
         equal: ``"width"``: bin i of n holds confidences above i/n up to (i+1)/n; ``"mass"``: each holds as many
-            pictures, but for equal confidences, which stay together.
-        bins: how many.
+            images, but for equal confidences, which stay together.
+        bins: Number of bins.
     """
     confidence = checked(outcomes, 1).confidence
     arguments.choice("equal", equal, ("width", "mass"))
@@ -198,7 +198,7 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
     if equal == "width":
         chosen = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     else:
-        # By the place of the first of equals: so the order of the pictures has no part in it.
+        # By the place of the first of equals: so the order of the images has no part in it.
         chosen = np.searchsorted(np.sort(confidence), confidence) * bins // len(confidence)
     counts = np.bincount(chosen, minlength=bins)
     filled = counts > 0

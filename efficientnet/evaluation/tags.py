@@ -1,4 +1,4 @@
-"""Pictures with any number of labels each: from a table, or from folders."""
+"""Images with any number of labels each: from a table, or from folders."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..datasets.samples import checked_classes, find_samples, match_classes, read_table
 
-# What a column of a label may say of a picture.
+# What a column of a label may say of an image.
 _YES, _NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"", "0", "0.0", "-1", "false", "no"})
 _SEPARATORS = re.compile(r"[|;,]")
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """Pictures and the labels that apply to each.
+    """Images and the labels that apply to each.
 
     Attributes:
-        paths: of the pictures, each once.
-        truth: (pictures, labels of the model), whether the label applies.
-        known: (labels of the model,), whether the data says of each picture whether the label applies.
-        notes: what was left out, and why; one sentence each.
-        is_complete: whether the model has all of the labels.
+        paths: Paths of the images, each once.
+        truth: (images, labels of the model), whether the label applies.
+        known: (labels of the model,), whether the data says of each image whether the label applies.
+        notes: Sentences on what was left out, and why.
+        is_complete: Whether the model has all of the labels.
     """
 
     paths: Sequence[Path]
@@ -39,17 +39,17 @@ class Tagged:
 
 
 def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]) -> Tagged:
-    """Finds pictures and their labels; none is opened.
+    """Find images and their labels; none is opened.
 
     Args:
-        data: a CSV file with the column ``path``, relative to the file, and ``label``, which holds all labels of a
-            picture with "|", ";" or "," between them, or one of them where the picture has several rows; or with
-            ``path`` and a column for each label, 1 or 0. Or a folder with a folder of pictures per label.
-        classes: the id and name of each label of the model.
+        data: CSV file with the column ``path``, relative to the file, and ``label``, which holds all labels of an
+            image with "|", ";" or "," between them, or one of them if the image has several rows; or with
+            ``path`` and a column for each label, 1 or 0. Or a folder with a folder of images per label.
+        classes: Id and name of each label of the model.
 
     Raises:
-        FileNotFoundError: there is no such folder or file.
-        ValueError: it holds no picture with a label of the model, or a table is not as described.
+        FileNotFoundError: There is no such folder or file.
+        ValueError: The data holds no image with a label of the model, or a table is not as described.
     """
     data = Path(arguments.path("data", data, "a folder or a CSV file"))
     classes = checked_classes(classes)

@@ -92,7 +92,7 @@ def test_a_score_by_hand():
         ([[0.5, 0.5]], [0, 1], r"shape \(1, 2\), labels \(2,\)"),
         ([[0.5, 0.5]], [2], "from 0 to 1, or -1"),
         ([[0.5, 0.5]], [0.5], "whole numbers"),
-        ([[0.5, 0.5], [3.0, -1.0]], [0, 1], "1 of 2 pictures .* between -1 and 3 and sums to 2.* end in softmax"),
+        ([[0.5, 0.5], [3.0, -1.0]], [0, 1], "1 of 2 images .* between -1 and 3 and sums to 2.* end in softmax"),
         ([[np.nan, 0.5]], [0], "NaN in its weights"),
     ],
 )
@@ -330,7 +330,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
     told = " ".join(found.notes)
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told
-    assert "The class violet of the data is none of the model's 3. Its pictures are answered, not measured." in told
+    assert "The class violet of the data is none of the model's 3. Its images are predicted, not measured." in told
     violet = found.answer(8)
     assert violet.label == "violet"
     assert violet.predicted in ("red", "blue")
@@ -342,8 +342,8 @@ def test_one_class_alone(predictor, tmp_path):
     paint(tmp_path / "red" / "0.png", COLOURS["red"])
     found = evaluate(predictor, tmp_path)
     assert measure(found.labelled).top1.value == 1
-    assert "No pictures of 2 of the model's 3 classes (green, blue)" in found.notes[0]
-    assert "All pictures are of one class, red" in found.notes[1]
+    assert "No images of 2 of the model's 3 classes (green, blue)" in found.notes[0]
+    assert "All images are of one class, red" in found.notes[1]
     pytest.importorskip("matplotlib")
     found.write(tmp_path / "out")
 
@@ -352,7 +352,7 @@ def test_one_class_alone(predictor, tmp_path):
     ("files", "message"),
     [
         ({"cat/0.png": b""}, "None of the 1 classes .* called cat, the model's red, green, blue"),
-        ({"red/0.png": b"", "red/1.png": b"x"}, r"None of the pictures .* is empty"),
+        ({"red/0.png": b"", "red/1.png": b"x"}, r"None of the images .* is empty"),
         ({}, "holds no image with a class"),
     ],
 )

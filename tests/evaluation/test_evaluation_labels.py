@@ -139,7 +139,7 @@ def test_what_is_not_measured_is_reported(save, data, capsys):
     (data / "set.csv").write_text("path,red,pink\na.png,1,0\nc.png,0,1\nbroken.png,1,0\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 1
     out, err = capsys.readouterr()
-    assert "2 pictures" in out and "| green" not in out
+    assert "2 images" in out and "| green" not in out
     assert "no column of green, blue: these labels are not measured" in err
     assert "pink" in err and "broken.png" in err
 
@@ -162,7 +162,7 @@ def test_logits_are_evaluated_when_asked(save, data, capsys):
     (data / "set.csv").write_text("path,label\na.png,red\nd.png,blue\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 2
     assert (
-        "ends in linear, with 3 numbers for an image. If they are logits of classes, --softmax"
+        "ends in linear, with 3 numbers per image. If they are logits of classes, --softmax"
         in capsys.readouterr().err
     )
     assert main(["evaluate", path, str(data / "set.csv"), "--softmax", "--json"]) == 0
@@ -192,4 +192,4 @@ def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save,
 def test_a_single_number_gets_no_advice_on_logits(save, data, capsys):
     (data / "set.csv").write_text("path,label\na.png,0\n")
     assert main(["evaluate", save(network(1, None, [[1.0]] * 3, 0.0)), str(data / "set.csv")]) == 2
-    assert "with 1 numbers for an image. Regression is not evaluated." in capsys.readouterr().err
+    assert "with 1 numbers per image. Regression is not evaluated." in capsys.readouterr().err

@@ -355,7 +355,7 @@ def test_the_report_as_text():
     assert str(report) == (
         "b0.onnx: onnx, int8, 5.4 MB\n"
         "input 'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255\n"
-        "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the best class is the same for "
-        "95% of them"
+        "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the best class is the "
+        "same for 95% of them"
     )
     assert "20 images that it was not calibrated on differ" in str(report._replace(held_out=True))
