@@ -1,4 +1,4 @@
-"""Pictures of known classes to train on and to validate with: from folders, tables, or sets that packages bring."""
+"""Labelled images to train on and to validate with: from folders, tables, or sets that packages bring."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ FASHION_MNIST_CLASSES = (
 
 @dataclass(frozen=True)
 class Data:
-    """Pictures of known classes.
+    """Labelled images, split for training and validation.
 
     Attributes:
-        name: of the set.
-        pixels: (pictures, height, width, 3) uint8, RGB levels 0..255; or :class:`Files`, which are read anew each time
+        name: Name of the data set.
+        pixels: (images, height, width, 3) uint8, RGB levels 0..255; or :class:`Files`, which are read anew each time
             and whose sizes differ.
-        labels: (pictures,), each picture's index into ``classes``.
-        classes: their names.
-        training: indices into ``pixels``; a picture that cannot be read is in neither.
-        validation: likewise.
-        crop: the part of a picture's shorter side that is seen where pictures are evaluated, 0..1.
-        entries: each picture's file; none where the pictures come from elsewhere.
+        labels: (images,), each image's index into ``classes``.
+        classes: Names of the classes.
+        training: Indices of the training images; an image that cannot be read is in neither part.
+        validation: Indices of the validation images.
+        crop: Part of an image's shorter side that evaluation keeps, 0..1.
+        entries: File of each image; empty for images from elsewhere.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Data:
     entries: Sequence[Entry] = ()
 
     def with_classes(self, names: Sequence[str]) -> Data:
-        """The same pictures with their classes in this order.
+        """Return the same images with their classes in this order.
 
         Raises:
-            ValueError: these are not the names of the classes, each once.
+            ValueError: These are not the names of the classes, each once.
         """
         if sorted(names) != sorted(self.classes):
             wrong = [f"no images of {name!r}" for name in names if name not in self.classes]
@@ -74,7 +74,7 @@ class Data:
         return dataclasses.replace(self, labels=places[self.labels], classes=list(names))
 
     def resized(self, size: int) -> Data:
-        """The same pictures at ``size`` x ``size`` pixels; :class:`Files` stay as they are."""
+        """Return the same images at ``size`` x ``size`` pixels; :class:`Files` stay unchanged."""
         if isinstance(self.pixels, Files) or self.pixels.shape[1:3] == (size, size):
             return self
         pixels = temporary_array((len(self.pixels), size, size, 3))
@@ -88,7 +88,7 @@ class Data:
         return dataclasses.replace(self, pixels=pixels)
 
     def subset(self, training: int | None, validation: int | None, seed: int) -> Data:
-        """So many pictures of each side, drawn at random, and no others; None, or more than there are, keeps all."""
+        """Draw so many images of each part at random; None, or more than there are, keeps all."""
         if training is None and validation is None:
             return self
         rng = np.random.default_rng(seed)
@@ -105,30 +105,30 @@ class Data:
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """Tells this data, split as it is, from other data; made from labels, split and files, not from pixels."""
+        """Return a hash that identifies this data and its split, from labels, split and files, not from pixels."""
         rows = np.concatenate([self.labels, self.training, self.validation]).astype(np.int64)
         files = "".join(entry.sha256 for entry in self.entries)
         return hashlib.sha256(rows.tobytes() + files.encode()).hexdigest()
 
     def check(self) -> None:
-        """Makes sure that there is something to tell apart, to train on and to validate.
+        """Check that there are classes to distinguish, and images to train on and to validate with.
 
         Raises:
-            ValueError: fewer than 2 classes, a class without training pictures, or nothing to validate.
+            ValueError: There are fewer than 2 classes, a class has no training images, or there is nothing to validate.
         """
         if len(self.classes) < 2:
-            raise ValueError(f"{self.name} has {len(self.classes)} class: expected at least 2 to tell apart.")
+            raise ValueError(f"{self.name} has {len(self.classes)} class: expected at least 2 to distinguish.")
         training, validation = (
             np.bincount(self.labels[rows], minlength=len(self.classes)) for rows in (self.training, self.validation)
         )
         if lacking := [name for name, count in zip(self.classes, training, strict=True) if not count]:
             raise ValueError(
-                f"No readable pictures to train on in {', '.join(lacking)}: add some, or lower --validation."
+                f"No readable images to train on in {', '.join(lacking)}: add some, or lower --validation."
             )
         if not len(self.validation):
-            raise ValueError("No picture fell to validation: raise --validation, or pass a folder with it.")
+            raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")
         if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
-            tell(f"no pictures to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
+            tell(f"no images to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
 
 
 def batches(
@@ -142,7 +142,7 @@ def batches(
 
 
 class Files(Sequence[NDArray[np.uint8]]):
-    """Picture files, each decoded when it is asked for: (height, width, 3) uint8, sizes as they are."""
+    """Image files, each decoded when it is requested: (height, width, 3) uint8, of any sizes."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -185,7 +185,7 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
     classes = sorted({item.label for item in items})
     if len(classes) < 2:
         hint = parent_hint(data) if data.is_dir() else ""
-        raise ValueError(f"{data} holds images of one class, {classes[0]}: expected at least 2 to tell apart.{hint}")
+        raise ValueError(f"{data} holds images of one class, {classes[0]}: expected at least 2 to distinguish.{hint}")
     if isinstance(validation, Path):
         held_out = _items(validation, "validation")
         if unknown := sorted({item.label for item in held_out} - set(classes)):
@@ -229,7 +229,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
 
     with ThreadPoolExecutor() as threads:
         loaded = threads.map(load, range(len(items)))
-        use = np.array(list(tqdm(loaded, total=len(items), unit="picture", leave=False, disable=None)), int)
+        use = np.array(list(tqdm(loaded, total=len(items), unit="image", leave=False, disable=None)), int)
     _tell_contradictions(items, digests)
     _tell_overlap(digests, use)
     labels = np.array([classes.index(item.label) for item in items])
@@ -246,7 +246,7 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
         other = first.setdefault(digest, item)
         if digest and other.label != item.label:
             both = ", ".join(f"{plain(found.path)} {plain(found.label)}" for found in (other, item))
-            tell(f"the same picture has two labels: {both}")
+            tell(f"the same image has two labels: {both}")
 
 
 def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:

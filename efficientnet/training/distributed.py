@@ -102,8 +102,8 @@ class Distributed(ABC):
         """
         if size % self.devices:
             raise ValueError(
-                f"A batch of {size} pictures cannot be shared out evenly among {self.devices} devices: choose a "
-                "--batch-size, and at least as many pictures, that is a multiple of them."
+                f"A batch of {size} images cannot be shared out evenly among {self.devices} devices: choose a "
+                "--batch-size, and at least as many images, that is a multiple of them."
             )
         part = size // self.size
         return slice(self.rank * part, (self.rank + 1) * part)

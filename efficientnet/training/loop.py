@@ -36,18 +36,18 @@ from .run_folder import LOG_FIELDS, Checkpoint, RunFolder, State, diverged, qual
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be trained on what, and how.
+    """Training to run: network, data and recipe.
 
     Attributes:
-        variant: of the network.
-        weights: that it starts from, as ``efficientnet.keras.create`` takes them.
-        data: pictures; whole where the recipe crops, or else squares.
-        recipe: how; its batch size comes down to the number of images to train on.
-        image_size: side of the last stage's pictures, pixels.
-        seed: of all that is random.
-        weigh_classes: whether all classes count alike, however many pictures they have.
-        command: what the command line was, for the run's folder; nothing depends on it.
-        given: what the weights do not say of themselves: padding, epsilon, preprocessing.
+        variant: Variant of the network.
+        weights: Weights to start from, as in ``efficientnet.keras.create``.
+        data: Labelled images; whole if the recipe crops, or else squares.
+        recipe: Hyperparameters; the batch size is at most the number of images to train on.
+        image_size: Side of the last stage's images, pixels.
+        seed: Random seed.
+        weigh_classes: Whether all classes count equally, however many images they have.
+        command: Options of the command line, for the run's folder; nothing depends on them.
+        given: Padding, epsilon and preprocessing, if the weights do not record them.
     """
 
     variant: Variant
@@ -100,32 +100,32 @@ def train(
     keep: int = 2,
     processes: Processes | None = None,
 ) -> dict[str, Any]:
-    """Trains a network.
+    """Train a network.
 
     On one backend, a training that was interrupted, however and wherever, and is resumed ends with the same weights as
     one that was not.
 
     Args:
-        task: what, on what, how.
-        out: the run's folder. It gets ``model.keras``, the best epoch's model with its class names, preprocessing and
+        task: Network, data and recipe.
+        out: Folder of the run. It gets ``model.keras``, the best epoch's model with its class names, preprocessing and
             recipe; ``log.csv``, ``curves.png`` and TensorBoard's log; ``recipe.json``; and checkpoints.
-        resume: whether to go on with the training in ``out``, which has to be of the same task.
-        checkpoint_steps: steps from one checkpoint to the next; there is one after each epoch anyway.
-        keep: so many of the last checkpoints.
-        processes: those that share the work; this one alone by default.
+        resume: Whether to continue the training in ``out``, which has to be of the same task.
+        checkpoint_steps: Steps from one checkpoint to the next; there is one after each epoch anyway.
+        keep: Number of checkpoints to keep.
+        processes: Processes that share the work; this one alone by default.
 
     Returns:
         The best epoch's row of the log.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
-        DivergedError: loss or weights are no longer finite.
-        ValueError: the data cannot be learnt from, or ``out`` holds another training.
-        OSError: a file cannot be read or written; the checkpoints before are kept.
+        DivergedError: Loss or weights are no longer finite.
+        ValueError: The data cannot be learnt from, or ``out`` holds another training.
+        OSError: A file cannot be read or written; earlier checkpoints are kept.
     """
     keras = import_keras()
     if keras.backend.backend() == "openvino":
-        raise ValueError("Keras on OpenVINO answers but cannot train: set KERAS_BACKEND to tensorflow, jax or torch.")
+        raise ValueError("Keras on OpenVINO predicts but cannot train: set KERAS_BACKEND to tensorflow, jax or torch.")
     task.data.check()
     processes = processes or OneProcess()
     run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
@@ -321,14 +321,14 @@ class _Training:
             self.run_folder.save(checkpoint)
 
     def with_features(self, batches: Batches, nets: Networks) -> Batches:
-        """The same batches, of what the frozen body gives for each picture."""
+        """The same batches, of the frozen body's features of each image."""
         size = batches.stage.image_size
         pictures = all_pictures(self.task.data, size, batches.size)
         features = [self.predict(nets.body, pixels, batches.size) for pixels in pictures]
         return batches.with_features(np.concatenate(features))
 
     def validate(self, batches: Batches, nets: Networks) -> tuple[float, float]:
-        """Cross-entropy and accuracy on the pictures to validate with."""
+        """Cross-entropy and accuracy on the validation images."""
         losses, right = [], 0
         for inputs, labels in self.validation(batches):
             probabilities = self.predict(nets.trained, inputs, batches.size)
@@ -352,17 +352,16 @@ class _Training:
 
 
 def describe(data: Data) -> str:
-    """How many pictures there are, of which classes, and how unevenly."""
+    """Return a text on how many images there are, of how many classes, and how unevenly."""
     counts = np.bincount(data.labels[data.training], minlength=len(data.classes))
     text = (
-        f"{len(data.training)} pictures to train on, {len(data.validation)} to validate with, "
-        f"{len(data.classes)} classes"
+        f"{len(data.training)} images to train on, {len(data.validation)} to validate with, {len(data.classes)} classes"
     )
     order = np.argsort(counts, kind="stable")
     fewest, most = int(order[0]), int(order[-1])
     if counts[most] > 2 * max(1, counts[fewest]):
         text += (
-            f"\nunbalanced: {counts[fewest]} pictures of {data.classes[fewest]}, {counts[most]} of "
-            f"{data.classes[most]}; --class-weights lets each class count alike"
+            f"\nunbalanced: {counts[fewest]} images of {data.classes[fewest]}, {counts[most]} of "
+            f"{data.classes[most]}; --class-weights makes all classes count equally"
         )
     return text

@@ -22,18 +22,18 @@ _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the ba
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training, under one network, one picture size and one strength of augmentation.
+    """Part of a training with one network, one image size and one strength of augmentation.
 
     Attributes:
-        name: for the log.
-        epochs: of this stage.
-        image_size: side of the pictures, pixels.
-        magnitude: of RandAugment, 0 for none.
-        mixup: alpha of mixup's beta distribution, 0 for none.
-        dropout: before the classifier, 0..1.
-        trained: "head" for the classifier alone, on features that are computed once; "blocks" for the last blocks with
-            it; "all".
-        least_steps: of an epoch; where one pass over the images has fewer, an epoch has several passes.
+        name: Name in the log.
+        epochs: Epochs of the stage.
+        image_size: Side of the images, pixels.
+        magnitude: Magnitude of RandAugment, 0 for none.
+        mixup: Alpha of mixup's beta distribution, 0 for none.
+        dropout: Dropout before the classifier, 0..1.
+        trained: Trained part: "head" for the classifier alone, on features that are computed once; "blocks" for the
+            last blocks with it; "all".
+        least_steps: Least steps per epoch; if one pass over the images has fewer, an epoch has several passes.
     """
 
     name: str
@@ -48,45 +48,45 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults are those of :data:`FINETUNE`.
+    """Hyperparameters of a training. The defaults are those of :data:`FINETUNE`.
 
     Pairs are of the first and the last stage; in between they grow in equal steps.
 
     Attributes:
-        name: of the recipe.
-        epochs: passes over the training images in all, those of the head included.
-        head_epochs: so many of these train the classifier alone, on features of the frozen network.
-        head_steps: the least number of steps of the classifier alone, together. A step on features that are computed
-            once takes next to no time, so a small set passes by as often as it takes.
-        batch_size: images of a step, of all processes together, or all images where they are fewer. None takes 32, and
-            beyond the head's stage as few as 8 where an epoch would have less than 10 steps.
+        name: Name of the recipe.
+        epochs: Epochs in all, those of the head included.
+        head_epochs: Epochs that train the classifier alone, on features of the frozen network.
+        head_steps: Least number of steps of the classifier alone, together. A step on features that are computed
+            once takes next to no time, so a small data set is repeated as often as needed.
+        batch_size: Images per step, over all processes, or all images if they are fewer. None takes 32, and after the
+            head's stage as few as 8 if an epoch would have less than 10 steps.
         optimizer: "rmsprop", with decay and momentum 0.9 and epsilon 0.001, or "adamw".
-        learning_rate: the highest, at ``reference_batch`` pictures a step; it grows with the batch size.
-        head_learning_rate: likewise, of the classifier alone.
-        reference_batch: None where the rate does not depend on the batch size.
-        decay: "exponential", by 0.97 each 2.4 epochs, or "cosine", to zero.
-        full_rate_steps: a training of fewer steps than this, the head's aside, has a learning rate lower in proportion.
-            At the full rate, few steps undo what the head has learned and end before they make up for it.
-        warmup_epochs: in which the rate rises from zero, of each optimizer.
-        warmup_steps: the least number of steps for that, as far as they are no more than half of all.
-        layer_decay: factor of the learning rate from each block to the one in front of it.
-        weight_decay: of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this, which is
-            what the papers' code does; "adamw" beside the gradient (arXiv 1711.05101).
-        label_smoothing: 0..1, what all classes share of the target; not of the head alone.
-        average: momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
-            take (1 + steps) / (10 + steps), as the papers' code does while it begins.
-        drop_connect: stochastic depth of the deepest block, 0..1.
-        dropout: pair, before the classifier; None for the variant's own.
-        crop: the smallest part of a picture's area that a random crop keeps; 1 takes the central square.
-        shift: pictures are moved by up to this fraction of their sides.
-        flip: whether half of the pictures are mirrored.
-        magnitude: pair, of RandAugment's two operations, 0..30; 0 for none.
-        mixup: pair, alpha of mixup's beta distribution (arXiv 1710.09412); 0 for none.
-        stages: in how many stages of equal length size, magnitude, mixup and dropout grow.
-        first_size: side of the first stage's pictures as a fraction of the last's.
-        unfreeze: how many of the last blocks are trained; None for the whole network.
-        freeze_batch_norm: whether batch norm keeps its scale, offset and statistics.
-        patience: epochs without a better one before a stage ends; None for all epochs.
+        learning_rate: Peak learning rate at ``reference_batch`` images per step; it grows with the batch size.
+        head_learning_rate: Peak learning rate of the classifier alone, at ``reference_batch`` images per step.
+        reference_batch: Batch size that the learning rates refer to; None if they do not depend on the batch size.
+        decay: Decay of the learning rate: "exponential", by 0.97 each 2.4 epochs, or "cosine", to zero.
+        full_rate_steps: Least steps, the head's aside, for the full learning rate; with fewer it is lower in
+            proportion. At the full rate, few steps undo what the head has learned and end before they make up for it.
+        warmup_epochs: Epochs in which the learning rate rises from zero, for each optimizer.
+        warmup_steps: Least steps in which it rises, but at most half of all.
+        layer_decay: Factor of the learning rate from each block to the one in front of it.
+        weight_decay: Weight decay of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this,
+            like the papers' code; "adamw" beside the gradient (arXiv 1711.05101).
+        label_smoothing: Share of the target that is spread over all classes, 0..1; not for the head alone.
+        average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
+            take (1 + steps) / (10 + steps), like the papers' code at its start.
+        drop_connect: Stochastic depth of the deepest block, 0..1.
+        dropout: Pair of dropouts before the classifier; None for the variant's.
+        crop: Least part of an image's area that a random crop keeps; 1 takes the central square.
+        shift: Largest random shift of an image, as a fraction of its side.
+        flip: Whether half of the images are mirrored.
+        magnitude: Pair of magnitudes of RandAugment's two operations, 0..30; 0 for none.
+        mixup: Pair of alphas of mixup's beta distribution (arXiv 1710.09412); 0 for none.
+        stages: Number of stages of equal length over which size, magnitude, mixup and dropout grow.
+        first_size: Side of the first stage's images as a fraction of the last's.
+        unfreeze: Number of the last blocks that are trained; None for the whole network.
+        freeze_batch_norm: Whether batch norm keeps its scale, offset and statistics.
+        patience: Epochs without a better one before a stage ends; None for all epochs.
     """
 
     name: str = "finetune"
@@ -242,11 +242,11 @@ RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (FINETUNE, V1
 
 
 def get_recipe(name: str | os.PathLike[str], variant: Variant) -> Recipe:
-    """A recipe by its name, or from the ``.json`` file of one; "v2" as table 6 has it for the variant's size.
+    """Return a recipe by its name or from its ``.json`` file; "v2" follows table 6 for the variant's size.
 
     Raises:
-        ValueError: there is none of that name, or the file holds something else.
-        FileNotFoundError: there is no such file.
+        ValueError: There is no recipe of that name, or the file holds something else.
+        FileNotFoundError: There is no such file.
     """
     if str(name).endswith(".json"):
         return from_json(read_object(name))
@@ -258,16 +258,16 @@ def get_recipe(name: str | os.PathLike[str], variant: Variant) -> Recipe:
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
-    """The fields, as JSON has them."""
+    """Return the recipe's fields, as JSON has them."""
     fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
     return fields
 
 
 def from_json(fields: Any) -> Recipe:
-    """The recipe that :func:`to_json` wrote.
+    """Return the recipe that :func:`to_json` wrote.
 
     Raises:
-        ValueError: a field is unknown, or has an impossible value.
+        ValueError: A field is unknown, or has an impossible value.
     """
     known = [field.name for field in dataclasses.fields(Recipe)]
     unknown = [key for key in fields if key not in known] if isinstance(fields, dict) else [str(fields)]
@@ -277,16 +277,16 @@ def from_json(fields: Any) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes the ``.json`` file that :func:`get_recipe` reads."""
+    """Write the ``.json`` file that :func:`get_recipe` reads."""
     with replacing(path) as part:
         part.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
 
 
 def with_fields(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """The recipe with some fields changed, values in JSON ("0.5", "[0, 0.2]", "null", "true") or plain text.
+    """Return the recipe with some fields changed, values in JSON ("0.5", "[0, 0.2]", "null", "true") or plain text.
 
     Raises:
-        ValueError: a field is unknown, or has an impossible value.
+        ValueError: A field is unknown, or has an impossible value.
     """
     changed: dict[str, Any] = {}
     for field, text in settings.items():

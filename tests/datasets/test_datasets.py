@@ -110,7 +110,7 @@ def test_a_class_that_is_missing_or_empty_is_reported(tmp_path, capsys):
             data = load_files(tmp_path / train, tmp_path / val, 8)
             data.check()
             err = capsys.readouterr().err
-            assert "no pictures to validate in b" in err
+            assert "no images to validate in b" in err
             assert "2 of the 2" not in err
             assert ("no images in none: not counted as a class" in err) == (train == "train")
             assert data.classes == ["a", "b"]
@@ -206,7 +206,7 @@ def test_a_picture_with_two_labels_is_told(tmp_path, capsys):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), "red").save(tmp_path / name / "1.png")
     load_files(tmp_path, 0.2, 8)
-    assert "the same picture has two labels" in capsys.readouterr().err
+    assert "the same image has two labels" in capsys.readouterr().err
 
 
 def test_digits_are_enlarged():
@@ -260,10 +260,10 @@ def test_what_cannot_be_learnt_from(data, capsys):
         replace(data, classes=["all"], labels=np.zeros(20, int)).check()
     with pytest.raises(ValueError, match="train on in odd"):
         replace(data, training=np.arange(0, 12, 2)).check()
-    with pytest.raises(ValueError, match="No picture fell to validation"):
+    with pytest.raises(ValueError, match="No image fell to validation"):
         replace(data, validation=np.arange(0)).check()
     replace(data, validation=np.array([12, 14])).check()
-    assert "no pictures to validate in odd" in capsys.readouterr().err
+    assert "no images to validate in odd" in capsys.readouterr().err
 
 
 def test_subsets_are_drawn_by_the_seed(data):

@@ -162,8 +162,7 @@ def test_logits_are_evaluated_when_asked(save, data, capsys):
     (data / "set.csv").write_text("path,label\na.png,red\nd.png,blue\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 2
     assert (
-        "ends in linear, with 3 numbers per image. If they are logits of classes, --softmax"
-        in capsys.readouterr().err
+        "ends in linear, with 3 numbers per image. If they are logits of classes, --softmax" in capsys.readouterr().err
     )
     assert main(["evaluate", path, str(data / "set.csv"), "--softmax", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

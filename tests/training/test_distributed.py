@@ -147,7 +147,7 @@ def test_shares_are_even_and_all_of_the_batch():
             self.rank, self.size, self.devices = rank, 3, 3
 
     assert [list(range(12))[Three(rank).share(12)] for rank in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    with pytest.raises(ValueError, match="batch of 13 pictures cannot be shared out evenly among 3"):
+    with pytest.raises(ValueError, match="batch of 13 images cannot be shared out evenly among 3"):
         Three(0).share(13)
 
 

@@ -189,9 +189,9 @@ def test_a_plan_trains_nothing(tmp_path):
 
 def test_unbalanced_classes_are_told():
     data = small_task().data
-    assert describe(data) == "12 pictures to train on, 4 to validate with, 2 classes"
+    assert describe(data) == "12 images to train on, 4 to validate with, 2 classes"
     uneven = dataclasses.replace(data, labels=(np.arange(16) % 4 == 0).astype(int))
-    assert "unbalanced: 3 pictures of b, 9 of a; --class-weights" in describe(uneven)
+    assert "unbalanced: 3 images of b, 9 of a; --class-weights" in describe(uneven)
 
 
 @pytest.fixture
