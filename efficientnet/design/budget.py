@@ -49,17 +49,17 @@ def fit_budget(
     parameters: float | None = None,
     milliseconds: float | None = None,
 ) -> Fit:
-    """The largest network that compound scaling makes of a baseline within a budget (section 3.3, step 2).
+    """Find the largest network that compound scaling makes of a baseline within a budget (section 3.3, step 2).
 
-    What is held against the budget is the network itself, with its numbers of filters, repeats and pixels rounded,
+    The network itself is compared with the budget, with its numbers of filters, repeats and pixels rounded,
     not the formula. Rounding repeats up makes the cost jump, so the result can lie some way below the budget.
 
     Args:
-        baseline: what grows.
-        coefficients: α, β, γ; the paper's by default.
-        macs: at most so many multiply-adds for one image.
-        parameters: or: at most so many trainable numbers.
-        milliseconds: or: at most so long for one image, in float32 on this machine (median of several).
+        baseline: Network to scale.
+        coefficients: Coefficients α, β, γ; the paper's by default.
+        macs: Most multiply-adds for one image.
+        parameters: Most trainable parameters.
+        milliseconds: Most time for one image, in float32 on this machine (median of several).
 
     Returns:
         The fit with the largest φ, to a thousandth (a twentieth for milliseconds).

@@ -87,21 +87,21 @@ def search(
     recipe: ShortTraining | None = None,
     prune: bool = True,
 ) -> Results:
-    """Step 1 of the method: trains the candidates at φ = 1 and finds which α, β, γ do best.
+    """Train the candidates of step 1 at φ = 1 and find the best α, β, γ.
 
     The trainings are the trials of an Optuna study in ``folder``. Killed, the same call goes on where it was; several
     processes that make the same call share the trainings out.
 
     Args:
-        baseline: what is scaled.
-        data: to train on and to validate with.
-        folder: of the run; gets ``study.db`` and, in the end, ``search.json``.
-        grid: the candidates; those of ``candidates(target)`` by default.
-        target: factor of the multiply-adds at φ = 1.
-        cost_tolerance: how far a candidate's own multiply-adds may be from it, as a fraction.
-        seeds: each network is trained once for each.
-        recipe: how.
-        prune: whether networks that lie behind the median of the others at the same epoch of the first seed are given
+        baseline: Network to scale.
+        data: Images to train on and to validate with.
+        folder: Folder of the run; gets ``study.db`` and, in the end, ``search.json``.
+        grid: Candidates; those of ``candidates(target)`` by default.
+        target: Factor of the multiply-adds at φ = 1.
+        cost_tolerance: Deviation allowed between a candidate's cost and the target, as a fraction.
+        seeds: Random seeds; each network is trained once for each.
+        recipe: Hyperparameters of each training.
+        prune: Whether networks that lie behind the median of the others at the same epoch of the first seed are given
             up, for all seeds.
 
     Returns:
@@ -134,16 +134,16 @@ def compare(
     tolerance: float = 0.03,
     widths_at: Sequence[tuple[float, float]] = (),
 ) -> Results:
-    """Trains networks scaled in width, depth or resolution alone and in all three, at equal multiply-adds.
+    """Train networks scaled in width, depth or resolution alone and in all three, at equal multiply-adds.
 
     Args:
-        baseline: what is scaled.
-        budgets: multiply-adds for one image; each is moved to the nearest that all four ways reach.
-        data, folder, seeds, recipe: as for :func:`search`; the folder gets ``compare.json``, and for class activation
+        baseline: Network to scale.
+        budgets: Multiply-adds for one image; each is moved to the nearest that all four ways reach.
+        data, folder, seeds, recipe: As for :func:`search`; the folder gets ``compare.json``, and for class activation
             maps ``pictures.npz`` and, of the largest budget, ``models/``.
-        coefficients: α, β, γ of compound scaling.
-        tolerance: how far networks of one budget may be from it, as a fraction.
-        widths_at: pairs of a depth and a resolution factor. Each is grown in width, too, to the budgets that it does
+        coefficients: Coefficients α, β, γ of compound scaling.
+        tolerance: Deviation allowed between a network's cost and its budget, as a fraction.
+        widths_at: Pairs of a depth and a resolution factor. Each is grown in width, too, to the budgets that it does
             not exceed by itself; the paper's figure 4 has (2, 1), (1, 1.3) and (2, 1.3).
 
     Returns:

@@ -21,13 +21,13 @@ class ShortTraining:
     """AdamW under one rise and a cosine's fall of the learning rate; the last epoch's accuracy is what counts.
 
     Attributes:
-        epochs: passes over the training pictures.
-        batch_size: pictures at a time.
-        learning_rate: the highest, after one epoch; it falls to zero from there.
-        weight_decay: of AdamW (arXiv 1711.05101).
-        label_smoothing: 0..1, what the classes that are not the picture's share.
-        flip: whether half of the pictures are mirrored.
-        shift: pictures are moved by up to this fraction of their sides.
+        epochs: Epochs of training.
+        batch_size: Images per step.
+        learning_rate: Peak learning rate, after one epoch; it falls to zero from there.
+        weight_decay: Weight decay of AdamW (arXiv 1711.05101).
+        label_smoothing: Share of the target that is spread over the other classes, 0..1.
+        flip: Whether half of the images are mirrored.
+        shift: Largest random shift of an image, as a fraction of its side.
     """
 
     epochs: int = 10
