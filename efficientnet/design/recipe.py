@@ -25,7 +25,7 @@ class ShortTraining:
         batch_size: Images per step.
         learning_rate: Peak learning rate, after one epoch; it falls to zero from there.
         weight_decay: Weight decay of AdamW (arXiv 1711.05101).
-        label_smoothing: Share of the target that is spread over the other classes, 0..1.
+        label_smoothing: Share of the target that is spread over all classes, 0..1.
         flip: Whether half of the images are mirrored.
         shift: Largest random shift of an image, as a fraction of its side.
     """
