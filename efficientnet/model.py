@@ -14,7 +14,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -29,14 +29,23 @@ from .network.backends import deep_recursion
 from .network.binding import hide_parameters
 from .network.blocks import conv_norm, mb_conv
 from .network.context import Framework, Graph
-from .network.initializers import (
-    call_drawing_weights,
-    classifier_initializer,
-    generator,
-)
+from .network.initializers import call_drawing_weights, classifier_initializer, generator
 from .network.inputs import check_activation, check_options, default_side, input_layer
 from .weights import finding
 from .weights import loading as weight_sets
+
+if TYPE_CHECKING:
+    from keras import Model
+
+# What efficientnet.keras and efficientnet.tfkeras bind to a Keras.
+__all__ = [
+    "EfficientNet", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
+    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetB8", "EfficientNetCondConvB0x4",
+    "EfficientNetCondConvB0x8", "EfficientNetCondConvB0x8Depth", "EfficientNetEdgeTPUL", "EfficientNetEdgeTPUM",
+    "EfficientNetEdgeTPUS", "EfficientNetL2", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2",
+    "EfficientNetLite3", "EfficientNetLite4", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
+    "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2S", "EfficientNetV2XL", "create",
+]  # fmt: skip
 
 logger = get_logger()
 
@@ -150,7 +159,7 @@ def assemble(
     layers: Any = None,
     models: Any = None,
     utils: Any = None,
-) -> Any:
+) -> Model:
     """Build a network of the family with its weights.
 
     Args:
@@ -315,7 +324,7 @@ def EfficientNet(
     pooling: str | None = None,
     classes: int = 1000,
     **kwargs: Any,
-) -> Any:
+) -> Model:
     """Build any network of the family from its coefficients.
 
     Args:

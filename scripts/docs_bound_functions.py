@@ -1,8 +1,8 @@
 """Lets the Python reference show the functions that ``bind`` makes, with the text and arguments of the original.
 
-mkdocstrings reads source code without running it: for it, ``create = bind(model.create, FRAMEWORK)`` in
-``efficientnet.keras`` is a value and not a function. This extension of Griffe, which reads the code for mkdocstrings,
-asks the original itself. The original imports no framework.
+mkdocstrings reads source code without running it: for it, ``load_model = bind(opening.load_model, FRAMEWORK)`` in
+``efficientnet.keras`` is a value and not a function, and what is bound in a loop is not there at all. This extension of
+Griffe, which reads the code for mkdocstrings, asks the original itself. The original imports no framework.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 from griffe import Attribute, Docstring, ExprCall, Extension, Function, Module, Parameter, ParameterKind, Parameters
 
+from efficientnet import model
+
 FILLED_IN = ("backend", "layers", "models", "utils")  # by bind
 
 
@@ -26,6 +28,8 @@ class BoundFunctions(Extension):
         if pkg.name != "efficientnet":
             return
         for module in (pkg["keras"], pkg["tfkeras"]):
+            for name in model.__all__:
+                module.set_member(name, _function(name, getattr(model, name), module))
             for name, member in list(module.members.items()):
                 call = member.value if isinstance(member, Attribute) else None
                 if isinstance(call, ExprCall) and str(call.function) == "bind":
