@@ -91,7 +91,6 @@ def build(
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
 
-    blocks = scaling.scale_blocks(variant)
     images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
     x = images
     if preprocessing is not None:
@@ -104,7 +103,7 @@ def build(
 
     x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)
     stride, feature_maps = 2, {2: x}
-    for block in blocks:
+    for block in scaling.scale_blocks(variant):
         x = mb_conv(graph, x, block, drop_connect_rate * block.drop_connect_fraction)
         stride *= block.strides
         feature_maps[stride] = x
@@ -258,7 +257,6 @@ def _check_network(weights: Any, name: Any) -> None:
 
 def _advised(assemble: Callable[P, T]) -> Callable[P, T]:
     """``assemble``, which then logs how pixels are to be scaled, where ``preprocess_input(x)`` alone is not right."""
-
     known = inspect.signature(assemble).parameters
 
     @functools.wraps(assemble)
