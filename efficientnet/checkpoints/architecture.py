@@ -28,10 +28,10 @@ class Node(NamedTuple):
     """A layer in a configuration.
 
     Attributes:
-        kind: its class in Keras.
-        config: its options, the name among them.
-        inputs: names of the layers before it.
-        numbers: what stands in Keras 3's call of it in the place of each argument, None for a tensor.
+        kind: Its class in Keras.
+        config: Its options, the name among them.
+        inputs: Names of the layers before it.
+        numbers: What stands in Keras 3's call of it in the place of each argument, None for a tensor.
     """
 
     kind: str
@@ -45,12 +45,12 @@ class Node(NamedTuple):
 
 
 def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
-    """The facts that a configuration tells; none where it is not understood.
+    """Return the facts that a configuration tells; none where it is not understood.
 
     Args:
-        model: the configuration of a whole model, as parsed JSON.
-        arrays: of the file, by layer and role, for layers that keep in arrays what they scale pixels by.
-        preprocessing: how pixels are scaled before the model, where a note says it.
+        model: The configuration of a whole model, as parsed JSON.
+        arrays: Arrays of the file, by layer and role, for layers that keep in arrays what they scale pixels by.
+        preprocessing: How pixels are scaled before the model, where a note says it.
 
     Returns:
         Padding, epsilon, how pixels are scaled up to the first convolution, and the last activation, as far as they
@@ -88,7 +88,7 @@ def _mark(network: list[Node]) -> marks.Mark:
 
 
 def kerashub(config: Mapping[str, Any]) -> Facts:
-    """The facts that the options of KerasHub's EfficientNetBackbone tell.
+    """Return the facts that the options of KerasHub's EfficientNetBackbone tell.
 
     Its blocks of the kind "v1" always pad alike on all sides; a "valid" stem does where something pads before it.
     """
@@ -110,7 +110,7 @@ def _kerashub_backbone(model: Any) -> Mapping[str, Any] | None:
 
 
 def _nodes(model: Any, depth: int = 0) -> Iterator[Node]:
-    """The layers of a model and of models within it, in order."""
+    """Yield the layers of a model and of models within it, in order."""
     config = model["config"]
     # Keras 1 had a list of layers for the configuration of a Sequential model.
     layers = config if isinstance(config, list) else config.get("layers", [])
@@ -132,7 +132,7 @@ def _nodes(model: Any, depth: int = 0) -> Iterator[Node]:
 
 
 def _inputs(nodes: Any) -> list[str]:
-    """The names of layers in what Keras 2 (lists ``[name, call, output, …]``) or Keras 3 says of a layer's inputs."""
+    """Return the names of the layers that Keras 2 (lists ``[name, call, output, …]``) or Keras 3 notes as inputs."""
     names: list[str] = []
     left = [nodes]
     while left:
@@ -148,7 +148,7 @@ def _inputs(nodes: Any) -> list[str]:
 
 
 def _arguments(nodes: Any) -> tuple[float | None, ...]:
-    """The positional arguments of the one call of an operation of Keras 3."""
+    """Return the positional arguments of the one call of an operation of Keras 3."""
     match nodes:
         case [{"args": [*arguments], "kwargs": {}}]:
             return tuple(value if type(value) in (int, float) else None for value in arguments)
@@ -156,7 +156,7 @@ def _arguments(nodes: Any) -> tuple[float | None, ...]:
 
 
 def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
-    """How the convolutions with a stride pad; None where they do not agree."""
+    """Return how the convolutions with a stride pad; None where they do not agree."""
     found = {
         _padding_of(node, by_name)
         for node in network
@@ -207,7 +207,7 @@ def _last_activation(nodes: list[Node]) -> str | None:
 def _preprocessing(
     nodes: list[Node], arrays: Mapping[str, Stored], before: str | Scaling | None, marked: str | Scaling | None
 ) -> str | Scaling | None:
-    """How pixels are scaled before the model and by its layers before the first convolution; None for unknown.
+    """Return how pixels are scaled before the model and by its layers before the first convolution; None for unknown.
 
     What the layers do counts more than what the network was ``marked`` with when it was built.
     """

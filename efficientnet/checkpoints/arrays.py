@@ -19,9 +19,9 @@ class Stored:
     """An array in a file, not read yet.
 
     Attributes:
-        shape: of the array.
-        dtype: of the array; bfloat16, which NumPy lacks, is given as float32, which holds it exactly.
-        read: reads the numbers. What it gives may be a read-only view of the memory-mapped file.
+        shape: Shape of the array.
+        dtype: Data type of the array; bfloat16, which NumPy lacks, is given as float32, which holds it exactly.
+        read: Reads the numbers. What it gives may be a read-only view of the memory-mapped file.
     """
 
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class Stored:
         return np.array(array, dtype, copy=copy) if dtype is not None or copy else array
 
     def rearranged(self, view: Sequence[int], axes: Sequence[int], shape: Sequence[int]) -> Stored:
-        """The same numbers: reshaped to ``view``, transposed by ``axes``, reshaped to ``shape``."""
+        """Return the same numbers: reshaped to ``view``, transposed by ``axes``, reshaped to ``shape``."""
 
         def read() -> np.ndarray:
             return self.read().reshape(view).transpose(axes).reshape(shape)
@@ -55,11 +55,11 @@ class StoredWeights(NamedTuple):
     """What a file of weights holds.
 
     Attributes:
-        format: of the file, in words: ``"safetensors"``.
-        arrays: under the names that the file has for them, in its order.
-        averaged: whether these are moving averages of the weights, which the file keeps beside the weights themselves.
-        layers: names of all layers that the file tells of, those without arrays too; empty where it tells of none.
-        facts: what else the file says of the network.
+        format: Format of the file, in words: ``"safetensors"``.
+        arrays: Under the names that the file has for them, in its order.
+        averaged: Whether these are moving averages of the weights, which the file keeps beside the weights themselves.
+        layers: Names of all layers that the file tells of, those without arrays too; empty where it tells of none.
+        facts: What else the file says of the network.
     """
 
     format: str
@@ -70,11 +70,11 @@ class StoredWeights(NamedTuple):
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """A file's bytes, memory-mapped for as long as anything uses them.
+    """Return a file's bytes, memory-mapped for as long as anything uses them.
 
     Raises:
-        ValueError: the file is empty.
-        OSError: it cannot be opened.
+        ValueError: The file is empty.
+        OSError: It cannot be opened.
     """
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -90,9 +90,9 @@ def widen_bfloat16(raw: np.ndarray) -> np.ndarray:
 
 
 def release(array: np.ndarray) -> None:
-    """Lets go of the memory that holds the file behind an array: what has been used need not stay in it.
+    """Let go of the memory that holds the file behind an array: what has been used need not stay in it.
 
-    The numbers stay as they are; whoever looks at them again reads them from the file again.
+    The numbers stay unchanged; whoever looks at them again reads them from the file again.
     """
     base: Any = array
     while isinstance(base, np.ndarray):

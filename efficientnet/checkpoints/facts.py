@@ -38,15 +38,15 @@ class Facts:
     """What a file says; None where it does not.
 
     Attributes:
-        padding: of convolutions with a stride, as in ``Variant``.
-        epsilon: of the batch norms.
-        preprocessing: the mode, or the numbers, that the network's pixels were scaled by.
-        crop: the part of a picture's shorter side that is kept, 0..1.
-        interpolation: of the resizing after that.
-        class_names: in the order of the outputs.
+        padding: Padding of convolutions with a stride, as in ``Variant``.
+        epsilon: Epsilon of the batch norms.
+        preprocessing: The mode, or the numbers, that the network's pixels were scaled by.
+        crop: The part of an image's shorter side that is kept, 0..1.
+        interpolation: Interpolation of the resizing after that.
+        class_names: In the order of the outputs.
         activation: Keras' name of what the classifier ends in; ``"linear"`` for logits.
         model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
-        class_counts: numbers of classes that files beside the weights say, by where: ``"config.json: num_classes"``.
+        class_counts: Numbers of classes that files beside the weights say, by where: ``"config.json: num_classes"``.
             The weights themselves show theirs, so that this is never written down.
     """
 
@@ -66,7 +66,7 @@ class Facts:
         return dataclasses.replace(other, **mine)
 
     def to_json(self) -> str:
-        """The text for :func:`from_json`; without what is not known."""
+        """Return the text for :func:`from_json`; without what is not known."""
         known = {name: getattr(self, name) for name in _CHECKS if getattr(self, name) is not None}
         return json.dumps(known, ensure_ascii=False)
 
@@ -75,10 +75,10 @@ UNKNOWN = Facts()
 
 
 def from_json(text: str | bytes) -> Facts:
-    """The facts in a text of JSON; names that are not known here are left out.
+    """Return the facts in a text of JSON; names that are not known here are left out.
 
     Raises:
-        ValueError: it is no such text, or a value cannot be what it should.
+        ValueError: It is no such text, or a value cannot be what it should.
     """
     values = parse_object(text)
     return Facts(**{name: _CHECKS[name](value) for name, value in values.items() if name in _CHECKS})
@@ -88,7 +88,7 @@ def parse(text: str | bytes) -> Any:
     """What a text of JSON says.
 
     Raises:
-        ValueError: it is damaged, or larger than any that a file of weights needs.
+        ValueError: It is damaged, or larger than any that a file of weights needs.
     """
     if len(text) > LARGEST_JSON:
         raise ValueError(f"its JSON of {len(text)} bytes is larger than any file of weights needs")
@@ -96,10 +96,10 @@ def parse(text: str | bytes) -> Any:
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The object that a text of JSON says.
+    """Return the object that a text of JSON says.
 
     Raises:
-        ValueError: it is none, damaged, or larger than any that a file of weights needs.
+        ValueError: It is none, damaged, or larger than any that a file of weights needs.
     """
     values = parse(text)
     if not isinstance(values, dict):
@@ -108,7 +108,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def from_hdf5(root: Object) -> Facts:
-    """The facts that :func:`write_hdf5` put into an HDF5 file; none where there are none."""
+    """Return the facts that :func:`write_hdf5` put into an HDF5 file; none where there are none."""
     pieces: list[str] = []
     while piece := root.texts(f"{KEY}{len(pieces)}"):
         pieces += piece
@@ -116,7 +116,7 @@ def from_hdf5(root: Object) -> Facts:
 
 
 def write_hdf5(path: str | PathLike[str], facts: Facts) -> None:
-    """Adds facts to an HDF5 file, as attributes that Keras passes over."""
+    """Add facts to an HDF5 file, as attributes that Keras passes over."""
     import h5py
 
     text = json.dumps(json.loads(facts.to_json()))  # in ASCII, so that it can be cut anywhere
@@ -126,17 +126,17 @@ def write_hdf5(path: str | PathLike[str], facts: Facts) -> None:
 
 
 def write_archive(path: str | PathLike[str], facts: Facts) -> None:
-    """Adds facts to the archive that ``torch.save`` wrote, as a member that PyTorch passes over."""
+    """Add facts to the archive that ``torch.save`` wrote, as a member that PyTorch passes over."""
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]
         archive.writestr(f"{folder}/{MEMBER}", facts.to_json())
 
 
 def of_scale_and_offset(scale: Any, offset: Any) -> str | Scaling:
-    """The mode or numbers of ``pixels * scale + offset``, each a number or one for each of three channels.
+    """Return the mode or numbers of ``pixels * scale + offset``, each a number or one for each of three channels.
 
     Raises:
-        ValueError, TypeError: they are no such numbers.
+        ValueError, TypeError: They are no such numbers.
     """
     factor, summand = (np.broadcast_to(np.ravel(np.asarray(value, np.float64)), 3) for value in (scale, offset))
     if not np.isfinite([factor, summand]).all():
@@ -145,12 +145,12 @@ def of_scale_and_offset(scale: Any, offset: Any) -> str | Scaling:
 
 
 def of_mean_and_std(mean: Sequence[float], std: Sequence[float]) -> str | Scaling:
-    """The mode or numbers of ``(pixels / 255 - mean) / std``."""
+    """Return the mode or numbers of ``(pixels / 255 - mean) / std``."""
     return simplest(Scaling(tuple(1 / (255 * s) for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True))))
 
 
 def simplest(scaling: Scaling) -> str | Scaling:
-    """The mode of these numbers where there is one, else themselves."""
+    """Return the mode of these numbers where there is one, else themselves."""
     for mode in MODES:
         known = scale_and_offset(mode)
         if len(scaling.scale) == len(known.scale) and np.allclose(scaling, known, rtol=1e-5, atol=1e-6):
@@ -165,10 +165,10 @@ def _padding(value: Any) -> str:
 
 
 def positive_fraction(value: Any) -> float:
-    """A number that is more than 0 and at most 1.
+    """Return a number that is more than 0 and at most 1.
 
     Raises:
-        ValueError: the value is none.
+        ValueError: The value is none.
     """
     if type(value) not in (int, float) or not 0 < value <= 1:
         raise ValueError(f"it says {str(value)[:80]!r} where a fraction, more than 0 and at most 1, is due")
@@ -176,10 +176,10 @@ def positive_fraction(value: Any) -> float:
 
 
 def count_of_classes(value: Any) -> int:
-    """A number of classes, 0 or more.
+    """Return a number of classes, 0 or more.
 
     Raises:
-        ValueError: the value is none.
+        ValueError: The value is none.
     """
     if type(value) is not int or not 0 <= value <= MOST_CLASSES:
         raise ValueError(f"it says {str(value)[:80]!r} where a number of classes, 0 to {MOST_CLASSES:,}, is due")
@@ -193,10 +193,10 @@ def _text(value: Any) -> str:
 
 
 def preprocessing(value: Any) -> str | Scaling:
-    """A mode, or numbers for each channel, as JSON has them.
+    """Return a mode, or numbers for each channel, as JSON has them.
 
     Raises:
-        ValueError: the value is neither.
+        ValueError: The value is neither.
     """
     if isinstance(value, str) and value in MODES:
         return value
@@ -209,10 +209,10 @@ def preprocessing(value: Any) -> str | Scaling:
 
 
 def class_names(value: Any) -> tuple[str, ...]:
-    """A list of names, as JSON has it.
+    """Return a list of names, as JSON has it.
 
     Raises:
-        ValueError: the value is none.
+        ValueError: The value is none.
     """
     if not isinstance(value, list) or len(value) > MOST_CLASSES:
         raise ValueError(f"its class names are no list of at most {MOST_CLASSES:,} names")

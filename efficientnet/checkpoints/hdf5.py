@@ -42,11 +42,11 @@ _NEW_STYLE = {0x02: "links of another kind", 0x06: "links of another kind", 0x15
 
 
 def root(buffer: memoryview) -> Object:
-    """The root group of the HDF5 file that a buffer holds.
+    """Return the root group of the HDF5 file that a buffer holds.
 
     Raises:
-        UnusualError: the file is not of the layout that is read here. Here and in all methods of objects.
-        ValueError: the file is damaged or cut short. Likewise.
+        UnusualError: The file is not of the layout that is read here. Here and in all methods of objects.
+        ValueError: The file is damaged or cut short. Likewise.
     """
     if bytes(buffer[:8]) != SIGNATURE:
         raise ValueError("it does not begin as HDF5 files do")
@@ -74,20 +74,20 @@ class _File:
         self._collections: dict[int, dict[int, tuple[int, int]]] = {}
 
     def take(self, start: int, size: int) -> memoryview:
-        """A part of the file's structure."""
+        """Return a part of the file's structure."""
         if start + size > len(self.buffer):
             raise ValueError(f"it points at {size} bytes from byte {start} on, but has {len(self.buffer)}")
         self.count_structure(size)
         return self.buffer[start : start + size]
 
     def count_structure(self, size: int) -> None:
-        """Counts a piece of structure, which takes time and memory even where it is empty."""
+        """Count a piece of structure, which takes time and memory even where it is empty."""
         self._structure_left -= size + _COST_OF_A_PIECE
         if self._structure_left < 0:
             raise ValueError(f"its structure alone claims more than {_MOST_STRUCTURE} bytes")
 
     def claim_numbers(self, size: int) -> None:
-        """Counts the bytes of an array, so that a small file does not hold the same bytes as many large ones."""
+        """Count the bytes of an array, so that a small file does not hold the same bytes as many large ones."""
         self._numbers_left -= size
         if self._numbers_left < 0:
             raise ValueError(f"its arrays claim more numbers than there can be in its {len(self.buffer)} bytes")
@@ -138,7 +138,7 @@ class Object:
     """A group or a dataset.
 
     Attributes:
-        address: where its header is; two names for one object have the same.
+        address: Where its header is; two names for one object have the same.
     """
 
     def __init__(self, file: _File, address: int) -> None:
@@ -231,7 +231,7 @@ class Object:
         return found[0]
 
     def texts(self, attribute: str) -> list[str] | None:
-        """The strings in an attribute, whatever its shape; None where there is no such attribute."""
+        """Return the strings in an attribute, whatever its shape; None where there is no such attribute."""
         value = self._attributes.get(attribute)
         return value() if value else None
 
@@ -307,7 +307,7 @@ class Object:
         return lambda: np.ndarray(shape, dtype, stored)
 
     def _chunks(self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: memoryview) -> Callable[[], np.ndarray]:
-        """Reads an array that is cut into blocks of one shape, each compressed by itself."""
+        """Read an array that is cut into blocks of one shape, each compressed by itself."""
         rank = layout[2] - 1
         (tree,) = struct.unpack_from("<Q", layout, 3)
         *chunk, itemsize = struct.unpack_from(f"<{layout[2]}I", filled(layout, 11 + 4 * layout[2]), 11)

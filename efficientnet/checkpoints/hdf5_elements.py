@@ -26,7 +26,7 @@ class Type(NamedTuple):
     """Of an array's or attribute's elements.
 
     Attributes:
-        dtype: in NumPy; of strings of variable length, the 16 bytes that point at each.
+        dtype: In NumPy; of strings of variable length, the 16 bytes that point at each.
         kind: ``"number"``, ``"text"``, ``"variable text"`` or ``"opaque"``.
     """
 
@@ -35,19 +35,19 @@ class Type(NamedTuple):
 
 
 def padded(size: int) -> int:
-    """The next multiple of 8, to which parts are filled up."""
+    """Return the next multiple of 8, to which parts are filled up."""
     return -(-size // 8) * 8
 
 
 def filled(data: memoryview, size: int) -> memoryview:
-    """The same bytes, if there are at least ``size`` of them."""
+    """Return the same bytes, if there are at least ``size`` of them."""
     if len(data) < size:
         raise ValueError(f"one of its parts is {len(data)} bytes long, of at least {size}")
     return data
 
 
 def dataspace(message: memoryview) -> tuple[int, ...]:
-    """The shape that a dataspace message tells."""
+    """Return the shape that a dataspace message tells."""
     version, rank, _, kind = filled(message, 4)[:4]
     if version not in (1, 2) or rank > 32:
         raise ValueError(f"a shape of version {version} and {rank} axes")
@@ -58,10 +58,10 @@ def dataspace(message: memoryview) -> tuple[int, ...]:
 
 
 def datatype(message: memoryview) -> Type:
-    """The type of elements that a datatype message tells.
+    """Return the type of elements that a datatype message tells.
 
     Raises:
-        UnusualError: elements of another kind, such as references, or structures of several.
+        UnusualError: Elements of another kind, such as references, or structures of several.
     """
     version, kind = filled(message, 8)[0] >> 4, message[0] & 15
     bits, (size,) = message[1:4], struct.unpack_from("<I", message, 4)
@@ -97,7 +97,7 @@ def filters(message: memoryview) -> list[int]:
 
 
 def unfilter(block: memoryview, identifiers: list[int], size: int, itemsize: int) -> memoryview:
-    """The ``size`` bytes of a block, given in the form that the filters left it."""
+    """Return the ``size`` bytes of a block, given in the form that the filters left it."""
     for identifier in reversed(identifiers):
         if identifier == _DEFLATE:
             try:

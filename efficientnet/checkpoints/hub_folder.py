@@ -22,7 +22,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 
 
 def find_weights(folder: Path) -> list[Path]:
-    """The files of weights in a folder: the network's, and the classifier's where that is in a file of its own."""
+    """Return the files of weights in a folder: the network's, and the classifier's if it has a separate one."""
     files = [folder / name for name in _WEIGHTS if (folder / name).is_file()][:1]
     is_backbone = files and files[0].name == _WEIGHTS[-1] and (folder / _CLASSIFIER).is_file()
     return [*files, folder / _CLASSIFIER] if is_backbone else files
@@ -37,8 +37,8 @@ def read_config(weights: Path) -> Facts:
     """What the configuration beside a file of weights says; nothing where there is none, or one of another kind.
 
     Raises:
-        CheckpointError: it says what cannot be.
-        OSError: it cannot be read.
+        CheckpointError: It says what cannot be.
+        OSError: It cannot be read.
     """
     if weights.name not in _WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
         return Facts()

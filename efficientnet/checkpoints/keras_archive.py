@@ -41,10 +41,10 @@ _ROLES = {
 
 
 def recognises(path: str | PathLike[str]) -> bool:
-    """Whether a file is a ``.keras`` archive, by what it holds; False where it is no archive or a damaged one.
+    """Return whether a file is a ``.keras`` archive, by what it holds; False where it is no archive or a damaged one.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: The file cannot be opened.
     """
     try:
         return {_CONFIG, _METADATA} <= {info.filename for info in directory(path)}
@@ -53,10 +53,10 @@ def recognises(path: str | PathLike[str]) -> bool:
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """The arrays of a whole model.
+    """Return the arrays of a whole model.
 
     Args:
-        path: a ``.keras`` file.
+        path: A ``.keras`` file.
 
     Returns:
         ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, also from a model within the model: that one's group
@@ -64,8 +64,8 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         ``"my_layer/0"``. The archive's checksum of the weights is checked when the first of them is read.
 
     Raises:
-        CheckpointError: the file is damaged or compressed, or holds no weights.
-        OSError: it cannot be opened.
+        CheckpointError: The file is damaged or compressed, or holds no weights.
+        OSError: It cannot be opened.
     """
     with reading(path, ".keras"):
         found = members(path, map_file(path))
@@ -112,7 +112,7 @@ def _after(check: Callable[[], None], stored: Stored) -> Stored:
 
 
 def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The group, and the configuration, of each layer of a model and of models within it."""
+    """Yield the group, and the configuration, of each layer of a model and of models within it."""
     layers = model["config"].get("layers", [])  # a model of a class of its own tells of none
     groups = number_layers((layer["config"]["name"], layer["class_name"]) for layer in layers)
     for group, layer in zip(groups, layers, strict=True):
@@ -122,7 +122,7 @@ def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
-    """An array's name by its layer, and a longer one for where that is taken."""
+    """Return an array's name by its layer, and a longer one for where that is taken."""
     group, _, index = array.rpartition("/")
     if group not in layers:
         return array, array

@@ -30,7 +30,7 @@ _DEEPEST = 16
 
 
 def recognises(start: bytes) -> bool:
-    """Whether a file that begins so is one of Keras' HDF5 files, or the list of the parts of one in several."""
+    """Return whether a file that begins so is one of Keras' HDF5 files, or the list of the parts of one in several."""
     return start.startswith(SIGNATURE) or _lists_shards(start)
 
 
@@ -39,10 +39,10 @@ def _lists_shards(start: bytes) -> bool:
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """The arrays of a file of weights or of a whole model.
+    """Return the arrays of a file of weights or of a whole model.
 
     Args:
-        path: an HDF5 file.
+        path: An HDF5 file.
 
     Returns:
         Keras 2's layout gives ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, in the model's order, also from
@@ -52,8 +52,8 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         State of optimisers, metrics and random numbers is left out.
 
     Raises:
-        CheckpointError: the file is damaged or holds no Keras weights.
-        OSError: it cannot be opened.
+        CheckpointError: The file is damaged or holds no Keras weights.
+        OSError: It cannot be opened.
     """
     with reading(path):
         buffer = map_file(path)
@@ -84,7 +84,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
 @contextlib.contextmanager
 def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
-    """Tells of which file, and what kind of file, it is that something is wrong with."""
+    """Report of which file, and what kind of file, it is that something is wrong with."""
     try:
         yield
     except CheckpointError:
@@ -101,7 +101,7 @@ def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
 
 
 def guarded(path: str | PathLike[str], stored: Stored, kind: str = "HDF5") -> Stored:
-    """The same array; what is found wrong with it only when it is read is told likewise."""
+    """Return the same array; what is found wrong with it only when it is read is told likewise."""
 
     def read() -> np.ndarray:
         with reading(path, kind):
@@ -117,10 +117,10 @@ def role(weight_name: str) -> str:
 
 
 def number_layers(layers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The groups that Keras 3 puts the weights of a model's layers into, by class and number.
+    """Return the groups that Keras 3 puts the weights of a model's layers into, by class and number.
 
     Args:
-        layers: name and class name of each layer in the model's order, those without weights too.
+        layers: Name and class name of each layer in the model's order, those without weights too.
 
     Returns:
         Group to layer name: ``{"conv2d": "stem_conv", "conv2d_1": "block1a_se_reduce", …}``.
@@ -139,7 +139,7 @@ def unique(names: Iterable[tuple[str, str]]) -> list[str]:
     """Of each pair the short name, unless an earlier one has it: then the long one.
 
     Raises:
-        ValueError: two have the same long name.
+        ValueError: Two have the same long name.
     """
     taken: dict[str, None] = {}
     for short, long in names:
@@ -166,10 +166,10 @@ def _read_keras2(root: Object, layers: list[str]) -> dict[str, Stored]:
 
 
 def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
-    """The arrays of a file in Keras 3's layout, and the names of the layers that it tells.
+    """Return the arrays of a file in Keras 3's layout, and the names of the layers that it tells.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: The file is damaged.
     """
     arrays: dict[str, Stored] = {}
     layers: list[str] = []
@@ -196,7 +196,7 @@ def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
 
 
 def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
-    """The groups of a file in Keras 3's layout that hold the model, and the path that each is of; empty for others.
+    """Return the groups that hold the model in Keras 3's layout, and the path of each; empty for other files.
 
     A model of a class of its own has its attributes there, beside the state of its training.
     """
@@ -208,13 +208,13 @@ def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
 
 
 def _natural(name: str) -> tuple[str, int]:
-    """Orders ``conv2d``, ``conv2d_1``, ``conv2d_10`` by their numbers."""
+    """Order ``conv2d``, ``conv2d_1``, ``conv2d_10`` by their numbers."""
     stem, number = re.fullmatch(r"(.*?)_?(\d{0,18})", name, re.DOTALL).groups()  # type: ignore[union-attr]
     return stem, int(number or 0)
 
 
 def _list(group: Object, name: str) -> list[str] | None:
-    """A list attribute, which Keras cuts into ``name0``, ``name1``, … where it outgrows HDF5's 64 KB."""
+    """Return a list attribute, which Keras cuts into ``name0``, ``name1``, … where it outgrows HDF5's 64 KB."""
     values = group.texts(name)
     chunk = 0
     while values is None or chunk:
@@ -237,9 +237,9 @@ class SavedModel(NamedTuple):
     """What a file of a whole model says about it.
 
     Attributes:
-        config: the model's configuration, as parsed JSON.
-        keras_version: of the Keras that saved it: ``"2.2.4-tf"``.
-        compiled: whether optimiser, loss and metrics are in the file.
+        config: The model's configuration, as parsed JSON.
+        keras_version: Keras version of the Keras that saved it: ``"2.2.4-tf"``.
+        compiled: Whether optimiser, loss and metrics are in the file.
     """
 
     config: Any
@@ -251,7 +251,7 @@ def read_saved_model(path: str | PathLike[str]) -> SavedModel:
     """What a whole saved model says about itself.
 
     Raises:
-        CheckpointError: the file is damaged or holds weights alone.
+        CheckpointError: The file is damaged or holds weights alone.
     """
     with reading(path):
         root = hdf5.root(map_file(path))
@@ -266,7 +266,7 @@ def read_saved_model(path: str | PathLike[str]) -> SavedModel:
 
 
 def replace_model_config(path: str | PathLike[str], config: Any) -> None:
-    """Writes another configuration into the file of a whole saved model."""
+    """Write another configuration into the file of a whole saved model."""
     import h5py
 
     with h5py.File(path, "r+") as file:

@@ -27,10 +27,10 @@ class Mark(NamedTuple):
     """How pixels are to be prepared for a network; None where it is not known.
 
     Attributes:
-        preprocessing: the mode of ``preprocess_input``, or its numbers.
-        crop: the part of an image's shorter side that is kept, 0..1.
-        interpolation: of the resizing after that.
-        is_known: whether the mode is that of the weights; False where these were random, so that it is merely
+        preprocessing: The mode of ``preprocess_input``, or its numbers.
+        crop: The part of an image's shorter side that is kept, 0..1.
+        interpolation: Interpolation of the resizing after that.
+        is_known: Whether the mode is that of the weights; False where these were random, so that it is merely
             what the constructor proposes.
     """
 
@@ -40,12 +40,12 @@ class Mark(NamedTuple):
     is_known: bool = True
 
     def to_text(self) -> str:
-        """The mark as JSON, which :func:`of_config` reads."""
+        """Return the mark as JSON, which :func:`of_config` reads."""
         return json.dumps({_KEY: {name: value for name, value in self._asdict().items() if value is not None}})
 
 
 def of_config(config: Mapping[str, Any]) -> Mark | None:
-    """The mark in the configuration of a layer; None where there is none."""
+    """Return the mark in the configuration of a layer; None where there is none."""
     initializer = config.get("bias_initializer")
     if config.get("use_bias") is not False or not isinstance(initializer, Mapping):
         return None

@@ -101,7 +101,7 @@ class Opaque:
 
 
 def is_shape(shape: object) -> bool:
-    """Whether a file's shape, a tuple or list of anything, is one that NumPy can have."""
+    """Return whether a file's shape, a tuple or list of anything, is one that NumPy can have."""
     return (
         isinstance(shape, tuple | list)
         and len(shape) <= _MAX_DIMENSIONS
@@ -111,7 +111,7 @@ def is_shape(shape: object) -> bool:
 
 
 def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
-    """Follows one pickle, from where `file` stands to its end.
+    """Follow one pickle, from where `file` stands to its end.
 
     Returns:
         The object, with every tensor as a `Tensor`; and all storages it mentions, by key.
@@ -259,7 +259,7 @@ def _extend(items: list[Any], target: object) -> None:
 
 
 def _update(items: list[Any], target: object) -> None:
-    """Puts keys and values, which take turns in `items`, into a dict."""
+    """Put keys and values, which take turns in `items`, into a dict."""
     if not isinstance(target, dict) or len(items) % 2:
         raise ValueError("its pickle sets items of what is no dict, or a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
@@ -282,7 +282,7 @@ def _global(module: object, name: object) -> Global:
 
 
 def _construct(function: object, arguments: object) -> object:
-    """Does what calling an admitted constructor means, on the records of this module."""
+    """Do what calling an admitted constructor means, on the records of this module."""
     match function, arguments:
         case Global(name), () if name == _ORDERED_DICT:
             return {}
@@ -300,7 +300,7 @@ def _construct(function: object, arguments: object) -> object:
 
 
 def _storage(identifier: object) -> Storage:
-    """Makes a storage from its persistent id; the device it was on ('cpu', 'cuda:0') is dropped."""
+    """Make a storage from its persistent id; the device it was on ('cpu', 'cuda:0') is dropped."""
     match identifier:
         case ("storage", Global(name), str() as key, str(), int() as size, *view):
             # Until 1.6 a last entry described views of storages; it has long been None.
@@ -310,7 +310,7 @@ def _storage(identifier: object) -> Storage:
 
 
 def _tensor(storage: Storage, offset: object, shape: object, strides: object) -> Tensor:
-    """Makes a tensor after checking that all of it lies inside its storage."""
+    """Make a tensor after checking that all of it lies inside its storage."""
     if not (
         isinstance(shape, tuple)
         and is_shape(shape)

@@ -41,20 +41,20 @@ class Reading:
     """A file of weights, understood as those of one variant.
 
     Attributes:
-        path: of the file.
-        checkpoint: what is in it.
-        origin: whose names it has.
-        variant: what it was compared with.
-        classes: of its classifier; None where it has none.
-        channels: of the inputs that it is for.
-        arrays: under our names and in Keras' layout, in the order of the network: ``"stem_conv/kernel"``.
-        unequal: the entries whose array has another shape in the file, and that shape.
-        missing: the entries that the file does not have, those of the head included.
-        left_over: arrays of the file that the variant has no place for though they are of such a network, and their
+        path: Path of the file.
+        checkpoint: What is in it.
+        origin: Whose names it has.
+        variant: What it was compared with.
+        classes: Classes of its classifier; None where it has none.
+        channels: Channels of the inputs that it is for.
+        arrays: Under our names and in Keras' layout, in the order of the network: ``"stem_conv/kernel"``.
+        unequal: The entries whose array has another shape in the file, and that shape.
+        missing: The entries that the file does not have, those of the head included.
+        left_over: Arrays of the file that the variant has no place for though they are of such a network, and their
             shapes.
-        aside: likewise, arrays that are of something else: another head, a decoder, a model around the network.
-        before: what stands before all of the network's names: ``"encoder."``; empty where nothing does.
-        miscounted: what is said of the number of classes, where the weights have another: ``"…: num_classes 7"``.
+        aside: Likewise, arrays that are of something else: another head, a decoder, a model around the network.
+        before: What stands before all of the network's names: ``"encoder."``; empty where nothing does.
+        miscounted: What is said of the number of classes, where the weights have another: ``"…: num_classes 7"``.
     """
 
     path: Path
@@ -94,12 +94,12 @@ def open_checkpoint(path: str | PathLike[str]) -> StoredWeights:
     """What a file of weights holds, told by its content, never by its suffix; nothing in it is executed.
 
     Args:
-        path: a file in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
+        path: A file in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
             folder of timm's or KerasHub's for a hub, whose ``config.json`` then counts as part of the file.
 
     Raises:
-        CheckpointError: the file is empty, damaged, hostile, or of a kind that is not read here.
-        OSError: it cannot be opened.
+        CheckpointError: The file is empty, damaged, hostile, or of a kind that is not read here.
+        OSError: It cannot be opened.
     """
     path = Path(path)
     if path.is_dir() and (files := hub_folder.find_weights(path)):
@@ -145,18 +145,18 @@ def describe(start: bytes) -> str:
 
 
 def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
-    """Reads a file as the weights of a variant, or of the one that fits it best.
+    """Read a file as the weights of a variant, or of the one that fits it best.
 
     Args:
-        path: as for :func:`open_checkpoint`.
-        variant: what it should be; told from the file by default.
+        path: As for :func:`open_checkpoint`.
+        variant: What it should be; told from the file by default.
 
     Returns:
         What fits and what does not, names and shapes only: no number has been read yet.
 
     Raises:
-        CheckpointError: the file cannot be read, or its names are nobody's that are known here.
-        OSError: it cannot be opened.
+        CheckpointError: The file cannot be read, or its names are nobody's that are known here.
+        OSError: It cannot be opened.
     """
     checkpoint = open_checkpoint(path)
     places = _places(checkpoint, path)
@@ -179,10 +179,10 @@ class _Place(NamedTuple):
     """Where in a file a network is.
 
     Attributes:
-        origin: whose names it has.
-        before: what stands before them: names of what is around the network.
-        names: of the network's arrays in the file, by those in the network.
-        aside: the shapes of the others by their names in the file.
+        origin: Whose names it has.
+        before: What stands before them: names of what is around the network.
+        names: Names of the network's arrays in the file, by those in the network.
+        aside: The shapes of the others by their names in the file.
     """
 
     origin: Origin
@@ -192,7 +192,7 @@ class _Place(NamedTuple):
 
 
 def _places(checkpoint: StoredWeights, path: str | PathLike[str]) -> list[_Place]:
-    """All networks in a file, as far as names tell."""
+    """Return all networks in a file, as far as names tell."""
     found = {
         (origin, match.groupdict().get("before") or ""): None
         for origin in ORIGINS
@@ -253,7 +253,7 @@ def _compare(path: Path, checkpoint: StoredWeights, place: _Place, variant: Vari
 def _part(
     path: str | PathLike[str], checkpoint: StoredWeights, origin: Origin, before: str
 ) -> tuple[dict[str, str], dict[str, Shape]]:
-    """The names in the file by those in the network; the shapes of the arrays that are around it."""
+    """Return the names in the file by those in the network; the shapes of the arrays that are around it."""
     names: dict[str, str] = {}
     around: dict[str, str] = {}
     aside: dict[str, Shape] = {}
@@ -273,7 +273,7 @@ def _part(
 
 
 def _count_classes(reading: Reading) -> Reading:
-    """The same, compared with what is said of the number of classes; without names of another number than there are."""
+    """Compare a reading with the noted numbers of classes; drop class names of another number than the weights have."""
     said, classes = reading.checkpoint.facts, reading.classes
     if classes is None:
         return reading
@@ -288,7 +288,7 @@ def _count_classes(reading: Reading) -> Reading:
 
 
 def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[str, str]) -> Reading:
-    """The same where the file's head is another than the network's, and so is left aside; if all else fits."""
+    """Return the same where the file's head is another than the network's, and so is left aside; if all else fits."""
     ours = {entry.ours for entry in head}
     found = {entry.theirs: shape for entry, shape in reading.unequal if entry.ours in ours}
     found |= {entry.theirs: entry.their_shape for entry in head if entry.ours in reading.arrays}
@@ -304,10 +304,10 @@ def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[
 
 
 def accept(reading: Reading) -> Reading:
-    """The same reading, if the network in it is whole.
+    """Return the same reading, if the network in it is whole.
 
     Raises:
-        CheckpointError: it is not; the message says what differs.
+        CheckpointError: It is not; the message says what differs.
     """
     if problem := explain(reading):
         raise CheckpointError(problem)
@@ -315,7 +315,7 @@ def accept(reading: Reading) -> Reading:
 
 
 def report_aside(reading: Reading) -> None:
-    """Logs what of a file is not taken, since it is none of the network's, or contradicts the weights."""
+    """Log what of a file is not taken, since it is none of the network's, or contradicts the weights."""
     if reading.miscounted:
         logger.warning(
             "%s, but the classifier in %s has %s classes: taken is what the weights have; names that are more or fewer "

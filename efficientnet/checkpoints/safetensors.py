@@ -44,7 +44,7 @@ _MAX_COMMAS = 1_000_000  # EfficientNet-L2 has some 20,000; without a limit, 100
 
 
 def recognises(start: bytes) -> bool:
-    """Whether a file is in this format, or an index of such files, also where the rest of it is damaged.
+    """Return whether a file is in this format, or an index of such files, also where the rest of it is damaged.
 
     Args:
         start: The first 512 bytes of the file, or all of a shorter one.
@@ -58,7 +58,7 @@ def _is_index(start: bytes) -> bool:
 
 
 def read(path: str | os.PathLike[str]) -> StoredWeights:
-    """Reads the tensors of a safetensors file, or of all the files that an index lists.
+    """Read the tensors of a safetensors file, or of all the files that an index lists.
 
     Args:
         path: The file, or the index; the files of an index lie beside it.
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> StoredWeights:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
-    """The arrays, and the metadata."""
+    """Return the arrays, and the metadata."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
@@ -178,7 +178,7 @@ def _read_shards(path: Path) -> dict[str, Stored]:
 
 
 def _beside(index: Path, shard: str) -> Path:
-    """The path of a file that an index names, which may be any text."""
+    """Return the path of a file that an index names, which may be any text."""
     # Windows' rules know separators of both kinds and drives.
     if PureWindowsPath(shard).name != shard or shard in ("", "..") or not shard.isprintable():
         raise ValueError("that is no plain name, as of a file beside the index")
@@ -201,7 +201,7 @@ def write(
     arrays: Mapping[str, np.ndarray | Stored],
     metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes a safetensors file, whole or not at all, with no more than one array in memory.
+    """Write a safetensors file, whole or not at all, with no more than one array in memory.
 
     Args:
         path: The file, which is replaced where there is one.

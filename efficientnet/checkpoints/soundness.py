@@ -11,15 +11,15 @@ import numpy as np
 
 
 def check_array(name: str, array: Any, where: object) -> None:
-    """Makes sure that the numbers of a weight can be computed with.
+    """Make sure that the numbers of a weight can be computed with.
 
     Args:
-        name: of the weight: ``"stem_bn/moving_variance"``.
-        array: its numbers.
-        where: the file or model, for the message.
+        name: Name of the weight: ``"stem_bn/moving_variance"``.
+        array: Its numbers.
+        where: The file or model, for the message.
 
     Raises:
-        ValueError: a number is NaN or infinite, or a variance is negative.
+        ValueError: A number is NaN or infinite, or a variance is negative.
     """
     array = np.asarray(array)
     if array.dtype.kind != "f" or not array.size:
@@ -38,14 +38,14 @@ def check_array(name: str, array: Any, where: object) -> None:
 
 
 def check_model(model: Any, where: object) -> Any:
-    """Returns a Keras model after :func:`check_array` of all of its weights.
+    """Return a Keras model after :func:`check_array` of all of its weights.
 
     Args:
-        model: it.
-        where: its file or name, for the message.
+        model: It.
+        where: Its file or name, for the message.
 
     Raises:
-        ValueError: as ``check_array``.
+        ValueError: As ``check_array``.
     """
     for weight, array in zip(model.weights, model.get_weights(), strict=True):
         check_array(getattr(weight, "path", weight.name), array, where)

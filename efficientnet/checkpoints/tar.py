@@ -21,7 +21,7 @@ _ALLOWANCE = 64 << 20
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file is a tar archive, plain or gzipped."""
+    """Return whether a file is a tar archive, plain or gzipped."""
     try:
         with path.open("rb") as file, _plain(file) as stream:
             return stream.read(512)[257:262] == b"ustar"
@@ -30,17 +30,17 @@ def recognises(path: Path) -> bool:
 
 
 def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kept]) -> dict[str, Kept]:
-    """Goes through an archive once and gives what ``keep`` makes of each member whose whole name matches ``wanted``.
+    """Go through an archive once and gives what ``keep`` makes of each member whose whole name matches ``wanted``.
 
     Args:
-        path: of the archive.
-        wanted: matches names as they are in the archive, with any folders, even ``..``.
-        keep: is given a stream that can be read while it runs.
+        path: Path of the archive.
+        wanted: Matches names as they are in the archive, with any folders, even ``..``.
+        keep: Is given a stream that can be read while it runs.
 
     Raises:
-        ValueError: the archive is damaged or grows beyond what weights do, or such a member is no regular file,
+        ValueError: The archive is damaged or grows beyond what weights do, or such a member is no regular file,
             is there twice, or has a name that cannot be printed.
-        OSError: it cannot be opened.
+        OSError: It cannot be opened.
     """
     kept: dict[str, Kept] = {}
     try:
@@ -64,7 +64,7 @@ def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kep
 
 
 def _plain(file: io.BufferedReader) -> io.BufferedIOBase:
-    """The bytes of an archive, inflated where it is gzipped."""
+    """Return the bytes of an archive, inflated where it is gzipped."""
     is_gzipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     return gzip.GzipFile(fileobj=file) if is_gzipped else file

@@ -32,14 +32,14 @@ _BFLOAT16 = 14
 
 
 def read(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
-    """All arrays of numbers in a bundle, in the order of its index, which is that of their names.
+    """Return all arrays of numbers in a bundle, in the order of its index, which is that of their names.
 
     Args:
-        name: what the names of its files have in common, such as ``"model.ckpt"``.
-        files: the bundle's files by name.
+        name: What the names of its files have in common, such as ``"model.ckpt"``.
+        files: The bundle's files by name.
 
     Raises:
-        ValueError: the index is damaged or of a kind that is not read here, or a data file is missing or cut short.
+        ValueError: The index is damaged or of a kind that is not read here, or a data file is missing or cut short.
             The numbers' checksums wait until an array is read, which then raises ``CheckpointError``.
     """
     if f"{name}.index" not in files:
@@ -148,7 +148,7 @@ def _table(data: Buffer) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: Buffer, start: int, size: int) -> bytes:
-    """A block's content, once its checksum is found to be right."""
+    """Return a block's content, once its checksum is found to be right."""
     if start + size + 5 > len(data) - _FOOTER:
         raise ValueError("its index is cut short or damaged: a block runs past its end")
     end = start + size
@@ -212,7 +212,7 @@ class _Cursor:
         return self._data[self._at - size : self._at]
 
     def varint(self) -> int:
-        """A number of up to 64 bits, 7 in a byte, whose highest bit says that another byte follows."""
+        """Return a number of up to 64 bits, 7 in a byte, whose highest bit says that another byte follows."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self.take(1)[0]

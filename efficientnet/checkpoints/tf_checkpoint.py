@@ -31,7 +31,7 @@ _LEFT_OVER_OF_TRAINING = re.compile(
 
 
 def recognises(path: Path) -> bool:
-    """Whether ``read`` is the reader to give a path to: a file, a folder, or the common part of files' names."""
+    """Return whether ``read`` is the reader to give a path to: a file, a folder, or the common part of files' names."""
     if not path.is_file():
         return Path(f"{path}.index").is_file() or (path.is_dir() and bool(_names(os.listdir(path))))
     with path.open("rb") as file:
@@ -46,20 +46,20 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """The weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
+    """Return the weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
 
     Names are the file's own, without the ends that say "average" and "value of an object's attribute". A variable
-    without an average is given as it is. Texts are left out.
+    without an average is given unchanged. Texts are left out.
 
     Args:
-        path: one of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or a
+        path: One of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or a
             folder that holds one checkpoint or a file ``checkpoint`` naming the latest, or that file, or a tar
             archive, plain or gzipped, that holds one checkpoint.
 
     Raises:
-        CheckpointError: a file is missing, damaged, hostile or of a kind that is not read here, or there are several
+        CheckpointError: A file is missing, damaged, hostile or of a kind that is not read here, or there are several
             checkpoints to choose from. A wrong checksum of an array's numbers is found when these are read.
-        OSError: a file cannot be opened.
+        OSError: A file cannot be opened.
     """
     path = Path(path)
     try:
@@ -111,7 +111,7 @@ def _from_folder(path: Path) -> tuple[str, dict[str, tf_bundle.Buffer]]:
 
 
 def _locate(path: Path) -> tuple[Path, str]:
-    """The folder of a checkpoint's files, and what their names have in common."""
+    """Return the folder of a checkpoint's files, and what their names have in common."""
     if Path(f"{path}.index").is_file():
         return path.parent, path.name
     if path.is_dir():
@@ -127,19 +127,19 @@ def _locate(path: Path) -> tuple[Path, str]:
 
 
 def _latest(state: Path) -> str | None:
-    """The checkpoint that a file ``checkpoint`` names, without the folder, which may be one of another machine."""
+    """Return the checkpoint that a file ``checkpoint`` names, without its folder, which may be on another machine."""
     with state.open("rb") as file:
         match = _STATE.match(file.read(4096))
     return os.path.basename(match[1].decode()) if match else None
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """The files of one checkpoint."""
+    """Return the files of one checkpoint."""
     return [folder / file for file in os.listdir(folder) if (part := _PART.fullmatch(file)) and part["name"] == name]
 
 
 def _names(files: Iterable[str]) -> list[str]:
-    """The checkpoints that there are among files."""
+    """Return the checkpoints that there are among files."""
     return sorted(part["name"] for file in files if file.endswith(".index") and (part := _PART.fullmatch(file)))
 
 
@@ -152,6 +152,6 @@ def _only(names: list[str]) -> str:
 
 
 def _mapped(file: IO[bytes]) -> tf_bundle.Buffer:
-    """A file's content, read from the disk as it is used."""
+    """Return a file's content, read from the disk as it is used."""
     size = os.fstat(file.fileno()).st_size
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""

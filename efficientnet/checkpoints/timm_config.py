@@ -21,14 +21,14 @@ _NAME_KEYS = ("arch", "architecture", "model", "model_name", "backbone", "encode
 
 
 def of_config(config: Mapping[str, Any], path: Path) -> Facts:
-    """The facts in the ``config.json`` beside weights, as ``timm.models.push_to_hf_hub`` writes it.
+    """Return the facts in the ``config.json`` beside weights, as ``timm.models.push_to_hf_hub`` writes it.
 
     Args:
-        config: what the file holds.
-        path: of the file, to name it.
+        config: What the file holds.
+        path: Path of the file, to name it.
 
     Raises:
-        ValueError: a value cannot be what it should.
+        ValueError: A value cannot be what it should.
     """
     # Before 2022 all stood in one object.
     trained = config.get("pretrained_cfg", config)
@@ -52,7 +52,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
 
 
 def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
-    """The network's name among the hyper-parameters of a Lightning module, under one of the usual keys.
+    """Return the network's name among the hyper-parameters of a Lightning module, under one of the usual keys.
 
     Such keys are the user's own: so only a name of an EfficientNet of timm's counts, and none where there are several.
     """
@@ -62,7 +62,7 @@ def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
 
 
 def bare_name(text: str) -> str | None:
-    """An EfficientNet's name as timm itself has it, without an address; None where it is no such name.
+    """Return an EfficientNet's name as timm itself has it, without an address; None where it is no such name.
 
     ``"hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k"`` is ``"tf_efficientnet_b0.ns_jft_in1k"``.
     """
@@ -71,7 +71,7 @@ def bare_name(text: str) -> str | None:
 
 
 def of_run(options: Mapping[Any, Any]) -> Facts:
-    """The facts in the options of timm's training script; none where they are those of another script."""
+    """Return the facts in the options of timm's training script; none where they are those of another script."""
     if not isinstance(options.get("model"), str):
         return Facts()
     arguments = options.get("model_kwargs")
@@ -90,7 +90,7 @@ def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         "preprocessing": preprocessing,
         "crop": None if crop is None else positive_fraction(crop),
-        # A run may draw it anew for each picture, which is "random".
+        # A run may draw it anew for each image, which is "random".
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else None,
     }
 
@@ -117,7 +117,7 @@ def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _class_names(labels: Any) -> tuple[str, ...] | None:
-    """Names in the order of the outputs; of a map from numbers, only where it has no gap."""
+    """Return names in the order of the outputs; of a map from numbers, only where it has no gap."""
     if isinstance(labels, Mapping):
         if set(labels) != {str(number) for number in range(len(labels))}:
             return None

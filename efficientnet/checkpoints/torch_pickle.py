@@ -41,7 +41,7 @@ _MAX_NAME = 1000  # characters; EfficientNet-L2's are of 40
 
 
 def recognises(start: bytes) -> bool:
-    """Whether a file was written by `torch.save`, also where the rest of it is damaged.
+    """Return whether a file was written by `torch.save`, also where the rest of it is damaged.
 
     Args:
         start: The first 512 bytes of the file, or all of a shorter one.
@@ -52,7 +52,7 @@ def recognises(start: bytes) -> bool:
 
 
 def read(path: str | os.PathLike[str]) -> StoredWeights:
-    """Reads the tensors of a file that `torch.save` wrote, of either layout.
+    """Read the tensors of a file that `torch.save` wrote, of either layout.
 
     The file may hold a dict of tensors, or a training checkpoint with such a dict under one of the usual keys. Moving
     averages of the weights are preferred to the weights; all else in a training checkpoint is left out. Prefixes that
@@ -101,7 +101,7 @@ class _Run(NamedTuple):
 
 
 def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run], Facts]:
-    """Evaluates the layout before PyTorch 1.6: the object, storages by key, and no notes, which it has no place for."""
+    """Evaluate the layout before PyTorch 1.6: the object, storages by key, and no notes, which it has no place for."""
     with open(path, "rb") as file:
         magic, version, machine = (evaluate(file)[0] for _ in range(3))
         if magic != _MAGIC or version != _VERSION:
@@ -130,7 +130,7 @@ def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[obje
 
 
 def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run], Facts]:
-    """Evaluates the layout since PyTorch 1.6: the object, storages by key, and the notes of this package."""
+    """Evaluate the layout since PyTorch 1.6: the object, storages by key, and the notes of this package."""
     found = members(path, buffer)
     folders = [name.removesuffix("data.pkl") for name in found if name.endswith("/data.pkl")]
     if len(folders) != 1:
@@ -169,7 +169,7 @@ def _facts(content: object) -> Facts:
 
 
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
-    """Picks the state dict out of what a file holds; and whether it is one of moving averages."""
+    """Pick the state dict out of what a file holds; and whether it is one of moving averages."""
     found, averaged = _find(content, depth=2)
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, not a dict")
@@ -188,7 +188,7 @@ def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
 
 
 def _find(content: object, depth: int) -> tuple[object, bool]:
-    """The first dict of tensors under the usual keys, at most `depth` levels deep, else `content` itself."""
+    """Return the first dict of tensors under the usual keys, at most `depth` levels deep, else `content` itself."""
     if depth and isinstance(content, dict):
         for key in (*_AVERAGES, *_WEIGHTS):
             found, averaged = _find(content.get(key), depth - 1)
@@ -198,7 +198,7 @@ def _find(content: object, depth: int) -> tuple[object, bool]:
 
 
 def _stored(path: str | os.PathLike[str], run: _Run, tensor: Tensor) -> Stored:
-    """A tensor in the file, given the run of its storage."""
+    """Return a tensor in the file, given the run of its storage."""
     shape, dtype = tensor.shape, tensor.storage.dtype
     is_bfloat16 = dtype == BFLOAT16
     raw_dtype = np.dtype("<u2") if is_bfloat16 else dtype

@@ -28,9 +28,9 @@ class Member(NamedTuple):
     """A file in an archive.
 
     Attributes:
-        name: in the archive.
-        content: its bytes.
-        crc: what their checksum was when they were written; 0 where none was noted down.
+        name: In the archive.
+        content: Its bytes.
+        crc: What their checksum was when they were written; 0 where none was noted down.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Member(NamedTuple):
     crc: int
 
     def check(self) -> None:
-        """Compares the checksum.
+        """Compare the checksum.
 
         Raises:
-            ValueError: the bytes have changed.
+            ValueError: The bytes have changed.
         """
         if self.crc and zlib.crc32(self.content) != self.crc:
             raise ValueError(f"the bytes of {self.name[:80]!r} in it are not those that were written")
@@ -60,8 +60,8 @@ def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
     """What an archive says of its members, in order.
 
     Raises:
-        ValueError: the file is no archive, or its directory is damaged.
-        OSError: it cannot be opened.
+        ValueError: The file is no archive, or its directory is damaged.
+        OSError: It cannot be opened.
     """
     with _Bounded(path) as file:
         try:
@@ -72,11 +72,11 @@ def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
 
 
 def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
-    """A small file in an archive, compressed or not; None where it is not there, or where this is no archive.
+    """Return a small file in an archive, compressed or not; None where it is not there, or where this is no archive.
 
     Raises:
-        ValueError: the archive or the file in it is damaged, encrypted, or larger than ``MOST_BYTES``.
-        OSError: the archive cannot be opened.
+        ValueError: The archive or the file in it is damaged, encrypted, or larger than ``MOST_BYTES``.
+        OSError: The archive cannot be opened.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -94,11 +94,11 @@ def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
 
 
 def check_sizes(path: str | os.PathLike[str]) -> None:
-    """Makes sure that an archive does not unpack to far more than it is, as what Keras saves never does.
+    """Make sure that an archive does not unpack to far more than it is, as what Keras saves never does.
 
     Raises:
-        ValueError: it would, or it is damaged.
-        OSError: it cannot be opened.
+        ValueError: It would, or it is damaged.
+        OSError: It cannot be opened.
     """
     size, unpacked = os.stat(path).st_size, sum(info.file_size for info in directory(path))
     if unpacked > _SMALL + _MOST_UNPACKED * size:
@@ -106,15 +106,15 @@ def check_sizes(path: str | os.PathLike[str]) -> None:
 
 
 def members(path: str | os.PathLike[str], buffer: memoryview) -> dict[str, Member]:
-    """The files in an archive by name.
+    """Return the files in an archive by name.
 
     Args:
-        path: of the archive.
-        buffer: its bytes.
+        path: Path of the archive.
+        buffer: Its bytes.
 
     Raises:
-        ValueError: it is damaged, a member is compressed or encrypted, or two have one name or place.
-        OSError: it cannot be opened.
+        ValueError: It is damaged, a member is compressed or encrypted, or two have one name or place.
+        OSError: It cannot be opened.
     """
     found: dict[str, Member] = {}
     end = 0

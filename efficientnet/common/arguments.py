@@ -20,10 +20,10 @@ MOST_IMAGES = 1024
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """A whole number, Python's or NumPy's, as Python's.
+    """Return a whole number, Python's or NumPy's, as Python's.
 
     Raises:
-        ValueError: it is none, or less than ``least``.
+        ValueError: It is none, or less than ``least``.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -35,10 +35,10 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def number(name: str, value: Any, fits: Callable[[Any], bool], expected: str) -> float:
-    """A number for which ``fits`` is true; ``expected`` describes such numbers in the message.
+    """Return a number for which ``fits`` is true; ``expected`` describes such numbers in the message.
 
     Raises:
-        ValueError: it is none.
+        ValueError: It is none.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
         raise ValueError(f"{name}={value!r}: expected {expected}.")
@@ -46,28 +46,28 @@ def number(name: str, value: Any, fits: Callable[[Any], bool], expected: str) ->
 
 
 def fraction(name: str, value: Any) -> float:
-    """A number of at least 0 and less than 1.
+    """Return a number of at least 0 and less than 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: It is none.
     """
     return number(name, value, lambda rate: 0 <= rate < 1, "a fraction, at least 0 and less than 1")
 
 
 def share(name: str, value: Any) -> float:
-    """A number from 0 to 1.
+    """Return a number from 0 to 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: It is none.
     """
     return number(name, value, lambda part: 0 <= part <= 1, "a fraction, 0 to 1")
 
 
 def factor(name: str, value: Any, least: float = 0.0) -> float:
-    """A finite number of at least ``least``; greater than 0 where nothing is given.
+    """Return a finite number of at least ``least``; greater than 0 where nothing is given.
 
     Raises:
-        ValueError: it is none.
+        ValueError: It is none.
     """
     if least:
         return number(name, value, lambda x: least <= x < math.inf, f"a finite number of at least {least:g}")
@@ -78,7 +78,7 @@ def flag(name: str, value: Any) -> bool:
     """True or False, or 1 or 0; a text is neither, whatever it says.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: It is neither.
     """
     is_numpy = type(value).__name__ in ("bool", "bool_")
     if not is_numpy and not (isinstance(value, int) and value in (0, 1)):
@@ -87,10 +87,10 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, accepted: Collection[Any]) -> Any:
-    """One of the accepted values.
+    """Return one of the accepted values.
 
     Raises:
-        ValueError: it is another.
+        ValueError: It is another.
     """
     if not any(value is one or (isinstance(value, str) and value == one) for one in accepted):
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, accepted))}.")
@@ -98,10 +98,10 @@ def choice(name: str, value: Any, accepted: Collection[Any]) -> Any:
 
 
 def instance(name: str, value: Any, kind: type[T] | tuple[type[T], ...], expected: str) -> T:
-    """An object of a class.
+    """Return an object of a class.
 
     Raises:
-        TypeError: it is of another.
+        TypeError: It is of another.
     """
     if not isinstance(value, kind):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -112,7 +112,7 @@ def function(name: str, value: Any, expected: str) -> Callable[..., Any]:
     """What can be called.
 
     Raises:
-        TypeError: it cannot.
+        TypeError: It cannot.
     """
     if not callable(value):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -123,7 +123,7 @@ def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
     """What can be iterated over, and is no text or path.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: It is something else.
     """
     if isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -134,8 +134,8 @@ def items(name: str, value: Any, kind: type[T], expected: str, least: int = 0) -
     """Objects of a class, from anything that can be iterated over.
 
     Raises:
-        TypeError: it cannot be, or one is of another class.
-        ValueError: they are fewer than ``least``.
+        TypeError: It cannot be, or one is of another class.
+        ValueError: They are fewer than ``least``.
     """
     values = enumerate(iterable(name, value, expected))
     found = [instance(f"{name}[{index}]", item, kind, expected) for index, item in values]
@@ -148,7 +148,7 @@ def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
     """Numbers as an array.
 
     Raises:
-        ValueError: they are none, or in rows of different lengths.
+        ValueError: They are none, or in rows of different lengths.
     """
     import numpy as np
 
@@ -159,11 +159,11 @@ def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
 
 
 def path(name: str, value: Any, expected: str) -> str:
-    """A path, or another text, that is not empty.
+    """Return a path, or another text, that is not empty.
 
     Raises:
-        TypeError: it is neither a text nor a path.
-        ValueError: it is empty.
+        TypeError: It is neither a text nor a path.
+        ValueError: It is empty.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} is {_shown(value)}: expected {expected}.")

@@ -27,13 +27,13 @@ class Daemons:
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
-        """Starts a call as soon as a thread is free."""
+        """Start a call as soon as a thread is free."""
         future: Future[Result] = Future()
         self._calls.put((future, call))
         return future
 
     def close(self) -> None:
-        """Drops the calls that have not begun, and lets each thread end after its last one."""
+        """Drop the calls that have not begun, and lets each thread end after its last one."""
         with contextlib.suppress(queue.Empty):
             while waiting := self._calls.get_nowait():
                 waiting[0].cancel()
@@ -59,7 +59,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     """What a call returns.
 
     Raises:
-        TimeoutError: it takes longer; its thread is left behind.
+        TimeoutError: It takes longer; its thread is left behind.
     """
     daemon = Daemons(1, "efficientnet-download")
     try:
@@ -71,10 +71,10 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
 
 def read_seconds(text: str) -> float:
-    """The seconds that a user gives :func:`within`.
+    """Return the seconds that a user gives :func:`within`.
 
     Raises:
-        ValueError: it is no number greater than 0, or more than a computer can wait.
+        ValueError: It is no number greater than 0, or more than a computer can wait.
     """
     with contextlib.suppress(ValueError):
         if 0 < (seconds := float(text)) <= threading.TIMEOUT_MAX:

@@ -24,10 +24,10 @@ _STALE = 24 * 3600
 
 
 def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Makes sure that a path can be opened and read to its end without waiting for anybody.
+    """Make sure that a path can be opened and read to its end without waiting for anybody.
 
     Raises:
-        OSError: it is not there, or a folder, a pipe, a socket or a device.
+        OSError: It is not there, or a folder, a pipe, a socket or a device.
     """
     name = plain(path)
     if not name:
@@ -41,16 +41,16 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
 
 
 def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
-    """The content of a file of which nobody knows how much there is.
+    """Return the content of a file of which nobody knows how much there is.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
-        what: it should be, for the message: "list of classes".
+        path: Path of the file.
+        most: Bytes that it may have.
+        what: It should be, for the message: "list of classes".
 
     Raises:
-        OSError: it is not there, or no file.
-        ValueError: it is larger.
+        OSError: It is not there, or no file.
+        ValueError: It is larger.
     """
     check_is_file(path)
     with Path(path).open("rb") as file:
@@ -61,16 +61,16 @@ def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
 
 
 def check_writable(path: Path, is_folder: bool = False) -> None:
-    """Makes sure that a file or a folder can be written, before work is put into what it is to hold.
+    """Make sure that a file or a folder can be written, before work is put into what it is to hold.
 
     The folders above it need not be there: :func:`replacing` makes them. Nothing is left behind.
 
     Args:
-        path: of the file or folder.
-        is_folder: whether it is to be a folder.
+        path: Path of the file or folder.
+        is_folder: Whether it is to be a folder.
 
     Raises:
-        OSError: it cannot be written; the message says why.
+        OSError: It cannot be written; the message says why.
     """
     if is_folder and path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file: expected a folder, there or not.")
@@ -87,13 +87,13 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which then takes the place of ``path``, so that this is never half written.
+    """Return a path to write to, which then takes the place of ``path``, so that this is never half written.
 
     It has the same name and lies in a folder beside ``path`` that no other thread, process or machine writes to. It is
     removed where writing fails.
 
     Raises:
-        OSError: it cannot be written; the error names a file.
+        OSError: It cannot be written; the error names a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with part_folder(path.parent) as folder:
@@ -109,7 +109,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def part_folder(parent: Path) -> Iterator[Path]:
-    """A fresh folder inside ``parent``, removed at the end with all that is still in it.
+    """Return a fresh folder inside ``parent``, removed at the end with all that is still in it.
 
     Left-over ones of killed processes are removed when they are a day old.
     """
@@ -122,7 +122,7 @@ def part_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_parts(parent: Path, age: float = 0.0) -> None:
-    """Removes what :func:`part_folder` has made in a folder at least ``age`` seconds ago.
+    """Remove what :func:`part_folder` has made in a folder at least ``age`` seconds ago.
 
     Without an age nobody else may be writing there.
     """

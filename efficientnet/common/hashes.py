@@ -19,10 +19,10 @@ class Expected(NamedTuple):
 
 
 def parse(file_hash: str) -> Expected:
-    """The hash that a text gives.
+    """Return the hash that a text gives.
 
     Raises:
-        ValueError: it gives none.
+        ValueError: It gives none.
     """
     match = _HASH.fullmatch(file_hash)
     if match is None:
@@ -35,13 +35,13 @@ def parse(file_hash: str) -> Expected:
 
 
 def of_nothing(expected: Expected | None) -> hashlib._Hash:
-    """An empty hash of the expected kind."""
+    """Return an empty hash of the expected kind."""
     # Not for security: FIPS builds refuse md5 otherwise, and some publishers declare only that.
     return hashlib.new(expected.algorithm if expected else "sha256", usedforsecurity=False)
 
 
 def of_file(path: Path, expected: Expected | None) -> hashlib._Hash:
-    """The hash of a file's content; of nothing where there is no file."""
+    """Return the hash of a file's content; of nothing where there is no file."""
     hasher = of_nothing(expected)
     if path.exists():
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ def of_file(path: Path, expected: Expected | None) -> hashlib._Hash:
 
 
 def is_intact(path: Path, expected: Expected | None) -> bool:
-    """Whether a file is there and has this hash; where none is known, whether there is anything in it."""
+    """Return whether a file is there and has this hash; where none is known, whether there is anything in it."""
     if not path.is_file():
         return False
     return path.stat().st_size > 0 if expected is None else of_file(path, expected).hexdigest() == expected.digest

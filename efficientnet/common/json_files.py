@@ -18,15 +18,15 @@ _MOST_VALUES = 4_000_000
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number, no truth value, that is finite as a float."""
+    """Return whether a value of JSON is a number, no truth value, that is finite as a float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is none, has a key of an object twice, or more values than any file needs; the message begins
+        ValueError: It is none, has a key of an object twice, or more values than any file needs; the message begins
             with ``name``.
     """
     try:
@@ -39,10 +39,10 @@ def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, of which each key stands there once: the ``object_pairs_hook`` of ``json.loads``.
+    """Return an object of JSON, of which each key stands there once: the ``object_pairs_hook`` of ``json.loads``.
 
     Raises:
-        ValueError: one stands there twice, and nobody knows which value is meant.
+        ValueError: One stands there twice, and nobody knows which value is meant.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -52,11 +52,11 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Raises:
-        OSError: it is not there, or no file.
-        ValueError: it is larger than ``MOST_BYTES``, no JSON, or no object.
+        OSError: It is not there, or no file.
+        ValueError: It is larger than ``MOST_BYTES``, no JSON, or no object.
     """
     value = parse(read_bounded(path, MOST_BYTES, "such file"), os.fspath(path))
     if not isinstance(value, dict):

@@ -22,22 +22,22 @@ _OWN_MARKS = {"–": "-", "…": "...", "×": "x", "→": "->", "≥": ">=", "φ
 
 
 def plain(text: object) -> str:
-    """One line of text as it can be printed; what is unsafe in it as an escape of Python's, ``\\x1b``."""
+    """Return one line of text as it can be printed; what is unsafe in it as an escape of Python's, ``\\x1b``."""
     return "".join(_escape(c) if _is_unsafe(c) else c for c in str(text))
 
 
 def lines(text: object) -> str:
-    """A message of several lines, each of them as :func:`plain` has it."""
+    """Return a message of several lines, each of them as :func:`plain` has it."""
     return "\n".join(map(plain, str(text).split("\n")))
 
 
 def markdown(text: object) -> str:
-    """A cell of a Markdown table, or a part of a line of it."""
+    """Return a cell of a Markdown table, or a part of a line of it."""
     return re.sub(r"([|<])", r"\\\1", plain(text))
 
 
 def csv_cell(value: Any) -> Any:
-    """A value for a CSV file that people open; a text that a spreadsheet would compute gets a ``'`` in front."""
+    """Return a value for a CSV file that people open; a text that a spreadsheet would compute gets a ``'`` in front."""
     if not isinstance(value, (str, PurePath)):
         return value
     text = plain(value)
@@ -66,7 +66,7 @@ def tell(message: object) -> None:
 
 
 def get_logger() -> logging.Logger:
-    """Returns the package's logger; names and messages of others in its records are as safe as in what is printed."""
+    """Return the package's logger; names and messages of others in its records are as safe as in what is printed."""
     logger = logging.getLogger("efficientnet")
     logger.addFilter(_make_safe)  # once, however often it is asked for
     return logger
@@ -79,7 +79,7 @@ def about(file: object, problem: object) -> str:
 
 
 def print_what_can_be(stream: TextIO) -> None:
-    """Lets a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
+    """Let a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
     codecs.register_error("efficientnet.ascii", _in_ascii)
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="efficientnet.ascii")
@@ -115,6 +115,6 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def clean(text: str) -> str:
-    """One line that can be written as UTF-8, whatever a name was made of."""
+    """Return one line that can be written as UTF-8, whatever a name was made of."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(printable.split())

@@ -134,7 +134,7 @@ class Data:
 def batches(
     inputs: NDArray[Any], targets: NDArray[Any], rows: NDArray[Any], batch_size: int, augment: Any = None
 ) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """One pass over some rows of inputs, as float32, and targets."""
+    """Yield one pass over some rows of inputs, as float32, and targets."""
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         x = np.asarray(inputs[batch], np.float32)
@@ -151,7 +151,7 @@ class Files(Sequence[NDArray[np.uint8]]):
         return len(self.paths)
 
     def __getitem__(self, index: Any) -> Any:
-        """A picture, or for several indices the files of them."""
+        """Return an image, or for several indices the files of them."""
         if np.ndim(index):
             return Files([self.paths[each] for each in index])
         return load_image(self.paths[index])
@@ -166,19 +166,19 @@ class Item(NamedTuple):
 
 
 def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
-    """Reads a folder of class folders, or the files that a table names; what is left out is reported on stderr.
+    """Read a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
     The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
 
     Args:
-        data: a folder or a CSV file, as ``samples.find_samples`` takes it.
-        validation: the fraction of the files to hold out, decided by each file's content; or a folder or CSV file like
+        data: A folder or a CSV file, as ``samples.find_samples`` takes it.
+        validation: The fraction of the files to hold out, decided by each file's content; or a folder or CSV file like
             ``data``, of no other classes.
-        size: side of the square that each image is cropped and resized to, pixels. None leaves the images whole and in
+        size: Side of the square that each image is cropped and resized to, pixels. None leaves the images whole and in
             their files, where they have to stay.
 
     Raises:
-        FileNotFoundError, ValueError: the data is not as described.
+        FileNotFoundError, ValueError: The data is not as described.
     """
     is_apart = isinstance(validation, Path)
     items = _items(data, "train" if is_apart else None)
@@ -200,7 +200,7 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
 
 
 def _items(data: Path, side: str | None) -> list[Item]:
-    """The files of a folder or a table; what is left out is reported."""
+    """Return the files of a folder or a table; what is left out is reported."""
     samples = find_samples(data)
     for note in samples.notes:
         tell(plain(note))
@@ -208,13 +208,13 @@ def _items(data: Path, side: str | None) -> list[Item]:
 
 
 def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: float, size: int | None) -> Data:
-    """Reads files of known classes; see :func:`load_files`."""
+    """Read files of known classes; see :func:`load_files`."""
     whole = Files([item.path for item in items])
     pixels: Any = whole if size is None else temporary_array((len(items), size, size, 3))
     digests: list[bytes] = [b""] * len(items)
 
     def load(index: int) -> int:
-        """Fills in a picture's pixels; returns 0 to train on it, 1 to validate, -1 where it cannot be read."""
+        """Fill in an image's pixels; return 0 to train on it, 1 to validate, -1 where it cannot be read."""
         item = items[index]
         try:
             content = item.path.read_bytes()
@@ -240,7 +240,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
 
 
 def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
-    """Tells of files with the same content that are said to be of different classes."""
+    """Report of files with the same content that are said to be of different classes."""
     first: dict[bytes, Item] = {}
     for item, digest in zip(items, digests, strict=True):
         other = first.setdefault(digest, item)
@@ -250,7 +250,7 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
 
 
 def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:
-    """Reports how many images, by their content, are both trained on and validated with."""
+    """Report how many images, by their content, are both trained on and validated with."""
     trained = {digest for digest, part in zip(digests, use, strict=True) if part == 0}
     held_out = [digest in trained for digest, part in zip(digests, use, strict=True) if part == 1]
     if any(held_out):
@@ -261,7 +261,7 @@ def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> No
 
 
 def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:
-    """The central square, of so much of the shorter side, at this size."""
+    """Return the central square, of so much of the shorter side, at this size."""
     if pixels.shape[:2] == (size, size) and crop == 1:
         return pixels
     resized = center_crop_and_resize(pixels, size, crop_padding=size / crop - size)
@@ -275,7 +275,7 @@ def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def is_held_out(content: bytes, fraction: float) -> bool:
-    """Whether a file validates. Its content decides: further files move none, and copies stay on one side."""
+    """Return whether a file validates. Its content decides: further files move none, and copies stay on one side."""
     return _falls_below(hashlib.sha256(content).digest(), fraction)
 
 
@@ -287,7 +287,7 @@ def load_digits(validation: float, size: int) -> Data:
     """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
 
     Raises:
-        ImportError: scikit-learn is missing.
+        ImportError: Scikit-learn is missing.
     """
     try:
         from sklearn import datasets
@@ -305,16 +305,16 @@ def load_digits(validation: float, size: int) -> Data:
 
 
 def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation: float | None = None) -> Data:
-    """Reads Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
+    """Read Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
 
     Args:
-        folder: holds the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
-        validation: the fraction of the 60,000 to hold out, decided by each image's pixels, where the other 10,000 are
+        folder: Holds the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
+        validation: The fraction of the 60,000 to hold out, decided by each image's pixels, where the other 10,000 are
             not used; None to validate with these.
 
     Raises:
-        FileNotFoundError: the files are not there; the message says how to get them.
-        ValueError: they are no such files.
+        FileNotFoundError: The files are not there; the message says how to get them.
+        ValueError: They are no such files.
     """
     place = Path(folder or os.environ.get("FASHION_MNIST") or FASHION_MNIST_FOLDER)
     arrays = [_read_idx(place / f"{part}-ubyte.gz") for part in (
@@ -330,7 +330,7 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """A file of bytes in the IDX format: two zeros, type 8, the number of axes, their lengths as big-endian uint32."""
+    """Read an IDX file of bytes: two zeros, type 8, the number of axes, their lengths as big-endian uint32."""
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:

@@ -27,20 +27,20 @@ class Listing:
     """The images of a folder.
 
     Attributes:
-        images: in the order of their names.
-        left_out: the other files, by what they are.
+        images: In the order of their names.
+        left_out: The other files, by what they are.
     """
 
     images: list[Path] = field(default_factory=list)
     left_out: dict[str, list[Path]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, paths: Iterable[Path]) -> None:
-        """Counts files as left out; the reason stands after their number, such as "hidden"."""
+        """Count files as left out; the reason stands after their number, such as "hidden"."""
         if found := list(paths):
             self.left_out.setdefault(reason, []).extend(found)
 
     def note(self, folder: Path) -> str | None:
-        """One sentence that says what was left out; None where nothing was."""
+        """Return one sentence that says what was left out; None where nothing was."""
         if not self.left_out:
             return None
         parts = [f"{len(paths)} {reason} ({_some(paths, folder)})" for reason, paths in self.left_out.items()]
@@ -48,11 +48,11 @@ class Listing:
 
 
 def find_images(folder: Path, recursive: bool = True) -> Listing:
-    """Finds a folder's images; none is decoded.
+    """Find a folder's images; none is decoded.
 
     Args:
-        folder: that is searched; links to folders are followed, each folder once.
-        recursive: whether folders within it are searched, too.
+        folder: That is searched; links to folders are followed, each folder once.
+        recursive: Whether folders within it are searched, too.
     """
     found = Listing()
     for path in _entries(folder, recursive, set()):
@@ -72,7 +72,7 @@ def find_images(folder: Path, recursive: bool = True) -> Listing:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a regular file is to be read as an image: by its suffix, or by its beginning where that says nothing.
+    """Return whether a regular file is to be read as an image: by its suffix, or else by its first bytes.
 
     A file that cannot be opened counts as one, so that reading it reports why.
     """
@@ -96,7 +96,7 @@ def _accepts(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
 
 @functools.cache
 def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]:
-    """The suffixes of the formats that load_image reads, and what says whether a file begins as one of them."""
+    """Return the suffixes of the formats that load_image reads, and what says whether a file begins as one of them."""
     from PIL import Image
 
     Image.init()
@@ -107,7 +107,7 @@ def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]
 
 
 def _entries(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
-    """All that is no searched folder, in the order of the names; each folder once, whatever links lead to it."""
+    """Yield all that is no searched folder, in the order of the names; each folder once, whatever links lead to it."""
     seen.add(os.path.realpath(folder))
     for path in sorted(folder.iterdir()):
         if recursive and path.is_dir() and not path.name.startswith("."):

@@ -1,6 +1,6 @@
-"""Pictures from where other code keeps them: batches of any kind, TFRecords, TensorFlow Datasets.
+"""Images from where other code keeps them: batches of any kind, TFRecords, TensorFlow Datasets.
 
-All of them are read once, into a temporary file, and are from then on like pictures of a folder.
+All of them are read once, into a temporary file, and are from then on like images of a folder.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _HELD_OUT = 0.2  # where nobody says
 
 
 def load(what: str, validation: float | Path | None, size: int, whole: bool = False) -> Data:
-    """Reads whatever a command may be given as its data.
+    """Read whatever a command may be given as its data.
 
     Args:
-        what: a folder or a CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
+        what: A folder or a CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
             or the names of TFRecord files, which may have wildcards.
-        validation: the fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes
+        validation: The fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes
             the part that a set has for this, or else a fifth.
-        size: side of the images, pixels.
-        whole: whether the images of a folder or a CSV file stay as large as they are, for random crops.
+        size: Side of the images, pixels.
+        whole: Whether the images of a folder or a CSV file stay as large as they are, for random crops.
 
     Raises:
-        ValueError, OSError, ImportError: there is no such data, or it is not as described.
+        ValueError, OSError, ImportError: There is no such data, or it is not as described.
     """
     is_tfrecords = what.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in what
     if not (is_tfrecords or what in SETS or what.startswith("tfds:")):
@@ -61,21 +61,21 @@ def load(what: str, validation: float | Path | None, size: int, whole: bool = Fa
 def load_batches(
     name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None, crop: float = 1.0
 ) -> Data:
-    """Reads pictures and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
+    """Read images and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
 
     Args:
-        name: of the set.
-        training: finite; gives batches, or single pictures, as (pixels, labels), or as a dictionary with "image" and
+        name: Name of the set.
+        training: Finite; gives batches, or single images, as (pixels, labels), or as a dictionary with "image" and
             "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, or with 1 channel of grey
             or 4 with opacity; levels 0..255, in uint16 0..65535, or 0..1 where they are floats and none in all of
             ``training``, or of ``validation``, is above 1. Labels are integers, or one-hot.
-        validation: the like; or a fraction of ``training`` to hold out, decided by each picture's pixels.
-        size: side of the square that each picture is cropped and resized to, pixels.
-        classes: names of the labels; by default their numbers.
-        crop: the part of a picture's shorter side that is kept, 0..1; all by default, as they are cut already.
+        validation: The like; or a fraction of ``training`` to hold out, decided by each image's pixels.
+        size: Side of the square that each image is cropped and resized to, pixels.
+        classes: Names of the labels; by default their numbers.
+        crop: The part of an image's shorter side that is kept, 0..1; all by default, as they are cut already.
 
     Raises:
-        ValueError: there is nothing, or what there is is no pictures and labels.
+        ValueError: There is nothing, or what there is is no images and labels.
     """
     is_fraction = isinstance(validation, (int, float))
     labels, validates = [], []
@@ -102,15 +102,15 @@ def load_batches(
 
 
 def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
-    """Reads TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
+    """Read TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
 
-    Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Pictures
+    Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Images
     that cannot be read are told on stderr and left out.
 
     Raises:
         ImportError: TensorFlow, which reads such files, is missing.
-        FileNotFoundError: no file matches the pattern.
-        ValueError: a file holds something else.
+        FileNotFoundError: No file matches the pattern.
+        ValueError: A file holds something else.
     """
     try:
         import tensorflow as tf
@@ -147,9 +147,9 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
 
 
 def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP) -> Data:
-    """Reads a set of TensorFlow Datasets that has pictures and labels, its split "train".
+    """Read a set of TensorFlow Datasets that has images and labels, its split "train".
 
-    The fraction ``validation`` of the pictures is held out. Where it is None, a split "validation" or "test" serves to
+    The fraction ``validation`` of the images is held out. Where it is None, a split "validation" or "test" serves to
     validate; without one, a fifth is held out.
 
     Raises:
@@ -173,7 +173,7 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
-    """The data without labels that no picture has, such as the 0 where a set counts from 1."""
+    """Return the data without labels that no image has, such as the 0 where a set counts from 1."""
     used, labels = np.unique(data.labels, return_inverse=True)
     classes = [names.get(int(label), str(label)) for label in used]
     return dataclasses.replace(data, labels=labels, classes=classes)
@@ -181,12 +181,12 @@ def _without_gaps(data: Data, names: dict[int, str]) -> Data:
 
 @dataclass
 class _Levels:
-    """What white is in a source, which all of its pictures decide together: some of them may be dark.
+    """What white is in a source, which all of its images decide together: some of them may be dark.
 
     Attributes:
-        name: of the set.
-        may_be_fractions: for each picture, whether it was taken to be in 0..1 so far.
-        highest: level of each type of numbers.
+        name: Name of the set.
+        may_be_fractions: For each image, whether it was taken to be in 0..1 so far.
+        highest: Level of each type of numbers.
     """
 
     name: str
@@ -211,10 +211,10 @@ class _Levels:
         return levels if levels.shape[-1] == 3 else np.stack([rgb_of_array(image) for image in levels])
 
     def settle(self, pixels: NDArray[np.uint8]) -> None:
-        """Puts right what was converted, in place, after all of the source has been seen.
+        """Put right what was converted, in place, after all of the source has been seen.
 
         Raises:
-            ValueError: nothing says what white is.
+            ValueError: Nothing says what white is.
         """
         if 0 < self.highest.get("u2", 0) <= 255:
             raise ValueError(
@@ -227,7 +227,7 @@ class _Levels:
 
 
 def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
-    """Single pictures, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
+    """Single images, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
     # A PyDataset has a length and no end.
     items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
     for item in items:
@@ -249,7 +249,7 @@ def _indices(name: str, labels: NDArray[Any]) -> list[int]:
     """Class indices of labels that are indices or one-hot.
 
     Raises:
-        ValueError: they are several to an image, or numbers to predict.
+        ValueError: They are several to an image, or numbers to predict.
     """
     if labels.ndim > 1 and labels.shape[-1] > 1:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()):

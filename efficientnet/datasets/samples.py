@@ -31,8 +31,8 @@ class Samples:
     """Images of known classes.
 
     Attributes:
-        found: the images, each once.
-        notes: what was left out, and why; one sentence each.
+        found: The images, each once.
+        notes: What was left out, and why; one sentence each.
     """
 
     found: Sequence[Sample]
@@ -40,15 +40,15 @@ class Samples:
 
 
 def find_samples(data: str | os.PathLike[str]) -> Samples:
-    """Finds images and their classes; none is decoded.
+    """Find images and their classes; none is decoded.
 
     Args:
-        data: a folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
+        data: A folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
             ``path``, relative to the file, and ``label``, separated by commas, semicolons or tabs.
 
     Raises:
-        FileNotFoundError: there is no such folder or file.
-        ValueError: it holds no image with a class, or the classes lie one folder deeper.
+        FileNotFoundError: There is no such folder or file.
+        ValueError: It holds no image with a class, or the classes lie one folder deeper.
     """
     data = Path(arguments.path("data", data, _EXPECTED))
     if data.is_dir():
@@ -118,13 +118,13 @@ def _in_table(data: Path) -> Samples:
 
 
 def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a CSV file, and its rows with their lines in it. Values that are missing are empty; rows of
+    """Return the columns of a CSV file, and its rows with their lines in it. Values that are missing are empty; rows of
     nothing else are left out.
 
     Commas, semicolons or tabs separate them, whichever its first line has most of.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: It is no such file.
     """
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
@@ -152,7 +152,7 @@ def checked_classes(classes: Any) -> list[tuple[str, str]]:
     """Themselves, as a list.
 
     Raises:
-        TypeError, ValueError: they are no pairs of texts.
+        TypeError, ValueError: They are no pairs of texts.
     """
     expected = "a list of pairs, the id and the name of each class"
     pairs = arguments.iterable("classes", classes, expected)
@@ -167,8 +167,8 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
     is "T-shirt/top"); or it is an id, such as ImageNet's. Names that only number the outputs are ids, too.
 
     Args:
-        labels: of the data.
-        classes: each output's id and name, as ``efficientnet predict`` has them.
+        labels: Labels of the data.
+        classes: Each output's id and name, as ``efficientnet predict`` has them.
 
     Returns:
         The index of each label's class, and a sentence for each label that is none.

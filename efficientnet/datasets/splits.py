@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def write_split(run: Path, parts: dict[str, Sequence[Entry]]) -> None:
-    """Writes a table per part, such as ``validation.csv``, into the folder of a training."""
+    """Write a table per part, such as ``validation.csv``, into the folder of a training."""
     for part, entries in parts.items():
         with (
             replacing(run / f"{part}.csv") as path,
@@ -36,17 +36,17 @@ def write_split(run: Path, parts: dict[str, Sequence[Entry]]) -> None:
 
 
 def select(samples: Samples, run: Path, part: str | None) -> Samples:
-    """Takes the images of one part of a training, or all with a warning about those that it has trained on.
+    """Take the images of one part of a training, or all with a warning about those that it has trained on.
 
     The content of a file decides, wherever it lies.
 
     Args:
-        samples: of a folder or a table.
-        run: the folder of the training; others have no tables.
-        part: one of :data:`PARTS`; None for all images.
+        samples: Samples of a folder or a table.
+        run: The folder of the training; others have no tables.
+        part: One of :data:`PARTS`; None for all images.
 
     Raises:
-        ValueError: a part is asked for that is not known or that none of the images is in.
+        ValueError: A part is asked for that is not known or that none of the images is in.
     """
     known = {name: run / f"{name}.csv" for name in PARTS if (run / f"{name}.csv").is_file()}
     if part is not None and part not in known:

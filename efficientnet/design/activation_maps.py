@@ -1,4 +1,4 @@
-"""Class activation maps: where in a picture a network sees its evidence for a class."""
+"""Class activation maps: where in an image a network sees its evidence for a class."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ..network.backends import import_keras
 
 
 def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | None = None) -> NDArray[np.float32]:
-    """The evidence for a class at each pixel (Zhou et al., arXiv 1512.04150, section 2).
+    """Return the evidence for a class at each pixel (Zhou et al., arXiv 1512.04150, section 2).
 
     The last feature maps are added up, each weighted as the classifier weighs its mean for the class, and the sum is
-    enlarged to the size of the picture. Where it is highest, the network sees most of the class.
+    enlarged to the size of the image. Where it is highest, the network sees most of the class.
 
     Args:
-        model: a Keras 3 model, functional or sequential, on any backend. It ends in global average pooling, any
-            number of dropouts, and a dense layer whose activation may be a layer of its own.
-        pixels: (height, width, channels), in the levels that ``model`` takes; resized to its input where that has
-            another size.
-        class_index: row of the classifier's output; None for the class that the model finds most probable.
+        model: A Keras 3 model, functional or sequential, on any backend. It ends in global average pooling, any
+            number of dropouts, and a dense layer whose activation may be a separate layer.
+        pixels: (height, width, channels), in the levels that ``model`` takes; resized to its input if that has another
+            size.
+        class_index: Row of the classifier's output; None for the class that the model finds most probable.
 
     Returns:
-        (height, width) float32, 0 for the least evidence in this picture and 1 for the most; all 0 where it is the
+        (height, width) float32, 0 for the least evidence in this image and 1 for the most; all 0 where it is the
         same everywhere.
 
     Raises:
-        ValueError: the model ends otherwise, ``pixels`` is no picture, or there is no such class; the message says
+        ValueError: The model has another end, ``pixels`` is no image, or there is no such class; the message says
             which.
     """
     from PIL import Image
@@ -47,7 +47,7 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     channels_first = pooling.data_format == "channels_first"
     x = _resize(pixels, model.inputs[0].shape[2:4] if channels_first else model.inputs[0].shape[1:3])
     batch = (x.transpose(2, 0, 1) if channels_first else x)[np.newaxis]
-    # A new model on the same layers: nothing is copied, and the given one stays as it is.
+    # A new model on the same layers: nothing is copied, and the given model stays unchanged.
     keras = import_keras()
     outputs = keras.Model(model.inputs[0], [pooling.input, model.output])(batch, training=False)
     features, scores = (np.asarray(keras.ops.convert_to_numpy(output)[0], np.float32) for output in outputs)
@@ -67,7 +67,7 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
 
 
 def _resize(pixels: NDArray[Any], size: tuple[int | None, int | None]) -> NDArray[np.float32]:
-    """The whole picture at ``size`` (height, width), of which None keeps what the picture has."""
+    """Return the whole image at ``size`` (height, width); None keeps the image's own side."""
     from PIL import Image
 
     height, width = (wanted or given for wanted, given in zip(size, pixels.shape, strict=False))
@@ -82,7 +82,7 @@ def _resize(pixels: NDArray[Any], size: tuple[int | None, int | None]) -> NDArra
 
 
 def _last_layers(model: Any) -> tuple[Any, Any]:
-    """The global average pooling and the dense layer that the model ends in."""
+    """Return the global average pooling and the dense layer that the model ends in."""
     layers = import_keras().layers
     # Layers come in the order of the graph, so of a model with one output these are the last ones before it.
     rest = list(getattr(model, "layers", ()))

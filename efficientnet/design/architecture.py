@@ -1,4 +1,4 @@
-"""A small version of the search that found the baseline: accuracy at few multiply-adds (arXiv 1905.11946, section 4).
+"""Search a baseline as the authors did, on a small scale: accuracy at few multiply-adds (arXiv 1905.11946, section 4).
 
 The space is MnasNet's (arXiv 1807.11626), stage by stage: kernel, expansion, squeeze-and-excite, filters, repeats.
 """
@@ -34,10 +34,10 @@ class Found(NamedTuple):
     """A network of the search.
 
     Attributes:
-        variant: its row; ``variant.blocks`` are its stages.
-        accuracy: top-1 on the validation pictures, 0..1.
-        macs: multiply-adds for one image.
-        efficiency: accuracy · (macs / target)^w, what the paper's search maximises.
+        variant: Description of the network; ``variant.blocks`` are its stages.
+        accuracy: Top-1 accuracy on the validation images, 0..1.
+        macs: Multiply-adds for one image.
+        efficiency: Objective that the paper's search maximises: accuracy · (macs / target)^w.
     """
 
     variant: Variant
@@ -57,20 +57,20 @@ def search_architecture(
     recipe: ShortTraining | None = None,
     seed: int = 0,
 ) -> list[Found]:
-    """Changes a baseline's stages, keeping what is more accurate or cheaper, by Optuna's NSGA-II.
+    """Change a baseline's stages by Optuna's NSGA-II, and keep the networks that are more accurate or cheaper.
 
-    The baseline itself is the first trial. Killed, the same call goes on where it was; several processes that make
-    the same call share the trials out.
+    The baseline itself is the first trial. After an interruption the same call resumes; several processes that make
+    the same call share the trials.
 
     Args:
-        baseline: whose stages are changed; each keeps its stride.
-        data: to train on and to validate with.
-        folder: of the run; gets ``study.db`` and ``pareto.png``.
-        trials: networks to train.
-        target: T of the objective, multiply-adds; the baseline's by default.
-        w: exponent of the objective, how much cost counts.
-        recipe: how each network is trained.
-        seed: of the search and of each training.
+        baseline: Variant whose stages are changed; each keeps its stride.
+        data: Images to train on and to validate with.
+        folder: Folder of the run; gets ``study.db`` and ``pareto.png``.
+        trials: Number of networks to train.
+        target: Target T of the objective, multiply-adds; the baseline's by default.
+        w: Exponent of the objective: the weight of the cost.
+        recipe: Hyperparameters of each training.
+        seed: Seed of the search and of each training.
 
     Returns:
         The Pareto front, cheapest first: no other network found is both more accurate and cheaper.
@@ -116,7 +116,7 @@ def search_architecture(
 
 
 def pareto_front(found: Sequence[Found]) -> list[Found]:
-    """Those than which none is both more accurate and cheaper, cheapest first."""
+    """Return the networks that no other one beats in both accuracy and cost, cheapest first."""
     front: list[Found] = []
     networks = arguments.items("found", found, Found, "networks of a search")
     for candidate in sorted(networks, key=lambda one: (one.macs, -one.accuracy)):
@@ -145,7 +145,7 @@ def _suggest(trial: Any, baseline: Variant) -> Variant:
 
 
 def _unchanged(baseline: Variant) -> dict[str, Any]:
-    """The suggestions that give the baseline, or what of the space is nearest to it."""
+    """Return the suggestions that give the baseline, or the nearest network of the space."""
     parameters: dict[str, Any] = {}
     for index, block in enumerate(baseline.blocks, start=1):
         parameters |= {
@@ -165,7 +165,7 @@ def _found(trial: Any, baseline: Variant, target: float, w: float) -> Found:
 
 
 def _draw(path: Path, found: Sequence[Found], front: Sequence[Found], target: float, w: float) -> None:
-    """The networks as points, the Pareto front as a line, and the network of the best objective marked."""
+    """Draw the networks as points and the Pareto front as a line, and mark the network of the best objective."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")

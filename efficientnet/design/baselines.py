@@ -1,4 +1,4 @@
-"""What can be scaled: networks as functions of width, depth and resolution."""
+"""Baselines: networks that can be scaled, as functions of width, depth and resolution."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Baseline:
     """A network that can be scaled; made by :meth:`from_variant`, :meth:`from_function` or :func:`get_baseline`.
 
     Attributes:
-        name: of the network.
-        resolution: side of its input at factor 1, pixels.
-        classes: outputs that its cost is counted with.
-        variant: its row, where it is an EfficientNet.
-        function: builds it, where it is another network.
+        name: Name of the network.
+        resolution: Side of the input at factor 1, pixels.
+        classes: Number of outputs that the cost includes.
+        variant: Description of an EfficientNet; None for other networks.
+        function: Builder of another network; None for an EfficientNet.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Baseline:
 
     @classmethod
     def from_variant(cls, variant: Variant, classes: int | None = None) -> Baseline:
-        """An EfficientNet as a baseline: a row of the table or one of your own."""
+        """Return an EfficientNet as a baseline: a row of the table or a custom variant."""
         variant = get_variant(variant)
         return cls(variant.name, variant.resolution, variant.classes if classes is None else classes, variant=variant)
 
@@ -60,19 +60,19 @@ class Baseline:
     def from_function(
         cls, function: Callable[..., Any], resolution: int = 224, name: str | None = None, classes: int = 1000
     ) -> Baseline:
-        """Any network that can be written as a function.
+        """Return any network that can be written as a function as a baseline.
 
         Args:
-            function: ``function(width, depth, resolution)``, with ``classes`` as a fourth argument if it takes one:
-                a Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes)
+            function: Builder ``function(width, depth, resolution)``, with ``classes`` as an optional fourth argument.
+                It returns a Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes)
                 probabilities. ``width`` and ``depth`` are factors of at least 1, ``resolution`` is in pixels.
-            resolution: of the baseline, pixels, at least 32.
-            name: the function's by default.
-            classes: outputs that the cost is counted with.
+            resolution: Side of the baseline's input, pixels, at least 32.
+            name: Name of the baseline; the function's by default.
+            classes: Number of outputs that the cost includes.
 
         Raises:
-            ValueError: the function ignores a factor, as its cost shows, or has layers whose cost is unknown.
-            TypeError: it does not take those arguments.
+            ValueError: The function ignores a factor, as its cost shows, or has layers whose cost is unknown.
+            TypeError: The function does not take those arguments.
         """
         arguments.function("function", function, "a function of width, depth and resolution")
         name = str(getattr(function, "__name__", "network")) if name is None else name
@@ -94,14 +94,14 @@ class Baseline:
         return baseline
 
     def pixels(self, factors: Factors) -> int:
-        """The side of the scaled network's input."""
+        """Return the side of the scaled network's input, pixels."""
         return scale_resolution(self.resolution, checked_factors(factors).resolution)
 
     def cost(self, factors: Factors) -> Cost:
-        """Parameters and multiply-adds of the scaled network as it is, all rounding included.
+        """Return parameters and multiply-adds of the scaled network, all rounding included.
 
         Raises:
-            ValueError: a factor is below 1 or not finite.
+            ValueError: A factor is below 1 or not finite.
         """
         factors = checked_factors(factors)
         if self.variant is not None:
@@ -109,13 +109,13 @@ class Baseline:
         return _measured(self, factors.width, factors.depth, self.pixels(factors))
 
     def build(self, factors: Factors, classes: int | None = None) -> Any:
-        """The scaled network, with random weights.
+        """Build the scaled network with random weights.
 
         Returns:
             A Keras model from (batch, pixels, pixels, 3) raw pixels 0..255 to (batch, classes) probabilities.
 
         Raises:
-            ValueError: a factor is out of its range, or a function gave another number of outputs.
+            ValueError: A factor is out of its range, or a function returned another number of outputs.
         """
         factors = checked_factors(factors)
         classes = self.classes if classes is None else arguments.whole("classes", classes)
@@ -123,7 +123,7 @@ class Baseline:
             from .. import keras
 
             variant = scaling.scale(self.variant, factors)
-            # Without stochastic depth: it keeps long trainings from overfitting, and short ones from learning.
+            # Without stochastic depth: it keeps long trainings from overfitting, but short ones from learning.
             return keras.create(
                 variant, weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
             )
@@ -140,7 +140,7 @@ class Baseline:
 
 @functools.cache
 def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Cost:
-    """Builds a function's network to count it."""
+    """Build a function's network and count its cost."""
     assert baseline.function is not None
     with deep_recursion():
         found = profile(baseline.function(width, depth, pixels, baseline.classes))
@@ -158,23 +158,23 @@ NAMES = tuple(_FUNCTIONS)
 
 
 def checked(baseline: Any) -> Baseline:
-    """Itself.
+    """Return the baseline unchanged.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: The argument is not a baseline.
     """
     return arguments.instance("baseline", baseline, Baseline, "what get_baseline gives")
 
 
 def get_baseline(name: str | os.PathLike[str] | Variant, classes: int | None = None) -> Baseline:
-    """A baseline by name.
+    """Return a baseline by its name.
 
     Args:
-        name: ``"mobilenet-v1"``, ``"mobilenet-v2"``, ``"resnet-50"``, or whatever ``get_variant`` takes.
-        classes: outputs that its cost is counted with; those of ImageNet by default.
+        name: Name ``"mobilenet-v1"``, ``"mobilenet-v2"`` or ``"resnet-50"``, or whatever ``get_variant`` takes.
+        classes: Number of outputs that the cost includes; ImageNet's by default.
 
     Raises:
-        ValueError: no such network.
+        ValueError: There is no such network.
     """
     if isinstance(name, str) and name in _FUNCTIONS:
         return Baseline(name, 224, 1000 if classes is None else classes, function=_FUNCTIONS[name])

@@ -1,4 +1,4 @@
-"""What the baselines that are not EfficientNets are made of."""
+"""Parts of the baselines that are not EfficientNets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..network.initializers import CONV_INITIALIZER, call_drawing_weights, class
 
 
 class Builder:
-    """Puts layers of Keras one behind the other; its weights are drawn by NumPy, as those of ``model.py`` are.
+    """Builder of a chain of Keras layers; NumPy draws its weights, as in ``model.py``.
 
     Args:
-        resolution: side of the square input of raw pixels 0..255, which the first layer brings to -1..1.
+        resolution: Side of the square input of raw pixels 0..255, which the first layer scales to -1..1.
     """
 
     def __init__(self, resolution: int) -> None:
@@ -24,7 +24,7 @@ class Builder:
     def conv_norm(
         self, x: Any, filters: int, kernel_size: int, strides: int, name: str, activation: str | None = "relu6"
     ) -> Any:
-        """Convolution without bias, batch norm, activation."""
+        """Add a convolution without bias, a batch norm and an activation."""
         conv = self.keras.layers.Conv2D(
             filters, kernel_size, strides=strides, padding="same", use_bias=False,
             kernel_initializer=CONV_INITIALIZER, name=f"{name}_conv",
@@ -32,7 +32,7 @@ class Builder:
         return self._norm(conv, x, name, activation)
 
     def depthwise_norm(self, x: Any, strides: int, name: str) -> Any:
-        """3 x 3 depthwise convolution without bias, batch norm, ReLU6."""
+        """Add a 3 x 3 depthwise convolution without bias, a batch norm and ReLU6."""
         conv = self.keras.layers.DepthwiseConv2D(
             3, strides=strides, padding="same", use_bias=False,
             depthwise_initializer=CONV_INITIALIZER, name=f"{name}_dwconv",
@@ -45,7 +45,7 @@ class Builder:
         return self.keras.layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
     def classifier(self, x: Any, classes: int, name: str) -> Any:
-        """The model: global average, dense layer, softmax."""
+        """Add a global average, a dense layer and softmax, and return the model."""
         x = self.keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         dense = self.keras.layers.Dense(
             classes,

@@ -14,24 +14,24 @@ from ..common import arguments
 from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors, checked_coefficients
 from .baselines import Baseline, checked
 
-# One number that says how far a network has grown -> its factors.
+# From one number, how far a network has grown, to its factors.
 Path = Callable[[float], Factors]
 
-_MOST = 32  # steps on a path, each φ + 1 or once more the baseline's size; beyond them the search gives up
+_MOST = 32  # steps on a path, each φ + 1 or once more the baseline's size; then the search gives up
 _PRECISION = 1e-3  # of φ, or of a factor
-_MILLISECONDS_PRECISION = 0.05  # a timing tells no finer steps apart
+_MILLISECONDS_PRECISION = 0.05  # a timing does not resolve finer steps
 _TIMINGS = 20
 
 
 class Fit(NamedTuple):
-    """A baseline grown as far as a budget lets it.
+    """A baseline grown as far as a budget allows.
 
     Attributes:
-        phi: compound coefficient φ.
-        factors: of width, depth and resolution.
-        resolution: side of the input, pixels.
-        cost: of the network as it is, rounding included.
-        milliseconds: it takes for one image, where that was the budget; else None.
+        phi: Compound coefficient φ.
+        factors: Factors of width, depth and resolution.
+        resolution: Side of the input, pixels.
+        cost: Cost of the network itself, rounding included.
+        milliseconds: Time for one image if that was the budget; else None.
     """
 
     phi: float
@@ -65,7 +65,8 @@ def fit_budget(
         The fit with the largest φ, to a thousandth (a twentieth for milliseconds).
 
     Raises:
-        ValueError: not exactly one budget, one below the baseline's own cost, or one that the coefficients never reach.
+        ValueError: There is not exactly one budget, or it is below the baseline's cost, or the coefficients never
+            reach it.
     """
     baseline, coefficients = checked(baseline), checked_coefficients(coefficients)
     budgets = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
@@ -88,7 +89,7 @@ def fit_budget(
 def _largest(
     cost: Callable[[Factors], float], path: Path, budget: float, kind: str, precision: float = _PRECISION
 ) -> float:
-    """How far to go on a path for the cost to stay within the budget; cost never falls on the way."""
+    """Return how far to go on a path within the budget; the cost never falls on the way."""
     least = cost(path(0.0))
     if not least <= budget:
         raise ValueError(
@@ -130,14 +131,14 @@ def _milliseconds(baseline: Baseline, factors: Factors) -> float:
 
 
 def widths(depth: float, resolution: float) -> Path:
-    """Growing in width on a network that is deeper and sees more pixels than the baseline (the paper's figure 4)."""
+    """Return a path that grows the width of a network of this depth and resolution factor (the paper's figure 4)."""
     return lambda t: Factors(width=1 + t, depth=depth, resolution=resolution)
 
 
 def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
-    """The four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
+    """Return the four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
-    A single dimension's way is told by its factor less 1, compound scaling's by φ.
+    The number of a single dimension's path is its factor less 1, that of compound scaling is φ.
     """
     coefficients = checked_coefficients(coefficients)
     return {
@@ -151,23 +152,23 @@ def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
 def at_equal_cost(
     baseline: Baseline, ways: dict[str, Path], macs: float, tolerance: float = 0.03, samples: int | None = None
 ) -> dict[str, Factors]:
-    """Networks that cost the same, one for each way of growing.
+    """Return networks of equal cost, one for each way of growing.
 
-    Rounding lets each way reach only some costs. So where there is no network of each within the tolerance of the
-    budget asked for, the nearest budget is taken at which there is.
+    Rounding lets each way reach only some costs. If some way has no network within the tolerance of the budget, the
+    nearest budget at which all have one is taken.
 
     Args:
-        baseline: what grows.
-        ways: from :func:`paths`.
-        macs: multiply-adds for one image that are asked for.
-        tolerance: how far each may be from the common budget, as a fraction of it.
-        samples: networks that are looked at on each way; by default 200, or 40 where each has to be built.
+        baseline: Network to scale.
+        ways: Ways of growing, from :func:`paths`.
+        macs: Budget, multiply-adds for one image.
+        tolerance: Deviation allowed from the common budget, as a fraction of it.
+        samples: Number of networks to try on each way; by default 200, or 40 if each has to be built.
 
     Returns:
         The factors of each way's network.
 
     Raises:
-        ValueError: there is no such budget between 0.75 and 1.33 times the one asked for.
+        ValueError: There is no common budget between 0.75 and 1.33 times ``macs``.
     """
     baseline = checked(baseline)
     for way, path in arguments.instance("ways", ways, dict, "what paths gives").items():

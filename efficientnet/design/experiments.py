@@ -28,11 +28,11 @@ from .trials import Stopped, Study, import_optuna
 
 logger = get_logger()
 
-_PICTURES = 6  # that are kept for the class activation maps
+_PICTURES = 6  # images that are kept for the class activation maps
 
 
 class Job(NamedTuple):
-    """A network that is to be trained, and the factors that make it."""
+    """A network to train, and the factors that make it."""
 
     network: Network
     factors: Factors
@@ -47,16 +47,16 @@ def _job(method: str, baseline: Baseline, factors: Factors) -> Job:
 def search_jobs(
     baseline: Baseline, grid: Sequence[Coefficients], target: float = 2.0, cost_tolerance: float = 0.1
 ) -> list[Job]:
-    """The baseline, and those candidates whose networks, as rounded, are different and near the target's cost.
+    """Return the baseline and the candidates whose rounded networks differ and are near the target's cost.
 
     Args:
-        baseline: what is scaled.
-        grid: from ``candidates``.
-        target: factor of the multiply-adds that was aimed at.
-        cost_tolerance: how far a network's own multiply-adds may be from it, as a fraction.
+        baseline: Network to scale.
+        grid: Coefficients from ``candidates``.
+        target: Factor of the multiply-adds to aim at.
+        cost_tolerance: Deviation allowed between a network's multiply-adds and the target, as a fraction.
 
     Raises:
-        ValueError: no candidate is near enough.
+        ValueError: No candidate is near enough.
     """
     least = baseline.cost(Factors()).macs
     jobs: dict[tuple[int, int, int], Job] = {}
@@ -89,8 +89,8 @@ def search(
 ) -> Results:
     """Train the candidates of step 1 at φ = 1 and find the best α, β, γ.
 
-    The trainings are the trials of an Optuna study in ``folder``. Killed, the same call goes on where it was; several
-    processes that make the same call share the trainings out.
+    The trainings are the trials of an Optuna study in ``folder``. After an interruption the same call resumes;
+    several processes that make the same call share the trainings.
 
     Args:
         baseline: Network to scale.
@@ -101,14 +101,14 @@ def search(
         cost_tolerance: Deviation allowed between a candidate's cost and the target, as a fraction.
         seeds: Random seeds; each network is trained once for each.
         recipe: Hyperparameters of each training.
-        prune: Whether networks that lie behind the median of the others at the same epoch of the first seed are given
-            up, for all seeds.
+        prune: Whether to give up, for all seeds, networks that lie behind the median of the others at the same epoch
+            of the first seed.
 
     Returns:
         All networks with their accuracies; ``finished[0]`` is the best one.
 
     Raises:
-        ValueError: the data cannot be learnt from, no candidate is near the target, or ``folder`` holds another run.
+        ValueError: The data cannot be learnt from, no candidate is near the target, or ``folder`` holds another run.
         ImportError: Optuna is not installed.
     """
     baseline = _for_data(baseline, data)
@@ -150,7 +150,7 @@ def compare(
         All networks with their accuracies, the baseline first.
 
     Raises:
-        ValueError: as for :func:`search`; or the ways have no cost in common near a budget.
+        ValueError: As for :func:`search`; or the ways have no cost in common near a budget.
         ImportError: Optuna is not installed.
     """
     baseline = _for_data(baseline, data)
@@ -180,7 +180,7 @@ def compare(
 
 
 def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], ShortTraining]:
-    """What a search and a comparison have in common, or an error by its name."""
+    """Check the arguments that a search and a comparison share."""
     place = Path(arguments.path("folder", folder, "the folder of the run"))
     found = [arguments.whole("seeds", seed, 0) for seed in arguments.iterable("seeds", seeds, "a list of integers")]
     if not found:
@@ -194,9 +194,9 @@ def _for_data(baseline: Baseline, data: Data) -> Baseline:
 
 
 class _Experiment:
-    """Networks that are trained alike, once for each seed."""
+    """Networks that are trained in the same way, once for each seed."""
 
-    kept: Sequence[Job] = ()  # whose first model is saved
+    kept: Sequence[Job] = ()  # networks whose first model is saved
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class _Experiment:
             "prune": prune,
             "backend": import_keras().backend.backend(),
         }
-        # One seed of all networks before the next: so the pruner soon knows what is hopeless.
+        # One seed of all networks before the next: so the pruner soon detects hopeless ones.
         queue = [{"network": index, "seed": seed} for seed in seeds for index in range(len(jobs))]
         self.study = Study(
             folder, settings, len(queue), queue,
@@ -267,10 +267,10 @@ class _Experiment:
         return accuracy
 
     def report(self, trial: Any, epoch: int, accuracy: float) -> None:
-        """Tells the pruner of an epoch of the first seed, and heeds it.
+        """Report an epoch of the first seed to the pruner, and follow its decision.
 
-        What has come through the first seed is trained with all of them: or one in two would fall by chance each time.
-        The baseline is what all is held against, and always goes on.
+        A network that passes the first seed is trained with all seeds: otherwise one in two would fail by chance each
+        time. The baseline is the reference and always goes on.
         """
         if trial.params["seed"] == self.seeds[0]:
             self.study.report(trial, epoch, accuracy)
@@ -278,11 +278,11 @@ class _Experiment:
                 raise Stopped
 
     def stopped(self, index: int) -> int:
-        """How many trainings of a network were given up."""
+        """Return the number of a network's trainings that were given up."""
         return sum(trial.params["network"] == index for trial in self.study.finished() if trial.state.name == "PRUNED")
 
     def results(self) -> Results:
-        """What is known so far."""
+        """Return the results so far."""
         accuracies: dict[int, list[float]] = {index: [] for index in range(len(self.jobs))}
         for trial in self.study.finished():
             if trial.state.name == "COMPLETE":
@@ -295,7 +295,7 @@ class _Experiment:
         return Results(self.kind, self.baseline.name, self.about, recipe, tuple(networks))
 
     def print_progress(self, study: Study) -> None:
-        """A line with what is done and how long the rest will take, by the multiply-adds that it takes."""
+        """Print what is done and how long the rest will take, estimated from the multiply-adds."""
         finished = study.finished()
         macs = [job.network.macs for job in self.jobs]
         timed = [trial for trial in finished if "seconds" in trial.user_attrs]
@@ -317,7 +317,7 @@ class _Experiment:
             model.save(part)
 
     def keep_pictures(self) -> None:
-        """Puts a few validation pictures aside, of as many classes as possible."""
+        """Save a few validation images, of as many classes as possible."""
         rows = self.data.validation
         _, first = np.unique(self.data.labels[rows], return_index=True)
         chosen = rows[first[:_PICTURES]]

@@ -24,12 +24,12 @@ _LINES = {"width": (0, (5, 2)), "depth": (0, (1, 1.5)), "resolution": (0, (5, 1.
 
 @dataclass(frozen=True)
 class ActivationMaps:
-    """A picture and where each network saw its class.
+    """An image, and where each network saw its class.
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB.
-        label: name of its class.
-        maps: by method, (height, width) float32, 0..1.
+        label: Name of the image's class.
+        maps: Class activation map by method, (height, width) float32, 0..1.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,15 +38,15 @@ class ActivationMaps:
 
 
 def draw_accuracy(results: Results, theme: Theme) -> Any:
-    """Accuracy against multiply-adds, a line for each method from the baseline through the budgets (figures 3 and 8).
+    """Draw accuracy against multiply-adds, a line for each method from the baseline on (figures 3 and 8).
 
     Args:
-        results: of a comparison.
+        results: Results of a comparison.
         theme: ``LIGHT`` or ``DARK``.
 
     Returns:
-        A ``matplotlib.figure.Figure``. Error bars are one standard error of the network's own seeds, and left out
-        where there is one seed.
+        A ``matplotlib.figure.Figure``. Error bars are one standard error of the network's own seeds; they are left out
+        for a single seed.
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
@@ -72,7 +72,7 @@ def draw_accuracy(results: Results, theme: Theme) -> Any:
 
 
 def draw_width(results: Results, theme: Theme) -> Any:
-    """Scaling the width at several depths and resolutions (figure 4): a line for ``"width"`` and each ``"width at …"``.
+    """Draw width scaling at several depths and resolutions (figure 4), a line for ``"width"`` and ``"width at …"``.
 
     Args, return value and errors are those of :func:`draw_accuracy`.
     """
@@ -94,16 +94,17 @@ def draw_width(results: Results, theme: Theme) -> Any:
 
 
 def width_series(results: Results) -> list[str]:
-    """The methods of :func:`draw_width`, in their order in the results; empty without any ``"width at …"``."""
+    """Return the methods of :func:`draw_width`, in their order in the results; empty without any ``"width at …"``."""
     found = dict.fromkeys(n.method for n in results.networks if n.accuracies and n.method.startswith("width at "))
     has_width = any(n.method == "width" for n in results.finished)
     return [*(["width"] if has_width else []), *found] if found else []
 
 
 def draw_search(results: Results, theme: Theme) -> Any:
-    """The candidates of a search, best first, with the accuracy of each seed (the paper's step 1).
+    """Draw the candidates of a search, best first, with the accuracy of each seed (the paper's step 1).
 
-    Filled dots are the best and those within the noise of it; a cross marks those of which trainings were given up.
+    Filled dots are the best candidate and those within its noise; a cross marks candidates whose trainings were
+    given up.
 
     Args, return value and errors are those of :func:`draw_accuracy`.
     """
@@ -148,11 +149,11 @@ def draw_search(results: Results, theme: Theme) -> Any:
 
 
 def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str], theme: Theme) -> Any:
-    """Pictures, and where each network saw their class (figure 7).
+    """Draw images, and where each network saw their class (figure 7).
 
     Args:
-        rows: one for each picture, at least one.
-        methods: the columns after the picture itself.
+        rows: Images with their maps, at least one.
+        methods: Columns after the image itself.
         theme: ``LIGHT`` or ``DARK``.
 
     Returns:
@@ -181,7 +182,7 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
 
 
 def _heat(grey: NDArray[Any], evidence: NDArray[np.float32]) -> NDArray[Any]:
-    """A grey picture with the evidence laid over it, the more opaque the stronger; RGB, 0..1."""
+    """Lay the evidence over a grey image, the stronger the more opaque; return RGB, 0..1."""
     from matplotlib import colormaps
 
     heat = colormaps["inferno"](0.3 + 0.65 * evidence)[..., :3]
@@ -191,7 +192,7 @@ def _heat(grey: NDArray[Any], evidence: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def _shorten(label: str) -> str:
-    """A label that is no longer than the side of its picture."""
+    """Shorten a label to the side of its image."""
     label = clean(label)
     return label if len(label) <= 18 else f"{label[:17]}…"
 
@@ -202,7 +203,7 @@ def _factors(network: Network, baseline: Network | None) -> str:
 
 
 def _error(networks: Sequence[Network]) -> list[float]:
-    """Lengths of the error bars, per cent; 0 where there is no standard error to show."""
+    """Return the lengths of the error bars, per cent; 0 without a standard error."""
     return [0.0 if math.isnan(n.standard_error) else 100 * n.standard_error for n in networks]
 
 
@@ -214,7 +215,7 @@ def _draw_line(axes: Any, networks: Sequence[Network], colour: str, label: str, 
 
 
 def _finish_cost_axes(figure: Any, axes: Any, ticks: Sequence[float], theme: Theme) -> None:
-    """A logarithmic axis of multiply-adds, on which equal factors are equally far apart."""
+    """Give the axes a logarithmic scale of multiply-adds, on which equal factors are equally far apart."""
     axes.set_xscale("log")
     axes.set_xticks(ticks, [quantity(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
@@ -231,4 +232,4 @@ def _legend(figure: Any, handles: Sequence[Any], labels: Sequence[str], theme: T
         labelcolor=theme.ink, handlelength=2.2, columnspacing=1.6,
     )  # fmt: skip
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a dollar sign in a name is one
+        text.set_parse_math(False)  # a dollar sign in a name starts no formula

@@ -14,7 +14,7 @@ _STAGES = (
 
 
 def mobilenet_v2(width: float, depth: float, resolution: int, classes: int) -> Any:
-    """A Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes) probabilities."""
+    """Build a model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes) probabilities."""
     build = Builder(resolution)
     channels = round_filters(32, width)
     x = build.conv_norm(build.start, channels, 3, 2, "stem")

@@ -1,4 +1,4 @@
-"""A report as blocks, and the two ways it is written down: one HTML file that needs nothing else, and Markdown."""
+"""Reports as blocks, and their two formats: one self-contained HTML file, and Markdown."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that was drawn in both themes.
+    """A figure in both themes.
 
     Attributes:
-        name: of its files, without theme and suffix.
-        alternative: what it shows, for those who do not see it.
-        caption: how to read it.
-        is_wide: whether it scrolls within itself rather than shrink where there is little room.
+        name: Name of the files, without theme and suffix.
+        alternative: Description for those who do not see the figure.
+        caption: Explanation of how to read the figure.
+        is_wide: Whether the figure scrolls instead of shrinking on a narrow page.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Table:
     """A table whose rows come in groups.
 
     Attributes:
-        label: what it holds, for those who do not see it.
-        header: of each column; the first column names the row.
-        groups: a heading, "" for none, and rows.
+        label: Description for those who do not see the table.
+        header: Header of each column; the first column names the row.
+        groups: Pairs of a heading, "" for none, and rows.
     """
 
     label: str
@@ -57,7 +57,7 @@ Block = Paragraph | Picture | Table
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and its blocks."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -68,10 +68,10 @@ class Page:
     """A whole report.
 
     Attributes:
-        title: what it is about.
-        verdict: its outcome, in a few words.
-        findings: the outcome in whole sentences.
-        sections: everything else.
+        title: Subject of the report.
+        verdict: Outcome in a few words.
+        findings: Outcome in whole sentences.
+        sections: Details.
     """
 
     title: str
@@ -81,11 +81,11 @@ class Page:
 
 
 def to_html(page: Page, images: Mapping[str, bytes]) -> str:
-    """A self-contained HTML document.
+    """Return the report as a self-contained HTML document.
 
     Args:
-        page: the report; every text in it is escaped.
-        images: the content of the PNG files by their name, ``NAME-light.png`` and ``NAME-dark.png`` for each picture.
+        page: Report; every text in it is escaped.
+        images: Content of the PNG files by name, ``NAME-light.png`` and ``NAME-dark.png`` for each figure.
     """
     sections = [
         "\n".join(
@@ -108,11 +108,11 @@ def to_html(page: Page, images: Mapping[str, bytes]) -> str:
 
 
 def to_markdown(page: Page, folder: str) -> str:
-    """The report as Markdown.
+    """Return the report as Markdown.
 
     Args:
-        page: the report; every text in it is escaped.
-        folder: where its PNG files lie, relative to the document.
+        page: Report; every text in it is escaped.
+        folder: Folder of its PNG files, relative to the document.
     """
     parts = [f"# {_mark(page.title)}", f"**{_mark(page.verdict)}**", *map(_mark, page.findings)]
     for section in page.sections:
@@ -121,7 +121,7 @@ def to_markdown(page: Page, folder: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text for HTML; no line ends between a number and its error or unit."""
+    """Escape text for HTML; no line ends between a number and its error or unit."""
     text = clean(text).replace(" ± ", "\xa0±\xa0")
     return html.escape(re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=%|px\b|[GMk]\b)", "\xa0", text))
 
@@ -137,7 +137,7 @@ def _block_to_html(block: Block, images: Mapping[str, bytes]) -> str:
 
 
 def _scrolling(content: str, label: str) -> str:
-    """Content that scrolls within itself where it is too wide; focusable, to be reached by keyboard."""
+    """Wrap content that scrolls if it is too wide; it can be focused, to be reached by keyboard."""
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{_escape(label)}">\n{content}\n</div>'
 
 
@@ -172,7 +172,7 @@ def _table_to_html(table: Table) -> str:
 
 
 def _mark(text: str) -> str:
-    """Text that Markdown leaves alone, at the start of a line, too."""
+    """Escape text for Markdown, at the start of a line, too."""
     escaped = re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", clean(text))
     return re.sub(r"^(\d*)([#+.)-])(?=\s|$)", r"\1\\\2", escaped)
 

@@ -1,4 +1,4 @@
-"""The HTML document of a report: its markup and its style, with nothing from elsewhere."""
+"""The HTML document of a report: its markup and its style, self-contained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short training that all networks of a design go through alike."""
+"""The short training that all networks of a design share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..network.backends import import_keras
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """AdamW under one rise and a cosine's fall of the learning rate; the last epoch's accuracy is what counts.
+    """AdamW with one rise and a cosine fall of the learning rate; the last epoch's accuracy counts.
 
     Attributes:
         epochs: Epochs of training.
@@ -47,10 +47,10 @@ class ShortTraining:
 
 
 def checked(recipe: Any) -> ShortTraining:
-    """Itself; the default one for None.
+    """Return the recipe unchanged; the default one for None.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: The argument is not a recipe.
     """
     return (
         ShortTraining()
@@ -62,26 +62,26 @@ def checked(recipe: Any) -> ShortTraining:
 def train(
     model: Any, data: Data, recipe: ShortTraining, seed: int, report: Callable[[int, float], None] | None = None
 ) -> float:
-    """Trains a model by the recipe.
+    """Train a model by the recipe.
 
     Args:
-        model: from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities.
-        data: whose pictures have that size.
-        recipe: how.
-        seed: of all that is random but the model's first weights.
-        report: is told each epoch, from 1, and the accuracy on the validation pictures after it; may raise to stop.
+        model: Keras model from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities.
+        data: Images of that size.
+        recipe: Hyperparameters of the training.
+        seed: Seed of all that is random but the model's first weights.
+        report: Function that takes each epoch, from 1, and its validation accuracy; it may raise to stop.
 
     Returns:
-        Top-1 accuracy on the validation pictures after the last epoch, 0..1.
+        Top-1 accuracy on the validation images after the last epoch, 0..1.
 
     Raises:
-        DivergedError: the loss is no longer finite.
+        DivergedError: The loss is no longer finite.
     """
     keras = import_keras()
     rng = np.random.default_rng(seed)
     batch_size = min(recipe.batch_size, len(data.training))
-    steps = len(data.training) // batch_size  # what is left over has its chance in another epoch
-    # Adam's first steps are its rashest, so the rate rises for an epoch before it falls.
+    steps = len(data.training) // batch_size  # the rest may come in another epoch
+    # Adam's first steps are its largest, so the rate rises for an epoch before it falls.
     decay_steps = max(1, (recipe.epochs - 1) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, decay_steps, warmup_target=recipe.learning_rate, warmup_steps=steps
@@ -89,7 +89,7 @@ def train(
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        # XLA would compile each of many small networks for longer than it then saves; JAX has nothing else.
+        # XLA would take longer to compile each small network than it then saves; JAX has nothing else.
         jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     targets = np.eye(len(data.classes), dtype=np.float32)[data.labels]
@@ -117,9 +117,9 @@ def train_anew(
     seed: int,
     report: Callable[[int, float], None] | None = None,
 ) -> tuple[float, Any]:
-    """Builds a model and trains it by :func:`train`, its first weights drawn by the seed, too.
+    """Build a model and train it by :func:`train`; the seed draws its first weights, too.
 
-    What the backend keeps of the models before it is freed.
+    The backend's memory of earlier models is freed.
 
     Returns:
         The accuracy and the model.
@@ -132,7 +132,7 @@ def train_anew(
 
 
 def evaluate(model: Any, data: Data, batch_size: int) -> float:
-    """Top-1 accuracy on the validation pictures, 0..1."""
+    """Return top-1 accuracy on the validation images, 0..1."""
     right = 0
     # Full batches but for the last, so that a compiling backend meets two shapes only.
     for x, labels in batches(data.pixels, data.labels, data.validation, batch_size):
@@ -141,7 +141,7 @@ def evaluate(model: Any, data: Data, batch_size: int) -> float:
 
 
 def _augment(x: NDArray[np.float32], recipe: ShortTraining, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mirrors half of the pictures and moves each about a little; the edge's pixels fill what comes in."""
+    """Mirror half of the images and shift each a little; the edge's pixels fill the gap."""
     if recipe.flip:
         mirrored = rng.random(len(x)) < 0.5
         x[mirrored] = x[mirrored, :, ::-1]

@@ -1,4 +1,4 @@
-"""The report of a design: what a run's folder holds, as one HTML page, as Markdown and as figures."""
+"""The report of a design: a run's results as one HTML page, as Markdown and as figures."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _MAX_PICTURES = 6
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
-    """Writes ``report.html``, ``report.md`` and ``figures/*.png`` into a run's folder, from what it holds.
+    """Write ``report.html``, ``report.md`` and ``figures/*.png`` of a run into its folder.
 
     Args:
-        folder: with ``search.json``, ``compare.json`` or both, as ``efficientnet design search`` and ``compare``
-            write them. Class activation maps are drawn where ``pictures.npz`` and ``models/METHOD.keras`` are there,
-            too.
+        folder: Folder with ``search.json``, ``compare.json`` or both, which ``efficientnet design search`` and
+            ``compare`` write. Class activation maps are drawn if ``pictures.npz`` and ``models/METHOD.keras`` are
+            there.
 
     Returns:
-        The path of ``report.html``, one page that needs no other file. Each file takes its name only when it is
+        The path of ``report.html``, one self-contained page. Each file takes its name only when it is
         complete, and ``report.html`` last.
 
     Raises:
-        FileNotFoundError: the folder holds neither; the message names the commands that write them.
-        ValueError: a file there holds something else.
+        FileNotFoundError: The folder holds neither; the message names the commands that write them.
+        ValueError: A file in it has other content.
         ImportError: Matplotlib is missing; the message names the extra.
     """
     folder = Path(arguments.path("folder", folder, "the folder of a design"))
@@ -79,7 +79,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) -> Page:
-    """The report; the PNG files of its pictures are put into ``images``."""
+    """Return the report, and put the PNG files of its figures into ``images``."""
     findings: list[str] = []
     pictures: list[Section] = []
     tables: list[Section] = []
@@ -116,7 +116,7 @@ def _describe(found: dict[str, Results]) -> str:
     settings = {kind: _describe_setting(results) for kind, results in found.items()}
     text: list[str] = []
     for kind, results in found.items():
-        if settings[kind] not in text:  # a search and a comparison made alike are described once
+        if settings[kind] not in text:  # equal settings of a search and a comparison are described once
             text.append(settings[kind])
         text.append(sentences[kind](results))
     return " ".join(text)
@@ -172,7 +172,7 @@ def _describe_comparison(results: Results) -> str:
 
 
 def _times(networks: Sequence[Network]) -> str:
-    """How often the networks were trained to the end."""
+    """Return how often the networks were trained to the end, in words."""
     counts = [len(n.accuracies) for n in networks if n.accuracies]
     if not counts:
         return "none of them trained to the end"
@@ -200,7 +200,7 @@ def _draw(images: dict[str, bytes], name: str, draw: Callable[[Theme], Any]) -> 
 
 
 def _tell(networks: Sequence[Network], name: str) -> str:
-    """The points of a line, in words."""
+    """Return the points of a line, in words."""
     points = [f"{accuracy(n)} at {quantity(n.macs)}" for n in sorted(networks, key=lambda n: n.macs)]
     return f"{name[:1].upper()}{name[1:]}: {', '.join(points)}."
 
@@ -256,7 +256,7 @@ def _search_picture(results: Results, images: dict[str, bytes]) -> list[Section]
 
 
 def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
-    """Class activation maps, where the folder holds pictures and models."""
+    """Return class activation maps if the folder holds images and models."""
     models = {method: folder / "models" / f"{method}.keras" for method in ("baseline", *METHODS)}
     models = {method: path for method, path in models.items() if path.exists()}
     if not models or not (folder / "pictures.npz").exists():
@@ -294,7 +294,7 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
 
 
 def _load_pictures(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """At most six pictures (n, height, width, 3), their labels, and the names of all classes."""
+    """Read at most six images (n, height, width, 3), their labels, and the names of all classes."""
     try:
         with np.load(path) as arrays:
             pixels, labels, classes = (arrays[name] for name in ("pixels", "labels", "classes"))

@@ -16,7 +16,7 @@ _EXPANSION = 4
 
 
 def resnet50(width: float, depth: float, resolution: int, classes: int) -> Any:
-    """A Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes) probabilities."""
+    """Build a model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes) probabilities."""
     build = Builder(resolution)
     layers = build.keras.layers
     x = build.conv_norm(build.start, round_filters(64, width), 7, 2, "stem", activation="relu")

@@ -1,4 +1,4 @@
-"""What a design finds out, as data: networks with their costs and accuracies, kept as JSON in the run's folder."""
+"""Results of a design: networks with their costs and accuracies, kept as JSON in the run's folder."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Network:
     """A scaled network, trained once for each seed.
 
     Attributes:
-        method: how it was scaled: ``"baseline"``, ``"candidate"``, ``"width"``, ``"depth"``, ``"resolution"``,
+        method: Method of scaling: ``"baseline"``, ``"candidate"``, ``"width"``, ``"depth"``, ``"resolution"``,
             ``"compound"``.
-        width: factor of the baseline's filters.
-        depth: factor of the baseline's repeats.
-        resolution: side of its square input, pixels.
-        parameters: trainable numbers.
-        macs: multiply-adds for one image.
-        accuracies: top-1 on the held-out data, 0..1, one for each seed whose training was finished.
-        stopped: trainings that were given up early, as hopeless.
+        width: Factor of the baseline's filters.
+        depth: Factor of the baseline's repeats.
+        resolution: Side of the square input, pixels.
+        parameters: Number of trainable parameters.
+        macs: Multiply-adds for one image.
+        accuracies: Top-1 accuracies on the held-out data, 0..1, one for each seed whose training was finished.
+        stopped: Number of trainings that were given up early, as hopeless.
     """
 
     method: str
@@ -45,26 +45,26 @@ class Network:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the seeds; NaN where none was finished."""
+        """Mean accuracy over the seeds; NaN if none was finished."""
         return statistics.fmean(self.accuracies) if self.accuracies else math.nan
 
     @property
     def standard_error(self) -> float:
-        """Of the mean, from this network's seeds alone; NaN for fewer than two."""
+        """Standard error of the mean, from this network's seeds alone; NaN for fewer than two."""
         count = len(self.accuracies)
         return statistics.stdev(self.accuracies) / math.sqrt(count) if count > 1 else math.nan
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a search or a comparison found.
+    """Results of a search or a comparison.
 
     Attributes:
-        kind: ``"search"`` or ``"compare"``.
-        baseline: name of the baseline.
-        data: what it was trained on: ``name``, ``classes``, ``training`` and ``validation`` (numbers of pictures).
-        recipe: how every network was trained, by name of the setting.
-        networks: all that were to be trained, the baseline among them where it was.
+        kind: Kind of the run, ``"search"`` or ``"compare"``.
+        baseline: Name of the baseline.
+        data: Description of the data: ``name``, ``classes``, ``training`` and ``validation`` (numbers of images).
+        recipe: Settings of every training, by name.
+        networks: All networks of the run, the baseline among them if it was trained.
     """
 
     kind: str
@@ -80,7 +80,7 @@ class Results:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation between seeds of one network, pooled over all networks; NaN where none has two."""
+        """Standard deviation between seeds of one network, pooled over all networks; NaN if none has two."""
         groups = [n.accuracies for n in self.networks if len(n.accuracies) > 1]
         freedom = sum(len(group) - 1 for group in groups)
         if not freedom:
@@ -88,21 +88,21 @@ class Results:
         return math.sqrt(sum(statistics.variance(group) * (len(group) - 1) for group in groups) / freedom)
 
     def difference_error(self, one: Network, other: Network) -> float:
-        """Standard error of the difference of two means; NaN where nothing is known of the noise.
+        """Return the standard error of the difference of two means; NaN if the noise is unknown.
 
-        It comes from the deviation pooled over all networks, since a network's own few seeds tell little.
+        It comes from the deviation pooled over all networks, since a network's own few seeds say little.
         """
         return self.deviation * math.sqrt(1 / len(one.accuracies) + 1 / len(other.accuracies))
 
     def within_noise(self, one: Network, other: Network) -> bool:
-        """Whether the seeds alone explain the difference of two means: it is under two of its standard errors.
+        """Return whether seeds alone explain the difference of two means: it is under two of its standard errors.
 
-        Without any repeated network nothing is known of the noise, and every difference counts as noise.
+        Without any repeated network the noise is unknown, and every difference counts as noise.
         """
         return one.mean == other.mean or not abs(one.mean - other.mean) >= 2 * self.difference_error(one, other)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes it as JSON; a file is replaced as a whole."""
+        """Write the results as JSON; an existing file is replaced as a whole."""
         with replacing(Path(arguments.path("path", path, "the path of the file to write"))) as part:
             part.write_text(
                 json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n", encoding="utf-8"
@@ -110,11 +110,11 @@ class Results:
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:
-    """Reads what :meth:`Results.save` wrote.
+    """Read what :meth:`Results.save` wrote.
 
     Raises:
-        ValueError: the file holds something else; the message says what.
-        OSError: it cannot be read.
+        ValueError: The file has other content; the message says what.
+        OSError: The file cannot be read.
     """
     path = arguments.path("path", path, "the path of a search.json or compare.json")
     try:

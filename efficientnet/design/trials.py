@@ -1,4 +1,4 @@
-"""Trainings as the trials of an Optuna study: shared out among processes, each done once, none lost.
+"""Trainings as the trials of an Optuna study: shared among processes, each done once, none lost.
 
 A folder holds the study (SQLite) and a lock for each trial that is being trained. The operating system frees a
 process's locks when it ends, however it ends; so a trial that is marked as running and whose lock is free was
@@ -24,10 +24,10 @@ _POLL_SECONDS = 0.5
 
 
 def import_optuna() -> Any:
-    """Imports ``optuna``.
+    """Import ``optuna``.
 
     Raises:
-        ImportError: it is missing; the message names the extra.
+        ImportError: Optuna is missing; the message names the extra.
     """
     try:
         import optuna
@@ -38,7 +38,7 @@ def import_optuna() -> Any:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Makes a ValueError of what SQLAlchemy and Optuna raise of a database that is damaged."""
+    """Turn the errors of SQLAlchemy and Optuna about a damaged database into a ValueError."""
     try:
         yield
     except (ValueError, OSError):
@@ -51,22 +51,22 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 class Stopped(Exception):
-    """A training is given up as hopeless."""
+    """Signal that a training is given up as hopeless."""
 
 
 class Study:
     """An Optuna study in a folder, from which any number of processes take trials.
 
     Args:
-        folder: of the run; made where it is not there. On a network drive it needs working file locks.
-        settings: what the trials depend on. A study is only taken up again with the same.
-        count: trials in all.
-        jobs: parameters of each trial, where they are given beforehand; else the sampler draws them.
-        directions, sampler, pruner: Optuna's, as ``optuna.create_study`` takes them.
+        folder: Folder of the run; created if missing. On a network drive it needs working file locks.
+        settings: Settings that the trials depend on. A study resumes only with the same settings.
+        count: Total number of trials.
+        jobs: Parameters of each trial if they are fixed; else the sampler draws them.
+        directions, sampler, pruner: Arguments of ``optuna.create_study``.
 
     Raises:
         ImportError: Optuna is not installed.
-        ValueError: the folder holds a study with other settings.
+        ValueError: The folder holds a study with other settings.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Study:
                 load_if_exists=True,
             )  # fmt: skip
             self._check_settings(json.loads(json.dumps(settings)))
-            # Killed while it queued them, a process has left only the first ones.
+            # A process that was killed while it queued them has left only the first ones.
             for parameters in jobs[len(self.optuna.get_trials(deepcopy=False)) :]:
                 self.optuna.enqueue_trial(parameters)
 
@@ -111,20 +111,20 @@ class Study:
             )
 
     def finished(self) -> list[Any]:
-        """The trials that are over, completed or pruned."""
+        """Return the completed and the pruned trials."""
         return list(self.optuna.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED)))
 
     def elsewhere(self) -> int:
-        """How many trials are being done by other processes, as seen from between two trials of this one."""
+        """Return the number of trials that other processes do, as seen between two trials of this one."""
         return len(self.optuna.get_trials(deepcopy=False, states=(self._states.RUNNING,)))
 
     def run(self, objective: Callable[[Any], float | Sequence[float]], progress: Callable[[Study], None]) -> None:
-        """Takes trials and tells their outcome until all are over, those of other processes too.
+        """Take trials and report their outcome until all are over, those of other processes too.
 
         Args:
-            objective: what a trial, an ``optuna.Trial``, comes to; raises :class:`Stopped` to have it pruned. Any
-                other exception ends the run and puts the trial back.
-            progress: is called after each trial.
+            objective: Function from an ``optuna.Trial`` to its value; it raises :class:`Stopped` to prune the trial.
+                Any other exception ends the run and puts the trial back.
+            progress: Function that is called after each trial.
         """
         while len(self.finished()) < self.count:
             with self._next_trial() as trial:
@@ -140,14 +140,14 @@ class Study:
             progress(self)
 
     def report(self, trial: Any, step: int, value: float) -> None:
-        """Tells how far a trial has come, for the pruner to compare."""
-        # A trial that was put back may have told this before, and tells the same again.
+        """Report a trial's value at a step, for the pruner to compare."""
+        # A trial that was put back may have reported this before, and reports the same again.
         if step not in self._storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(value, step)
 
     @contextlib.contextmanager
     def _next_trial(self) -> Iterator[Any]:
-        """A trial that no other process has, held for as long as the context lasts; None if there is none now."""
+        """Hold a trial that no other process has for as long as the context lasts; None if there is none now."""
         trial, lock = None, None
         with self._lock:
             self._put_back_abandoned()
@@ -165,7 +165,7 @@ class Study:
     def _put_back_abandoned(self) -> None:
         for trial in self.optuna.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
             with contextlib.suppress(Timeout), self._trial_lock(trial.number).acquire(timeout=0):
-                # Its lock may also be free because it has been finished meanwhile.
+                # Its lock may also be free because it has finished meanwhile.
                 if self._storage.get_trial(trial._trial_id).state == self._states.RUNNING:
                     logger.warning("Trial %d was interrupted and is done again.", trial.number)
                     self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)

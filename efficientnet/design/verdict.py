@@ -1,4 +1,4 @@
-"""What a comparison says about compound scaling, decided from the noise between seeds and put in plain words."""
+"""The verdict of a comparison about compound scaling, from the noise between seeds, in plain words."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Outcome = Literal["better", "worse", "noise", "unknown", "no comparison"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How compound scaling did at one budget.
+    """The result of compound scaling at one budget.
 
     Attributes:
-        outcome: ``"better"``: ahead of every single dimension, by more than the noise; ``"worse"``: behind one, by
-            more than the noise; ``"noise"``: neither; ``"unknown"``: no network has a second seed, so nothing is
-            known of the noise; ``"no comparison"``: compound scaling, or all else, has no finished training.
-        text: one or more whole sentences.
+        outcome: Outcome: ``"better"``, ahead of every single dimension by more than the noise; ``"worse"``, behind one
+            by more than the noise; ``"noise"``, neither; ``"unknown"``, no network has a second seed, so the noise is
+            unknown; ``"no comparison"``, compound scaling, or all else, has no finished training.
+        text: Explanation in whole sentences.
     """
 
     outcome: Outcome
@@ -34,19 +34,19 @@ class Verdict:
 
 
 def percent(value: float) -> str:
-    """A fraction as a percentage with one decimal: 0.7123 is "71.2"; a dash for NaN."""
+    """Format a fraction as a percentage with one decimal: 0.7123 is "71.2"; a dash for NaN."""
     return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def accuracy(network: Network) -> str:
-    """Mean ± standard error, in per cent, as far as there are any."""
+    """Format mean ± standard error in per cent, as far as they are known."""
     if math.isnan(network.standard_error):
         return f"{percent(network.mean)} %" if network.accuracies else "–"
     return f"{percent(network.mean)} ± {percent(network.standard_error)} %"
 
 
 def quantity(number: float) -> str:
-    """A count to three digits with its SI prefix: 387_000_000 is "387 M"."""
+    """Format a count to three digits with its SI prefix: 387_000_000 is "387 M"."""
     for power, prefix in ((9, "G"), (6, "M"), (3, "k")):
         if number >= 0.9995 * 10**power:
             scaled = number / 10**power
@@ -55,26 +55,26 @@ def quantity(number: float) -> str:
 
 
 def listing(words: list[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Join words: "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def spoken(method: str) -> str:
-    """A method of scaling as it reads within a sentence."""
+    """Return the name of a method of scaling for use in a sentence."""
     if method in SINGLE_DIMENSIONS:
         return f"{method} alone"
     return f"{method} scaling" if method == "compound" else method
 
 
 def find_baseline(results: Results) -> Network | None:
-    """The unscaled network, where it was trained to the end at least once."""
+    """Return the unscaled network if it was trained to the end at least once."""
     return next((n for n in results.finished if n.method == "baseline"), None)
 
 
 def group_by_budget(results: Results) -> list[tuple[Network, ...]]:
-    """The networks scaled by one of ``METHODS``, finished or not, those of about equal cost together; cheapest first.
+    """Group the networks scaled by one of ``METHODS``, finished or not, by about equal cost; cheapest first.
 
-    A budget ends where a method comes a second time, or where the cost is more than 1.4 times that of its cheapest.
+    A group ends where a method comes a second time, or where the cost is more than 1.4 times that of its cheapest.
     """
     groups: list[list[Network]] = []
     for network in sorted((n for n in results.networks if n.method in METHODS), key=lambda n: n.macs):
@@ -87,16 +87,16 @@ def group_by_budget(results: Results) -> list[tuple[Network, ...]]:
 
 
 def budget_of(networks: tuple[Network, ...]) -> float:
-    """Multiply-adds that stand for a group: the geometric mean of its networks'."""
+    """Return a group's representative multiply-adds: the geometric mean over its networks."""
     return math.exp(sum(math.log(n.macs) for n in networks) / len(networks))
 
 
 def judge(results: Results, networks: tuple[Network, ...]) -> Verdict:
-    """Compares compound scaling with the single dimensions at one budget.
+    """Compare compound scaling with the single dimensions at one budget.
 
     Args:
-        results: whose seeds tell the noise.
-        networks: a group of :func:`group_by_budget`.
+        results: Results whose seeds show the noise.
+        networks: Group from :func:`group_by_budget`.
     """
     ranked = [n for n in results.finished if n in networks]
     compound = next((n for n in ranked if n.method == "compound"), None)
@@ -158,7 +158,7 @@ def _without_compound(results: Results, rivals: list[Network], place: str) -> st
 
 
 def headline(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes at all budgets in a few words."""
+    """Summarise the outcomes at all budgets in a few words."""
     wins = outcomes.count("better")
     if wins and wins == len(outcomes):
         return "Compound scaling was best" + (f" at all {wins} budgets" if wins > 1 else "")
@@ -174,13 +174,13 @@ def headline(outcomes: Sequence[Outcome]) -> str:
 
 
 def headline_of_search(results: Results) -> str:
-    """The best proportions in a few words."""
+    """Summarise the best proportions in a few words."""
     best = next((n for n in results.finished if n.method == "candidate"), None)
     return f"Best found: {proportions(best, find_baseline(results))}" if best else "Nothing has been found yet"
 
 
 def judge_search(results: Results) -> str:
-    """Which proportions a search found best, and how sure that is."""
+    """Return the proportions that a search found best, and how sure that is, in words."""
     candidates = [n for n in results.finished if n.method == "candidate"]
     if not candidates:
         return "The search has no finished candidate, so it recommends nothing yet."
@@ -202,7 +202,7 @@ def judge_search(results: Results) -> str:
 
 
 def proportions(network: Network, baseline: Network | None) -> str:
-    """A network's factors in the paper's order: "depth × 1.2, width × 1.1 and resolution × 1.15"."""
+    """Return a network's factors in the paper's order: "depth × 1.2, width × 1.1 and resolution × 1.15"."""
     resolution = f"× {network.resolution / baseline.resolution:.3g}" if baseline else f"{network.resolution} px"
     return f"depth × {network.depth:.3g}, width × {network.width:.3g} and resolution {resolution}"
 
@@ -212,6 +212,6 @@ def _points(difference: float) -> str:
 
 
 def _difference(results: Results, one: Network, other: Network) -> str:
-    """How far two means are apart, with its standard error."""
+    """Format the difference of two means, with its standard error."""
     error = results.difference_error(one, other)
     return f"{percent(abs(one.mean - other.mean))} ± {percent(error)} percentage points"

@@ -25,10 +25,10 @@ class Place(NamedTuple):
     """Where a block stands.
 
     Attributes:
-        block: itself.
-        number: in the whole network, from 0.
-        stage: from 0.
-        repeat: in its stage, from 0.
+        block: Itself.
+        number: In the whole network, from 0.
+        stage: From 0.
+        repeat: In its stage, from 0.
     """
 
     block: Block
@@ -42,10 +42,10 @@ class Layer(NamedTuple):
 
     Attributes:
         name: ``"block2a_expand_conv"``.
-        kind: its class in Keras.
-        shapes: of its arrays by role, in Keras' order and layout: ``{"kernel": (1, 1, 16, 96)}``.
-        part: the name without that of the block: ``"expand_conv"``.
-        place: of the block that it belongs to; None for stem and head.
+        kind: Its class in Keras.
+        shapes: Shapes of its arrays by role, in Keras' order and layout: ``{"kernel": (1, 1, 16, 96)}``.
+        part: The name without that of the block: ``"expand_conv"``.
+        place: Place of the block that it belongs to; None for stem and head.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
 
 
 def places(variant: Variant) -> Iterator[Place]:
-    """The variant's blocks and where they stand."""
+    """Yield the variant's blocks and where they stand."""
     stage, repeat, previous = -1, 0, ""
     for number, block in enumerate(scaling.scale_blocks(variant)):
         current = block.name.rstrip("abcdefghijklmnopqrstuvwxyz")
@@ -66,12 +66,12 @@ def places(variant: Variant) -> Iterator[Place]:
 
 
 def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> tuple[Layer, ...]:
-    """All layers with weights of a variant, classifier included, each kind in the order of Keras' ``model.layers``.
+    """Return all layers with weights, classifier included, each kind in the order of Keras' ``model.layers``.
 
     Args:
-        variant: a row of the table, or one of your own.
-        classes: of the classifier; the variant's own by default.
-        channels: of the input.
+        variant: A row of the table, or a custom one.
+        classes: Classes of the classifier; the variant's own by default.
+        channels: Channels of the input.
     """
     found: list[Layer] = []
 
@@ -114,10 +114,10 @@ def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> t
 
 
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
-    """The variant whose blocks are in a model, the largest of several; None where it is none of the table's.
+    """Return the variant whose blocks are in a model, the largest of several; None where it is none of the table's.
 
     Args:
-        shapes: of all arrays of the model by layer and role, ``"block1a_dwconv/kernel"``.
+        shapes: Shapes of all arrays of the model by layer and role, ``"block1a_dwconv/kernel"``.
     """
 
     def blocks(variant: Variant) -> dict[str, tuple[int, ...]]:

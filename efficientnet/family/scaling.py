@@ -26,18 +26,18 @@ class Block:
     """One mobile inverted bottleneck with every number final.
 
     Attributes:
-        name: prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
-        kernel_size: side of the kernel, pixels: of the depthwise convolution, or of a fused one.
-        strides: stride of that convolution.
-        fused: whether one full convolution stands for the expansion and the depthwise convolution.
-        input_filters: channels in.
-        expands: whether there is a convolution that widens.
-        expanded_filters: channels within the block; equal to ``input_filters`` where it does not expand.
-        se_filters: channels of the squeeze-and-excite bottleneck; 0 for none.
-        output_filters: channels out.
-        experts: kernels that each image mixes into its own; 1 for ordinary ones.
-        residual: whether the input is added to the output.
-        drop_connect_fraction: share of the network's drop connect rate that falls on this block, 0..1,
+        name: Prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
+        kernel_size: Side of the kernel, pixels: of the depthwise convolution, or of a fused one.
+        strides: Stride of that convolution.
+        fused: Whether one full convolution stands for the expansion and the depthwise convolution.
+        input_filters: Channels in.
+        expands: Whether there is a convolution that widens.
+        expanded_filters: Channels within the block; equal to ``input_filters`` where it does not expand.
+        se_filters: Channels of the squeeze-and-excite bottleneck; 0 for none.
+        output_filters: Channels out.
+        experts: Kernels that each image mixes into its own; 1 for ordinary ones.
+        residual: Whether the input is added to the output.
+        drop_connect_fraction: Share of the network's drop connect rate that falls on this block, 0..1,
             growing with depth.
     """
 
@@ -60,8 +60,8 @@ class Cost:
     """What a network costs.
 
     Attributes:
-        parameters: trainable numbers; the batch norms' moving statistics are not among them.
-        macs: multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
+        parameters: Trainable numbers; the batch norms' moving statistics are not among them.
+        macs: Multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
     """
 
     parameters: int
@@ -69,12 +69,12 @@ class Cost:
 
 
 class Factors(NamedTuple):
-    """By how much a baseline grows in each dimension; 1 leaves it as it is.
+    """By how much a baseline grows in each dimension; 1 leaves it unchanged.
 
     Attributes:
-        width: of every number of filters.
-        depth: of every number of repeats.
-        resolution: of the side of the input.
+        width: Factor of every number of filters.
+        depth: Factor of every number of repeats.
+        resolution: Factor of the side of the input.
     """
 
     width: float = 1.0
@@ -85,7 +85,7 @@ class Factors(NamedTuple):
         """Itself.
 
         Raises:
-            ValueError: a factor is below 1 or not finite.
+            ValueError: A factor is below 1 or not finite.
         """
         for dimension, factor in self._asdict().items():
             arguments.number(
@@ -99,8 +99,8 @@ def checked_factors(factors: Any) -> Factors:
     """Themselves.
 
     Raises:
-        TypeError: they are something else.
-        ValueError: one is below 1 or not finite.
+        TypeError: They are something else.
+        ValueError: One is below 1 or not finite.
     """
     return arguments.instance("factors", factors, Factors, "Factors(width, depth, resolution)").checked()
 
@@ -110,12 +110,12 @@ class Coefficients:
     """How a network's depth, width and resolution grow together (arXiv 1905.11946, equation 3).
 
     Attributes:
-        alpha: factor of the depth at φ = 1, at least 1.
-        beta: of the width.
-        gamma: of the resolution.
+        alpha: Factor of the depth at φ = 1, at least 1.
+        beta: Factor of the width.
+        gamma: Factor of the resolution.
 
     Raises:
-        ValueError: one is below 1 or not finite.
+        ValueError: One is below 1 or not finite.
     """
 
     alpha: float
@@ -144,7 +144,7 @@ def checked_coefficients(coefficients: Any) -> Coefficients:
     """Itself.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: It is something else.
     """
     return arguments.instance("coefficients", coefficients, Coefficients, "Coefficients(alpha, beta, gamma)")
 
@@ -156,18 +156,18 @@ def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
 
 
 def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05) -> tuple[Coefficients, ...]:
-    """The grid of the method's first step: all α, β, γ with α·β²·γ² near the target (section 3.3).
+    """Return the grid of the method's first step: all α, β, γ with α·β²·γ² near the target (section 3.3).
 
     Args:
-        target: factor of the multiply-adds at φ = 1, more than 1.
-        tolerance: how far the product may be from the target, as a fraction of it, 0..1.
-        steps: distance of neighbours on the grid, which starts at 1.
+        target: Factor of the multiply-adds at φ = 1, more than 1.
+        tolerance: How far the product may be from the target, as a fraction of it, 0..1.
+        steps: Distance of neighbours on the grid, which starts at 1.
 
     Returns:
         The candidates in the order of α, then β, then γ; empty where the grid is too coarse for the tolerance.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: An argument is out of its range.
     """
     arguments.number("target", target, lambda value: 1 < value < math.inf, "a finite factor of more than 1, such as 2")
     arguments.fraction("tolerance", tolerance)
@@ -188,12 +188,12 @@ def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) ->
 
     Args:
         accuracy: 0..1.
-        cost: multiply-adds (or any other cost) of the network.
+        cost: Multiply-adds (or any other cost) of the network.
         target: T, the cost that is aimed at, in the same unit.
-        w: how much cost counts against accuracy; -0.07 in the paper.
+        w: How much cost counts against accuracy; -0.07 in the paper.
 
     Raises:
-        ValueError: a cost that is not greater than 0, or an accuracy outside 0..1.
+        ValueError: A cost that is not greater than 0, or an accuracy outside 0..1.
     """
     arguments.share("accuracy", accuracy)
     arguments.factor("cost", cost)
@@ -203,20 +203,20 @@ def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) ->
 
 
 def scale_resolution(resolution: int, factor: float) -> int:
-    """The side of the scaled input, whole pixels."""
+    """Return the side of the scaled input, whole pixels."""
     return round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
 
 
 def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Variant:
-    """A variant grown by factors of its width, depth and resolution.
+    """Return a variant grown by factors of its width, depth and resolution.
 
     Args:
-        variant: the baseline, as ``get_variant`` takes it.
-        factors: each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
-        name: of the new variant; the baseline's with the factors behind it by default.
+        variant: The baseline, as ``get_variant`` takes it.
+        factors: Each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
+        name: Name of the new variant; the baseline's with the factors behind it by default.
 
     Raises:
-        ValueError: a factor is below 1 or not finite, or the scaled input is under 32 pixels.
+        ValueError: A factor is below 1 or not finite, or the scaled input is under 32 pixels.
     """
     variant, factors = get_variant(variant), checked_factors(factors)
     resolution = scale_resolution(variant.resolution, factors.resolution)
@@ -235,16 +235,16 @@ def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Var
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int = 8, limit_loss: bool = True) -> int:
-    """Scales a number of filters and rounds it to a multiple of ``depth_divisor``, at least one multiple.
+    """Scale a number of filters and rounds it to a multiple of ``depth_divisor``, at least one multiple.
 
     Args:
-        filters: unscaled number of filters.
-        width_coefficient: factor.
-        depth_divisor: the result is a multiple of this.
-        limit_loss: one multiple more where rounding down would lose over 10 %. V2 does without.
+        filters: Unscaled number of filters.
+        width_coefficient: Factor.
+        depth_divisor: The result is a multiple of this.
+        limit_loss: One multiple more where rounding down would lose over 10 %. V2 does without.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: A number is out of its range.
     """
     scaled = arguments.factor("filters", filters) * arguments.factor("width_coefficient", width_coefficient)
     arguments.whole("depth_divisor", depth_divisor)
@@ -256,12 +256,12 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int =
 
 
 def round_repeats(repeats: int, depth_coefficient: float) -> int:
-    """Scales a number of repeats, rounding up."""
+    """Scale a number of repeats, rounding up."""
     return math.ceil(arguments.factor("depth_coefficient", depth_coefficient) * arguments.whole("repeats", repeats))
 
 
 def scale_filters(variant: AnyVariant, filters: int) -> int:
-    """A number of filters of the baseline as this variant has it."""
+    """Return a number of filters of the baseline as this variant has it."""
     variant = get_variant(variant)
     return round_filters(filters, variant.width, variant.depth_divisor, variant.limit_rounding_loss)
 
@@ -279,13 +279,13 @@ def head_filters(variant: AnyVariant) -> int:
 
 
 def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
-    """The variant's blocks in order, width and depth applied.
+    """Return the variant's blocks in order, width and depth applied.
 
     The first block of a stage takes its stride and its change of filters. The drop connect fraction of
     block i of n is i / n, i from 0 (arXiv 1603.09382, section 3, as the authors' code applies it).
 
     Raises:
-        ValueError: a stage does not take what the stage before it gives.
+        ValueError: A stage does not take what the stage before it gives.
     """
     variant = get_variant(variant)
     for number, (stage, following) in enumerate(itertools.pairwise(variant.blocks), start=1):
@@ -325,15 +325,15 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
 
 
 def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
-    """Parameters and multiply-adds, counted from the blocks without building anything.
+    """Return parameters and multiply-adds, counted from the blocks without building anything.
 
     Args:
-        variant: a row of the table, or one of your own, as ``get_variant`` takes it.
-        resolution: side of the square input, pixels; the variant's own by default.
-        classes: outputs of the classifier; the variant's own by default.
+        variant: A row of the table, or a custom one, as ``get_variant`` takes it.
+        resolution: Side of the square input, pixels; the variant's own by default.
+        classes: Outputs of the classifier; the variant's own by default.
 
     Raises:
-        ValueError: a number is below 1, or there is no such variant.
+        ValueError: A number is below 1, or there is no such variant.
     """
     variant = get_variant(variant)
     side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)

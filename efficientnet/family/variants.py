@@ -45,19 +45,19 @@ class BlockArgs:
     """One stage of the unscaled baseline: ``num_repeat`` mobile inverted bottlenecks in a row.
 
     Attributes:
-        kernel_size: side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
-        num_repeat: blocks in the stage before depth scaling.
-        input_filters: channels entering the stage before width scaling.
-        output_filters: channels leaving the stage before width scaling.
-        expand_ratio: the block widens to ``expand_ratio * input`` channels; 1 means that it has no expansion
+        kernel_size: Side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
+        num_repeat: Blocks in the stage before depth scaling.
+        input_filters: Channels entering the stage before width scaling.
+        output_filters: Channels leaving the stage before width scaling.
+        expand_ratio: The block widens to ``expand_ratio * input`` channels; 1 means that it has no expansion
             convolution.
-        id_skip: whether a block of stride 1 and equal filters adds its input to its output.
-        strides: stride of the first block of the stage; the others have 1. A pair of equal numbers,
+        id_skip: Whether a block of stride 1 and equal filters adds its input to its output.
+        strides: Stride of the first block of the stage; the others have 1. A pair of equal numbers,
             as the older ``efficientnet`` package wrote it, is taken too.
-        se_ratio: squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
-        scale_repeats: whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
-        fused: whether one full convolution stands for the expansion and the depthwise convolution.
-        experts: kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
+        se_ratio: Squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
+        scale_repeats: Whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
+        fused: Whether one full convolution stands for the expansion and the depthwise convolution.
+        experts: Kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
     """
 
     kernel_size: int
@@ -95,25 +95,25 @@ class Variant:
     """One published network: everything that tells it from the others.
 
     Attributes:
-        name: as its weights are published, for example ``"efficientnet-b0"``.
-        width: width coefficient, multiplies every number of filters.
-        depth: depth coefficient, multiplies every number of repeats.
-        resolution: side of the square input it was evaluated at, pixels.
-        dropout_rate: dropout before the classifier, 0..1.
-        blocks: the unscaled stages.
+        name: As its weights are published, for example ``"efficientnet-b0"``.
+        width: Width coefficient, multiplies every number of filters.
+        depth: Depth coefficient, multiplies every number of repeats.
+        resolution: Side of the square input it was evaluated at, pixels.
+        dropout_rate: Dropout before the classifier, 0..1.
+        blocks: The unscaled stages.
         activation: Keras name of the activation used everywhere but in the squeeze-and-excite gate.
-        stem_filters: filters of the first convolution before scaling.
-        head_filters: filters of the last convolution before scaling.
-        scale_stem_and_head: whether the width coefficient applies to those two.
-        depth_divisor: numbers of filters are rounded to multiples of this.
-        limit_rounding_loss: whether rounding filters down may lose at most 10 %.
-        batch_norm_momentum: of the moving statistics, as Keras counts it.
-        batch_norm_epsilon: added to the variance.
-        padding: of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
+        stem_filters: Filters of the first convolution before scaling.
+        head_filters: Filters of the last convolution before scaling.
+        scale_stem_and_head: Whether the width coefficient applies to those two.
+        depth_divisor: Numbers of filters are rounded to multiples of this.
+        limit_rounding_loss: Whether rounding filters down may lose at most 10 %.
+        batch_norm_momentum: Batch norm momentum of the moving statistics, as Keras counts it.
+        batch_norm_epsilon: Added to the variance.
+        padding: Padding of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
             ``"symmetric"`` as PyTorch does, alike on all sides.
-        classes: classes of the published classifier.
-        preprocessing: mode of ``preprocess_input`` the published weights expect by default.
-        paper: where the network is defined.
+        classes: Classes of the published classifier.
+        preprocessing: Mode of ``preprocess_input`` the published weights expect by default.
+        paper: Where the network is defined.
     """
 
     name: str
@@ -315,10 +315,10 @@ def _short(name: str) -> str:
 
 
 def list_variants(pattern: str | None = None) -> tuple[str, ...]:
-    """Names of the variants, smallest first within a family.
+    """Return names of the variants, smallest first within a family.
 
     Args:
-        pattern: shell-style wildcard, matched against the full and the short name, without regard to
+        pattern: Shell-style wildcard, matched against the full and the short name, without regard to
             case: ``"*lite*"``, ``"b?"``. None lists all.
 
     Returns:
@@ -335,15 +335,15 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
 
 
 def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
-    """The row of a variant.
+    """Return the row of a variant.
 
     Args:
-        name: full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``); the path of
-            a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned as it is.
+        name: Full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``); the path of
+            a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned unchanged.
 
     Raises:
-        ValueError: no such variant, the message suggests the closest names; or the file holds none.
-        OSError: the file cannot be read.
+        ValueError: No such variant, the message suggests the closest names; or the file holds none.
+        OSError: The file cannot be read.
     """
     if isinstance(name, Variant):
         return name
@@ -366,14 +366,14 @@ def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
 
 
 def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
-    """Writes a variant as a JSON file, which stands wherever a name does: ``get_variant("mine.json")``.
+    """Write a variant as a JSON file, which stands wherever a name does: ``get_variant("mine.json")``.
 
     Args:
-        variant: a row of the table, or one of your own.
-        path: of the file, ending in ``.json``; one that is there is replaced as a whole.
+        variant: A row of the table, or a custom one.
+        path: Path of the file, ending in ``.json``; one that is there is replaced as a whole.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: Another suffix.
     """
     path = Path(path)
     if path.suffix.lower() != ".json":

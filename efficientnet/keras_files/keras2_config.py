@@ -68,12 +68,12 @@ class Refusal(ValueError):
 
 
 def modernise(model: dict[str, Any], layers: Any, custom: Collection[str]) -> dict[str, Any]:
-    """The configuration of a model of Keras 2 as Keras 3 takes it.
+    """Return the configuration of a model of Keras 2 as Keras 3 takes it.
 
     Args:
-        model: as the file has it: ``{"class_name": "Functional", "config": {…}}``.
+        model: As the file has it: ``{"class_name": "Functional", "config": {…}}``.
         layers: Keras 3's ``layers``.
-        custom: names of the classes and functions that Keras is given besides its own, which stay unchanged.
+        custom: Names of the classes and functions that Keras is given besides its own, which stay unchanged.
 
     Raises:
         Refusal: Keras 3 cannot build a part of it.
@@ -89,7 +89,7 @@ class _Conversion:
         self.custom = custom
 
     def layer(self, layer: dict[str, Any]) -> dict[str, Any]:
-        """One layer; where it is a model, with all of its layers."""
+        """Return one layer; where it is a model, with all of its layers."""
         kind, config = layer["class_name"], layer["config"]
         if kind in self.custom or layer.get("registered_name") in self.custom:
             dtype = {"dtype": self._value("dtype", config["dtype"])} if "dtype" in config else {}
@@ -163,7 +163,7 @@ class _Conversion:
         }
 
     def _value(self, key: str, value: Any) -> Any:
-        """A value in a layer's configuration: a layer in a wrapper, an initializer, an activation, …, or plain."""
+        """Convert a value of a layer's configuration: a wrapped layer, an initializer, an activation, …, or plain."""
         if isinstance(value, list):
             return [self._value(key, item) for item in value]
         if key == "activation" or key.endswith("_activation"):
@@ -211,7 +211,7 @@ def _builtin(kind: str, config: dict[str, Any], module: str = "keras.layers") ->
 
 
 def _accepted(cls: type) -> set[str]:
-    """The options that a layer's class takes, those of the classes that it hands further ones to included."""
+    """Return the options that a layer's class takes, those of the classes that it hands further ones to included."""
     names: set[str] = set()
     for parent in cls.__mro__:
         if "__init__" not in vars(parent):
@@ -234,7 +234,7 @@ class _References:
         self.sequential = {layer["name"] for layer in layers if layer["class_name"] == "Sequential"}
 
     def connect(self, layer: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-        """A converted layer with its name and its calls."""
+        """Return a converted layer with its name and its calls."""
         nodes = old["inbound_nodes"]
         if old["class_name"] in tf_operations.LAYERS:
             return self._operation(old, nodes)
@@ -242,7 +242,7 @@ class _References:
         return {**layer, "name": _name(old["name"]), "inbound_nodes": calls}
 
     def ends(self, references: Any) -> Any:
-        """The inputs or the outputs of a model: a single one is that tensor, where Keras 3 makes a list of a list."""
+        """Convert the inputs or the outputs of a model: a single one is that tensor; of a list Keras 3 makes a list."""
         if isinstance(references, dict):
             return {key: self.ends([value]) for key, value in references.items()}
         if _is_reference(references):
@@ -280,7 +280,7 @@ class _References:
         return {"args": [tensors], "kwargs": keywords}
 
     def _arguments(self, node: Any) -> tuple[Any, dict[str, Any]]:
-        """The first argument of a call, and the others, which stand beside each tensor of the first."""
+        """Return the first argument of a call, and the others, which stand beside each tensor of the first."""
         keywords: dict[str, Any] = {}
 
         def first(item: Any) -> Any:
@@ -312,7 +312,7 @@ class _References:
 
 
 def _name(name: str) -> str:
-    """A layer's name without slashes, which Keras 3 does not take."""
+    """Return a layer's name without slashes, which Keras 3 does not take."""
     return name.replace("/", "_")
 
 

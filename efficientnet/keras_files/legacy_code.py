@@ -22,15 +22,15 @@ _REACHING = (
 
 
 def refuse(path: Path, config: Any, known: Collection[str]) -> None:
-    """Refuses a configuration that would run code of the file's choice.
+    """Refuse a configuration that would run code of the file's choice.
 
     Args:
-        path: of the file, for the message.
-        config: of the model, as parsed JSON.
-        known: names of the custom objects, which the user vouches for.
+        path: Path of the file, for the message.
+        config: Configuration of the model, as parsed JSON.
+        known: Names of the custom objects, which the user vouches for.
 
     Raises:
-        CheckpointError: it holds such a part; the message says which and how to allow it.
+        CheckpointError: It holds such a part; the message says which and how to allow it.
     """
     found = next(_code(config, known, "model"), None)
     if found is not None:
@@ -40,7 +40,7 @@ def refuse(path: Path, config: Any, known: Collection[str]) -> None:
 
 
 def unknown_function(config: Any, known: Collection[str]) -> str | None:
-    """The name of a function that a Lambda layer calls and that is not among the custom objects; None if there is none.
+    """Return the name of a function that a Lambda layer calls and no custom object has; None if there is none.
 
     Such a name alone is in the file; Keras' own functions are named likewise, so ask only where opening has failed.
     """
@@ -54,7 +54,7 @@ def unknown_function(config: Any, known: Collection[str]) -> str | None:
 
 
 def packages(config: Any, known: Collection[str]) -> Iterator[str]:
-    """The Python packages, besides Keras' and TensorFlow's, whose classes a configuration names."""
+    """Yield the Python packages, besides Keras' and TensorFlow's, whose classes a configuration names."""
     for part in _objects(config):
         if isinstance(module := part.get("module"), str) and "class_name" in part:
             package = module.partition(".")[0]
@@ -63,7 +63,7 @@ def packages(config: Any, known: Collection[str]) -> Iterator[str]:
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects in parsed JSON, each before those in it."""
+    """Yield all objects in parsed JSON, each before those in it."""
     if isinstance(value, dict):
         yield value
     if isinstance(value, (dict, list)):

@@ -32,16 +32,16 @@ _RECIPE = "recipe.json"
 
 
 def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
-    """Adds the names, in the order of the model's outputs, to a ``.keras`` file; all or nothing.
+    """Add the names, in the order of the model's outputs, to a ``.keras`` file; all or nothing.
 
     Raises:
-        ValueError: the file is no ``.keras`` file, or has names already.
+        ValueError: The file is no ``.keras`` file, or has names already.
     """
     _write(path, CLASS_NAMES, list(names), "class names")
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
-    """The names in the order of the model's outputs; None where the file holds none."""
+    """Return the names in the order of the model's outputs; None where the file holds none."""
     names = _checked(path, CLASS_NAMES, class_names, f"a list of at most {MOST_CLASSES:,} names")
     if names is None:
         names = _in_hdf5(path).class_names
@@ -49,16 +49,16 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
 
 
 def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
-    """Adds the mode of ``preprocess_input`` that the model wants to a ``.keras`` file; all or nothing.
+    """Add the mode of ``preprocess_input`` that the model wants to a ``.keras`` file; all or nothing.
 
     Raises:
-        ValueError: the file is no ``.keras`` file, or has a mode already.
+        ValueError: The file is no ``.keras`` file, or has a mode already.
     """
     _write(path, PREPROCESSING, mode, "preprocessing")
 
 
 def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
-    """The mode that the model in a file wants; None where the file does not say."""
+    """Return the mode that the model in a file wants; None where the file does not say."""
     mode = _read(path, PREPROCESSING)
     if mode is None:
         return _in_hdf5(path).preprocessing
@@ -75,25 +75,25 @@ def _are_numbers(values: Any) -> bool:
 
 
 def write_crop(path: str | os.PathLike[str], crop: float) -> None:
-    """Adds the part of a picture's shorter side that the model is to see, 0..1, to a ``.keras`` file; all or nothing.
+    """Add the part of an image's shorter side that the model is to see, 0..1, to a ``.keras`` file; all or nothing.
 
     Raises:
-        ValueError: the file is no ``.keras`` file, or has a crop already.
+        ValueError: The file is no ``.keras`` file, or has a crop already.
     """
     _write(path, CROP, crop, "a crop")
 
 
 def read_crop(path: str | os.PathLike[str]) -> float | None:
-    """The part of a picture's shorter side that the model in a file is to see; None where the file does not say."""
+    """Read the part of an image's shorter side that the model is to see, 0..1; None if the file does not say."""
     crop = _checked(path, CROP, positive_fraction, "a number greater than 0, at most 1")
     return _in_hdf5(path).crop if crop is None else crop
 
 
 def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
-    """Adds to a ``.keras`` file what is known of its model and not in its graph.
+    """Add to a ``.keras`` file what is known of its model and not in its graph.
 
     Raises:
-        ValueError: the file is no ``.keras`` file, or has such notes already.
+        ValueError: The file is no ``.keras`` file, or has such notes already.
     """
     if facts.preprocessing is not None:
         write_preprocessing(path, facts.preprocessing)
@@ -104,16 +104,16 @@ def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
 
 
 def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
-    """Adds how the model was trained, a recipe's fields, to a ``.keras`` file; all or nothing.
+    """Add how the model was trained, a recipe's fields, to a ``.keras`` file; all or nothing.
 
     Raises:
-        ValueError: the file is no ``.keras`` file, or has a recipe already.
+        ValueError: The file is no ``.keras`` file, or has a recipe already.
     """
     _write(path, _RECIPE, recipe, "a recipe")
 
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """How the model in a file was trained; None where the file does not say."""
+    """Return how the model in a file was trained; None where the file does not say."""
     recipe = _read(path, _RECIPE)
     if recipe is not None and not isinstance(recipe, dict):
         raise _wrong(path, _RECIPE, "an object of a recipe's fields", recipe)
@@ -139,7 +139,7 @@ def _read(path: str | os.PathLike[str], member: str) -> Any:
 def _checked(
     path: str | os.PathLike[str], member: str, check: Callable[[Any], Checked], expected: str
 ) -> Checked | None:
-    """A member that ``check`` converts, or refuses by a ValueError; None where there is none."""
+    """Return a member that ``check`` converts, or refuses by a ValueError; None where there is none."""
     value = _read(path, member)
     try:
         return None if value is None else check(value)

@@ -41,7 +41,7 @@ RUN_SETTINGS, RUN_MODEL = "run.json", "model.keras"
 
 
 def is_saved_model(name: str) -> bool:
-    """Whether a name is the path of a whole saved model, there or not, and not a variant's name.
+    """Return whether a name is the path of a whole saved model, there or not, and not a variant's name.
 
     A variant's name is a variant also where there is a folder of that name, ``./NAME``: what a command means must not
     depend on the folder that it runs in.
@@ -61,8 +61,8 @@ def locate(path: str | os.PathLike[str]) -> Path:
     """Where the model is: the path itself, or the model in the folder of a training.
 
     Raises:
-        TypeError, ValueError: it is no path.
-        CheckpointError: the training has written no model yet.
+        TypeError, ValueError: It is no path.
+        CheckpointError: The training has written no model yet.
     """
     found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
     if not (found / RUN_SETTINGS).is_file():
@@ -92,23 +92,23 @@ def load_model(
     utils: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """Opens a whole saved model of any age: ``.keras``, ``.h5`` or a SavedModel folder.
+    """Open a whole saved model of any age: ``.keras``, ``.h5`` or a SavedModel folder.
 
     Legacy Keras opens what every Keras before it saved. Keras 3 refuses much of that: so its configuration is
-    put right in a copy of the file, which itself stays as it is, and so do Keras' own layers. Such a model comes
+    put right in a copy of the file, which itself stays unchanged, and so do Keras' own layers. Such a model comes
     without optimiser, loss and metrics, whose saved form Keras 3 cannot train on: compile it to train.
 
     Args:
-        path: of the file or folder. A file's kind is told by its content, whatever its name.
-        backend, layers, models, utils: the modules of the Keras to open it with.
-        **kwargs: passed on to Keras' ``load_model``: ``compile``, ``custom_objects``, ``safe_mode``.
+        path: Path of the file or folder. A file's kind is told by its content, whatever its name.
+        backend, layers, models, utils: The modules of the Keras to open it with.
+        **kwargs: Passed on to Keras' ``load_model``: ``compile``, ``custom_objects``, ``safe_mode``.
 
     Returns:
         The Keras model.
 
     Raises:
-        FileNotFoundError: there is nothing at ``path``.
-        ValueError: it is damaged, no whole model, or of a kind that Keras cannot open.
+        FileNotFoundError: There is nothing at ``path``.
+        ValueError: It is damaged, no whole model, or of a kind that Keras cannot open.
     """
     path = locate(path)
     if not path.exists():
@@ -147,7 +147,7 @@ def _built_otherwise(path: Path) -> str:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Makes a ValueError of whatever Keras raises of a file that it cannot open; damaged ones raise nearly anything."""
+    """Make a ValueError of whatever Keras raises of a file that it cannot open; damaged ones raise nearly anything."""
     try:
         yield
     except (CheckpointError, OSError, ImportError, MemoryError):
@@ -209,7 +209,7 @@ def _layer_texts(path: Path) -> list[str]:
 
 
 def _holds_weights(folder: Path) -> bool:
-    """Whether a folder has weights as hubs have them, or a checkpoint of TensorFlow."""
+    """Return whether a folder has weights as hubs have them, or a checkpoint of TensorFlow."""
     return bool(hub_folder.find_weights(folder)) or any(folder.glob("*.index"))
 
 
@@ -254,7 +254,7 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
 
 
 def _check_packages(path: Path, config: Any, known: Collection[str]) -> None:
-    """Refuses a model of another package, such as KerasHub, where that is not installed."""
+    """Refuse a model of another package, such as KerasHub, where that is not installed."""
     missing = next((name for name in legacy_code.packages(config, known) if util.find_spec(name) is None), None)
     if missing is not None:
         raise CheckpointError(
@@ -273,7 +273,7 @@ def _only_legacy(path: Path, saved: SavedModel, reason: str) -> str:
 
 
 def _inspect(path: Path) -> tuple[str, SavedModel]:
-    """The suffix that a file should have, and what it says about the model in it."""
+    """Return the suffix that a file should have, and what it says about the model in it."""
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(SIGNATURE):

@@ -27,12 +27,12 @@ class _Operation:
     """An operation of Keras 3 that does what a function of TensorFlow does.
 
     Attributes:
-        kind: its class, without ``keras.src.ops``: ``"numpy.Mean"``.
-        operands: names of TensorFlow's arguments that are tensors, after the first, which always is one.
+        kind: Its class, without ``keras.src.ops``: ``"numpy.Mean"``.
+        operands: Names of TensorFlow's arguments that are tensors, after the first, which always is one.
         options: Keras' name of each further argument of TensorFlow's.
-        idle: further arguments and the only value that is taken.
+        idle: Further arguments and the only value that is taken.
         defaults: Keras' options where TensorFlow's argument is left out and its default is another one.
-        change: of an option's value, by Keras' name.
+        change: Change of an option's value, by Keras' name.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class _Operation:
 
 
 def convert(function: str, first: Any, others: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[Any]]:
-    """The operation of Keras 3 for a call of a function of TensorFlow.
+    """Return the operation of Keras 3 for a call of a function of TensorFlow.
 
     Args:
-        function: its name, ``"math.reduce_mean"``.
-        first: its first argument, tensors as Keras 3 writes them down.
-        others: its other arguments by name.
+        function: Its name, ``"math.reduce_mean"``.
+        first: Its first argument, tensors as Keras 3 writes them down.
+        others: Its other arguments by name.
 
     Returns:
         The operation's class with its module, its configuration, and what it is called with.
 
     Raises:
-        UnknownOperation: there is none, or not with these arguments.
+        UnknownOperation: There is none, or not with these arguments.
     """
     if function == "__operators__.getitem":
         return _get_item(first, others["slice_spec"])
@@ -80,7 +80,7 @@ def convert(function: str, first: Any, others: Mapping[str, Any]) -> tuple[str, 
 
 
 def _operand(value: Any) -> Any:
-    """A tensor, a list of them, a number, or an array, which Keras 2 wrote as a list of numbers."""
+    """Return a tensor, a list of them, a number, or an array, which Keras 2 wrote as a list of numbers."""
     if not isinstance(value, list) or _has_tensor(value):
         return value
     dtype = "float32" if any(isinstance(number, float) for number in _flat(value)) else "int32"
@@ -118,7 +118,7 @@ def _key(spec: Any) -> Any:
 
 
 def _sections(sizes: int | list[int]) -> int | list[int]:
-    """The places to cut at, of the sizes of the parts."""
+    """Return the places to cut at, of the sizes of the parts."""
     return sizes if isinstance(sizes, int) else list(itertools.accumulate(sizes))[:-1]
 
 

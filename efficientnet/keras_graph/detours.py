@@ -37,16 +37,16 @@ Answers: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None) -> Any:
-    """The ONNX model of a Keras model with any layers; a layer without a form goes through SavedModel and tf2onnx.
+    """Convert a Keras model to ONNX; a layer without a form in ``onnx_graph`` goes through SavedModel and tf2onnx.
 
     Args:
-        model: functional or sequential, of either Keras, on any backend.
-        batch: how many images it takes; None for any number.
-        scaling: what is done to the colours of each input image before the model; nothing by default. Only where all
+        model: Functional or sequential, of either Keras, on any backend.
+        batch: How many images it takes; None for any number.
+        scaling: What is done to the colours of each input image before the model; nothing by default. Only where all
             layers have a form.
 
     Raises:
-        UnsupportedLayerError: neither way leads to a graph that answers as Keras does; the message names the layer.
+        UnsupportedLayerError: Neither way leads to a graph that answers as Keras does; the message names the layer.
     """
     try:
         return onnx_graph.convert(model, batch or "dynamic", scaling)
@@ -57,14 +57,14 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
 
 
 def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
-    """The OpenVINO model of a Keras model with any layers; a layer without a form goes through SavedModel.
+    """Return the OpenVINO model of a Keras model with any layers; a layer without a form goes through SavedModel.
 
     Args:
-        model: functional or sequential, of either Keras, on any backend.
-        scaling: what is done to the colours of each input image before the model; nothing by default.
+        model: Functional or sequential, of either Keras, on any backend.
+        scaling: What is done to the colours of each input image before the model; nothing by default.
 
     Raises:
-        UnsupportedLayerError: neither way leads to a graph that answers as Keras does; the message names the layer.
+        UnsupportedLayerError: Neither way leads to a graph that answers as Keras does; the message names the layer.
     """
     try:
         return openvino_graph.convert(model, scaling)
@@ -76,20 +76,20 @@ def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
 
 
 def onnx_bytes(model: Any) -> bytes:
-    """A Keras model as the content of an ONNX file, float32, for any batch size.
+    """Return a Keras model as the content of an ONNX file, float32, for any batch size.
 
     Raises:
-        ValueError, ImportError: it cannot be converted; the message names the layer, or the package.
+        ValueError, ImportError: It cannot be converted; the message names the layer, or the package.
     """
     content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
     return content
 
 
 def litert_bytes(model: Any) -> bytes:
-    """A Keras model as the content of a .tflite file, float32, for any batch size.
+    """Return a Keras model as the content of a .tflite file, float32, for any batch size.
 
     Raises:
-        ValueError: it cannot be converted.
+        ValueError: It cannot be converted.
         ImportError: TensorFlow, which converts it, is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
 
 
 def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """How far outputs are from others at most, relative to the largest of those where that is above 1; NaN for NaN."""
+    """Return the largest difference between outputs, relative to the largest expected one if above 1; NaN for NaN."""
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
@@ -192,7 +192,7 @@ def _onnx_answers(written: Any) -> Answers:
 
 
 def _difference(model: Any, answers: Answers, batch: int | None) -> float:
-    """How far answers are from Keras' at most, on noise as small and as large as pixels are; NaN where one is."""
+    """Return the largest difference from Keras' outputs, on noise of the range of pixels; NaN if an output is NaN."""
     (tensor,) = functional(model).inputs
     rng = np.random.default_rng(0)
     shape = [batch or 2, *(_ANY_SIZE if side is None else side for side in tensor.shape[1:])]
@@ -204,7 +204,7 @@ def _difference(model: Any, answers: Answers, batch: int | None) -> float:
 
 
 def _scale_inputs(graph: Any, scaling: Scaling, channels_last: bool) -> None:
-    """Has an OpenVINO graph multiply the colours of its input images, and add to them, before all else."""
+    """Have an OpenVINO graph multiply the colours of its input images, and add to them, before all else."""
     from openvino import opset13 as ops
 
     for parameter in graph.get_parameters():

@@ -19,7 +19,7 @@ _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "
 
 
 def fold_batch_norm(model: Any) -> Any:
-    """The same network, for answering only, without batch norms and dropouts.
+    """Return the same network, for answering only, without batch norms and dropouts.
 
     A batch norm goes into the convolution or dense layer before it, or else into the dense layer behind it. One
     that has neither beside it for itself alone (CondConv's, behind the mixing of kernels) becomes the depthwise
@@ -27,8 +27,8 @@ def fold_batch_norm(model: Any) -> Any:
     does what is told to train while answering, by ``training=True``.
 
     Args:
-        model: a functional or sequential model of either Keras, on any backend, in either channel order, with any
-            head. It stays as it is.
+        model: A functional or sequential model of either Keras, on any backend, in either channel order, with any
+            head. It stays unchanged.
 
     Returns:
         A functional model of the same Keras with layers of its own, which plain Keras saves and loads. The
@@ -36,14 +36,14 @@ def fold_batch_norm(model: Any) -> Any:
         layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``.
 
     Raises:
-        ValueError: the model has no graph of layers.
+        ValueError: The model has no graph of layers.
     """
     steps, outputs = _steps(model)
     copies: dict[int, _Copy] = {}
     names = {layer.name for layer in functional(model).layers}
     for step in steps:
         layer, is_inner = step.call.layer, "/" in step.call.name
-        if hasattr(layer, "get_weights") and id(layer) not in copies:  # operations have none, and are called as is
+        if hasattr(layer, "get_weights") and id(layer) not in copies:  # operations have none, and are called unchanged
             name = step.call.name.replace("/", "_") if is_inner and layer.name in names else layer.name
             names.add(name)
             copies[id(layer)] = _Copy(layer, name)
@@ -75,19 +75,19 @@ class _Copy:
         return len(self._weights) == 1 + self._config["use_bias"] and self._weights[0].dtype.kind == "f"
 
     def scale_outputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Has a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
+        """Have a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
         kernel, *bias = self._weights
         # A depthwise kernel ends in (inputs, multiplier), which count the outputs in this order.
         by_output = scale.reshape(kernel.shape[-2:]) if "depth_multiplier" in self._config else scale
         self._set_weights(kernel * by_output, (bias[0] if bias else 0) * scale + offset)
 
     def scale_inputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Has a dense layer do the same to its inputs, before all else."""
+        """Have a dense layer do the same to its inputs, before all else."""
         kernel, *bias = self._weights
         self._set_weights(kernel * scale[:, None], (bias[0] if bias else 0) + offset @ kernel)
 
     def become_depthwise(self, kind: type, axis: int, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Makes another layer of it, ``DepthwiseConv2D``, that scales and offsets each channel of an image."""
+        """Make another layer of it, ``DepthwiseConv2D``, that scales and offsets each channel of an image."""
         kept = {key: self._config[key] for key in ("name", "trainable", "dtype")}
         self._kind = kind
         self._config = {**kept, "kernel_size": 1, "data_format": "channels_first" if axis == 1 else "channels_last"}
@@ -98,7 +98,7 @@ class _Copy:
         self._weights = [np.asarray(value, np.float32) for value in weights]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the layer, which is made for its first call."""
+        """Call the layer, which is made for its first call."""
         is_new = self._layer is None
         if is_new:
             self._layer = self._kind.from_config(self._config)
@@ -116,7 +116,7 @@ class _Copy:
 
 
 def _steps(model: Any) -> tuple[list[_Step], list[int]]:
-    """The calls that an answer takes, in order, and the numbers of the outputs. The inputs have the first numbers."""
+    """Return the calls of a prediction, in order, and the numbers of the outputs. Inputs have the first numbers."""
     steps: list[_Step] = []
     count = len(functional(model).inputs)
 
@@ -133,7 +133,7 @@ def _steps(model: Any) -> tuple[list[_Step], list[int]]:
 
 
 def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], keras: Any) -> dict[int, int]:
-    """Lets the copies of other layers do the batch norms' work.
+    """Let the copies of other layers do the batch norms' work.
 
     Returns:
         What each value that is no longer computed is equal to.
@@ -145,7 +145,7 @@ def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], k
     equal: dict[int, int] = {}
 
     def linear(step: _Step | None, value: int, kinds: tuple[str, ...]) -> _Copy | None:
-        """The copy of a step's layer, if it is linear and there for this value alone."""
+        """Return the copy of a step's layer, if it is linear and there for this value alone."""
         if step is None or uses[value] > 1 or calls[id(step.call.layer)] > 1:
             return None
         copy = copies.get(id(step.call.layer))
@@ -198,7 +198,7 @@ def _build(
 
 
 def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """A batch norm's axis, and what it multiplies each channel with and then adds, in float64."""
+    """Return a batch norm's axis, and what it multiplies each channel with and then adds, in float64."""
     weights = {
         role(weight.name): np.asarray(value, np.float64)
         for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
@@ -210,13 +210,13 @@ def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.nd
 
 
 def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
-    """Whether a layer that is linear until there gives its channels, as they are, on this axis."""
+    """Return whether a layer that is linear until there gives its channels, as they are, on this axis."""
     own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
     return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
 
 
 def _keras_of(model: Any) -> Any:
-    """The Keras that a model is of, as a module."""
+    """Return the Keras that a model is of, as a module."""
     return importlib.import_module(type(functional(model)).__module__.split(".")[0])
 
 
@@ -225,6 +225,6 @@ def _tree(keras: Any) -> Any:
 
 
 def _structure(graph: Any, part: str) -> Any:
-    """How a functional model's inputs or outputs are arranged: as one, in a list, in a dictionary."""
+    """Return how a functional model's inputs or outputs are arranged: as one, in a list, in a dictionary."""
     name = f"_{part}_struct"
     return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")

@@ -25,19 +25,19 @@ _GIVEN, _SCALED, _OTHER = "given", "scaled", "other"
 
 
 def put(model: Any, mark: Mark) -> None:
-    """Writes a mark into a network that this package built."""
+    """Write a mark into a network that this package built."""
     layer = model.get_layer(_LAYER)
     config = {**layer.get_config(), "bias_initializer": {"class_name": "Constant", "config": {"value": mark.to_text()}}}
     layer.bias_initializer = type(layer).from_config(config).bias_initializer
 
 
 def remember(model: Any, mark: Mark) -> None:
-    """Notes on a model, in memory only, what :func:`read` would not find in its graph."""
+    """Note on a model, in memory only, what :func:`read` would not find in its graph."""
     object.__setattr__(model, _ATTRIBUTE, mark)  # past Keras, which would make a part of the model of it
 
 
 def read(model: Any) -> Mark:
-    """How the pixels of a model are to be prepared, as far as its notes, or else its graph, say it."""
+    """Return how the pixels of a model are to be prepared, as far as its notes, or else its graph, say it."""
     noted: Mark = getattr(model, _ATTRIBUTE, None) or Mark()
     if noted.preprocessing is not None and noted.crop is not None and noted.interpolation is not None:
         return noted
@@ -108,7 +108,7 @@ def _derive(model: Any) -> Mark:
 
 
 def _follow_model(model: Any, states: Sequence[str] | None, follow: Any) -> list[str]:
-    """Follows levels through a model; a Sequential one that does not know its input's shape, layer by layer."""
+    """Follow levels through a model; a Sequential one that does not know its input's shape, layer by layer."""
     try:
         count = len(functional(model).inputs)
     except ValueError:

@@ -55,25 +55,25 @@ def in_own_thread(load: Callable[[], Any]) -> Any:
 
 
 def convert(model: Any, scaling: Scaling | None = None) -> Any:
-    """The OpenVINO model of a functional or sequential Keras model, in float32 and for any batch size.
+    """Return the OpenVINO model of a functional or sequential Keras model, in float32 and for any batch size.
 
     Args:
-        model: of either Keras, on any backend, in either channel order.
-        scaling: what is done to the colours of each input image before the model; nothing by default.
+        model: Model of either Keras, on any backend, in either channel order.
+        scaling: What is done to the colours of each input image before the model; nothing by default.
 
     Returns:
         An ``openvino.Model`` with the inputs and outputs of ``model``, named as in its ONNX graph; operations are
         named ``LAYER:OPERATION``, as what OpenVINO says of them is to be said of the layer.
 
     Raises:
-        UnsupportedLayerError: the model has a layer that has no form in ONNX; the message names it.
-        ImportError: the package ``onnx`` is not installed.
+        UnsupportedLayerError: The model has a layer that has no form in ONNX; the message names it.
+        ImportError: The package ``onnx`` is not installed.
     """
     return simplified(core().read_model(onnx.convert(model, scaling=scaling).SerializeToString()))
 
 
 def simplified(graph: Any) -> Any:
-    """A graph as ``openvino.convert_model`` would leave it: what depends on no input is computed, patterns are one.
+    """Simplify a graph like ``openvino.convert_model``: compute what depends on no input, and join patterns.
 
     Compiling does that as well; but the ranges of int8 are found for the operations that are there before.
     """

@@ -53,13 +53,13 @@ class LayerCost:
     """What one call of a layer costs.
 
     Attributes:
-        name: of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
-        kind: its class.
-        block: what it is a part of; see :func:`block_of`.
-        output_shape: without the batch.
-        parameters: trainable numbers, frozen or not; counted where the layer is called first.
-        macs: multiply-adds for one image; None where a layer of this class cannot be counted.
-        activations: bytes of what it gives, for the whole batch.
+        name: Name of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
+        kind: Its class.
+        block: What it is a part of; see :func:`block_of`.
+        output_shape: Without the batch.
+        parameters: Trainable numbers, frozen or not; counted where the layer is called first.
+        macs: Multiply-adds for one image; None where a layer of this class cannot be counted.
+        activations: Bytes of what it gives, for the whole batch.
     """
 
     name: str
@@ -76,9 +76,9 @@ class Profile:
     """What a model costs.
 
     Attributes:
-        name: of the model.
-        batch_size: that the activations are counted for.
-        layers: each call of a layer, in order.
+        name: Name of the model.
+        batch_size: That the activations are counted for.
+        layers: Each call of a layer, in order.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Profile:
         return tuple(layer for layer in self.layers if layer.macs is None)
 
     def blocks(self) -> tuple[LayerCost, ...]:
-        """The costs by block, in order; ``kind`` is "block", the shape that of the last layer's output."""
+        """Return the costs by block, in order; ``kind`` is "block", the shape that of the last layer's output."""
         groups: dict[str, list[LayerCost]] = {}
         for layer in self.layers:
             groups.setdefault(layer.block, []).append(layer)
@@ -127,20 +127,20 @@ class Profile:
 def profile(
     model: Any, batch_size: int = 1, input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None
 ) -> Profile:
-    """Counts a functional or sequential Keras model, of either Keras and on any backend.
+    """Count a functional or sequential Keras model, of either Keras and on any backend.
 
     Multiply-adds are what the papers call FLOPS: those of convolutions' and dense layers' kernels, one image at a
     time. Biases, normalisation, activations and pooling are left out. A layer that is called several times counts as
     often, at the size of each call, its parameters once; the layers of models within the model count one by one.
 
     Args:
-        model: convolutions, dense, pooling, normalisation and merging layers, and whatever else Keras brings that
+        model: Convolutions, dense, pooling, normalisation and merging layers, and whatever else Keras brings that
             multiplies by no weights. Layers of another kind are named in ``uncounted``.
-        batch_size: that the activations are counted for.
-        input_shape: without the batch, or one such for each input; for a model with sides that are None.
+        batch_size: That the activations are counted for.
+        input_shape: Without the batch, or one such for each input; for a model with sides that are None.
 
     Raises:
-        ValueError: the model has no graph, a side is None and no ``input_shape`` was given, or it does not fit.
+        ValueError: The model has no graph, a side is None and no ``input_shape`` was given, or it does not fit.
     """
     shapes = [(batch_size, *shape) for shape in _input_shapes(model, batch_size, input_shape)]
     layers: list[LayerCost] = []
@@ -171,7 +171,7 @@ def profile(
 
 
 def block_of(layer: str) -> str:
-    """The part of a network that a layer belongs to, by its name.
+    """Return the part of a network that a layer belongs to, by its name.
 
     That is the name up to the number of a block, ``"block2a_dwconv"`` -> ``"block2a"``, ``"conv2_block1_1_bn"`` ->
     ``"conv2_block1"``, ``"block_12_expand"`` -> ``"block_12"``; where there is none, the first word, ``"stem_conv"`` ->
@@ -195,11 +195,11 @@ def measure(
     stands with the convolution, and layers without a time of their own are left out.
 
     Args:
-        model: as for ``inference.compile`` with ``engine="openvino"``.
-        batch_size: images at a time.
-        input_shape: without the batch, or one such for each input; for a model with sides that are None.
-        repeats: the median of so many runs is taken.
-        threads: of the processor; as many as OpenVINO likes by default.
+        model: As for ``inference.compile`` with ``engine="openvino"``.
+        batch_size: Images at a time.
+        input_shape: Without the batch, or one such for each input; for a model with sides that are None.
+        repeats: The median of so many runs is taken.
+        threads: Threads of the processor; as many as OpenVINO likes by default.
 
     Returns:
         Layer name -> seconds for the batch, all calls of the layer together. What is spent outside all layers, on
@@ -207,7 +207,7 @@ def measure(
 
     Raises:
         ImportError: OpenVINO is not installed.
-        ValueError: a layer has no OpenVINO form, a side is None and no ``input_shape`` was given, or an argument is
+        ValueError: A layer has no OpenVINO form, a side is None and no ``input_shape`` was given, or an argument is
             out of its range.
     """
     if find_spec("openvino") is None:
@@ -263,7 +263,7 @@ def _layers_with_kernels(model: Any) -> dict[str, str]:
 
 
 def _input_shapes(model: Any, batch_size: int, given: Any) -> list[Shape]:
-    """The shape of each input, without the batch, all sides known."""
+    """Return the shape of each input, without the batch, all sides known."""
     arguments.whole("batch_size", batch_size)
     own = [tuple(tensor.shape)[1:] for tensor in functional(model).inputs]
     if given is None:
@@ -292,7 +292,7 @@ def _listed(shapes: Sequence[Any]) -> str:
 
 
 def _known(tensor: Tensor) -> Shape:
-    """The shape of a tensor all of whose sides are known."""
+    """Return the shape of a tensor all of whose sides are known."""
     return tuple(side for side in tensor.shape if side is not None)
 
 
@@ -307,7 +307,7 @@ def _parameters(layer: Any) -> int:
 
 
 def _macs(layer: Any, inputs: list[Tensor], outputs: list[Tensor]) -> int | None:
-    """Multiply-adds for the batch; None where the layer's class is not known here."""
+    """Return multiply-adds for the batch; None where the layer's class is not known here."""
     operation = keras_operation(layer)
     if operation is not None:
         name = operation.rpartition(".")[2].replace("_", "").lower()

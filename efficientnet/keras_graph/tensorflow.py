@@ -29,10 +29,10 @@ class Options(NamedTuple):
 
     Attributes:
         precision: ``"f32"``, ``"f16"`` or ``"int8"``.
-        batch: how many images it takes; None for any number.
-        samples: for ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
-        scaling: what the file does to the colors of its input before all else; None for nothing.
-        input_type: of what it takes: ``"float32"`` or ``"uint8"``.
+        batch: How many images it takes; None for any number.
+        samples: For ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
+        scaling: What the file does to the colors of its input before all else; None for nothing.
+        input_type: Input type of what it takes: ``"float32"`` or ``"uint8"``.
     """
 
     precision: str = "f32"
@@ -43,17 +43,17 @@ class Options(NamedTuple):
 
 
 def write_with_tensorflow(model: Any, path: Path, format: str, options: Options) -> None:
-    """Writes a model.
+    """Write a model.
 
     Args:
-        model: functional, of either Keras, on any backend.
-        path: of a file, or for a SavedModel of a folder, that is not there yet.
+        model: Functional, of either Keras, on any backend.
+        path: Path of a file, or for a SavedModel of a folder, that is not there yet.
         format: ``"litert"`` or ``"saved_model"``.
-        options: how it is to be; a SavedModel's precision is the model's own.
+        options: How it is to be; a SavedModel's precision is the model's own.
 
     Raises:
         ImportError: TensorFlow is not installed.
-        ValueError: the other process cannot open or convert the model.
+        ValueError: The other process cannot open or convert the model.
     """
     if find_spec("tensorflow") is None:
         raise ImportError(f"TensorFlow converts models to {format}: pip install 'efficientnet[tensorflow]>=2'.")
@@ -75,7 +75,7 @@ def backend_of(model: Any) -> str:
 
 
 def _module(model: Any, options: Options) -> Any:
-    """The model as a module of TensorFlow, whose function ``serve`` gives outputs by their names."""
+    """Return the model as a module of TensorFlow, whose function ``serve`` gives outputs by their names."""
     import tensorflow as tf
 
     (name,), names = tensor_names(model)

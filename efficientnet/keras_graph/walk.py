@@ -19,10 +19,10 @@ class LayerCall(NamedTuple):
     """One call of a layer.
 
     Attributes:
-        layer: the layer, or in Keras 3 also an operation of ``keras.ops``.
-        name: of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
-        inputs: the symbolic tensors that it takes.
-        outputs: those that it gives.
+        layer: The layer, or in Keras 3 also an operation of ``keras.ops``.
+        name: Name of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
+        inputs: The symbolic tensors that it takes.
+        outputs: Those that it gives.
         node: Keras' own record of the call.
     """
 
@@ -59,10 +59,10 @@ class Tensor(NamedTuple):
 
 
 def functional(model: Any) -> Any:
-    """The functional model behind a model: itself, or the one that Keras 3's Sequential wraps.
+    """Return the functional model behind a model: itself, or the one that Keras 3's Sequential wraps.
 
     Raises:
-        ValueError: it is neither, not built yet, or does something else than its graph says.
+        ValueError: It is neither, not built yet, or does something else than its graph says.
     """
     graph = _graph(model)
     if graph is None:
@@ -75,7 +75,7 @@ def functional(model: Any) -> Any:
 
 
 def keras_layer(layer: Any) -> str | None:
-    """The name of a layer's class where that is Keras' own, so that the name says what it does; otherwise None.
+    """Return the name of a layer's class where that is Keras' own, so that the name says what it does; otherwise None.
 
     None also for operations of ``keras.ops``: ``x + 1`` is of a class ``Add`` as well, which is not the layer.
     """
@@ -84,7 +84,7 @@ def keras_layer(layer: Any) -> str | None:
 
 
 def keras_operation(layer: Any) -> str | None:
-    """The name of what a Keras tensor was given to as a function, ``"Relu"`` or ``"nn.relu"``; None for layers."""
+    """Return the name of a function applied to a Keras tensor, ``"Relu"`` or ``"nn.relu"``; None for layers."""
     kind = type(layer)
     if not _is_keras_own(kind):
         return None
@@ -94,19 +94,19 @@ def keras_operation(layer: Any) -> str | None:
 
 
 def only_trains(layer: Any) -> bool:
-    """Whether a layer of Keras' own does something in training alone: dropout, noise, random changes of images."""
+    """Return whether a layer of Keras acts in training alone: dropout, noise, random changes of images."""
     parts = getattr(layer, "_pipeline_layers", [layer])
     return all(_ONLY_TRAINING.fullmatch(keras_layer(part) or "") for part in parts)
 
 
 def is_idle(call: LayerCall) -> bool:
-    """Whether a call gives what it takes, as long as the model is not trained."""
+    """Return whether a call gives what it takes, as long as the model is not trained."""
     takes, gives = ([(tuple(x.shape), x.dtype) for x in tensors] for tensors in (call.inputs, call.outputs))
     return only_trains(call.layer) and not call.trains and takes == gives
 
 
 def data_formats(model: Any) -> set[str]:
-    """The channel orders of a model's layers: ``"channels_last"``, ``"channels_first"``, both, or none."""
+    """Return the channel orders of a model's layers: ``"channels_last"``, ``"channels_first"``, both, or none."""
     return {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}
 
 
@@ -121,14 +121,14 @@ def _flatten(model: Any) -> Iterator[Any]:
 def run(
     model: Any, inputs: Sequence[Value], apply: Callable[[LayerCall, list[Value]], Sequence[Value]], path: str = ""
 ) -> list[Value]:
-    """Carries values through a functional model, models within it included.
+    """Carry values through a functional model, models within it included.
 
     Args:
-        model: a functional model, or a Sequential one that is built.
-        inputs: a value for each of its inputs.
-        apply: gives the values of a call's outputs for those of its inputs. Custom layers and models without a graph
+        model: A functional model, or a Sequential one that is built.
+        inputs: A value for each of its inputs.
+        apply: Gives the values of a call's outputs for those of its inputs. Custom layers and models without a graph
             of layers are calls like any other.
-        path: what stands before the layers' names.
+        path: What stands before the layers' names.
 
     Returns:
         The values of the model's outputs.
@@ -146,7 +146,7 @@ def run(
 def visit(
     model: Any, shapes: Sequence[Sequence[int]], see: Callable[[LayerCall, list[Tensor], list[Tensor]], None]
 ) -> None:
-    """Shows ``see`` each call with what it takes and gives where the model's inputs have these shapes.
+    """Show ``see`` each call with what it takes and gives where the model's inputs have these shapes.
 
     Nothing is computed, and neither the model nor its layers change.
     """
@@ -187,7 +187,7 @@ def _describe(tensor: Any) -> Tensor:
 
 
 def _graph(layer: Any) -> Any:
-    """The functional model that a layer is, or None. One whose ``call`` is of the user's own may do anything."""
+    """Return the functional model that a layer is, or None. One whose ``call`` is of the user's own may do anything."""
     graph = getattr(layer, "_functional", None) or layer
     if not hasattr(graph, "_nodes_by_depth"):
         return None
@@ -196,7 +196,7 @@ def _graph(layer: Any) -> Any:
 
 
 def _calls(graph: Any, path: str) -> Iterator[LayerCall]:
-    """All calls of a functional model's own layers; a model within it is one call."""
+    """Yield all calls of a functional model's own layers; a model within it is one call."""
     # Both Keras versions keep the calls ordered by depth, with the outputs at 0.
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:

@@ -24,7 +24,7 @@ _EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [ope
 
 
 def import_keras() -> Any:
-    """Imports ``keras``, on an installed backend where none is chosen and TensorFlow is missing.
+    """Import ``keras``, on an installed backend where none is chosen and TensorFlow is missing.
 
     A choice, by ``KERAS_BACKEND`` or in Keras' configuration file, is never overridden. The file's
     ``"tensorflow"`` is none: Keras itself writes it at its first import.
@@ -45,7 +45,7 @@ def import_keras() -> Any:
 
 
 def import_tensorflow_keras() -> Any:
-    """Imports ``tensorflow.keras``: Keras 3, or ``tf_keras`` where ``TF_USE_LEGACY_KERAS=1``.
+    """Import ``tensorflow.keras``: Keras 3, or ``tf_keras`` where ``TF_USE_LEGACY_KERAS=1``.
 
     Raises:
         ImportError: TensorFlow, or the Keras that it should use, is missing.
@@ -64,7 +64,7 @@ def import_tensorflow_keras() -> Any:
 
 @contextlib.contextmanager
 def deep_recursion() -> Iterator[None]:
-    """Lets Keras make or open the deepest networks: it calls itself once for each layer on the way through them.
+    """Let Keras make or open the deepest networks: it calls itself once for each layer on the way through them.
 
     V2-XL has more in a row than Python's usual limit of 1000 calls.
     """

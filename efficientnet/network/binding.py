@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def bind(function: Callable[P, T], keras: Framework) -> Callable[P, T]:
-    """A function that takes ``backend, layers, models, utils``, with those of one Keras filled in."""
+    """Return a function that takes ``backend, layers, models, utils``, with those of one Keras filled in."""
 
     @functools.wraps(function)
     def bound(*args: P.args, **kwargs: P.kwargs) -> T:

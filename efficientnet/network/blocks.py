@@ -64,7 +64,7 @@ def _pad(graph: Graph, x: Any, name: str, kernel_size: int, strides: int) -> tup
 
 
 def _squeeze_excite(graph: Graph, x: Any, block: Block) -> Any:
-    """Scales each channel by a gate computed from all channels' averages (arXiv 1709.01507)."""
+    """Scale each channel by a gate computed from all channels' averages (arXiv 1709.01507)."""
     layers = graph.keras.layers
     prefix = f"{block.name}_se_"
     vector = (1, 1, block.expanded_filters) if graph.channel_axis == 3 else (block.expanded_filters, 1, 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def routing_weights(graph: Graph, inputs: Any, block: Block) -> Any:
-    """How much of each expert an image takes: (batch, experts), each 0..1 (equation 2)."""
+    """Return how much of each expert an image takes: (batch, experts), each 0..1 (equation 2)."""
     layers = graph.keras.layers
     pooled = layers.GlobalAveragePooling2D(name=f"{block.name}_routing_squeeze")(inputs)
     dense = layers.Dense(
@@ -26,7 +26,7 @@ def routing_weights(graph: Graph, inputs: Any, block: Block) -> Any:
 
 
 def pointwise(graph: Graph, x: Any, routing: Any, filters: int, prefix: str) -> Any:
-    """A convolution of 1 x 1 pixels by the mixed kernel: a dense layer on the routing mixes it, for each image.
+    """Return a convolution of 1 x 1 pixels by the mixed kernel: a dense layer on the routing mixes it, for each image.
 
     That layer, ``…_experts``, holds the experts' kernels: (experts, channels · filters).
     """
@@ -45,14 +45,14 @@ def pointwise(graph: Graph, x: Any, routing: Any, filters: int, prefix: str) -> 
 
 
 def mix_outputs(graph: Graph, x: Any, routing: Any, prefix: str) -> Any:
-    """The weighted sum of the experts' outputs, which for a linear layer is the output of the mixed kernel.
+    """Return the weighted sum of the experts' outputs, which for a linear layer is the output of the mixed kernel.
 
     Args:
-        x: for each channel the outputs of all experts, side by side: (batch, height, width, channels · experts).
+        x: For each channel the outputs of all experts, side by side: (batch, height, width, channels · experts).
         routing: (batch, experts).
 
     Raises:
-        ValueError: the height or width is not known.
+        ValueError: The height or width is not known.
     """
     layers = graph.keras.layers
     shape = [*x.shape[1:]]

@@ -40,12 +40,12 @@ def classifier_initializer(classes: int) -> dict[str, Any]:
 
 
 def generator() -> np.random.Generator:
-    """A generator seeded from NumPy's global one, which ``keras.utils.set_random_seed`` seeds."""
+    """Yield a generator seeded from NumPy's global one, which ``keras.utils.set_random_seed`` seeds."""
     return np.random.default_rng(np.random.randint(2**31))
 
 
 def call_drawing_weights(rng: np.random.Generator | None, layer: Any, x: Any) -> Any:
-    """Calls a new layer, its weights drawn by NumPy from the layer's own initialisers.
+    """Call a new layer, its weights drawn by NumPy from the layer's own initialisers.
 
     Keras would draw them on the backend, where JAX compiles one program for each shape: for B0 that is
     nearly all of the time it takes to build. The layer keeps its initialisers and so its configuration.

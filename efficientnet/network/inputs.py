@@ -15,7 +15,7 @@ _POOLINGS = (None, "avg", "max")
 
 
 def default_side(variant: Variant, has_classifier: bool) -> int | None:
-    """The side of the input where none is given, pixels; None for any: a classifier and experts need to know it."""
+    """Return the default side of the input, pixels; None for any. A classifier and experts need to know it."""
     needs_size = has_classifier or any(block.experts > 1 for block in variant.blocks)
     return variant.resolution if needs_size else None
 
@@ -27,7 +27,7 @@ def check_options(
     dropout_rate: float | None,
     drop_connect_rate: float,
 ) -> int | None:
-    """Checks them; returns the number of classes as Keras takes it."""
+    """Check them; return the number of classes as Keras takes it."""
     arguments.choice("pooling", pooling, _POOLINGS)
     if features_only and pooling is not None:
         raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
@@ -38,7 +38,7 @@ def check_options(
 
 
 def check_activation(layers: Any, activation: Any) -> None:
-    """Refuses what Keras knows no activation by, before the network is built."""
+    """Refuse what Keras knows no activation by, before the network is built."""
     try:
         layers.Activation(activation)
     except (ValueError, TypeError):
@@ -49,7 +49,7 @@ def check_activation(layers: Any, activation: Any) -> None:
 
 
 def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None) -> Any:
-    """The input layer's tensor, or the checked tensor that was given."""
+    """Return the input layer's tensor, or the checked tensor that was given."""
     if tensor is not None:
         try:
             is_keras_tensor = graph.keras.backend.is_keras_tensor(tensor)

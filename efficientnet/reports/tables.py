@@ -8,7 +8,7 @@ from ..common.text import markdown
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """An aligned table, which Markdown reads as one too; the first column to the left, the others to the right."""
+    """Return an aligned table, which is valid Markdown; the first column to the left, the others to the right."""
     cells = [[markdown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
 

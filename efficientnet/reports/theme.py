@@ -18,12 +18,12 @@ class Theme:
 
     Attributes:
         name: ``"light"`` or ``"dark"``.
-        background: the page's, so that a figure has no edge.
-        ink: letters.
-        faint: axes, and what stands back.
-        grid: lines behind the data.
-        methods: a colour for each method of scaling.
-        series: colours of further lines, in order.
+        background: The page's, so that a figure has no edge.
+        ink: Letters.
+        faint: Axes, and what stands back.
+        grid: Lines behind the data.
+        methods: A colour for each method of scaling.
+        series: Colours of further lines, in order.
     """
 
     name: str
@@ -49,7 +49,7 @@ THEMES = (LIGHT, DARK)
 
 
 def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
-    """An empty figure of so many inches.
+    """Return an empty figure of so many inches.
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
@@ -62,14 +62,14 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
 
 
 def render(figure: Any) -> bytes:
-    """A figure as a PNG file's content."""
+    """Return a figure as a PNG file's content."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
     return buffer.getvalue()
 
 
 def style(axes: Any, theme: Theme, grid: str) -> None:
-    """Gives axes a theme's colours, and lines behind the data across the axis ``grid``, "x", "y" or "both"."""
+    """Give axes a theme's colours, and lines behind the data across the axis ``grid``, "x", "y" or "both"."""
     axes.set_facecolor(theme.background)
     axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Pictures of a training: its curves, and the learning rate that lies before it."""
+"""Images of a training: its curves, and the learning rate that lies before it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def draw_learning_rates(rates: Sequence[Sequence[float]], steps_per_epoch: int) -> Any:
-    """The learning rate over the epochs, each stage's steps in a list of their own.
+    """Return the learning rate over the epochs, each stage's steps in a list of their own.
 
     Returns:
         A ``matplotlib.figure.Figure``.

@@ -41,19 +41,19 @@ _HEARTBEAT = 60  # seconds; JAX' processes tell each other that they are alive e
 
 
 def connect(addresses: Sequence[str] = (), rank: int | None = None, timeout: int = 300) -> Distributed:
-    """Meets the other processes of a training; to be called in each of them before anything is computed.
+    """Meet the other processes of a training; to be called in each of them before anything is computed.
 
     Args:
-        addresses: host and port of each process, ``"10.0.0.1:12345"``, the same list for all of them. Without, what
+        addresses: Host and port of each process, ``"10.0.0.1:12345"``, the same list for all of them. Without, what
             the launcher says in the environment: ``TF_CONFIG``, which all backends take; ``torchrun``'s variables on
             PyTorch; on JAX, those of Slurm, Open MPI or a cloud TPU.
-        rank: this process' place in ``addresses``, from 0.
-        timeout: seconds after which a process that does not answer counts as lost: others wait so long for it to come,
+        rank: This process' place in ``addresses``, from 0.
+        timeout: Seconds after which a process that does not answer counts as lost: others wait so long for it to come,
             and to write what the first one writes. One that ends is noticed at once, on TensorFlow after 10 s.
 
     Raises:
-        ValueError: the place is not told, or not among the addresses.
-        ConnectionError: the others do not come.
+        ValueError: The place is not told, or not among the addresses.
+        ConnectionError: The others do not come.
     """
     place = find_place(addresses, rank)
     backend = import_keras().backend.backend()
@@ -86,8 +86,8 @@ class Distributed(ABC):
     """The processes of a training, as one of them sees them; what :class:`.processes.Processes` asks for.
 
     Attributes:
-        rank: which one this is, from 0.
-        size: how many there are.
+        rank: Which one this is, from 0.
+        size: How many there are.
     """
 
     rank: int
@@ -95,10 +95,10 @@ class Distributed(ABC):
     devices: int  # of all processes
 
     def share(self, size: int) -> slice:
-        """This process' rows of a batch of so many pictures.
+        """This process' rows of a batch of so many images.
 
         Raises:
-            ValueError: they cannot be shared out evenly.
+            ValueError: They cannot be shared out evenly.
         """
         if size % self.devices:
             raise ValueError(
@@ -113,7 +113,7 @@ class Distributed(ABC):
         """In which networks are built and stepped.
 
         Raises:
-            ConnectionError: another process is gone.
+            ConnectionError: Another process is gone.
         """
         with _naming_the_lost(f"Process {self.rank} of {self.size} has lost the others"), self._scope():
             yield
@@ -122,10 +122,10 @@ class Distributed(ABC):
         return contextlib.nullcontext()
 
     def check_same(self, digest: int) -> None:
-        """Makes sure that 32 bits, which stand for where a training is, are the same in all processes.
+        """Make sure that 32 bits, which stand for where a training is, are the same in all processes.
 
         Raises:
-            ValueError: they are not.
+            ValueError: They are not.
         """
         bits = [bool(digest >> place & 1) for place in range(32)]
         if True in [self.any(bit) and self.any(not bit) for bit in bits]:
@@ -138,7 +138,7 @@ class Distributed(ABC):
         """Is told each network after it was compiled, and its weights set, before its first step.
 
         Raises:
-            ValueError: it is not the same in all processes.
+            ValueError: It is not the same in all processes.
         """
         digest = 0
         for variable in [*network.variables, *network.optimizer.variables]:
@@ -149,10 +149,10 @@ class Distributed(ABC):
 
     @abstractmethod
     def _connect(self, network: Any) -> None:
-        """Makes each step one of all processes."""
+        """Make each step one of all processes."""
 
     def step(self, network: Any, batch: Batch) -> dict[str, float]:
-        """Trains on this process' share of a batch, gradients averaged over all of the batch.
+        """Train on this process' share of a batch, gradients averaged over all of the batch.
 
         Returns:
             "loss" and "accuracy" of all of the batch.
@@ -161,16 +161,16 @@ class Distributed(ABC):
         return self._mean({key: float(value) for key, value in logs.items()})
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's answers to pictures that each process has; each computes them by itself."""
+        """Return the network's answers to images that each process has; each computes them by itself."""
         return np.asarray(network.predict_on_batch(pixels))
 
     def any(self, flag: bool) -> bool:
-        """Whether a flag is true in any process; all call it at the same step."""
+        """Return whether a flag is true in any process; all call it at the same step."""
         return self._mean({"flag": float(flag)})["flag"] > 0
 
     @abstractmethod
     def _mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The means over all processes."""
+        """Return the means over all processes."""
 
 
 class _TensorFlow(Distributed):
@@ -254,7 +254,7 @@ class _Jax(Distributed):
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         import jax
 
-        # Keras' own predict function shares the pictures out.
+        # Keras' own predict function shares the images out.
         if network.predict_function is None:
             network.predict_function = jax.jit(
                 lambda trained, others, x: network.stateless_call(trained, others, x, training=False)[0]
@@ -341,12 +341,12 @@ _ENGINES: Mapping[str, type[Any]] = {"tensorflow": _TensorFlow, "jax": _Jax, "to
 
 
 def _share_statistics(network: Any, whole_batch: Any) -> None:
-    """Makes the batch norms that are trained see the whole batch.
+    """Make the batch norms that are trained see the whole batch.
 
     Keras' ``synchronized=True`` is for TensorFlow alone, and what is saved with it does not open elsewhere.
 
     Args:
-        whole_batch: from a tensor to its mean over all processes.
+        whole_batch: From a tensor to its mean over all processes.
     """
     import keras
 
@@ -365,7 +365,7 @@ def _share_statistics(network: Any, whole_batch: Any) -> None:
 
 
 def _draw_apart(network: Any, rank: int) -> None:
-    """Makes the layers that draw random numbers draw others in each process.
+    """Make the layers that draw random numbers draw others in each process.
 
     The rank takes the place of the seed's last digits, so that it may be done again to what a checkpoint brought back.
     """

@@ -34,7 +34,7 @@ _ORDER, _PICTURES, _MIXING, _NETWORK = range(4)
 
 
 class Batch(NamedTuple):
-    """What a step takes: (pictures, size, size, 3) raw pixels 0..255, (pictures, classes), (pictures,) weights."""
+    """What a step takes: (images, size, size, 3) raw pixels 0..255, (images, classes), (images,) weights."""
 
     pixels: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -46,12 +46,12 @@ class Batches:
     """The batches of a stage, in the order of its steps.
 
     Attributes:
-        data: the pictures.
-        recipe, stage: how they are augmented.
-        seed: of all that is random.
-        share: this process' part of each batch, as rows of it.
+        data: The images.
+        recipe, stage: How they are augmented.
+        seed: Seed of all that is random.
+        share: This process' part of each batch, as rows of it.
         class_weights: (classes,), how much each class counts.
-        features: (pictures, channels), what stands for the pixels in the head's stage.
+        features: (images, channels), what stands for the pixels in the head's stage.
     """
 
     data: Data
@@ -77,20 +77,20 @@ class Batches:
         return len(self.data.training) // self.size
 
     def rows(self, step: int) -> NDArray[np.integer[Any]]:
-        """The pictures of a step of the stage, counted from 0."""
+        """Return the images of a step of the stage, counted from 0."""
         number, index = divmod(step, self._steps_per_pass)
         return self._order(number)[index * self.size : (index + 1) * self.size]
 
     @functools.cached_property
     def _order(self) -> Callable[[int], NDArray[np.integer[Any]]]:
-        """The pictures of a pass in their order; of millions it is not to be drawn anew for each step."""
+        """The images of a pass in their order; of millions it is not to be drawn anew for each step."""
         return functools.lru_cache(1)(lambda number: self._rng(_ORDER, number).permutation(self.data.training))
 
     def batch(self, step: int, threads: ThreadPoolExecutor) -> Batch:
-        """What a step of the stage takes; where pictures are mixed, all processes' parts, yet to be mixed.
+        """What a step of the stage takes; where images are mixed, all processes' parts, yet to be mixed.
 
         Raises:
-            FileNotFoundError: a file of a picture is gone.
+            FileNotFoundError: A file of an image is gone.
         """
         rows = self.rows(step)
         # Partners of a mixture may be in any process' part.
@@ -106,15 +106,15 @@ class Batches:
         return Batch(pixels.astype(np.float32), targets, weights)
 
     def step_seed(self, step: int, rank: int) -> int:
-        """A seed for what the network draws in a step, in one of the processes."""
+        """Return a seed for what the network draws in a step, in one of the processes."""
         return int(self._rng(_NETWORK, step, rank).integers(2**63))
 
     def with_features(self, features: NDArray[np.float32]) -> Batches:
-        """The same batches, with vectors in place of the pictures."""
+        """Return the same batches, with vectors in place of the images."""
         return dataclasses.replace(self, features=features)
 
     def from_step(self, first: int, last: int) -> Generator[Batch]:
-        """The batches of the steps from ``first`` to before ``last``; a thread makes them ahead of time."""
+        """Yield the batches of the steps from ``first`` to before ``last``; a thread makes them ahead of time."""
         with ThreadPoolExecutor() as threads, ThreadPoolExecutor(1) as maker:
             waiting = deque(maker.submit(self.batch, step, threads) for step in range(first, min(first + _AHEAD, last)))
             try:
@@ -139,7 +139,7 @@ class Batches:
         return self.stage.mixup > 0 and self.features is None
 
     def picture(self, row: int, step: int) -> NDArray[np.uint8] | None:
-        """A picture as a step sees it, (size, size, 3); None where its file cannot be read."""
+        """Return an image as a step sees it, (size, size, 3); None where its file cannot be read."""
         pixels = read(self.data, row)
         if pixels is None:
             return None
@@ -158,7 +158,7 @@ class Batches:
         return pixels
 
     def _mix(self, batch: Batch, step: int) -> Batch:
-        """Mixes each picture and its target with another's."""
+        """Mix each image and its target with another's."""
         import keras
 
         state = self._mixup.generator.state
@@ -179,7 +179,7 @@ class Batches:
 
 
 def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """One pass over the pictures to validate with: raw pixels, float32, and labels. Unreadable ones are left out."""
+    """Yield one pass over the validation images: raw pixels, float32, and labels. Unreadable images are left out."""
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.validation), batch_size):
             rows = data.validation[start : start + batch_size]
@@ -191,7 +191,7 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
 
 
 def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
-    """Every picture of the data in its order, unaugmented; unreadable ones are black."""
+    """Every image of the data in its order, unaugmented; unreadable ones are black."""
     blank = np.zeros((size, size, 3), np.uint8)
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.pixels), batch_size):
@@ -206,15 +206,15 @@ def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:
 
 
 def _evaluated(data: Data, pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A picture as the evaluation cuts it; those that are no files have been cut already."""
+    """Return an image as the evaluation cuts it; those that are no files have been cut already."""
     return square(pixels, size, data.crop if isinstance(data.pixels, Files) else 1.0)
 
 
 def read(data: Data, row: int) -> NDArray[np.uint8] | None:
-    """A picture's pixels as they are; None, and a line on stderr, where its file is damaged.
+    """Return an image's pixels as they are; None, and a line on stderr, where its file is damaged.
 
     Raises:
-        FileNotFoundError: its file is gone.
+        FileNotFoundError: Its file is gone.
     """
     try:
         pixels: NDArray[np.uint8] = data.pixels[row]
@@ -225,9 +225,9 @@ def read(data: Data, row: int) -> NDArray[np.uint8] | None:
 
 
 def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A rectangle of ``smallest``..1 of the area and an aspect of 3/4..4/3, resized to a square.
+    """Return a rectangle of ``smallest``..1 of the area and an aspect of 3/4..4/3, resized to a square.
 
-    Where ten of them do not fit into the picture, its central square.
+    Where ten of them do not fit into the image, its central square.
     """
     from PIL import Image
 
@@ -259,7 +259,7 @@ def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator
 
 
 def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Weights with which each class counts alike: pictures / (classes x pictures of the class), (classes,)."""
+    """Weights with which each class counts alike: images / (classes x images of the class), (classes,)."""
     counts = np.bincount(labels, minlength=classes)
     weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
     return weights

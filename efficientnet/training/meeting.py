@@ -22,10 +22,10 @@ class Place:
 
 
 def find_place(addresses: Sequence[str], rank: int | None) -> Place | None:
-    """The place that is given, or told by ``TF_CONFIG``; None where there is neither.
+    """Return the place that is given, or told by ``TF_CONFIG``; None where there is neither.
 
     Raises:
-        ValueError: only a part of it is given, or the rank is not among the addresses.
+        ValueError: Only a part of it is given, or the rank is not among the addresses.
     """
     if not addresses and rank is None:
         if "TF_CONFIG" not in os.environ:
@@ -41,10 +41,10 @@ def find_place(addresses: Sequence[str], rank: int | None) -> Place | None:
 
 
 def meet(place: Place, timeout: float) -> None:
-    """Waits until all processes are there, at the first one's address; engines by themselves wait for ever, or crash.
+    """Wait until all processes are there, at the first one's address; engines by themselves wait for ever, or crash.
 
     Raises:
-        ConnectionError: they are not there after ``timeout`` seconds; the message tells who is missing.
+        ConnectionError: They are not there after ``timeout`` seconds; the message tells who is missing.
     """
     deadline = time.monotonic() + timeout
     if place.rank == 0:
@@ -83,7 +83,7 @@ def _wait_for_others(place: Place, deadline: float) -> None:
 
 
 def _greet(place: Place, deadline: float) -> bool:
-    """Whether the first process is there, and says that all others are."""
+    """Return whether the first process is there, and says that all others are."""
     host, _, port = place.addresses[0].rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=_left(deadline)) as first:

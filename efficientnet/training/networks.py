@@ -22,10 +22,10 @@ class Networks(NamedTuple):
     """What a stage trains.
 
     Attributes:
-        full: from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; is saved.
-        body: from pixels to the features that stand for them in the head's stage; None in others.
-        trained: shares its layers with ``full`` and is compiled: from pixels, or from features, to probabilities.
-        rates: its schedule of learning rates.
+        full: From (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; is saved.
+        body: From pixels to the features that stand for them in the head's stage; None in others.
+        trained: Shares its layers with ``full`` and is compiled: from pixels, or from features, to probabilities.
+        rates: Its schedule of learning rates.
     """
 
     full: Any
@@ -44,7 +44,7 @@ def build(
     images: int,
     given: Facts = UNKNOWN,
 ) -> Networks:
-    """Builds and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
+    """Build and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
 
     What the weights do not say of themselves is ``given``.
     """
@@ -80,7 +80,7 @@ def build(
 
 
 def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
-    """Makes trainable what the recipe trains."""
+    """Make trainable what the recipe trains."""
     parts = [layer.name.split("_")[0] for layer in model.layers]
     blocks = list(dict.fromkeys(part for part in parts if part.startswith("block")))
     trained = {*blocks[-recipe.unfreeze :], "top", "probs"} if recipe.unfreeze else set(parts)
@@ -90,14 +90,14 @@ def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
 
 
 def collect(networks: Networks) -> dict[str, NDArray[Any]]:
-    """All that a step changes, random states included, as NumPy arrays of their own."""
+    """Return all that a step changes, random states included, as NumPy arrays of their own."""
     arrays = {f"model/{name}": to_numpy(variable) for name, variable in _named(networks.full).items()}
     optimizer = networks.trained.optimizer.variables
     return arrays | {f"optimizer/{index}": to_numpy(variable) for index, variable in enumerate(optimizer)}
 
 
 def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimizer: bool) -> None:
-    """Puts back what :func:`collect` has taken from these networks, or from those of another stage."""
+    """Put back what :func:`collect` has taken from these networks, or from those of another stage."""
     for name, variable in _named(networks.full).items():
         if f"model/{name}" in arrays:
             variable.assign(arrays[f"model/{name}"])
@@ -107,7 +107,7 @@ def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimiz
 
 
 def _named(model: Any) -> dict[str, Any]:
-    """A model's variables by their paths, and random states by their order: Keras numbers those of a process on."""
+    """Return a model's variables by path, and random states by order: Keras numbers these through a whole process."""
     states = [variable for variable in model.variables if variable.path.endswith(RANDOM_STATE)]
     others = {variable.path: variable for variable in model.variables if not variable.path.endswith(RANDOM_STATE)}
     return others | {f"random/{index}": state for index, state in enumerate(states)}
@@ -115,7 +115,7 @@ def _named(model: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def averaged(networks: Networks) -> Iterator[None]:
-    """The moving averages of the weights stand for them meanwhile, where the recipe has averages."""
+    """Return the moving averages of the weights stand for them meanwhile, where the recipe has averages."""
     optimizer, variables = networks.trained.optimizer, networks.trained.trainable_variables
     if not optimizer.use_ema:
         yield
@@ -134,7 +134,7 @@ def averaged(networks: Networks) -> Iterator[None]:
 
 
 def to_numpy(variable: Any) -> NDArray[Any]:
-    """A variable's value, as an array of its own."""
+    """Return a variable's value, as an array of its own."""
     import keras
 
     return np.array(keras.ops.convert_to_numpy(variable))

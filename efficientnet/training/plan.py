@@ -23,13 +23,13 @@ _MEASURED_STEPS = 3
 
 
 def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
-    """Describes the stages with their steps, learning rates, times and memory; draws ``plan.png`` into ``out``.
+    """Describe the stages with their steps, learning rates, times and memory; draws ``plan.png`` into ``out``.
 
     Time and memory come from three steps of each stage, after a first one, which compiles; before the head's steps
     there is a pass of all images through the frozen network. Validation is not in them.
 
     Raises:
-        ValueError: the data cannot be learnt from.
+        ValueError: The data cannot be learnt from.
     """
     import keras
 
@@ -88,7 +88,7 @@ def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, flo
 
 
 def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, processes: Processes) -> float:
-    """How long the pass of all images through the frozen network will take, reading included."""
+    """Return how long the pass of all images through the frozen network will take, reading included."""
     times = [time.perf_counter()]
     for images in itertools.islice(all_pictures(task.data, stage.image_size, size), 1 + _MEASURED_STEPS):
         processes.predict(body, images)
@@ -99,7 +99,7 @@ def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, process
 
 
 def _peak_memory() -> int | None:
-    """The most memory that this process has had, bytes; None where the system does not tell."""
+    """Return the most memory that this process has had, bytes; None where the system does not tell."""
     try:
         import resource
     except ImportError:

@@ -16,13 +16,13 @@ class Processes(Protocol):
     """How the processes of a training work together. The batches are the same however many there are.
 
     Attributes:
-        rank: which one this is, from 0; 0 alone writes.
+        rank: Which one this is, from 0; 0 alone writes.
     """
 
     rank: int
 
     def share(self, size: int) -> slice:
-        """This process' rows of a batch of so many pictures; all processes' together are all of them."""
+        """This process' rows of a batch of so many images; all processes' together are all of them."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """In which networks are built and stepped."""
@@ -31,17 +31,17 @@ class Processes(Protocol):
         """Is told each network after it was compiled, and its weights set, before its first step."""
 
     def step(self, network: Any, batch: Batch) -> dict[str, float]:
-        """Trains on this process' share of a batch, gradients averaged over all of the batch.
+        """Train on this process' share of a batch, gradients averaged over all of the batch.
 
         Returns:
             "loss" and "accuracy" of all of the batch.
         """
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's answers to pictures that each process has."""
+        """Return the network's answers to images that each process has."""
 
     def any(self, flag: bool) -> bool:
-        """Whether a flag is true in any process; all call it at the same step."""
+        """Return whether a flag is true in any process; all call it at the same step."""
 
 
 class OneProcess:

@@ -1,8 +1,8 @@
 """RandAugment (arXiv 1909.13719): some operations drawn at random, all of one magnitude.
 
 ``keras.layers.RandAugment`` draws the same operations for a whole batch, computes all eleven to keep one of them (for
-32 pictures of 96 pixels it takes longer than a training step of Lite0), and has one factor for angles, shifts and
-levels alike. This is the papers': for each picture, and with the magnitudes of their code, whose 10 is a rotation
+32 images of 96 pixels it takes longer than a training step of Lite0), and has one factor for angles, shifts and
+levels alike. This is the papers': for each image, and with the magnitudes of their code, whose 10 is a rotation
 by 30 degrees.
 """
 
@@ -33,13 +33,13 @@ OPERATIONS = (*_SIGNED, "auto_contrast", "equalize", "invert", "posterize", "sol
 
 
 def rand_augment(image: Any, magnitude: float, rng: np.random.Generator, count: int = 2) -> Any:
-    """Applies operations drawn at random.
+    """Apply operations drawn at random.
 
     Args:
-        image: a Pillow image, RGB.
+        image: A Pillow image, RGB.
         magnitude: 0..30.
-        rng: draws the operations and their signs.
-        count: how many, one after the other.
+        rng: Draws the operations and their signs.
+        count: How many, one after the other.
 
     Returns:
         An image of the same size.
@@ -51,7 +51,7 @@ def rand_augment(image: Any, magnitude: float, rng: np.random.Generator, count: 
 
 
 def apply(name: str, image: Any, strength: float, sign: float) -> Any:
-    """Applies one of :data:`OPERATIONS` to a Pillow image; strength 1 is the paper's magnitude 10."""
+    """Apply one of :data:`OPERATIONS` to a Pillow image; strength 1 is the paper's magnitude 10."""
     from PIL import Image, ImageEnhance, ImageOps
 
     enhancers: dict[str, Callable[[Any], Any]] = {
@@ -79,7 +79,7 @@ def apply(name: str, image: Any, strength: float, sign: float) -> Any:
 
 
 def _matrix(name: str, amount: float, width: int, height: int) -> tuple[float, ...]:
-    """Where Pillow finds each new pixel (x, y) in the old picture: a x + b y + c, d x + e y + f."""
+    """Where Pillow finds each new pixel (x, y) in the old image: a x + b y + c, d x + e y + f."""
     if name == "translate_x":
         return (1, 0, amount * width, 0, 1, 0)
     if name == "translate_y":

@@ -40,11 +40,11 @@ class State:
     """How far a training has come.
 
     Attributes:
-        stage: index of the stage.
-        step: steps of it that are done.
-        loss, accuracy: sums over the steps of the epoch that are done.
-        seconds: that the epoch has taken so far.
-        history: a row of the log for each epoch that is over.
+        stage: Index of the stage.
+        step: Steps of it that are done.
+        loss, accuracy: Sums over the steps of the epoch that are done.
+        seconds: That the epoch has taken so far.
+        history: A row of the log for each epoch that is over.
     """
 
     stage: int = 0
@@ -55,7 +55,7 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def best(self) -> dict[str, Any] | None:
-        """The row of the best epoch: the highest accuracy in validation, then the lowest loss, then the first."""
+        """Return the row of the best epoch: highest validation accuracy, then lowest loss, then the first."""
         return max(self.history, key=quality, default=None)
 
 
@@ -76,15 +76,15 @@ class RunFolder:
     """A training's folder, held by one process at a time.
 
     Args:
-        folder: made where it is not there.
-        settings: all that the training's course depends on, and the command; it is only taken up again with the same
+        folder: Made where it is not there.
+        settings: All that the training's course depends on, and the command; it is only taken up again with the same
             settings, except that there may be more epochs of its last stage, or another patience.
-        resume: whether to take up the training that is in the folder.
-        keep: how many checkpoints.
-        is_writer: whether this process, of several, is the one that holds it and writes.
+        resume: Whether to take up the training that is in the folder.
+        keep: How many checkpoints.
+        is_writer: Whether this process, of several, is the one that holds it and writes.
 
     Raises:
-        ValueError: another process is at it; it holds a training and ``resume`` is false; or one of other settings.
+        ValueError: Another process is at it; it holds a training and ``resume`` is false; or one of other settings.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Lets other processes have the folder."""
+        """Let other processes have the folder."""
         if self._tensorboard is not None:
             self._tensorboard.close()
         self._lock.release()
@@ -136,13 +136,13 @@ class RunFolder:
         self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints' files, the latest last."""
+        """Return the checkpoints' files, the latest last."""
         matches = {path: _CHECKPOINT.fullmatch(path.name) for path in self.folder.iterdir()}
         order = {path: (int(match[1]), int(match[2])) for path, match in matches.items() if match}
         return sorted(order, key=lambda path: order[path])
 
     def latest(self) -> Checkpoint | None:
-        """The last checkpoint that can be read; None where there is none."""
+        """Return the last checkpoint that can be read; None where there is none."""
         for path in reversed(self.checkpoints()):
             try:
                 with np.load(path) as file:
@@ -153,11 +153,11 @@ class RunFolder:
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint and removes those that are no longer kept.
+        """Write a checkpoint and removes those that are no longer kept.
 
         Raises:
-            DivergedError: an array is not finite; the checkpoints before stay.
-            OSError: it cannot be written, on a full disk perhaps; the checkpoints before stay.
+            DivergedError: An array is not finite; the checkpoints before stay.
+            OSError: It cannot be written, on a full disk perhaps; the checkpoints before stay.
         """
         state = checkpoint.state
         if not all(np.isfinite(array).all() for array in checkpoint.arrays.values()):
@@ -183,12 +183,12 @@ class RunFolder:
             ) from None
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file of the folder."""
+        """Write a file of the folder."""
         with self._replacing(name) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
     def save_model(self, model: Any, classes: Sequence[str], crop: float, recipe: dict[str, Any]) -> None:
-        """Writes the model, with its class names, preprocessing (none: it takes raw pixels), crop and recipe."""
+        """Write the model, with its class names, preprocessing (none: it takes raw pixels), crop and recipe."""
         with self._replacing(self.model_path.name) as part:
             model.save(part)
             write_class_names(part, classes)
@@ -197,7 +197,7 @@ class RunFolder:
             write_recipe(part, recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Writes log.csv, curves.png where Matplotlib is installed, and for TensorBoard where that is."""
+        """Write log.csv, curves.png where Matplotlib is installed, and for TensorBoard where that is."""
         with self._replacing("log.csv") as part, part.open("w", newline="") as file:
             table = csv.DictWriter(file, LOG_FIELDS)
             table.writeheader()
@@ -211,7 +211,7 @@ class RunFolder:
             self._log_to_tensorboard(history[-1])
 
     def _log_to_tensorboard(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch's numbers to TensorBoard's log, one file for all that this process trains.
+        """Add an epoch's numbers to TensorBoard's log, one file for all that this process trains.
 
         The package tensorboard writes it, which TensorFlow would need, too.
         """
@@ -227,14 +227,14 @@ class RunFolder:
         self._tensorboard.flush()
 
     def write_split(self, data: Data) -> None:
-        """Writes which files of the data are trained on and which validate, as tables."""
+        """Write which files of the data are trained on and which validate, as tables."""
         if self._is_writer and data.entries:
             rows = {"training": data.training, "validation": data.validation}
             write_split(self.folder, {part: [data.entries[row] for row in found] for part, found in rows.items()})
 
 
 def diverged(what: str, state: State) -> str:
-    """The message of a :class:`DivergedError`."""
+    """Return the message of a :class:`DivergedError`."""
     return (
         f"{what} no longer finite after step {state.step} of stage {state.stage + 1}: start again in another --out "
         "with a lower learning rate. The last good checkpoint, and the best model so far, are kept."
@@ -242,12 +242,12 @@ def diverged(what: str, state: State) -> str:
 
 
 def _compared(settings: Mapping[str, Any]) -> set[str]:
-    """The settings that the course of a training depends on."""
+    """Return the settings that the course of a training depends on."""
     return set(settings) - {"command"}
 
 
 def _with_length_of(known: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The known settings, with the epochs and the patience of others where a training can go on so.
+    """Return the known settings, with the epochs and the patience of others where a training can go on so.
 
     Progressive stages share the epochs out, so that another number would change those that are over.
     """

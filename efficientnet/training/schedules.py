@@ -13,13 +13,13 @@ _RMSPROP = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}
 
 
 def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: int) -> Any:
-    """A ``keras.optimizers.schedules.LearningRateSchedule``.
+    """Return a ``keras.optimizers.schedules.LearningRateSchedule``.
 
     Args:
-        recipe: whose rate, decay and warm-up it has.
-        trained: what, "head", "blocks" or "all".
-        epochs: that the optimizer is used for.
-        steps_per_epoch: of it.
+        recipe: Whose rate, decay and warm-up it has.
+        trained: What, "head", "blocks" or "all".
+        epochs: That the optimizer is used for.
+        steps_per_epoch: Steps per epoch of it.
     """
     import keras
 
@@ -60,13 +60,13 @@ def average_momentum(recipe: Recipe, steps: int) -> float:
 
 
 def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], steps: int) -> Any:
-    """A Keras optimizer for these trainable variables, built, its weight decay on their kernels only.
+    """Return a Keras optimizer for these trainable variables, built, its weight decay on their kernels only.
 
     Args:
-        recipe: says which.
-        schedule: of the learning rate.
-        variables: of blocks, in the order in which pictures pass through them.
-        steps: that it will do.
+        recipe: Says which.
+        schedule: Schedule of the learning rate.
+        variables: Variables of blocks, in the order in which images pass through them.
+        steps: That it will do.
     """
     import keras
 
@@ -88,7 +88,7 @@ def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], step
 
 
 def is_kernel(variable: Any) -> bool:
-    """Whether a variable is the kernel of a convolution or of a dense layer."""
+    """Return whether a variable is the kernel of a convolution or of a dense layer."""
     return str(variable.name).endswith("kernel")
 
 
@@ -100,7 +100,7 @@ def rate_factors(variables: Sequence[Any], layer_decay: float) -> list[float]:
 
 
 def _part(variable: Any) -> str:
-    """The block that a variable is of, or "stem" or "head"."""
+    """Return the block that a variable is of, or "stem" or "head"."""
     layer = variable.path.split("/")[-2] if "/" in variable.path else variable.name
     found = re.match(r"block\w+?(?=_)|stem", layer)
     return found[0] if found else "head"

@@ -53,7 +53,7 @@ class _TemporaryFailure(_Failure):
 
 
 def cache_dir() -> Path:
-    """The folder of downloaded weights: $EFFICIENTNET_HOME, or the platform's cache folder.
+    """Return the folder of downloaded weights: $EFFICIENTNET_HOME, or the platform's cache folder.
 
     The folder need not exist yet.
     """
@@ -66,15 +66,15 @@ def cache_dir() -> Path:
 
 
 def resolve(url: str) -> str:
-    """The web address behind `url`.
+    """Return the web address behind `url`.
 
     Args:
-        url: `https://…` and `http://…` stay as they are; `hf://owner/repository` and
+        url: `https://…` and `http://…` stay unchanged; `hf://owner/repository` and
             `hf://owner/repository/file` are files on the Hugging Face hub (`model.safetensors`
             unless named), whose address $HF_ENDPOINT overrides.
 
     Raises:
-        ValueError: any other kind of address.
+        ValueError: Any other kind of address.
     """
     if re.match(r"https?://.", url):
         return url
@@ -93,7 +93,7 @@ def fetch(
     filename: str | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Returns a verified local copy of a file, downloading it if need be.
+    """Return a verified local copy of a file, downloading it if need be.
 
     The file is read and hashed on every call, whether or not it was there before: a damaged file
     is downloaded again, never used. That costs about a millisecond per megabyte, little beside
@@ -108,22 +108,22 @@ def fetch(
     Without that package a download ends after an hour, or $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
 
     Args:
-        url: an address as `resolve` takes it.
+        url: An address as `resolve` takes it.
         file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
             the file unverified, but for its length and what the Hugging Face hub itself says of
-            it: then downloads start over rather than resume, since nothing else could tell
+            it: Then downloads start over rather than resume, since nothing else could tell
             whether an old part and a new rest belong together.
-        filename: the file's name in the cache folder and on a mirror. By default the last part of
+        filename: The file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with
             a digest of the address in front, so that files of one name stay apart.
-        progress: whether to show a progress bar on stderr. None: where stderr is a terminal.
+        progress: Whether to show a progress bar on stderr. None: where stderr is a terminal.
 
     Returns:
         The path: `cache_dir() / filename`, or where huggingface_hub keeps it.
 
     Raises:
-        ValueError: an address, hash or file name of the wrong form.
-        DownloadError: the file cannot be had (offline, not found, wrong hash, …) or not stored.
+        ValueError: An address, hash or file name of the wrong form.
+        DownloadError: The file cannot be had (offline, not found, wrong hash, …) or not stored.
     """
     address = resolve(url)
     expected = None if file_hash is None else hashes.parse(file_hash)
@@ -155,12 +155,12 @@ def fetch(
 
 
 def is_intact(path: Path, file_hash: str) -> bool:
-    """Tells whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
+    """Report whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
     return hashes.is_intact(path, hashes.parse(file_hash))
 
 
 def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path | None:
-    """The file as huggingface_hub has or gets it; None where that package is not installed."""
+    """Return the file as huggingface_hub has or gets it; None where that package is not installed."""
     is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     try:
         from huggingface_hub import hf_hub_download
@@ -213,7 +213,7 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
 
 
 def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
-    """Copies a file of a local mirror to `part`; returns the copy's digest."""
+    """Copy a file of a local mirror to `part`; return the copy's digest."""
     if not source.is_file():
         raise _Failure(f"the folder {source.parent} holds no file {source.name}")
     shutil.copyfile(source, part)
@@ -221,7 +221,7 @@ def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
 
 
 def _download(url: str, part: Path, expected: hashes.Expected | None, progress: bool | None) -> str:
-    """Attempts the download to `part` until it is complete; returns its digest."""
+    """Attempt the download to `part` until it is complete; return its digest."""
     import requests
 
     try:
@@ -260,7 +260,7 @@ def _attempt(
     progress: bool | None,
     deadline: float,
 ) -> str:
-    """Sends one request for what `part` still lacks, and adds it; returns the whole's digest."""
+    """Send one request for what `part` still lacks, and adds it; return the whole's digest."""
     import requests
     from tqdm import tqdm
     from urllib3.exceptions import HTTPError
@@ -327,7 +327,7 @@ def _attempt(
 
 
 def _check_status(response: requests.Response, part: Path, start: int) -> None:
-    """Passes answers 200, and 206 where it continues `part` at byte `start`."""
+    """Pass answers 200, and 206 where it continues `part` at byte `start`."""
     status = response.status_code
     range_start = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     if status == 200 or (status == 206 and range_start):
@@ -350,7 +350,7 @@ def _check_checkable(response: requests.Response) -> None:
 
 
 def _check_linked_digest(response: requests.Response, part: Path, digest: str) -> None:
-    """Compares with the sha256 that the Hugging Face hub gives of a large file, before it redirects to that."""
+    """Compare with the sha256 that the Hugging Face hub gives of a large file, before it redirects to that."""
     for answer in (*response.history, response):
         linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", ""))
         if linked and linked[1] != digest:
@@ -359,7 +359,7 @@ def _check_linked_digest(response: requests.Response, part: Path, digest: str) -
 
 
 def _retry_after(response: requests.Response) -> float:
-    """The seconds that the Retry-After header asks for (RFC 9110, section 10.2.3), capped."""
+    """Return the seconds that the Retry-After header asks for (RFC 9110, section 10.2.3), capped."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 

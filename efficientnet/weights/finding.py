@@ -40,9 +40,9 @@ class Trained(NamedTuple):
     """What a network has to be like to answer as its weights were trained.
 
     Attributes:
-        padding, epsilon, preprocessing: as in ``Facts``.
-        facts: what is known, by the file, its origin or the user.
-        unknown: names of what is not, and was assumed.
+        padding, epsilon, preprocessing: As in ``Facts``.
+        facts: What is known, by the file, its origin or the user.
+        unknown: Names of what is not, and was assumed.
     """
 
     padding: str
@@ -56,7 +56,7 @@ def given_facts(padding: Any, epsilon: Any, preprocessing: Any) -> Facts:
     """What a user gives as ``padding=``, ``batch_norm_epsilon=`` and ``preprocessing=``; None for what he does not.
 
     Raises:
-        ValueError: one cannot be.
+        ValueError: One cannot be.
     """
     if padding is not None:
         arguments.choice("padding", padding, PADDINGS)
@@ -73,9 +73,9 @@ def trained_with(said: Facts, variant: Variant, given: Facts) -> Trained:
     """What a network gets: what the user gives, else what is known of the weights, else what is likely.
 
     Args:
-        said: what is known of the weights.
-        variant: the network.
-        given: the user's own arguments.
+        said: What is known of the weights.
+        variant: The network.
+        given: The user's own arguments.
     """
     known = given | said
     padding = known.padding or variant.padding
@@ -170,7 +170,7 @@ def _is_of_applications(layers: Sequence[str]) -> bool:
 
 
 def _padding_by_names(layers: Sequence[str], variant: Variant) -> str | None:
-    """The padding that follows from the names of layers: those that pad are the convolutions' with ``_pad`` behind."""
+    """Return the padding that follows from layer names: a layer that pads has its convolution's name and ``_pad``."""
     strided = ["stem_conv"]
     for block in scaling.scale_blocks(variant):
         if block.strides > 1:
@@ -198,7 +198,7 @@ def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | N
 def _applications(
     variant: Variant, normalization: tuple[np.ndarray, np.ndarray] | None, layers: Sequence[str]
 ) -> str | Scaling | None:
-    """How keras.applications' network scales pixels in its graph."""
+    """Return how keras.applications' network scales pixels in its graph."""
     if normalization is not None:
         return _normalization(*normalization)
     # In V2-B0 to B3 it does so by constants, which are in no file.

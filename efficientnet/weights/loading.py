@@ -34,9 +34,9 @@ class Weights:
     """Weights ready to be put into a model.
 
     Attributes:
-        reading: the file, understood as the variant's.
-        trained: what the network has to be like to answer as they were trained.
-        fresh_classifier: whether the model's classifier is a new one, since the file has other classes or none.
+        reading: The file, understood as the variant's.
+        trained: What the network has to be like to answer as they were trained.
+        fresh_classifier: Whether the model's classifier is a new one, since the file has other classes or none.
     """
 
     reading: Reading
@@ -44,10 +44,10 @@ class Weights:
     fresh_classifier: bool = False
 
     def report(self, activation: Any) -> None:
-        """Logs what the file does not say, and where the model ends otherwise than the one in the file.
+        """Log what the file does not say, and where the model ends otherwise than the one in the file.
 
         Args:
-            activation: of the model's classifier, as the constructor takes it.
+            activation: Activation of the model's classifier, as the constructor takes it.
         """
         if message := finding.unknown_message(self.trained):
             logger.warning("%s %s", self.reading.path, message)
@@ -69,16 +69,16 @@ def find(
     """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
 
     Args:
-        weights: a published set of the variant, as ``registry.resolve`` takes it; a path, as
+        weights: A published set of the variant, as ``registry.resolve`` takes it; a path, as
             ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
-        variant: the network to be filled.
-        include_top: whether it has a classifier.
-        classes: of that classifier; as many as the weights have by default. One of another size is left out.
-        given: padding, epsilon and preprocessing as the user gives them, which are taken whatever the file says.
+        variant: The network to be filled.
+        include_top: Whether it has a classifier.
+        classes: Classes of that classifier; as many as the weights have by default. One of another size is left out.
+        given: Padding, epsilon and preprocessing as the user gives them, which are taken whatever the file says.
 
     Raises:
-        ValueError: neither a set of this variant nor a file, or a file that is not of this variant.
-        OSError: the file cannot be fetched or read.
+        ValueError: Neither a set of this variant nor a file, or a file that is not of this variant.
+        OSError: The file cannot be fetched or read.
     """
     text = os.fspath(weights)
     chosen = published.resolve(text, variant, with_top=include_top)
@@ -95,13 +95,13 @@ def find(
 
 
 def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | None) -> bool:
-    """Whether the model's classifier is to be a new one, which is logged.
+    """Return whether the model's classifier is to be a new one, which is logged.
 
     Args:
-        name: of the weights.
-        variant: the network to be filled.
-        trained: classes of the classifier that the weights have; None for none.
-        wanted: those of the model; None for no classifier.
+        name: Name of the weights.
+        variant: The network to be filled.
+        trained: Classes of the classifier that the weights have; None for none.
+        wanted: Those of the model; None for no classifier.
     """
     # Who wants ImageNet's classes of a file without a classifier has probably forgotten what it is: an error later.
     if wanted is None or wanted == trained or (trained is None and wanted == variant.classes):
@@ -117,18 +117,18 @@ def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | No
 
 
 def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:
-    """Puts weights into a model, all or nothing.
+    """Put weights into a model, all or nothing.
 
     Every array of the network in the file is used exactly once, and every weight of the model gets one; the layers of
-    a top that the model does not have may stay unused, and a new classifier stays as it is.
+    a top that the model does not have may stay unused, and a new classifier stays unchanged.
 
     Args:
-        model: a Keras model that ``model.build`` made of the variant.
-        weights: from :func:`find`.
-        skip_layers: layers that stand in front of the network and are none of its own.
+        model: A Keras model that ``model.build`` made of the variant.
+        weights: From :func:`find`.
+        skip_layers: Layers that stand in front of the network and are none of its own.
 
     Raises:
-        CheckpointError: the file's arrays are not those of the model; the message says which differ and how.
+        CheckpointError: The file's arrays are not those of the model; the message says which differ and how.
     """
     layers = [layer for layer in model.layers if layer.name not in skip_layers and layer.weights]
     if weights.fresh_classifier:
@@ -156,7 +156,7 @@ def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Tra
 
 
 def _locate(text: str, variant: Variant) -> Path:
-    """The file behind a path or an address."""
+    """Return the file behind a path or an address."""
     if text.startswith("hf://"):
         return download.fetch(text.partition("#")[0], file_hash=_hash(text) if "#" in text else None)
     if re.match(r"https?://", text):
@@ -182,7 +182,7 @@ def _read(path: Path, variant: Variant) -> Reading:
 
 
 def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
-    """The arrays; of 1,001 classes, where the model has 1,000, not the background, which comes first."""
+    """Return the arrays; of 1,001 classes, where the model has 1,000, not the background, which comes first."""
     if reading.classes != 1001 or expected.get("probs/bias") != (1000,):
         return reading.arrays
     cut = {name: reading.arrays[name].cut(1) for name in ("probs/kernel", "probs/bias")}

@@ -58,22 +58,22 @@ class PublishedWeights:
     """One published file of weights.
 
     Attributes:
-        variant: the network's name, ``"efficientnet-b0"``.
-        name: what to pass as ``weights=``: ``"imagenet"``, ``"noisy-student"``.
-        model: the publisher's own name of it, ``"tf_efficientnet_b0.ns_jft_in1k"``; empty where it has none.
-        has_top: whether the classifier is in the file.
-        classes: of the classifier that it was trained with, whether or not that is in the file.
-        url: where it is published; ``package://module/file`` lies in an installed Python package.
+        variant: The network's name, ``"efficientnet-b0"``.
+        name: What to pass as ``weights=``: ``"imagenet"``, ``"noisy-student"``.
+        model: The publisher's own name of it, ``"tf_efficientnet_b0.ns_jft_in1k"``; empty where it has none.
+        has_top: Whether the classifier is in the file.
+        classes: Classes of the classifier that it was trained with, whether or not that is in the file.
+        url: Where it is published; ``package://module/file`` lies in an installed Python package.
         hash: ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it; empty where none is declared.
-        preprocessing: the mode of ``preprocess_input`` it was trained with.
-        resolution: side of the square input that it is evaluated at, pixels.
-        crop: the part of a picture's shorter side that evaluation keeps before it resizes, 0..1.
-        interpolation: of that resizing: ``"bicubic"`` or ``"bilinear"``.
-        padding: of convolutions with a stride, as in ``Variant``: ``"same"`` or ``"symmetric"``.
-        epsilon: what batch norms add to the variance.
-        top1: accuracy on ImageNet's validation set as published, 0..1; None where none is known.
-        licence: of the weights.
-        format: of the file and its names.
+        preprocessing: The mode of ``preprocess_input`` it was trained with.
+        resolution: Side of the square input that it is evaluated at, pixels.
+        crop: The part of an image's shorter side that evaluation keeps before it resizes, 0..1.
+        interpolation: Interpolation of that resizing: ``"bicubic"`` or ``"bilinear"``.
+        padding: Padding of convolutions with a stride, as in ``Variant``: ``"same"`` or ``"symmetric"``.
+        epsilon: What batch norms add to the variance.
+        top1: Accuracy on ImageNet's validation set as published, 0..1; None where none is known.
+        licence: Licence of the weights.
+        format: Format of the file and its names.
     """
 
     variant: str
@@ -127,10 +127,10 @@ def _table() -> tuple[PublishedWeights, ...]:
 
 
 def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights, ...]:
-    """The published files of weights that can be loaded, of one variant or of all.
+    """Return the published files of weights that can be loaded, of one variant or of all.
 
     Raises:
-        ValueError: no such variant.
+        ValueError: No such variant.
     """
     if variant is None:
         return tuple(row for row in _table() if row.variant != _NO_VARIANT)
@@ -139,22 +139,22 @@ def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights
 
 
 def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeights | None:
-    """The published file of a variant that a name stands for.
+    """Return the published file of a variant that a name stands for.
 
     Args:
-        name: a set's (``"imagenet"``, ``"noisy-student"``), with the publisher in front to choose among those who
+        name: A set's (``"imagenet"``, ``"noisy-student"``), with the publisher in front to choose among those who
             publish it (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also
             as ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first
             one of qubvel, lukemelas, keras, timm, official is taken. ``"imagenet"`` always means something: where no
             set is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
-        variant: the network to be filled.
-        with_top: whether the file should hold the classifier; it is taken with one where it comes only so.
+        variant: The network to be filled.
+        with_top: Whether the file should hold the classifier; it is taken with one where it comes only so.
 
     Returns:
         None where the name stands for no published file of this variant.
 
     Raises:
-        ValueError: the name is that of a model, but of another network.
+        ValueError: The name is that of a model, but of another network.
     """
     if chosen := _by_model(name, variant):
         return chosen
@@ -173,12 +173,12 @@ def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bo
     """What is known of a published set: how it was trained and evaluated, and the file that would be loaded.
 
     Args:
-        variant: a variant or its name.
-        name: as ``weights=`` takes it.
-        include_top: whether the model has a classifier.
+        variant: A variant or its name.
+        name: As ``weights=`` takes it.
+        include_top: Whether the model has a classifier.
 
     Raises:
-        ValueError: no such variant, or no such set of it; the message names those there are.
+        ValueError: No such variant, or no such set of it; the message names those there are.
     """
     variant = get_variant(variant)
     chosen = resolve(name, variant, include_top)
@@ -200,7 +200,7 @@ def published_top1(variant: str | Variant) -> dict[str, float | None]:
 
 
 def facts_of_model(model: str) -> Facts:
-    """How a network of timm's is built and trained by default: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
+    """Return how timm builds and trains a network: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
 
     Those whose names begin with ``tf_`` are as the authors' are, all others as PyTorch makes them. Of a name without a
     tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
@@ -233,12 +233,12 @@ def unknown_message(name: str, variant: Variant) -> str:
 
 
 def path(weight_set: PublishedWeights) -> Path:
-    """The file of a published set: downloaded, or found in the Python package that it comes with.
+    """Return the file of a published set: downloaded, or found in the Python package that it comes with.
 
     Raises:
-        OSError: it cannot be downloaded; the message says what to place where.
-        ImportError: its package is not installed; the message names it.
-        CheckpointError: its package is damaged.
+        OSError: It cannot be downloaded; the message says what to place where.
+        ImportError: Its package is not installed; the message names it.
+        CheckpointError: Its package is damaged.
     """
     if not weight_set.url.startswith(_PACKAGE_SCHEME):
         return download.fetch(weight_set.url, file_hash=weight_set.hash or None)
@@ -278,7 +278,7 @@ def _by_model(name: str, variant: Variant) -> PublishedWeights | None:
 
 
 def _imagenet(variant: Variant, rows: Iterable[PublishedWeights]) -> str:
-    """The name of the variant's set that "imagenet" stands for."""
+    """Return the name of the variant's set that "imagenet" stands for."""
     usable = [row for row in rows if row.classes in (1000, 1001)]
     if not usable or any(row.name == "imagenet" for row in usable):
         return "imagenet"
