@@ -1,4 +1,4 @@
-"""What the configuration of a Keras model says of how its network was trained; nothing is built from it."""
+"""Facts of a network's training in the configuration of a Keras model; nothing is built from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .facts import Facts, from_json, of_scale_and_offset, positive_fraction
 # Models within models within …: deeper than anyone builds.
 _DEEPEST = 16
 
-# Layers of the network, whoever built it; others are of what somebody put before or behind it.
+# Layers of the network, whoever built it; other layers stand before or behind it.
 _OURS = re.compile(r"(stem|block\d+[a-z]+|top)_\w+")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 
@@ -28,10 +28,10 @@ class Node(NamedTuple):
     """A layer in a configuration.
 
     Attributes:
-        kind: Its class in Keras.
-        config: Its options, the name among them.
+        kind: Class in Keras.
+        config: Options, the name among them.
         inputs: Names of the layers before it.
-        numbers: What stands in Keras 3's call of it in the place of each argument, None for a tensor.
+        numbers: Arguments in Keras 3's call, None for a tensor.
     """
 
     kind: str
@@ -45,16 +45,16 @@ class Node(NamedTuple):
 
 
 def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
-    """Return the facts that a configuration tells; none where it is not understood.
+    """Read the facts in a configuration; none if it is not understood.
 
     Args:
-        model: The configuration of a whole model, as parsed JSON.
-        arrays: Arrays of the file, by layer and role, for layers that keep in arrays what they scale pixels by.
-        preprocessing: How pixels are scaled before the model, where a note says it.
+        model: Configuration of a whole model, as parsed JSON.
+        arrays: Arrays of the file, by layer and role, for layers that scale pixels by arrays.
+        preprocessing: Scaling of pixels before the model, if a note says it.
 
     Returns:
-        Padding, epsilon, how pixels are scaled up to the first convolution, and the last activation, as far as they
-        can be told.
+        Padding, epsilon, scaling of pixels up to the first convolution, and the last activation, as far as they are
+        known.
     """
     try:
         if (backbone := _kerashub_backbone(model)) is not None:
@@ -78,7 +78,7 @@ def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling 
 
 
 def _mark(network: list[Node]) -> marks.Mark:
-    """What the network says of its pixels itself; nothing where that cannot be."""
+    """Return the network's own mark of its pixels; an empty one if it is impossible."""
     for node in network:
         if (mark := marks.of_config(node.config)) is not None:
             values = {name: value for name, value in mark._asdict().items() if value is not None}
@@ -88,9 +88,9 @@ def _mark(network: list[Node]) -> marks.Mark:
 
 
 def kerashub(config: Mapping[str, Any]) -> Facts:
-    """Return the facts that the options of KerasHub's EfficientNetBackbone tell.
+    """Return the facts in the options of KerasHub's EfficientNetBackbone.
 
-    Its blocks of the kind "v1" always pad alike on all sides; a "valid" stem does where something pads before it.
+    Its "v1" blocks always pad equally on all sides; so does a "valid" stem if a layer pads before it.
     """
     stem = (config.get("include_stem_padding"), config.get("stem_conv_padding"))
     is_symmetric = stem == (True, "valid") and set(config.get("stackwise_block_types", ())) == {"v1"}
@@ -156,7 +156,7 @@ def _arguments(nodes: Any) -> tuple[float | None, ...]:
 
 
 def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
-    """Return how the convolutions with a stride pad; None where they do not agree."""
+    """Return the padding of the convolutions with a stride; None if they differ."""
     found = {
         _padding_of(node, by_name)
         for node in network
@@ -196,7 +196,7 @@ def _epsilon(network: list[Node]) -> float | None:
 
 
 def _last_activation(nodes: list[Node]) -> str | None:
-    """What the classifier ends in, where the model ends in one."""
+    """Return the classifier's activation, if the model ends in a classifier."""
     last = nodes[-1:] if nodes and nodes[-1].kind == "Dense" else nodes[-2:]
     if not last or last[0].kind != "Dense" or last[-1].kind not in ("Dense", "Activation"):
         return None
@@ -207,9 +207,9 @@ def _last_activation(nodes: list[Node]) -> str | None:
 def _preprocessing(
     nodes: list[Node], arrays: Mapping[str, Stored], before: str | Scaling | None, marked: str | Scaling | None
 ) -> str | Scaling | None:
-    """Return how pixels are scaled before the model and by its layers before the first convolution; None for unknown.
+    """Return the scaling of pixels before the model and by its layers before the first convolution; None for unknown.
 
-    What the layers do counts more than what the network was ``marked`` with when it was built.
+    The layers take precedence over the mark that the network got when it was built.
     """
     first = next((number for number, node in enumerate(nodes) if node.kind in _CONVOLUTIONS), 0)
     in_front = [node for node in nodes[:first] if not marks.IDLE.fullmatch(node.kind)]
@@ -228,7 +228,7 @@ def _preprocessing(
 
 
 def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Factor and summand of a layer, for each channel; None where it does something else."""
+    """Return factor and summand of a layer, for each channel; None if it does something else."""
     if node.kind == "Rescaling":
         return _numbers(node.config["scale"]), _numbers(node.config.get("offset", 0.0))
     if node.kind == "Normalization" and not node.config.get("invert"):

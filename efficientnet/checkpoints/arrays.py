@@ -1,4 +1,4 @@
-"""What every reader gives: names, shapes and types at once, the numbers when they are asked for."""
+"""The result of every reader: names, shapes and types at once, the numbers on demand."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .facts import Facts
 
 @dataclass(frozen=True)
 class Stored:
-    """An array in a file, not read yet.
+    """An array in a file that is not read yet.
 
     Attributes:
         shape: Shape of the array.
-        dtype: Data type of the array; bfloat16, which NumPy lacks, is given as float32, which holds it exactly.
-        read: Reads the numbers. What it gives may be a read-only view of the memory-mapped file.
+        dtype: Data type of the array; bfloat16, which NumPy lacks, becomes float32, which holds it exactly.
+        read: Function that reads the numbers. Its result may be a read-only view of the memory-mapped file.
     """
 
     shape: tuple[int, ...]
@@ -41,25 +41,25 @@ class Stored:
         return Stored(tuple(shape), self.dtype, read)
 
     def cut(self, first: int) -> Stored:
-        """Without the first ``first`` entries of the last axis."""
+        """Return the array without the first ``first`` entries of the last axis."""
         shape = (*self.shape[:-1], self.shape[-1] - first)
         return Stored(shape, self.dtype, lambda: self.read()[..., first:])
 
     @property
     def nbytes(self) -> int:
-        """Of the array in memory."""
+        """Bytes of the array in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 class StoredWeights(NamedTuple):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
         format: Format of the file, in words: ``"safetensors"``.
-        arrays: Under the names that the file has for them, in its order.
-        averaged: Whether these are moving averages of the weights, which the file keeps beside the weights themselves.
-        layers: Names of all layers that the file tells of, those without arrays too; empty where it tells of none.
-        facts: What else the file says of the network.
+        arrays: Arrays under their names in the file, in its order.
+        averaged: Whether the arrays are moving averages, which the file keeps beside the weights themselves.
+        layers: Names of all layers in the file, those without arrays too; empty if the file has no list.
+        facts: Further facts of the network in the file.
     """
 
     format: str
@@ -70,11 +70,11 @@ class StoredWeights(NamedTuple):
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """Return a file's bytes, memory-mapped for as long as anything uses them.
+    """Map a file's bytes into memory for as long as anything uses them.
 
     Raises:
         ValueError: The file is empty.
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -83,16 +83,16 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 
 
 def widen_bfloat16(raw: np.ndarray) -> np.ndarray:
-    """float32 numbers from the two bytes of each bfloat16, given as little-endian unsigned integers."""
+    """Return float32 numbers from the two bytes of each bfloat16, given as little-endian unsigned integers."""
     wide = np.zeros((*raw.shape, 2), "<u2")  # a bfloat16 is the upper half of a float32
     wide[..., 1] = raw
     return wide.view("<f4")[..., 0]
 
 
 def release(array: np.ndarray) -> None:
-    """Let go of the memory that holds the file behind an array: what has been used need not stay in it.
+    """Release the memory that holds the file behind an array: used pages need not stay in it.
 
-    The numbers stay unchanged; whoever looks at them again reads them from the file again.
+    The numbers stay unchanged; the next use reads them from the file again.
     """
     base: Any = array
     while isinstance(base, np.ndarray):

@@ -1,7 +1,7 @@
-"""What a file of weights says of its network besides the weights, and how this package writes it down.
+"""Facts of a network in its file of weights, and the format in which this package writes them.
 
 It is one text of JSON, under the name ``efficientnet``: in the metadata of a .safetensors file, in an attribute of an
-HDF5 file, or in a member of the archive that a .pth file is. Those who do not know it read these files all the same.
+HDF5 file, or in a member of the archive that a .pth file is. Programs that do not know it can still read these files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 KEY = "efficientnet"
 MEMBER = f"{KEY}.json"
 
-# Far above what any file needs: the names of ImageNet-21k's classes come to 1 MB.
+# Far above what any file needs: the names of ImageNet-21k's classes take 1 MB.
 LARGEST_JSON = 2**26
 MOST_CLASSES = 1_000_000
 _LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 takes less than 64 KB, so longer texts are cut into pieces, as Keras does
@@ -35,19 +35,19 @@ _LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 takes less than 64 KB, so longer text
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says; None where it does not.
+    """The facts in a file; None for those that it does not say.
 
     Attributes:
         padding: Padding of convolutions with a stride, as in ``Variant``.
         epsilon: Epsilon of the batch norms.
-        preprocessing: The mode, or the numbers, that the network's pixels were scaled by.
-        crop: The part of an image's shorter side that is kept, 0..1.
+        preprocessing: Mode, or numbers, of the scaling of pixels.
+        crop: Part of an image's shorter side that is kept, 0..1.
         interpolation: Interpolation of the resizing after that.
-        class_names: In the order of the outputs.
-        activation: Keras' name of what the classifier ends in; ``"linear"`` for logits.
+        class_names: Names of the classes in the order of the outputs.
+        activation: Keras' name of the classifier's activation; ``"linear"`` for logits.
         model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
-        class_counts: Numbers of classes that files beside the weights say, by where: ``"config.json: num_classes"``.
-            The weights themselves show theirs, so that this is never written down.
+        class_counts: Numbers of classes in files beside the weights, by place: ``"config.json: num_classes"``. They are
+            never written, since the weights themselves show theirs.
     """
 
     padding: str | None = None
@@ -61,12 +61,12 @@ class Facts:
     class_counts: tuple[tuple[str, int], ...] | None = None
 
     def __or__(self, other: Facts) -> Facts:
-        """These facts, and where they say nothing the others."""
+        """Return these facts, completed by the others."""
         mine = {name: value for name, value in vars(self).items() if value is not None}
         return dataclasses.replace(other, **mine)
 
     def to_json(self) -> str:
-        """Return the text for :func:`from_json`; without what is not known."""
+        """Return the known facts as text for :func:`from_json`."""
         known = {name: getattr(self, name) for name in _CHECKS if getattr(self, name) is not None}
         return json.dumps(known, ensure_ascii=False)
 
@@ -75,20 +75,20 @@ UNKNOWN = Facts()
 
 
 def from_json(text: str | bytes) -> Facts:
-    """Return the facts in a text of JSON; names that are not known here are left out.
+    """Read the facts in a text of JSON; unknown names are left out.
 
     Raises:
-        ValueError: It is no such text, or a value cannot be what it should.
+        ValueError: The text is not such JSON, or a value is out of its range.
     """
     values = parse_object(text)
     return Facts(**{name: _CHECKS[name](value) for name, value in values.items() if name in _CHECKS})
 
 
 def parse(text: str | bytes) -> Any:
-    """What a text of JSON says.
+    """Parse a text of JSON.
 
     Raises:
-        ValueError: It is damaged, or larger than any that a file of weights needs.
+        ValueError: The text is damaged, or larger than any that a file of weights needs.
     """
     if len(text) > LARGEST_JSON:
         raise ValueError(f"its JSON of {len(text)} bytes is larger than any file of weights needs")
@@ -96,10 +96,10 @@ def parse(text: str | bytes) -> Any:
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the object that a text of JSON says.
+    """Parse an object in a text of JSON.
 
     Raises:
-        ValueError: It is none, damaged, or larger than any that a file of weights needs.
+        ValueError: The text is not an object, damaged, or larger than any that a file of weights needs.
     """
     values = parse(text)
     if not isinstance(values, dict):
@@ -108,7 +108,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def from_hdf5(root: Object) -> Facts:
-    """Return the facts that :func:`write_hdf5` put into an HDF5 file; none where there are none."""
+    """Read the facts that :func:`write_hdf5` put into an HDF5 file; empty facts if there are none."""
     pieces: list[str] = []
     while piece := root.texts(f"{KEY}{len(pieces)}"):
         pieces += piece
@@ -116,7 +116,7 @@ def from_hdf5(root: Object) -> Facts:
 
 
 def write_hdf5(path: str | PathLike[str], facts: Facts) -> None:
-    """Add facts to an HDF5 file, as attributes that Keras passes over."""
+    """Add facts to an HDF5 file, as attributes that Keras ignores."""
     import h5py
 
     text = json.dumps(json.loads(facts.to_json()))  # in ASCII, so that it can be cut anywhere
@@ -126,7 +126,7 @@ def write_hdf5(path: str | PathLike[str], facts: Facts) -> None:
 
 
 def write_archive(path: str | PathLike[str], facts: Facts) -> None:
-    """Add facts to the archive that ``torch.save`` wrote, as a member that PyTorch passes over."""
+    """Add facts to the archive that ``torch.save`` wrote, as a member that PyTorch ignores."""
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]
         archive.writestr(f"{folder}/{MEMBER}", facts.to_json())
@@ -136,7 +136,7 @@ def of_scale_and_offset(scale: Any, offset: Any) -> str | Scaling:
     """Return the mode or numbers of ``pixels * scale + offset``, each a number or one for each of three channels.
 
     Raises:
-        ValueError, TypeError: They are no such numbers.
+        ValueError, TypeError: The arguments are not such numbers.
     """
     factor, summand = (np.broadcast_to(np.ravel(np.asarray(value, np.float64)), 3) for value in (scale, offset))
     if not np.isfinite([factor, summand]).all():
@@ -150,7 +150,7 @@ def of_mean_and_std(mean: Sequence[float], std: Sequence[float]) -> str | Scalin
 
 
 def simplest(scaling: Scaling) -> str | Scaling:
-    """Return the mode of these numbers where there is one, else themselves."""
+    """Return the mode of these numbers if there is one, else the numbers."""
     for mode in MODES:
         known = scale_and_offset(mode)
         if len(scaling.scale) == len(known.scale) and np.allclose(scaling, known, rtol=1e-5, atol=1e-6):
@@ -165,10 +165,10 @@ def _padding(value: Any) -> str:
 
 
 def positive_fraction(value: Any) -> float:
-    """Return a number that is more than 0 and at most 1.
+    """Check a number that is more than 0 and at most 1.
 
     Raises:
-        ValueError: The value is none.
+        ValueError: The value is not one.
     """
     if type(value) not in (int, float) or not 0 < value <= 1:
         raise ValueError(f"it says {str(value)[:80]!r} where a fraction, more than 0 and at most 1, is due")
@@ -176,10 +176,10 @@ def positive_fraction(value: Any) -> float:
 
 
 def count_of_classes(value: Any) -> int:
-    """Return a number of classes, 0 or more.
+    """Check a number of classes, 0 or more.
 
     Raises:
-        ValueError: The value is none.
+        ValueError: The value is not one.
     """
     if type(value) is not int or not 0 <= value <= MOST_CLASSES:
         raise ValueError(f"it says {str(value)[:80]!r} where a number of classes, 0 to {MOST_CLASSES:,}, is due")
@@ -193,7 +193,7 @@ def _text(value: Any) -> str:
 
 
 def preprocessing(value: Any) -> str | Scaling:
-    """Return a mode, or numbers for each channel, as JSON has them.
+    """Check a mode, or numbers for each channel, from JSON.
 
     Raises:
         ValueError: The value is neither.
@@ -209,10 +209,10 @@ def preprocessing(value: Any) -> str | Scaling:
 
 
 def class_names(value: Any) -> tuple[str, ...]:
-    """Return a list of names, as JSON has it.
+    """Check a list of names from JSON.
 
     Raises:
-        ValueError: The value is none.
+        ValueError: The value is not one.
     """
     if not isinstance(value, list) or len(value) > MOST_CLASSES:
         raise ValueError(f"its class names are no list of at most {MOST_CLASSES:,} names")

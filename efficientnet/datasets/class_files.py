@@ -1,4 +1,4 @@
-"""Names of classes in a file of their own: a name a line, or JSON as the common tools write it."""
+"""Files of class names: a name a line, or JSON as the common tools write it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _ACCEPTED = (
 
 
 def read_class_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the names in a file, in the order of a model's outputs.
+    """Read the names in a file, in the order of a model's outputs.
 
     Args:
-        path: Path of a text in UTF-8 with a name a line, where empty lines at the end do not count; or of JSON: a list
-            of names, or an object from numbers to names or from names to numbers, which count from 0. For a name there
-            may be a list of an id and a name, as in Keras' list of ImageNet's classes.
+        path: Path of a UTF-8 text with a name a line; empty lines at the end do not count. Or path of JSON: a list of
+            names, or an object from numbers to names or from names to numbers, which count from 0. A list of an id and
+            a name may stand for a name, as in Keras' list of ImageNet's classes.
 
     Raises:
         OSError: There is no such file.
-        ValueError: It holds something else; the message says what is accepted.
+        ValueError: The file has other content; the message says what is accepted.
     """
     try:
         text = read_bounded(path, MOST_BYTES, "list of classes").decode("utf-8-sig").strip()
@@ -44,7 +44,7 @@ def read_class_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _in_order(value: Any) -> list[str]:
-    """Return the names in parsed JSON; empty where they are not understood."""
+    """Return the names in parsed JSON; empty if they are not understood."""
     if isinstance(value, dict):
         pairs = [(key, name) if str(key).isdecimal() else (name, key) for key, name in value.items()]
         numbered = {int(number): name for number, name in pairs if str(number).isdecimal()}

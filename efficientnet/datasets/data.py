@@ -1,4 +1,4 @@
-"""Labelled images to train on and to validate with: from folders, tables, or sets that packages bring."""
+"""Labelled images to train on and to validate with: from folders, tables, or sets that come with packages."""
 
 from __future__ import annotations
 
@@ -151,14 +151,14 @@ class Files(Sequence[NDArray[np.uint8]]):
         return len(self.paths)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return an image, or for several indices the files of them."""
+        """Return an image, or, for several indices, their files."""
         if np.ndim(index):
             return Files([self.paths[each] for each in index])
         return load_image(self.paths[index])
 
 
 class Item(NamedTuple):
-    """A file of a known class; ``side`` is "train", "validation", or None where its content decides."""
+    """A file of a known class; ``side`` is "train", "validation", or None if its content decides."""
 
     path: Path
     label: str
@@ -168,14 +168,14 @@ class Item(NamedTuple):
 def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
     """Read a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
-    The pixels do not fill the memory but a nameless temporary file (``TMPDIR`` says where).
+    The pixels lie in a nameless temporary file, not in memory (``TMPDIR`` is its folder).
 
     Args:
-        data: A folder or a CSV file, as ``samples.find_samples`` takes it.
-        validation: The fraction of the files to hold out, decided by each file's content; or a folder or CSV file like
-            ``data``, of no other classes.
-        size: Side of the square that each image is cropped and resized to, pixels. None leaves the images whole and in
-            their files, where they have to stay.
+        data: Folder or CSV file, as ``samples.find_samples`` takes it.
+        validation: Fraction of the files to hold out, decided by each file's content; or a folder or CSV file like
+            ``data`` with no further classes.
+        size: Side of the square that each image is cropped and resized to, pixels. None leaves the images whole in
+            their files, which have to stay.
 
     Raises:
         FileNotFoundError, ValueError: The data is not as described.
@@ -200,7 +200,7 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
 
 
 def _items(data: Path, side: str | None) -> list[Item]:
-    """Return the files of a folder or a table; what is left out is reported."""
+    """List the files of a folder or a table; what is left out is reported."""
     samples = find_samples(data)
     for note in samples.notes:
         tell(plain(note))
@@ -214,7 +214,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
     digests: list[bytes] = [b""] * len(items)
 
     def load(index: int) -> int:
-        """Fill in an image's pixels; return 0 to train on it, 1 to validate, -1 where it cannot be read."""
+        """Fill in an image's pixels; return 0 to train on it, 1 to validate, -1 if it cannot be read."""
         item = items[index]
         try:
             content = item.path.read_bytes()
@@ -240,7 +240,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
 
 
 def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
-    """Report of files with the same content that are said to be of different classes."""
+    """Report files with the same content but different classes."""
     first: dict[bytes, Item] = {}
     for item, digest in zip(items, digests, strict=True):
         other = first.setdefault(digest, item)
@@ -250,7 +250,7 @@ def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> Non
 
 
 def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:
-    """Report how many images, by their content, are both trained on and validated with."""
+    """Report the number of images, by content, that are in both parts."""
     trained = {digest for digest, part in zip(digests, use, strict=True) if part == 0}
     held_out = [digest in trained for digest, part in zip(digests, use, strict=True) if part == 1]
     if any(held_out):
@@ -261,7 +261,7 @@ def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> No
 
 
 def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:
-    """Return the central square, of so much of the shorter side, at this size."""
+    """Cut the central square, ``crop`` of the shorter side, and resize it."""
     if pixels.shape[:2] == (size, size) and crop == 1:
         return pixels
     resized = center_crop_and_resize(pixels, size, crop_padding=size / crop - size)
@@ -270,12 +270,12 @@ def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint
 
 
 def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Bytes that do not fill the memory but a nameless temporary file (``TMPDIR`` says where)."""
+    """Create an array of bytes in a nameless temporary file, not in memory (``TMPDIR`` is its folder)."""
     return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
 
 
 def is_held_out(content: bytes, fraction: float) -> bool:
-    """Return whether a file validates. Its content decides: further files move none, and copies stay on one side."""
+    """Return whether a file is held out. Its content decides: new files move no other, and copies stay together."""
     return _falls_below(hashlib.sha256(content).digest(), fraction)
 
 
@@ -284,10 +284,10 @@ def _falls_below(digest: bytes, fraction: float) -> bool:
 
 
 def load_digits(validation: float, size: int) -> Data:
-    """scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
+    """Load scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
 
     Raises:
-        ImportError: Scikit-learn is missing.
+        ImportError: The package scikit-learn is missing.
     """
     try:
         from sklearn import datasets
@@ -308,13 +308,13 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation:
     """Read Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
 
     Args:
-        folder: Holds the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
-        validation: The fraction of the 60,000 to hold out, decided by each image's pixels, where the other 10,000 are
-            not used; None to validate with these.
+        folder: Folder of the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
+        validation: Fraction of the 60,000 to hold out, decided by each image's pixels; the other 10,000 are then not
+            used. None validates with the 10,000.
 
     Raises:
-        FileNotFoundError: The files are not there; the message says how to get them.
-        ValueError: They are no such files.
+        FileNotFoundError: The files are missing; the message says how to get them.
+        ValueError: The files have other content.
     """
     place = Path(folder or os.environ.get("FASHION_MNIST") or FASHION_MNIST_FOLDER)
     arrays = [_read_idx(place / f"{part}-ubyte.gz") for part in (

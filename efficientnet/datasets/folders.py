@@ -1,7 +1,7 @@
 """Folders of images: which of their files are images, and what is left out and why.
 
-One rule for all commands: a file is an image if its suffix is one that images have, or, where the suffix says nothing,
-if it begins as an image does. Hidden files and what is no regular file are left out. All that is left out is reported.
+One rule for all commands: a file is an image if it has the suffix of one, or, if the suffix says nothing, the first
+bytes of one. Hidden files and what is not a regular file are left out. All that is left out is reported.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Listing:
     """The images of a folder.
 
     Attributes:
-        images: In the order of their names.
-        left_out: The other files, by what they are.
+        images: Image files in the order of their names.
+        left_out: Other files by their kind.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Listing:
             self.left_out.setdefault(reason, []).extend(found)
 
     def note(self, folder: Path) -> str | None:
-        """Return one sentence that says what was left out; None where nothing was."""
+        """Return one sentence about what was left out; None if nothing was."""
         if not self.left_out:
             return None
         parts = [f"{len(paths)} {reason} ({_some(paths, folder)})" for reason, paths in self.left_out.items()]
@@ -51,8 +51,8 @@ def find_images(folder: Path, recursive: bool = True) -> Listing:
     """Find a folder's images; none is decoded.
 
     Args:
-        folder: That is searched; links to folders are followed, each folder once.
-        recursive: Whether folders within it are searched, too.
+        folder: Folder to search; links to folders are followed, each folder once.
+        recursive: Whether to search the folders within it, too.
     """
     found = Listing()
     for path in _entries(folder, recursive, set()):
@@ -90,13 +90,13 @@ def is_image(path: Path) -> bool:
 def _accepts(accept: Callable[[bytes], bool | str], head: bytes) -> bool:
     try:
         return accept(head) is True
-    except (SyntaxError, IndexError, TypeError, struct.error):  # of a short file, which Pillow catches alike
+    except (SyntaxError, IndexError, TypeError, struct.error):  # raised for a short file; Pillow catches the same
         return False
 
 
 @functools.cache
 def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]:
-    """Return the suffixes of the formats that load_image reads, and what says whether a file begins as one of them."""
+    """Return the suffixes of the formats that load_image reads, and the functions that detect them by first bytes."""
     from PIL import Image
 
     Image.init()
@@ -107,7 +107,7 @@ def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]
 
 
 def _entries(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:
-    """Yield all that is no searched folder, in the order of the names; each folder once, whatever links lead to it."""
+    """Yield all entries but searched folders, in the order of names; each folder once, whatever links lead to it."""
     seen.add(os.path.realpath(folder))
     for path in sorted(folder.iterdir()):
         if recursive and path.is_dir() and not path.name.startswith("."):

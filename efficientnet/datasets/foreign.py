@@ -1,6 +1,6 @@
-"""Images from where other code keeps them: batches of any kind, TFRecords, TensorFlow Datasets.
+"""Images from other code: batches of any kind, TFRecords, TensorFlow Datasets.
 
-All of them are read once, into a temporary file, and are from then on like images of a folder.
+All of them are read once, into a temporary file. From then on they are like images of a folder.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from .data import Data, is_held_out, load_digits, load_fashion_mnist, load_files
 
 Labelled = tuple[NDArray[np.uint8], int]
 SETS = ("digits", "fashion-mnist")  # by name
-_HELD_OUT = 0.2  # where nobody says
+_HELD_OUT = 0.2  # by default
 
 
 def load(what: str, validation: float | Path | None, size: int, whole: bool = False) -> Data:
-    """Read whatever a command may be given as its data.
+    """Read the data of a command.
 
     Args:
-        what: A folder or a CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
+        what: Folder or CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
             or the names of TFRecord files, which may have wildcards.
-        validation: The fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes
-            the part that a set has for this, or else a fifth.
+        validation: Fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes the
+            set's own validation part, or else a fifth.
         size: Side of the images, pixels.
-        whole: Whether the images of a folder or a CSV file stay as large as they are, for random crops.
+        whole: Whether the images of a folder or a CSV file keep their size, for random crops.
 
     Raises:
         ValueError, OSError, ImportError: There is no such data, or it is not as described.
@@ -65,17 +65,17 @@ def load_batches(
 
     Args:
         name: Name of the set.
-        training: Finite; gives batches, or single images, as (pixels, labels), or as a dictionary with "image" and
-            "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, or with 1 channel of grey
-            or 4 with opacity; levels 0..255, in uint16 0..65535, or 0..1 where they are floats and none in all of
+        training: Finite source of batches, or of single images, as (pixels, labels), or as a dictionary with "image"
+            and "label". Pixels are (height, width, 3), or (3, height, width) as PyTorch has them, or with 1 channel of
+            grey or 4 with opacity; levels 0..255, in uint16 0..65535, or 0..1 where they are floats and none in all of
             ``training``, or of ``validation``, is above 1. Labels are integers, or one-hot.
-        validation: The like; or a fraction of ``training`` to hold out, decided by each image's pixels.
+        validation: Source like ``training``; or the fraction of it to hold out, decided by each image's pixels.
         size: Side of the square that each image is cropped and resized to, pixels.
         classes: Names of the labels; by default their numbers.
-        crop: The part of an image's shorter side that is kept, 0..1; all by default, as they are cut already.
+        crop: Part of an image's shorter side that is kept, 0..1; all by default, as such images are usually cropped.
 
     Raises:
-        ValueError: There is nothing, or what there is is no images and labels.
+        ValueError: A source is empty, or does not consist of images and labels.
     """
     is_fraction = isinstance(validation, (int, float))
     labels, validates = [], []
@@ -104,13 +104,13 @@ def load_batches(
 def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
     """Read TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
 
-    Those are the names that the authors' code has. Where "image/class/text" is there, it names the classes. Images
-    that cannot be read are told on stderr and left out.
+    Those are the names in the authors' code. "image/class/text", if present, names the classes. Images that cannot be
+    read are reported on stderr and left out.
 
     Raises:
         ImportError: TensorFlow, which reads such files, is missing.
         FileNotFoundError: No file matches the pattern.
-        ValueError: A file holds something else.
+        ValueError: A file has other content.
     """
     try:
         import tensorflow as tf
@@ -149,7 +149,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
 def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP) -> Data:
     """Read a set of TensorFlow Datasets that has images and labels, its split "train".
 
-    The fraction ``validation`` of the images is held out. Where it is None, a split "validation" or "test" serves to
+    The fraction ``validation`` of the images is held out. If it is None, a split "validation" or "test" serves to
     validate; without one, a fifth is held out.
 
     Raises:
@@ -181,12 +181,12 @@ def _without_gaps(data: Data, names: dict[int, str]) -> Data:
 
 @dataclass
 class _Levels:
-    """What white is in a source, which all of its images decide together: some of them may be dark.
+    """The level of white in a source. All of its images decide it together: some of them may be dark.
 
     Attributes:
         name: Name of the set.
-        may_be_fractions: For each image, whether it was taken to be in 0..1 so far.
-        highest: Level of each type of numbers.
+        may_be_fractions: Flag of each image, whether it was taken to be in 0..1 so far.
+        highest: Highest level of each number type.
     """
 
     name: str
@@ -194,7 +194,7 @@ class _Levels:
     highest: dict[str, float] = field(default_factory=dict)
 
     def convert(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
-        """(batch, height, width, 3) uint8 of pixels as other code has them."""
+        """Convert pixels of other code to (batch, height, width, 3) uint8."""
         if batch.ndim == 4 and batch.shape[-1] not in (1, 3, 4) and batch.shape[1] in (1, 3):
             batch = batch.transpose(0, 2, 3, 1)
         if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):
@@ -211,10 +211,10 @@ class _Levels:
         return levels if levels.shape[-1] == 3 else np.stack([rgb_of_array(image) for image in levels])
 
     def settle(self, pixels: NDArray[np.uint8]) -> None:
-        """Put right what was converted, in place, after all of the source has been seen.
+        """Correct converted pixels in place, once the whole source has been seen.
 
         Raises:
-            ValueError: Nothing says what white is.
+            ValueError: Nothing shows the level of white.
         """
         if 0 < self.highest.get("u2", 0) <= 255:
             raise ValueError(
@@ -227,7 +227,7 @@ class _Levels:
 
 
 def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
-    """Single images, (height, width, 3) uint8, and their labels, of whatever gives batches or single ones."""
+    """Yield single images, (height, width, 3) uint8, and their labels, from batches or single ones."""
     # A PyDataset has a length and no end.
     items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
     for item in items:
@@ -246,10 +246,10 @@ def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
 
 
 def _indices(name: str, labels: NDArray[Any]) -> list[int]:
-    """Class indices of labels that are indices or one-hot.
+    """Return class indices of labels that are indices or one-hot.
 
     Raises:
-        ValueError: They are several to an image, or numbers to predict.
+        ValueError: There are several labels to an image, or they are numbers to predict.
     """
     if labels.ndim > 1 and labels.shape[-1] > 1:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()):

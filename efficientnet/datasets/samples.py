@@ -1,4 +1,4 @@
-"""Images and what is in them: a folder per class, or a table; and which of a model's classes that is."""
+"""Images and their classes, from a folder per class or a table, and their match with a model's classes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Samples:
     """Images of known classes.
 
     Attributes:
-        found: The images, each once.
-        notes: What was left out, and why; one sentence each.
+        found: Images, each once.
+        notes: Sentences about what was left out, and why.
     """
 
     found: Sequence[Sample]
@@ -43,12 +43,12 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
     """Find images and their classes; none is decoded.
 
     Args:
-        data: A folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
+        data: Folder with a folder per class, whose images may lie in further folders. Or a CSV file with the columns
             ``path``, relative to the file, and ``label``, separated by commas, semicolons or tabs.
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: It holds no image with a class, or the classes lie one folder deeper.
+        ValueError: The data has no image with a class, or the classes lie one folder deeper.
     """
     data = Path(arguments.path("data", data, _EXPECTED))
     if data.is_dir():
@@ -88,7 +88,7 @@ def _in_folders(data: Path) -> Samples:
 
 
 def parent_hint(data: Path) -> str:
-    """Advice where the folder is that of one class."""
+    """Return advice for a folder that is that of one class."""
     parent = data.resolve().parent
     siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))
     return f" Is {data} the folder of one class? Then pass {parent}." if siblings > 1 else ""
@@ -101,7 +101,7 @@ def _in_table(data: Path) -> Samples:
         raise ValueError(f"{data} has the columns {named}: expected path and label in its first line.")
     rows = [(line, row["path"], row["label"]) for line, row in table]
     notes = []
-    labels: dict[Path, dict[str, int]] = {}  # of each file, and the line of each
+    labels: dict[Path, dict[str, int]] = {}  # by file, label and its line
     for line, name, label in rows:
         if not name.strip() or not label.strip():
             notes.append(f"{data}, line {line}: the {'label' if name.strip() else 'path'} is missing: left out.")
@@ -118,13 +118,14 @@ def _in_table(data: Path) -> Samples:
 
 
 def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns of a CSV file, and its rows with their lines in it. Values that are missing are empty; rows of
-    nothing else are left out.
+    """Read the columns of a CSV file, and its rows with their line numbers.
 
-    Commas, semicolons or tabs separate them, whichever its first line has most of.
+    Missing values are empty; rows of missing values alone are left out.
+
+    Commas, semicolons or tabs separate them, whichever is most frequent in the first line.
 
     Raises:
-        ValueError: It is no such file.
+        ValueError: The file is not a table.
     """
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
@@ -149,10 +150,10 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
 
 
 def checked_classes(classes: Any) -> list[tuple[str, str]]:
-    """Themselves, as a list.
+    """Return the classes as a list.
 
     Raises:
-        TypeError, ValueError: They are no pairs of texts.
+        TypeError, ValueError: The classes are not pairs of texts.
     """
     expected = "a list of pairs, the id and the name of each class"
     pairs = arguments.iterable("classes", classes, expected)
@@ -161,22 +162,22 @@ def checked_classes(classes: Any) -> list[tuple[str, str]]:
 
 
 def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> tuple[dict[str, int], list[str]]:
-    """Which of a model's classes a label means.
+    """Find the class of a model for each label.
 
-    A label is a class' name as the model has it, or differs from it in nothing but upper case and signs ("T-shirt_top"
-    is "T-shirt/top"); or it is an id, such as ImageNet's. Names that only number the outputs are ids, too.
+    A label is the model's name of a class, or differs from it only in case and signs ("T-shirt_top" is "T-shirt/top");
+    or it is an id, such as ImageNet's. Names that only number the outputs are ids, too.
 
     Args:
         labels: Labels of the data.
-        classes: Each output's id and name, as ``efficientnet predict`` has them.
+        classes: Id and name of each output, as in ``efficientnet predict``.
 
     Returns:
-        The index of each label's class, and a sentence for each label that is none.
+        The index of each label's class, and a sentence for each label without one.
     """
     labels = arguments.items("labels", labels, str, "names of classes")
     classes = checked_classes(classes)
     exact, alike = _index(name for _, name in classes), _index(_plain(name) for _, name in classes)
-    # Where classes have names, a number is no id: "7" may be the name of another class than the seventh.
+    # If classes have names, a number is not an id: "7" may be the name of another class than the seventh.
     ids = _index(key if not key.isdigit() or name == f"class_{key}" else "" for key, name in classes)
     matched: dict[str, int] = {}
     notes = []
@@ -188,7 +189,7 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
             meant = ", ".join(f"{classes[index][0]} ({classes[index][1]})" for index in found)
             notes.append(f"The class {label} of the data is several of the model's: use the ids {meant}.")
         else:
-            # Of many unknown labels a few tell what is wrong, and each takes a while.
+            # A few of many unknown labels show what is wrong, and each takes a while.
             near = difflib.get_close_matches(_plain(label), alike, n=1) if len(notes) < _MOST_HINTS else []
             hint = f" Did you mean {classes[alike[near[0]][0]][1]}?" if near else ""
             notes.append(f"The class {label} of the data is none of the model's {len(classes)}.{hint}")
@@ -196,7 +197,7 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
 
 
 def _index(names: Iterable[str]) -> dict[str, list[int]]:
-    """Where each name stands."""
+    """Return the indices of each name."""
     places: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         if name:

@@ -1,4 +1,4 @@
-"""Which images a training has trained on, and which it has held out: two tables in its folder."""
+"""The images that a training has trained on, and those it has held out: two tables in its folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..common.files import replacing
 from .samples import Samples
 
 PARTS = ("training", "validation")
-_NAMES = "surrogateescape"  # of files, which may be any bytes
+_NAMES = "surrogateescape"  # file names may be any bytes
 
 
 class Entry(NamedTuple):
@@ -36,17 +36,17 @@ def write_split(run: Path, parts: dict[str, Sequence[Entry]]) -> None:
 
 
 def select(samples: Samples, run: Path, part: str | None) -> Samples:
-    """Take the images of one part of a training, or all with a warning about those that it has trained on.
+    """Select the images of one part of a training, or all with a warning about those that it has trained on.
 
-    The content of a file decides, wherever it lies.
+    The content of a file decides, not its path.
 
     Args:
-        samples: Samples of a folder or a table.
-        run: The folder of the training; others have no tables.
-        part: One of :data:`PARTS`; None for all images.
+        samples: Images of a folder or a table.
+        run: Folder of the training; others have no tables.
+        part: Name from :data:`PARTS`; None for all images.
 
     Raises:
-        ValueError: A part is asked for that is not known or that none of the images is in.
+        ValueError: The part is unknown, or none of the images is in it.
     """
     known = {name: run / f"{name}.csv" for name in PARTS if (run / f"{name}.csv").is_file()}
     if part is not None and part not in known:
@@ -75,7 +75,7 @@ def select(samples: Samples, run: Path, part: str | None) -> Samples:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read, which whoever reads the image reports."""
+    """Return the SHA-256 of a file's content; empty if it cannot be read, which the reader of the image reports."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

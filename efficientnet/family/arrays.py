@@ -1,4 +1,4 @@
-"""Which arrays a network has: name and shape of each, counted from its blocks without building anything."""
+"""The arrays of a network: names and shapes, derived from its blocks without building anything."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ HEAD = ("top_conv", "top_bn", "probs")
 
 
 class Place(NamedTuple):
-    """Where a block stands.
+    """The position of a block.
 
     Attributes:
-        block: Itself.
-        number: In the whole network, from 0.
-        stage: From 0.
-        repeat: In its stage, from 0.
+        block: Block.
+        number: Index in the whole network, from 0.
+        stage: Index of the stage, from 0.
+        repeat: Index in the stage, from 0.
     """
 
     block: Block
@@ -41,11 +41,11 @@ class Layer(NamedTuple):
     """A layer with weights.
 
     Attributes:
-        name: ``"block2a_expand_conv"``.
-        kind: Its class in Keras.
+        name: Name, ``"block2a_expand_conv"``.
+        kind: Class in Keras.
         shapes: Shapes of its arrays by role, in Keras' order and layout: ``{"kernel": (1, 1, 16, 96)}``.
-        part: The name without that of the block: ``"expand_conv"``.
-        place: Place of the block that it belongs to; None for stem and head.
+        part: Name without that of the block: ``"expand_conv"``.
+        place: Position of the block that it belongs to; None for stem and head.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
 
 
 def places(variant: Variant) -> Iterator[Place]:
-    """Yield the variant's blocks and where they stand."""
+    """Yield the variant's blocks with their positions."""
     stage, repeat, previous = -1, 0, ""
     for number, block in enumerate(scaling.scale_blocks(variant)):
         current = block.name.rstrip("abcdefghijklmnopqrstuvwxyz")
@@ -69,9 +69,9 @@ def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> t
     """Return all layers with weights, classifier included, each kind in the order of Keras' ``model.layers``.
 
     Args:
-        variant: A row of the table, or a custom one.
-        classes: Classes of the classifier; the variant's own by default.
-        channels: Channels of the input.
+        variant: Variant, published or custom.
+        classes: Number of classes; the variant's by default.
+        channels: Number of channels of the input.
     """
     found: list[Layer] = []
 
@@ -114,7 +114,7 @@ def layers(variant: Variant, classes: int | None = None, channels: int = 3) -> t
 
 
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> Variant | None:
-    """Return the variant whose blocks are in a model, the largest of several; None where it is none of the table's.
+    """Return the published variant whose blocks are in a model, the largest of several; None if there is none.
 
     Args:
         shapes: Shapes of all arrays of the model by layer and role, ``"block1a_dwconv/kernel"``.

@@ -1,4 +1,4 @@
-"""How it grows: from a row of the table to the concrete list of blocks, and what that costs.
+"""Scaling: from a variant to its concrete list of blocks, and their cost.
 
 Nothing here imports a framework. Source: arXiv 1905.11946, section 3 (compound scaling), and the authors'
 released code for the rounding rules, which the paper leaves out.
@@ -23,22 +23,21 @@ MIN_RESOLUTION = 32  # pixels: the networks halve their input five times
 
 @dataclass(frozen=True)
 class Block:
-    """One mobile inverted bottleneck with every number final.
+    """One mobile inverted bottleneck after scaling.
 
     Attributes:
         name: Prefix of its layers' names, ``"block1a"``: stage and, by letter, place within the stage.
         kernel_size: Side of the kernel, pixels: of the depthwise convolution, or of a fused one.
         strides: Stride of that convolution.
-        fused: Whether one full convolution stands for the expansion and the depthwise convolution.
-        input_filters: Channels in.
-        expands: Whether there is a convolution that widens.
-        expanded_filters: Channels within the block; equal to ``input_filters`` where it does not expand.
-        se_filters: Channels of the squeeze-and-excite bottleneck; 0 for none.
-        output_filters: Channels out.
+        fused: Whether one full convolution replaces the expansion and the depthwise convolution.
+        input_filters: Number of input channels.
+        expands: Whether the block has an expansion convolution.
+        expanded_filters: Number of channels within the block; equal to ``input_filters`` if it does not expand.
+        se_filters: Number of channels of the squeeze-and-excite bottleneck; 0 for none.
+        output_filters: Number of output channels.
         experts: Kernels that each image mixes into its own; 1 for ordinary ones.
         residual: Whether the input is added to the output.
-        drop_connect_fraction: Share of the network's drop connect rate that falls on this block, 0..1,
-            growing with depth.
+        drop_connect_fraction: Share of the network's drop connect rate in this block, 0..1, growing with depth.
     """
 
     name: str
@@ -57,10 +56,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """The cost of a network.
 
     Attributes:
-        parameters: Trainable numbers; the batch norms' moving statistics are not among them.
+        parameters: Number of trainable parameters, without the batch norms' moving statistics.
         macs: Multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
     """
 
@@ -69,7 +68,7 @@ class Cost:
 
 
 class Factors(NamedTuple):
-    """By how much a baseline grows in each dimension; 1 leaves it unchanged.
+    """The growth of a baseline in each dimension; 1 leaves it unchanged.
 
     Attributes:
         width: Factor of every number of filters.
@@ -96,26 +95,26 @@ class Factors(NamedTuple):
 
 
 def checked_factors(factors: Any) -> Factors:
-    """Themselves.
+    """Return the factors unchanged.
 
     Raises:
-        TypeError: They are something else.
-        ValueError: One is below 1 or not finite.
+        TypeError: The argument is not ``Factors``.
+        ValueError: A number is below 1 or not finite.
     """
     return arguments.instance("factors", factors, Factors, "Factors(width, depth, resolution)").checked()
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """How a network's depth, width and resolution grow together (arXiv 1905.11946, equation 3).
+    """The joint growth of a network's depth, width and resolution (arXiv 1905.11946, equation 3).
 
     Attributes:
         alpha: Factor of the depth at φ = 1, at least 1.
-        beta: Factor of the width.
-        gamma: Factor of the resolution.
+        beta: Factor of the width at φ = 1, at least 1.
+        gamma: Factor of the resolution at φ = 1, at least 1.
 
     Raises:
-        ValueError: One is below 1 or not finite.
+        ValueError: A number is below 1 or not finite.
     """
 
     alpha: float
@@ -127,7 +126,7 @@ class Coefficients:
             arguments.factor(field, value, 1)
 
     def factors(self, phi: float) -> Factors:
-        """α^φ, β^φ, γ^φ as factors of depth, width and resolution.
+        """Return α^φ, β^φ, γ^φ as factors of depth, width and resolution.
 
         Raises:
             ValueError: φ is negative or not finite.
@@ -136,7 +135,7 @@ class Coefficients:
         return Factors(width=self.beta**phi, depth=self.alpha**phi, resolution=self.gamma**phi)
 
 
-# What the authors' small grid search on B0 gave (arXiv 1905.11946, section 3.3).
+# Result of the authors' small grid search on B0 (arXiv 1905.11946, section 3.3).
 PAPER_COEFFICIENTS = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
 
 
@@ -144,13 +143,13 @@ def checked_coefficients(coefficients: Any) -> Coefficients:
     """Itself.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: The argument is not ``Coefficients``.
     """
     return arguments.instance("coefficients", coefficients, Coefficients, "Coefficients(alpha, beta, gamma)")
 
 
 def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
-    """By how much the multiply-adds grow if nothing is rounded: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
+    """Return the growth of the multiply-adds without rounding: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
     factors = checked_coefficients(coefficients).factors(phi)
     return factors.depth * factors.width**2 * factors.resolution**2
 
@@ -160,11 +159,11 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
 
     Args:
         target: Factor of the multiply-adds at φ = 1, more than 1.
-        tolerance: How far the product may be from the target, as a fraction of it, 0..1.
-        steps: Distance of neighbours on the grid, which starts at 1.
+        tolerance: Deviation allowed between the product and the target, as a fraction of it, 0..1.
+        steps: Distance between neighbours on the grid, which starts at 1.
 
     Returns:
-        The candidates in the order of α, then β, then γ; empty where the grid is too coarse for the tolerance.
+        The candidates in the order of α, then β, then γ; empty if the grid is too coarse for the tolerance.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -175,7 +174,7 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
     most = target * (1 + tolerance)
 
     def grid(end: float) -> list[float]:
-        # Rounded, so that 1.15 is 1.15 and not 1.1500000000000001.
+        # Rounded, so that 1.15 does not become 1.1500000000000001.
         return [round(1 + i * steps, 10) for i in range(math.floor((end - 1) / steps + 1e-9) + 1)]
 
     sides = grid(math.sqrt(most))
@@ -184,16 +183,16 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
 
 
 def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) -> float:
-    """What the search for the baseline maximises: ACC · (FLOPS / T)^w (arXiv 1905.11946, section 4).
+    """Return the objective of the search for the baseline: ACC · (FLOPS / T)^w (arXiv 1905.11946, section 4).
 
     Args:
-        accuracy: 0..1.
+        accuracy: Top-1 accuracy, 0..1.
         cost: Multiply-adds (or any other cost) of the network.
-        target: T, the cost that is aimed at, in the same unit.
-        w: How much cost counts against accuracy; -0.07 in the paper.
+        target: Target cost T, in the same unit.
+        w: Exponent, the weight of the cost; -0.07 in the paper.
 
     Raises:
-        ValueError: A cost that is not greater than 0, or an accuracy outside 0..1.
+        ValueError: A cost is not greater than 0, or the accuracy is outside 0..1.
     """
     arguments.share("accuracy", accuracy)
     arguments.factor("cost", cost)
@@ -203,17 +202,17 @@ def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) ->
 
 
 def scale_resolution(resolution: int, factor: float) -> int:
-    """Return the side of the scaled input, whole pixels."""
+    """Return the side of the scaled input, in whole pixels."""
     return round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
 
 
 def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Variant:
-    """Return a variant grown by factors of its width, depth and resolution.
+    """Scale a variant by factors of its width, depth and resolution.
 
     Args:
-        variant: The baseline, as ``get_variant`` takes it.
-        factors: Each at least 1; ``coefficients.factors(phi)`` gives those of compound scaling.
-        name: Name of the new variant; the baseline's with the factors behind it by default.
+        variant: Baseline, as ``get_variant`` takes it.
+        factors: Factors of at least 1; ``coefficients.factors(phi)`` returns those of compound scaling.
+        name: Name of the new variant; by default the baseline's, followed by the factors.
 
     Raises:
         ValueError: A factor is below 1 or not finite, or the scaled input is under 32 pixels.
@@ -235,13 +234,13 @@ def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Var
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int = 8, limit_loss: bool = True) -> int:
-    """Scale a number of filters and rounds it to a multiple of ``depth_divisor``, at least one multiple.
+    """Scale a number of filters and round it to a multiple of ``depth_divisor``, at least one multiple.
 
     Args:
         filters: Unscaled number of filters.
-        width_coefficient: Factor.
-        depth_divisor: The result is a multiple of this.
-        limit_loss: One multiple more where rounding down would lose over 10 %. V2 does without.
+        width_coefficient: Factor of the number of filters.
+        depth_divisor: Divisor of the result.
+        limit_loss: Whether to add one multiple if rounding down would lose over 10 %. V2 does not.
 
     Raises:
         ValueError: A number is out of its range.
@@ -261,31 +260,31 @@ def round_repeats(repeats: int, depth_coefficient: float) -> int:
 
 
 def scale_filters(variant: AnyVariant, filters: int) -> int:
-    """Return a number of filters of the baseline as this variant has it."""
+    """Return a baseline's number of filters, scaled for this variant."""
     variant = get_variant(variant)
     return round_filters(filters, variant.width, variant.depth_divisor, variant.limit_rounding_loss)
 
 
 def stem_filters(variant: AnyVariant) -> int:
-    """Filters of the first convolution."""
+    """Return the number of filters of the first convolution."""
     variant = get_variant(variant)
     return scale_filters(variant, variant.stem_filters) if variant.scale_stem_and_head else variant.stem_filters
 
 
 def head_filters(variant: AnyVariant) -> int:
-    """Filters of the last convolution: the length of the feature vector."""
+    """Return the number of filters of the last convolution: the length of the feature vector."""
     variant = get_variant(variant)
     return scale_filters(variant, variant.head_filters) if variant.scale_stem_and_head else variant.head_filters
 
 
 def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
-    """Return the variant's blocks in order, width and depth applied.
+    """Return the variant's scaled blocks in order.
 
-    The first block of a stage takes its stride and its change of filters. The drop connect fraction of
+    The first block of a stage has its stride and its change of filters. The drop connect fraction of
     block i of n is i / n, i from 0 (arXiv 1603.09382, section 3, as the authors' code applies it).
 
     Raises:
-        ValueError: A stage does not take what the stage before it gives.
+        ValueError: A stage's input filters differ from the output filters of the stage before it.
     """
     variant = get_variant(variant)
     for number, (stage, following) in enumerate(itertools.pairwise(variant.blocks), start=1):
@@ -302,7 +301,7 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
         output_filters = scale_filters(variant, stage.output_filters)
         for repeat in range(repeats[stage_index]):
             strides = stage.strides if repeat == 0 else 1
-            # What a stage widens is what its row says that it takes, whatever the stem in front of it gives.
+            # A stage widens the input filters of its row, whatever the stem in front of it returns.
             widened = scale_filters(variant, stage.input_filters) if repeat == 0 else output_filters
             blocks.append(
                 Block(
@@ -325,12 +324,12 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
 
 
 def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
-    """Return parameters and multiply-adds, counted from the blocks without building anything.
+    """Count parameters and multiply-adds from the blocks without building anything.
 
     Args:
-        variant: A row of the table, or a custom one, as ``get_variant`` takes it.
-        resolution: Side of the square input, pixels; the variant's own by default.
-        classes: Outputs of the classifier; the variant's own by default.
+        variant: Published or custom variant, as ``get_variant`` takes it.
+        resolution: Side of the square input, pixels; the variant's by default.
+        classes: Number of outputs of the classifier; the variant's by default.
 
     Raises:
         ValueError: A number is below 1, or there is no such variant.
@@ -345,7 +344,7 @@ def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None
     for block in scale_blocks(variant):
         kernel, inner = block.kernel_size**2, block.expanded_filters
         new_size = math.ceil(size / block.strides)
-        # Each convolution's numbers of weights, the channels that it gives, and the side of what it gives.
+        # Each convolution's number of weights, its output channels, and the side of its output.
         convolutions = []
         if block.fused:
             if block.expands:
@@ -377,7 +376,7 @@ def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None
 
 
 def _letters(index: int) -> str:
-    """a, b, …, z, aa, ab, …"""
+    """Return the letters of an index: a, b, …, z, aa, ab, …"""
     letters = ""
     index += 1
     while index:

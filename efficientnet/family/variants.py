@@ -1,4 +1,4 @@
-"""What exists: every published EfficientNet as one row of data, and files that hold such a row of one's own.
+"""Variants: every published EfficientNet as one row of data, and files of custom ones.
 
 Nothing here imports a framework. A new variant is one new row in ``_TABLE``; a new family is its block
 table and the few fields in which it differs from the defaults of :class:`Variant`.
@@ -46,18 +46,17 @@ class BlockArgs:
 
     Attributes:
         kernel_size: Side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
-        num_repeat: Blocks in the stage before depth scaling.
-        input_filters: Channels entering the stage before width scaling.
-        output_filters: Channels leaving the stage before width scaling.
-        expand_ratio: The block widens to ``expand_ratio * input`` channels; 1 means that it has no expansion
-            convolution.
+        num_repeat: Number of blocks in the stage before depth scaling.
+        input_filters: Number of input channels before width scaling.
+        output_filters: Number of output channels before width scaling.
+        expand_ratio: Factor of the input channels in the expansion; 1 for a block without an expansion convolution.
         id_skip: Whether a block of stride 1 and equal filters adds its input to its output.
         strides: Stride of the first block of the stage; the others have 1. A pair of equal numbers,
             as the older ``efficientnet`` package wrote it, is taken too.
-        se_ratio: Squeeze-and-excite channels as a fraction of the block's *input* filters; None for none.
+        se_ratio: Ratio of squeeze-and-excite channels to the block's *input* filters; None for none.
         scale_repeats: Whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
-        fused: Whether one full convolution stands for the expansion and the depthwise convolution.
-        experts: Kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
+        fused: Whether one full convolution replaces the expansion and the depthwise convolution.
+        experts: Number of kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
     """
 
     kernel_size: int
@@ -92,28 +91,28 @@ class BlockArgs:
 
 @dataclass(frozen=True)
 class Variant:
-    """One published network: everything that tells it from the others.
+    """One network of the family: everything that distinguishes it from the others.
 
     Attributes:
-        name: As its weights are published, for example ``"efficientnet-b0"``.
-        width: Width coefficient, multiplies every number of filters.
-        depth: Depth coefficient, multiplies every number of repeats.
-        resolution: Side of the square input it was evaluated at, pixels.
+        name: Name of its published weights, for example ``"efficientnet-b0"``.
+        width: Width coefficient, the factor of every number of filters.
+        depth: Depth coefficient, the factor of every number of repeats.
+        resolution: Side of the square input that it was evaluated at, pixels.
         dropout_rate: Dropout before the classifier, 0..1.
-        blocks: The unscaled stages.
-        activation: Keras name of the activation used everywhere but in the squeeze-and-excite gate.
-        stem_filters: Filters of the first convolution before scaling.
-        head_filters: Filters of the last convolution before scaling.
+        blocks: Unscaled stages.
+        activation: Keras name of the activation everywhere but in the squeeze-and-excite gate.
+        stem_filters: Number of filters of the first convolution before scaling.
+        head_filters: Number of filters of the last convolution before scaling.
         scale_stem_and_head: Whether the width coefficient applies to those two.
-        depth_divisor: Numbers of filters are rounded to multiples of this.
+        depth_divisor: Divisor to whose multiples the numbers of filters are rounded.
         limit_rounding_loss: Whether rounding filters down may lose at most 10 %.
-        batch_norm_momentum: Batch norm momentum of the moving statistics, as Keras counts it.
-        batch_norm_epsilon: Added to the variance.
+        batch_norm_momentum: Momentum of the moving statistics, as Keras defines it.
+        batch_norm_epsilon: Number added to the variance.
         padding: Padding of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
-            ``"symmetric"`` as PyTorch does, alike on all sides.
-        classes: Classes of the published classifier.
-        preprocessing: Mode of ``preprocess_input`` the published weights expect by default.
-        paper: Where the network is defined.
+            ``"symmetric"`` as PyTorch does, equally on all sides.
+        classes: Number of classes of the published classifier.
+        preprocessing: Mode of ``preprocess_input`` that the published weights expect by default.
+        paper: Source that defines the network.
     """
 
     name: str
@@ -184,7 +183,7 @@ LITE_BLOCKS = tuple(
 )
 
 
-# The authors' release of 2019. The first stage takes the stem's 32 channels, but widens as if they were 24.
+# The authors' release of 2019. The first stage has the stem's 32 input channels, but widens as if they were 24.
 EDGETPU_BLOCKS = (
     BlockArgs(3, 1, 24, 24, expand_ratio=4, strides=1, fused=True, id_skip=False),
     BlockArgs(3, 2, 24, 32, expand_ratio=8, strides=2, fused=True),
@@ -245,7 +244,7 @@ def _edgetpu(size: str, width: float, depth: float, resolution: int, dropout_rat
 
 
 def _condconv(name: str, depth: float, experts: int) -> Variant:
-    """V1's blocks, with kernels mixed in the last three stages (arXiv 1904.04971, section 4)."""
+    """Return V1's blocks with mixed kernels in the last three stages (arXiv 1904.04971, section 4)."""
     first, last = V1_BLOCKS[:-3], V1_BLOCKS[-3:]
     return Variant(
         f"efficientnet-condconv-{name}", 1.0, depth, 224, 0.25,
@@ -309,20 +308,20 @@ _ALIASES = {
 
 
 def _short(name: str) -> str:
-    """``"EfficientNetB0"``, ``"efficientnet-b0"``, ``"efficientnet_b0"`` and ``"b0"`` are one name."""
+    """Return ``"b0"`` for ``"EfficientNetB0"``, ``"efficientnet-b0"``, ``"efficientnet_b0"`` and ``"b0"``."""
     short = re.sub(r"[-_ ]", "", name.lower()).removeprefix("efficientnet")
     return _ALIASES.get(short, short)
 
 
 def list_variants(pattern: str | None = None) -> tuple[str, ...]:
-    """Return names of the variants, smallest first within a family.
+    """List the names of the variants, smallest first within a family.
 
     Args:
-        pattern: Shell-style wildcard, matched against the full and the short name, without regard to
-            case: ``"*lite*"``, ``"b?"``. None lists all.
+        pattern: Shell-style wildcard for the full or the short name, without regard to case: ``"*lite*"``, ``"b?"``.
+            None lists all.
 
     Returns:
-        The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty when none match.
+        The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty if none matches.
     """
     if pattern is None:
         return tuple(variant.name for variant in _TABLE)
@@ -335,14 +334,14 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
 
 
 def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
-    """Return the row of a variant.
+    """Return a variant by its name.
 
     Args:
-        name: Full (``"efficientnet-b0"``), short (``"b0"``) or the constructor's (``"EfficientNetB0"``); the path of
-            a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned unchanged.
+        name: Full name (``"efficientnet-b0"``), short name (``"b0"``) or constructor (``"EfficientNetB0"``); the path
+            of a ``.json`` file that :func:`save_variant` or a design wrote; or a variant, which is returned unchanged.
 
     Raises:
-        ValueError: No such variant, the message suggests the closest names; or the file holds none.
+        ValueError: There is no such variant, and the message suggests the closest names; or the file holds none.
         OSError: The file cannot be read.
     """
     if isinstance(name, Variant):
@@ -366,14 +365,14 @@ def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
 
 
 def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
-    """Write a variant as a JSON file, which stands wherever a name does: ``get_variant("mine.json")``.
+    """Write a variant as a JSON file, whose path can replace a name: ``get_variant("mine.json")``.
 
     Args:
-        variant: A row of the table, or a custom one.
-        path: Path of the file, ending in ``.json``; one that is there is replaced as a whole.
+        variant: Variant, published or custom.
+        path: Path of the file, ending in ``.json``; an existing file is replaced as a whole.
 
     Raises:
-        ValueError: Another suffix.
+        ValueError: The path has another suffix.
     """
     path = Path(path)
     if path.suffix.lower() != ".json":

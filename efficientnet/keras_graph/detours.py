@@ -1,6 +1,6 @@
-"""Models with a layer that has no form in ``onnx_graph``: TensorFlow's SavedModel of them, converted by others.
+"""Conversion of models with a layer that has no form in ``onnx_graph``, through TensorFlow's SavedModel.
 
-What comes of it is compared with Keras at once, as those converters are not ours.
+The result is compared with Keras at once, since the converters are not part of this package.
 """
 
 from __future__ import annotations
@@ -40,13 +40,12 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
     """Convert a Keras model to ONNX; a layer without a form in ``onnx_graph`` goes through SavedModel and tf2onnx.
 
     Args:
-        model: Functional or sequential, of either Keras, on any backend.
-        batch: How many images it takes; None for any number.
-        scaling: What is done to the colours of each input image before the model; nothing by default. Only where all
-            layers have a form.
+        model: Functional or sequential model of either Keras, on any backend.
+        batch: Number of images that it takes; None for any number.
+        scaling: Scaling of the colours of each input image before the model; none by default. All layers need a form.
 
     Raises:
-        UnsupportedLayerError: Neither way leads to a graph that answers as Keras does; the message names the layer.
+        UnsupportedLayerError: Neither way leads to a graph with Keras' outputs; the message names the layer.
     """
     try:
         return onnx_graph.convert(model, batch or "dynamic", scaling)
@@ -57,14 +56,14 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
 
 
 def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
-    """Return the OpenVINO model of a Keras model with any layers; a layer without a form goes through SavedModel.
+    """Convert a Keras model to OpenVINO; a layer without a form in ``onnx_graph`` goes through SavedModel.
 
     Args:
-        model: Functional or sequential, of either Keras, on any backend.
-        scaling: What is done to the colours of each input image before the model; nothing by default.
+        model: Functional or sequential model of either Keras, on any backend.
+        scaling: Scaling of the colours of each input image before the model; none by default.
 
     Raises:
-        UnsupportedLayerError: Neither way leads to a graph that answers as Keras does; the message names the layer.
+        UnsupportedLayerError: Neither way leads to a graph with Keras' outputs; the message names the layer.
     """
     try:
         return openvino_graph.convert(model, scaling)
@@ -76,20 +75,20 @@ def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
 
 
 def onnx_bytes(model: Any) -> bytes:
-    """Return a Keras model as the content of an ONNX file, float32, for any batch size.
+    """Convert a Keras model to the content of an ONNX file, float32, for any batch size.
 
     Raises:
-        ValueError, ImportError: It cannot be converted; the message names the layer, or the package.
+        ValueError, ImportError: The model cannot be converted; the message names the layer, or the package.
     """
     content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
     return content
 
 
 def litert_bytes(model: Any) -> bytes:
-    """Return a Keras model as the content of a .tflite file, float32, for any batch size.
+    """Convert a Keras model to the content of a .tflite file, float32, for any batch size.
 
     Raises:
-        ValueError: It cannot be converted.
+        ValueError: The model cannot be converted.
         ImportError: TensorFlow, which converts it, is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +98,7 @@ def litert_bytes(model: Any) -> bytes:
 
 
 def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
-    """What a model gives for a batch, in the order of its outputs."""
+    """Return a model's outputs for a batch, in their order."""
     outputs = model.predict_on_batch(batch)
     if isinstance(outputs, dict):
         outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
@@ -119,7 +118,7 @@ def _converted(
     convert: Callable[[Any, Path, int | None], Any],
     answers_of: Callable[[Any], Answers],
 ) -> Any:
-    """What a converter makes of a SavedModel, if it answers as Keras does."""
+    """Convert a SavedModel, and check that the outputs are Keras'."""
     for package in ("tensorflow", converter):
         if find_spec(package) is None:
             raise onnx_graph.UnsupportedLayerError(
@@ -131,7 +130,7 @@ def _converted(
             write_with_tensorflow(model, Path(name) / _SAVED, "saved_model", Options(batch=batch))
             graph = convert(model, Path(name), batch)
         difference = _difference(model, answers_of(graph), batch)
-    except Exception as failure:  # converters and runtimes have exceptions of their own
+    except Exception as failure:  # converters and runtimes have many kinds of exceptions
         reason = str(failure).strip().split("\n", 1)[0]
         raise onnx_graph.UnsupportedLayerError(
             f"{error.problem} (and TensorFlow and {converter} cannot convert the model: {reason})"
@@ -204,7 +203,7 @@ def _difference(model: Any, answers: Answers, batch: int | None) -> float:
 
 
 def _scale_inputs(graph: Any, scaling: Scaling, channels_last: bool) -> None:
-    """Have an OpenVINO graph multiply the colours of its input images, and add to them, before all else."""
+    """Make an OpenVINO graph first multiply the colours of its input images, and add to them."""
     from openvino import opset13 as ops
 
     for parameter in graph.get_parameters():

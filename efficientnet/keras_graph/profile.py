@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds and activations, layer by layer; and how long each takes here."""
+"""The cost of a model: parameters, multiply-adds and activations, layer by layer, and measured times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WITHOUT_MULTIPLY_ADDS = re.compile(
     r"|Width|Zoom|ColorDegeneration|ColorJitter|Erasing|Grayscale|Hue|Invert|Perspective|Posterization|Saturation"
     r"|Sharpness|Shear)"
 )
-# Likewise of the functions of keras.ops and, in legacy Keras, of TensorFlow: lower case, without underscores.
+# The same for functions of keras.ops and, in legacy Keras, of TensorFlow: lower case, without underscores.
 _OPERATIONS_WITHOUT_MULTIPLY_ADDS = re.compile(
     r"abs|absolute|add|subtract|sub|multiply|mul|divide|truediv|truedivide|floordivide|floordiv|negative|neg|mod|power"
     r"|pow|square|sqrt|rsqrt|reciprocal|exp|expm1|log|log1p|erf|sign|round|floor|ceil|clip|clipbyvalue|maximum|minimum"
@@ -50,16 +50,16 @@ _MOVING_STATISTICS = ("moving_mean", "moving_variance")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one call of a layer costs.
+    """The cost of one call of a layer.
 
     Attributes:
-        name: Name of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
-        kind: Its class.
-        block: What it is a part of; see :func:`block_of`.
-        output_shape: Without the batch.
-        parameters: Trainable numbers, frozen or not; counted where the layer is called first.
-        macs: Multiply-adds for one image; None where a layer of this class cannot be counted.
-        activations: Bytes of what it gives, for the whole batch.
+        name: Name of the layer, after that of a model within the model, ``"body/stem_conv"``.
+        kind: Class of the layer.
+        block: Part of the network; see :func:`block_of`.
+        output_shape: Shape of the output, without the batch.
+        parameters: Number of trainable parameters, frozen or not; counted at the layer's first call.
+        macs: Multiply-adds for one image; None if a layer of this class cannot be counted.
+        activations: Bytes of the output, for the whole batch.
     """
 
     name: str
@@ -73,12 +73,12 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs.
+    """The cost of a model.
 
     Attributes:
         name: Name of the model.
-        batch_size: That the activations are counted for.
-        layers: Each call of a layer, in order.
+        batch_size: Batch size that the activations are counted for.
+        layers: Calls of layers, in order.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Profile:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers; batch norm's moving statistics are not among them."""
+        """Number of trainable parameters, without batch norms' moving statistics."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
@@ -97,12 +97,12 @@ class Profile:
 
     @property
     def activations(self) -> int:
-        """Bytes of all layers' outputs for the batch: about what training keeps of the way forward."""
+        """Bytes of all layers' outputs for the batch: about what training keeps of the forward pass."""
         return sum(layer.activations for layer in self.layers)
 
     @property
     def uncounted(self) -> tuple[LayerCost, ...]:
-        """Layers whose multiply-adds are unknown, and so missing from the sum."""
+        """Layers whose multiply-adds are unknown and so missing from the sum."""
         return tuple(layer for layer in self.layers if layer.macs is None)
 
     def blocks(self) -> tuple[LayerCost, ...]:
@@ -127,17 +127,17 @@ class Profile:
 def profile(
     model: Any, batch_size: int = 1, input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None
 ) -> Profile:
-    """Count a functional or sequential Keras model, of either Keras and on any backend.
+    """Count the cost of a functional or sequential model, of either Keras and on any backend.
 
     Multiply-adds are what the papers call FLOPS: those of convolutions' and dense layers' kernels, one image at a
     time. Biases, normalisation, activations and pooling are left out. A layer that is called several times counts as
     often, at the size of each call, its parameters once; the layers of models within the model count one by one.
 
     Args:
-        model: Convolutions, dense, pooling, normalisation and merging layers, and whatever else Keras brings that
-            multiplies by no weights. Layers of another kind are named in ``uncounted``.
-        batch_size: That the activations are counted for.
-        input_shape: Without the batch, or one such for each input; for a model with sides that are None.
+        model: Model of convolutions, dense, pooling, normalisation and merging layers, and other layers of Keras that
+            multiply by no weights. Layers of another kind are listed in ``uncounted``.
+        batch_size: Batch size that the activations are counted for.
+        input_shape: Shape without the batch, or a list of one for each input; for a model with sides that are None.
 
     Raises:
         ValueError: The model has no graph, a side is None and no ``input_shape`` was given, or it does not fit.
@@ -171,7 +171,7 @@ def profile(
 
 
 def block_of(layer: str) -> str:
-    """Return the part of a network that a layer belongs to, by its name.
+    """Return the part of a network that a layer belongs to, from its name.
 
     That is the name up to the number of a block, ``"block2a_dwconv"`` -> ``"block2a"``, ``"conv2_block1_1_bn"`` ->
     ``"conv2_block1"``, ``"block_12_expand"`` -> ``"block_12"``; where there is none, the first word, ``"stem_conv"`` ->
@@ -189,21 +189,21 @@ def measure(
     repeats: int = 20,
     threads: int | None = None,
 ) -> Mapping[str, float]:
-    """Seconds that each layer takes on this machine's processor, in float32, as OpenVINO itself counts them.
+    """Measure the seconds of each layer on this machine's processor, in float32, as OpenVINO itself counts them.
 
-    OpenVINO computes batch norm, activation and addition within the convolution before them. So the time of these
-    stands with the convolution, and layers without a time of their own are left out.
+    OpenVINO computes batch norm, activation and addition within the convolution before them. So their time is part of
+    the convolution's, and layers without a separate time are left out.
 
     Args:
-        model: As for ``inference.compile`` with ``engine="openvino"``.
-        batch_size: Images at a time.
-        input_shape: Without the batch, or one such for each input; for a model with sides that are None.
-        repeats: The median of so many runs is taken.
-        threads: Threads of the processor; as many as OpenVINO likes by default.
+        model: Model as for ``inference.compile`` with ``engine="openvino"``.
+        batch_size: Images per run.
+        input_shape: Shape without the batch, or a list of one for each input; for a model with sides that are None.
+        repeats: Number of runs, whose median is taken.
+        threads: Number of threads; OpenVINO's choice by default.
 
     Returns:
-        Layer name -> seconds for the batch, all calls of the layer together. What is spent outside all layers, on
-        bringing the input into another order, goes by the name ``"input and output"``.
+        Layer name -> seconds for the batch, all calls of the layer together. The time outside all layers, for
+        reordering the input, has the name ``"input and output"``.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -247,9 +247,9 @@ def measure(
 
 
 def _layers_with_kernels(model: Any) -> dict[str, str]:
-    """For each layer: itself if it has a kernel, or else the convolution or dense layer that leads to it.
+    """Map each layer to itself if it has a kernel, or else to the convolution or dense layer that leads to it.
 
-    OpenVINO calls a convolution by the batch norm that it has folded into it.
+    OpenVINO names a convolution after the batch norm that it has folded into it.
     """
     found: dict[str, str] = {}
 
@@ -307,14 +307,14 @@ def _parameters(layer: Any) -> int:
 
 
 def _macs(layer: Any, inputs: list[Tensor], outputs: list[Tensor]) -> int | None:
-    """Return multiply-adds for the batch; None where the layer's class is not known here."""
+    """Return the multiply-adds for the batch; None if the layer's class is unknown."""
     operation = keras_operation(layer)
     if operation is not None:
         name = operation.rpartition(".")[2].replace("_", "").lower()
         return 0 if _OPERATIONS_WITHOUT_MULTIPLY_ADDS.fullmatch(name) else None
     kind = keras_layer(layer)
     if kind is None:
-        return None  # a class of the user's own may do anything, also where it goes by a layer's name
+        return None  # a custom class may do anything, even under a layer's name
     if _WITHOUT_MULTIPLY_ADDS.fullmatch(kind):
         return 0
     count = _COUNTERS.get(kind)
@@ -322,18 +322,18 @@ def _macs(layer: Any, inputs: list[Tensor], outputs: list[Tensor]) -> int | None
 
 
 def _positions(layer: Any, tensor: Tensor) -> int:
-    """Over how many positions of the feature maps a kernel moves."""
+    """Return the number of positions of the feature maps that a kernel moves over."""
     batch, *sides = _known(tensor)
     return batch * math.prod(sides[1:] if layer.data_format == "channels_first" else sides[:-1])
 
 
 def _kernel_size(layer: Any) -> int:
-    """Numbers in the layer's kernels."""
+    """Return the number of weights in the layer's kernels."""
     return sum(math.prod(w.shape) for w in layer.weights if role(w.name) in ("kernel", "pointwise_kernel"))
 
 
 def _convolution(layer: Any, x: Tensor, output: Tensor) -> int:
-    """Each number of a kernel is used once at each position of the output, in grouped and depthwise ones as well."""
+    """Count a convolution: each weight is used once at each output position, in grouped and depthwise ones, too."""
     return _kernel_size(layer) * _positions(layer, output)
 
 

@@ -1,4 +1,4 @@
-"""Walking through the calls of a functional model's layers, in order, whichever Keras it is of."""
+"""Traversal of the calls of a functional model's layers, in order, for either Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
 
-# Keras' layers that do something in training alone. (Cropping at random is no such one where it changes the size.)
+# Keras' layers that act in training alone. (Random cropping is not one if it changes the size.)
 _ONLY_TRAINING = re.compile(
     r"(Alpha|Gaussian|Spatial)?Dropout([123]D)?|GaussianNoise|ActivityRegularization|Identity"
     r"|Random[A-Z]\w*|RandAugment|AugMix|CutMix|MixUp|Solarization"
@@ -19,11 +19,11 @@ class LayerCall(NamedTuple):
     """One call of a layer.
 
     Attributes:
-        layer: The layer, or in Keras 3 also an operation of ``keras.ops``.
-        name: Name of the layer; that of a model within the model stands before it, ``"body/stem_conv"``.
-        inputs: The symbolic tensors that it takes.
-        outputs: Those that it gives.
-        node: Keras' own record of the call.
+        layer: Layer, or in Keras 3 also an operation of ``keras.ops``.
+        name: Name of the layer, after that of a model within the model, ``"body/stem_conv"``.
+        inputs: Symbolic tensors that it takes.
+        outputs: Symbolic tensors that it returns.
+        node: Keras' record of the call.
     """
 
     layer: Any
@@ -34,25 +34,25 @@ class LayerCall(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        """Whether the layer acts as in training where the model answers, since it was called with ``training=True``.
+        """Whether the layer acts as in training when the model predicts, since it was called with ``training=True``.
 
-        Keras 3 takes that back in ``predict``; and it notes the same of its random layers, whose default that is.
+        Keras 3 undoes that in ``predict``; and it notes the same for its random layers, whose default it is.
         """
         return not hasattr(self.node, "arguments") and bool(self.node.call_kwargs.get("training"))
 
     def arguments(self, values: Sequence[Any]) -> tuple[Any, Any]:
-        """What the layer was called with, positional and by name, where its inputs have these values."""
+        """Return the arguments of the call, positional and by name, with these values for its inputs."""
         if hasattr(self.node, "arguments"):
             args, kwargs = self.node.arguments.fill_in(dict(zip(map(id, self.inputs), values, strict=True)))
         else:
-            # Legacy Keras takes its values off a list, one each time a tensor is an argument.
+            # Legacy Keras takes its values from a list, one each time a tensor is an argument.
             lists = {str(id(tensor)): [value] * len(values) for tensor, value in zip(self.inputs, values, strict=True)}
             args, kwargs = self.node.map_arguments(lists)
         return args, kwargs
 
 
 class Tensor(NamedTuple):
-    """Shape, batch included, and data type of what a layer takes or gives."""
+    """Shape, batch included, and data type of a layer's input or output."""
 
     shape: tuple[int | None, ...]
     dtype: str
@@ -62,7 +62,7 @@ def functional(model: Any) -> Any:
     """Return the functional model behind a model: itself, or the one that Keras 3's Sequential wraps.
 
     Raises:
-        ValueError: It is neither, not built yet, or does something else than its graph says.
+        ValueError: The model is neither, is not built yet, or does not follow its graph.
     """
     graph = _graph(model)
     if graph is None:
@@ -75,7 +75,7 @@ def functional(model: Any) -> Any:
 
 
 def keras_layer(layer: Any) -> str | None:
-    """Return the name of a layer's class where that is Keras' own, so that the name says what it does; otherwise None.
+    """Return the name of a layer's class if that is Keras' own, so that the name says what it does; else None.
 
     None also for operations of ``keras.ops``: ``x + 1`` is of a class ``Add`` as well, which is not the layer.
     """
@@ -100,7 +100,7 @@ def only_trains(layer: Any) -> bool:
 
 
 def is_idle(call: LayerCall) -> bool:
-    """Return whether a call gives what it takes, as long as the model is not trained."""
+    """Return whether a call returns its input unchanged, as long as the model is not trained."""
     takes, gives = ([(tuple(x.shape), x.dtype) for x in tensors] for tensors in (call.inputs, call.outputs))
     return only_trains(call.layer) and not call.trains and takes == gives
 
@@ -121,14 +121,14 @@ def _flatten(model: Any) -> Iterator[Any]:
 def run(
     model: Any, inputs: Sequence[Value], apply: Callable[[LayerCall, list[Value]], Sequence[Value]], path: str = ""
 ) -> list[Value]:
-    """Carry values through a functional model, models within it included.
+    """Propagate values through a functional model, models within it included.
 
     Args:
-        model: A functional model, or a Sequential one that is built.
-        inputs: A value for each of its inputs.
-        apply: Gives the values of a call's outputs for those of its inputs. Custom layers and models without a graph
-            of layers are calls like any other.
-        path: What stands before the layers' names.
+        model: Functional model, or Sequential model that is built.
+        inputs: Values, one for each of its inputs.
+        apply: Function from a call and the values of its inputs to those of its outputs. Custom layers and models
+            without a graph of layers are calls like any other.
+        path: Prefix of the layers' names.
 
     Returns:
         The values of the model's outputs.
@@ -146,7 +146,7 @@ def run(
 def visit(
     model: Any, shapes: Sequence[Sequence[int]], see: Callable[[LayerCall, list[Tensor], list[Tensor]], None]
 ) -> None:
-    """Show ``see`` each call with what it takes and gives where the model's inputs have these shapes.
+    """Call ``see`` with each call and its input and output tensors, for these shapes of the model's inputs.
 
     Nothing is computed, and neither the model nor its layers change.
     """
@@ -187,7 +187,7 @@ def _describe(tensor: Any) -> Tensor:
 
 
 def _graph(layer: Any) -> Any:
-    """Return the functional model that a layer is, or None. One whose ``call`` is of the user's own may do anything."""
+    """Return the functional model that a layer is, or None. A custom ``call`` may do anything."""
     graph = getattr(layer, "_functional", None) or layer
     if not hasattr(graph, "_nodes_by_depth"):
         return None

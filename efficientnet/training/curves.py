@@ -1,4 +1,4 @@
-"""Images of a training: its curves, and the learning rate that lies before it."""
+"""Figures of a training: its curves, and its planned learning rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRAINING, _VALIDATION = LIGHT.faint, LIGHT.series[0]
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
-    """Loss and accuracy over the epochs, of training and validation; dotted lines where a new stage begins.
+    """Draw training and validation loss and accuracy over the epochs; a dotted line marks each new stage.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -32,7 +32,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def draw_learning_rates(rates: Sequence[Sequence[float]], steps_per_epoch: int) -> Any:
-    """Return the learning rate over the epochs, each stage's steps in a list of their own.
+    """Draw the learning rate over the epochs, from a list of rates for each stage.
 
     Returns:
         A ``matplotlib.figure.Figure``.

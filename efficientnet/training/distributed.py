@@ -1,4 +1,4 @@
-"""One training in several processes, on one machine or many, by the means of each backend.
+"""One training in several processes, on one machine or many, with each backend's own means.
 
     processes = connect(["10.0.0.1:12345", "10.0.0.2:12345"], rank=0)  # before anything is computed
     train(task, out, processes=processes)
@@ -31,29 +31,29 @@ from .inputs import Batch
 from .meeting import Place, find_place, meet
 from .networks import RANDOM_STATE, to_numpy
 
-# What engines say when another process is gone; they have no exception of their own for it.
+# Messages of engines when another process is gone; they have no separate exception for it.
 _LOST = re.compile(
     r"gloo|nccl|connection (reset|closed|refused)|collective ops is aborted|heartbeat|unavailable|deadline|timed out",
     re.IGNORECASE,
 )
-_RANKS = 1024  # more than there are
-_HEARTBEAT = 60  # seconds; JAX' processes tell each other that they are alive even while they compute or write
+_RANKS = 1024  # more than any training has
+_HEARTBEAT = 60  # seconds; JAX' processes signal each other that they are alive even while they compute or write
 
 
 def connect(addresses: Sequence[str] = (), rank: int | None = None, timeout: int = 300) -> Distributed:
-    """Meet the other processes of a training; to be called in each of them before anything is computed.
+    """Meet the other processes of a training. Call it in each of them before anything is computed.
 
     Args:
-        addresses: Host and port of each process, ``"10.0.0.1:12345"``, the same list for all of them. Without, what
-            the launcher says in the environment: ``TF_CONFIG``, which all backends take; ``torchrun``'s variables on
-            PyTorch; on JAX, those of Slurm, Open MPI or a cloud TPU.
-        rank: This process' place in ``addresses``, from 0.
-        timeout: Seconds after which a process that does not answer counts as lost: others wait so long for it to come,
-            and to write what the first one writes. One that ends is noticed at once, on TensorFlow after 10 s.
+        addresses: Host and port of each process, ``"10.0.0.1:12345"``, the same list for all of them. Without it, the
+            launcher's variables: ``TF_CONFIG`` on all backends; ``torchrun``'s on PyTorch; on JAX, those of Slurm,
+            Open MPI or a cloud TPU.
+        rank: Index of this process in ``addresses``, from 0.
+        timeout: Seconds after which a silent process counts as lost: the others wait this long for it to arrive, and
+            for the first one to write. A process that ends is noticed at once, on TensorFlow after 10 s.
 
     Raises:
-        ValueError: The place is not told, or not among the addresses.
-        ConnectionError: The others do not come.
+        ValueError: The rank is not given, or not among the addresses.
+        ConnectionError: The other processes do not arrive.
     """
     place = find_place(addresses, rank)
     backend = import_keras().backend.backend()
@@ -83,11 +83,11 @@ def _naming_the_lost(what: str) -> Iterator[None]:
 
 
 class Distributed(ABC):
-    """The processes of a training, as one of them sees them; what :class:`.processes.Processes` asks for.
+    """The processes of a training, as one of them sees them; it satisfies :class:`.processes.Processes`.
 
     Attributes:
-        rank: Which one this is, from 0.
-        size: How many there are.
+        rank: Index of this process, from 0.
+        size: Number of processes.
     """
 
     rank: int
@@ -95,10 +95,10 @@ class Distributed(ABC):
     devices: int  # of all processes
 
     def share(self, size: int) -> slice:
-        """This process' rows of a batch of so many images.
+        """Return this process' rows of a batch of so many images.
 
         Raises:
-            ValueError: They cannot be shared out evenly.
+            ValueError: The images cannot be shared evenly.
         """
         if size % self.devices:
             raise ValueError(
@@ -110,7 +110,7 @@ class Distributed(ABC):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """In which networks are built and stepped.
+        """Enter the context in which networks are built and trained.
 
         Raises:
             ConnectionError: Another process is gone.
@@ -122,10 +122,10 @@ class Distributed(ABC):
         return contextlib.nullcontext()
 
     def check_same(self, digest: int) -> None:
-        """Make sure that 32 bits, which stand for where a training is, are the same in all processes.
+        """Check that a training's digest of 32 bits is the same in all processes.
 
         Raises:
-            ValueError: They are not.
+            ValueError: The digests differ.
         """
         bits = [bool(digest >> place & 1) for place in range(32)]
         if True in [self.any(bit) and self.any(not bit) for bit in bits]:
@@ -135,10 +135,10 @@ class Distributed(ABC):
             )
 
     def prepare(self, network: Any) -> None:
-        """Is told each network after it was compiled, and its weights set, before its first step.
+        """Prepare a network that is compiled and has its weights, before its first step.
 
         Raises:
-            ValueError: It is not the same in all processes.
+            ValueError: The network is not the same in all processes.
         """
         digest = 0
         for variable in [*network.variables, *network.optimizer.variables]:
@@ -149,19 +149,19 @@ class Distributed(ABC):
 
     @abstractmethod
     def _connect(self, network: Any) -> None:
-        """Make each step one of all processes."""
+        """Join the steps of all processes."""
 
     def step(self, network: Any, batch: Batch) -> dict[str, float]:
-        """Train on this process' share of a batch, gradients averaged over all of the batch.
+        """Train on this process' share of a batch, with gradients averaged over the whole batch.
 
         Returns:
-            "loss" and "accuracy" of all of the batch.
+            "loss" and "accuracy" of the whole batch.
         """
         logs = network.train_on_batch(batch.pixels, batch.targets, sample_weight=batch.weights, return_dict=True)
         return self._mean({key: float(value) for key, value in logs.items()})
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's answers to images that each process has; each computes them by itself."""
+        """Return the network's outputs for images that each process has; each computes them by itself."""
         return np.asarray(network.predict_on_batch(pixels))
 
     def any(self, flag: bool) -> bool:
@@ -170,7 +170,7 @@ class Distributed(ABC):
 
     @abstractmethod
     def _mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the means over all processes."""
+        """Average values over all processes."""
 
 
 class _TensorFlow(Distributed):
@@ -204,7 +204,7 @@ class _TensorFlow(Distributed):
         _share_statistics(network, whole_batch)
         _draw_apart(network, self.rank)
 
-        # Keras' own train function asks for the means of scalars along their first axis.
+        # Keras' train function takes the means of scalars along their first axis.
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def step(data: Any) -> Any:
             return self._strategy.run(network.train_step, args=(data,))
@@ -214,7 +214,7 @@ class _TensorFlow(Distributed):
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         import tensorflow as tf
 
-        # Keras' own predict function puts together what all processes answer.
+        # Keras' predict function joins the outputs of all processes.
         if network.predict_function is None:
             answer = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
             network.predict_function = lambda batches: answer(batches[0][0])
@@ -241,7 +241,7 @@ class _Jax(Distributed):
             shutdown_timeout_seconds=timeout,
         )
         self.rank, self.size, self.devices = jax.process_index(), jax.process_count(), jax.device_count()
-        # The batches come shared out.
+        # The batches are already shared.
         self._distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
 
     def _scope(self) -> AbstractContextManager[Any]:
@@ -249,12 +249,12 @@ class _Jax(Distributed):
         return scope
 
     def _connect(self, network: Any) -> None:
-        """Nothing: each step is one computation on the whole batch."""
+        """Do nothing: each step is one computation on the whole batch."""
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         import jax
 
-        # Keras' own predict function shares the images out.
+        # Keras' predict function shares the images.
         if network.predict_function is None:
             network.predict_function = jax.jit(
                 lambda trained, others, x: network.stateless_call(trained, others, x, training=False)[0]
@@ -341,12 +341,12 @@ _ENGINES: Mapping[str, type[Any]] = {"tensorflow": _TensorFlow, "jax": _Jax, "to
 
 
 def _share_statistics(network: Any, whole_batch: Any) -> None:
-    """Make the batch norms that are trained see the whole batch.
+    """Make trained batch norms use the statistics of the whole batch.
 
-    Keras' ``synchronized=True`` is for TensorFlow alone, and what is saved with it does not open elsewhere.
+    Keras' ``synchronized=True`` works on TensorFlow alone, and a model saved with it does not open elsewhere.
 
     Args:
-        whole_batch: From a tensor to its mean over all processes.
+        whole_batch: Function from a tensor to its mean over all processes.
     """
     import keras
 
@@ -365,9 +365,9 @@ def _share_statistics(network: Any, whole_batch: Any) -> None:
 
 
 def _draw_apart(network: Any, rank: int) -> None:
-    """Make the layers that draw random numbers draw others in each process.
+    """Give layers that draw random numbers different ones in each process.
 
-    The rank takes the place of the seed's last digits, so that it may be done again to what a checkpoint brought back.
+    The rank replaces the seed's last digits, so that it can be repeated after a checkpoint was restored.
     """
     for variable in network.non_trainable_variables:
         if variable.path.endswith(RANDOM_STATE):

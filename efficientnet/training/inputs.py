@@ -1,7 +1,7 @@
-"""The batches of a training: what each step sees depends on seed, epoch and step alone.
+"""The batches of a training. Each depends on seed, epoch and step alone.
 
-So a resumed training goes on with the batches that it would have had, and several processes that share a training each
-take their slice of the same ones.
+So a resumed training continues with the batches that it would have had, and several processes each take their slice
+of the same batches.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..errors import UnreadableImageError
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 
-_AHEAD = 2  # batches that are made while a step computes
+_AHEAD = 2  # batches to prepare while a step computes
 _ASPECTS = (3 / 4, 4 / 3)  # width to height of a random crop
 _CROP_TRIALS = 10
 
-# What random numbers are for; each use has its own.
+# Purposes of random numbers; each has its own stream.
 _ORDER, _PICTURES, _MIXING, _NETWORK = range(4)
 
 
 class Batch(NamedTuple):
-    """What a step takes: (images, size, size, 3) raw pixels 0..255, (images, classes), (images,) weights."""
+    """Inputs of a step: (images, size, size, 3) raw pixels 0..255, (images, classes), (images,) weights."""
 
     pixels: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -46,12 +46,12 @@ class Batches:
     """The batches of a stage, in the order of its steps.
 
     Attributes:
-        data: The images.
-        recipe, stage: How they are augmented.
-        seed: Seed of all that is random.
-        share: This process' part of each batch, as rows of it.
-        class_weights: (classes,), how much each class counts.
-        features: (images, channels), what stands for the pixels in the head's stage.
+        data: Images.
+        recipe, stage: Settings of the augmentation.
+        seed: Seed of all random choices.
+        share: Rows of each batch that are this process' part.
+        class_weights: Weights of the classes, (classes,).
+        features: Features that replace the pixels in the head's stage, (images, channels).
     """
 
     data: Data
@@ -69,7 +69,7 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Of an epoch; what is left over of a pass over the images has its chance in another pass."""
+        """Steps of an epoch; the rest of a pass over the images may come in another pass."""
         return max(self._steps_per_pass, self.stage.least_steps)
 
     @property
@@ -77,20 +77,20 @@ class Batches:
         return len(self.data.training) // self.size
 
     def rows(self, step: int) -> NDArray[np.integer[Any]]:
-        """Return the images of a step of the stage, counted from 0."""
+        """Return the indices of the images of a step of the stage, counted from 0."""
         number, index = divmod(step, self._steps_per_pass)
         return self._order(number)[index * self.size : (index + 1) * self.size]
 
     @functools.cached_property
     def _order(self) -> Callable[[int], NDArray[np.integer[Any]]]:
-        """The images of a pass in their order; of millions it is not to be drawn anew for each step."""
+        """The order of a pass's images, cached: millions of images are too slow to shuffle for each step."""
         return functools.lru_cache(1)(lambda number: self._rng(_ORDER, number).permutation(self.data.training))
 
     def batch(self, step: int, threads: ThreadPoolExecutor) -> Batch:
-        """What a step of the stage takes; where images are mixed, all processes' parts, yet to be mixed.
+        """Return the inputs of a step of the stage. If images are mixed, return all processes' parts, unmixed.
 
         Raises:
-            FileNotFoundError: A file of an image is gone.
+            FileNotFoundError: An image's file is gone.
         """
         rows = self.rows(step)
         # Partners of a mixture may be in any process' part.
@@ -106,11 +106,11 @@ class Batches:
         return Batch(pixels.astype(np.float32), targets, weights)
 
     def step_seed(self, step: int, rank: int) -> int:
-        """Return a seed for what the network draws in a step, in one of the processes."""
+        """Return the seed of the network's random numbers in a step, in one of the processes."""
         return int(self._rng(_NETWORK, step, rank).integers(2**63))
 
     def with_features(self, features: NDArray[np.float32]) -> Batches:
-        """Return the same batches, with vectors in place of the images."""
+        """Return the same batches with feature vectors in place of the images."""
         return dataclasses.replace(self, features=features)
 
     def from_step(self, first: int, last: int) -> Generator[Batch]:
@@ -127,7 +127,7 @@ class Batches:
                 maker.shutdown(cancel_futures=True)
 
     def _finish(self, batch: Batch, step: int) -> Batch:
-        """What is left to do in the main thread: on PyTorch, mixup uses the random generator that the network uses."""
+        """Finish a batch in the main thread: on PyTorch, mixup shares the network's random generator."""
         if self._mixes:
             batch = Batch(*(array[self.share] for array in self._mix(batch, step)))
         if self.class_weights is not None:
@@ -139,7 +139,7 @@ class Batches:
         return self.stage.mixup > 0 and self.features is None
 
     def picture(self, row: int, step: int) -> NDArray[np.uint8] | None:
-        """Return an image as a step sees it, (size, size, 3); None where its file cannot be read."""
+        """Return an augmented image, (size, size, 3); None if its file cannot be read."""
         pixels = read(self.data, row)
         if pixels is None:
             return None
@@ -158,7 +158,7 @@ class Batches:
         return pixels
 
     def _mix(self, batch: Batch, step: int) -> Batch:
-        """Mix each image and its target with another's."""
+        """Mix each image and its target with another image's."""
         import keras
 
         state = self._mixup.generator.state
@@ -174,7 +174,7 @@ class Batches:
         return keras.layers.MixUp(alpha=self.stage.mixup)
 
     def _rng(self, use: int, *what: int) -> np.random.Generator:
-        stage = zlib.crc32(self.stage.name.encode())  # so that no two stages of a recipe draw alike
+        stage = zlib.crc32(self.stage.name.encode())  # so that stages of a recipe draw different numbers
         return np.random.default_rng([self.seed, use, stage, *what])
 
 
@@ -191,7 +191,7 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
 
 
 def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
-    """Every image of the data in its order, unaugmented; unreadable ones are black."""
+    """Yield every image of the data in order, unaugmented; unreadable ones are black."""
     blank = np.zeros((size, size, 3), np.uint8)
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.pixels), batch_size):
@@ -206,15 +206,15 @@ def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:
 
 
 def _evaluated(data: Data, pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return an image as the evaluation cuts it; those that are no files have been cut already."""
+    """Crop an image as for evaluation; images that are not files are already cropped."""
     return square(pixels, size, data.crop if isinstance(data.pixels, Files) else 1.0)
 
 
 def read(data: Data, row: int) -> NDArray[np.uint8] | None:
-    """Return an image's pixels as they are; None, and a line on stderr, where its file is damaged.
+    """Read an image's pixels unchanged; return None, and report on stderr, if its file is damaged.
 
     Raises:
-        FileNotFoundError: Its file is gone.
+        FileNotFoundError: The image's file is gone.
     """
     try:
         pixels: NDArray[np.uint8] = data.pixels[row]
@@ -225,9 +225,9 @@ def read(data: Data, row: int) -> NDArray[np.uint8] | None:
 
 
 def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a rectangle of ``smallest``..1 of the area and an aspect of 3/4..4/3, resized to a square.
+    """Crop a rectangle of ``smallest``..1 of the area and an aspect of 3/4..4/3, and resize it to a square.
 
-    Where ten of them do not fit into the image, its central square.
+    If ten random ones do not fit into the image, take its central square.
     """
     from PIL import Image
 
@@ -247,7 +247,7 @@ def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.r
 
 
 def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Moved by up to this fraction of its side; the edge's pixels fill what comes in."""
+    """Shift an image by up to this fraction of its side; the edge's pixels fill the gap."""
     size = len(pixels)
     most = round(fraction * size)
     if not most:
@@ -259,7 +259,7 @@ def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator
 
 
 def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Weights with which each class counts alike: images / (classes x images of the class), (classes,)."""
+    """Return weights that make classes count equally: images / (classes x images of the class), (classes,)."""
     counts = np.bincount(labels, minlength=classes)
     weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
     return weights

@@ -1,4 +1,4 @@
-"""Where the processes of a training are, and their meeting before it."""
+"""The addresses of a training's processes, and their meeting before it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _HERE = b"\1"
 
 @dataclass(frozen=True)
 class Place:
-    """Which of the processes this is, and where all of them are."""
+    """The rank of this process and the addresses of all."""
 
     addresses: tuple[str, ...]
     rank: int
 
 
 def find_place(addresses: Sequence[str], rank: int | None) -> Place | None:
-    """Return the place that is given, or told by ``TF_CONFIG``; None where there is neither.
+    """Return the place that is given, or that ``TF_CONFIG`` has; None if there is neither.
 
     Raises:
-        ValueError: Only a part of it is given, or the rank is not among the addresses.
+        ValueError: Only a part of the place is given, or the rank is not among the addresses.
     """
     if not addresses and rank is None:
         if "TF_CONFIG" not in os.environ:
@@ -41,10 +41,10 @@ def find_place(addresses: Sequence[str], rank: int | None) -> Place | None:
 
 
 def meet(place: Place, timeout: float) -> None:
-    """Wait until all processes are there, at the first one's address; engines by themselves wait for ever, or crash.
+    """Wait until all processes are there, at the first one's address; engines alone wait for ever, or crash.
 
     Raises:
-        ConnectionError: They are not there after ``timeout`` seconds; the message tells who is missing.
+        ConnectionError: Processes are missing after ``timeout`` seconds; the message says which.
     """
     deadline = time.monotonic() + timeout
     if place.rank == 0:
@@ -83,7 +83,7 @@ def _wait_for_others(place: Place, deadline: float) -> None:
 
 
 def _greet(place: Place, deadline: float) -> bool:
-    """Return whether the first process is there, and says that all others are."""
+    """Return whether the first process is there and reports that all others are."""
     host, _, port = place.addresses[0].rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=_left(deadline)) as first:

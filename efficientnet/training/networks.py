@@ -15,17 +15,17 @@ from ..family.variants import Variant
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
 
-RANDOM_STATE = "seed_generator_state"  # how the paths of variables end that random numbers come from
+RANDOM_STATE = "seed_generator_state"  # end of the paths of variables that hold random states
 
 
 class Networks(NamedTuple):
-    """What a stage trains.
+    """The networks of a stage.
 
     Attributes:
-        full: From (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; is saved.
-        body: From pixels to the features that stand for them in the head's stage; None in others.
-        trained: Shares its layers with ``full`` and is compiled: from pixels, or from features, to probabilities.
-        rates: Its schedule of learning rates.
+        full: Network from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; it is saved.
+        body: Network from pixels to the features of the head's stage; None in other stages.
+        trained: Compiled network that shares its layers with ``full``: from pixels, or from features, to probabilities.
+        rates: Schedule of the learning rate.
     """
 
     full: Any
@@ -44,9 +44,9 @@ def build(
     images: int,
     given: Facts = UNKNOWN,
 ) -> Networks:
-    """Build and compiles what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
+    """Build and compile what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
 
-    What the weights do not say of themselves is ``given``.
+    ``given`` holds the facts that the weights do not say.
     """
     import keras
 
@@ -63,16 +63,16 @@ def build(
         body = keras.Model(full.input, features)
         trained = keras.Model(features, full.output)
         # As much as scikit-learn's logistic regression has by default. A thousand features tell few images apart in
-        # many ways, of which this takes the one of the smallest weights.
+        # many ways; this takes the one of the smallest weights.
         full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / images)
     else:
         _freeze(full, recipe, keras)
-        # A twin, so that the model itself is saved without an optimizer.
+        # A second model, so that the first is saved without an optimizer.
         trained = keras.Model(full.input, full.output)
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     optimizer = make_optimizer(recipe, rates, trained.trainable_variables, epochs * steps)
-    # The head comes to what a logistic regression does, which smooths nothing.
+    # The head converges to a logistic regression, which smooths nothing.
     smoothing = 0.0 if stage.trained == "head" else recipe.label_smoothing
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
     trained.compile(optimizer, loss, metrics=["accuracy"])
@@ -80,7 +80,7 @@ def build(
 
 
 def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
-    """Make trainable what the recipe trains."""
+    """Make only the layers trainable that the recipe trains."""
     parts = [layer.name.split("_")[0] for layer in model.layers]
     blocks = list(dict.fromkeys(part for part in parts if part.startswith("block")))
     trained = {*blocks[-recipe.unfreeze :], "top", "probs"} if recipe.unfreeze else set(parts)
@@ -90,14 +90,14 @@ def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
 
 
 def collect(networks: Networks) -> dict[str, NDArray[Any]]:
-    """Return all that a step changes, random states included, as NumPy arrays of their own."""
+    """Return copies of all variables that a step changes, random states included, as NumPy arrays."""
     arrays = {f"model/{name}": to_numpy(variable) for name, variable in _named(networks.full).items()}
     optimizer = networks.trained.optimizer.variables
     return arrays | {f"optimizer/{index}": to_numpy(variable) for index, variable in enumerate(optimizer)}
 
 
 def restore(networks: Networks, arrays: Mapping[str, NDArray[Any]], with_optimizer: bool) -> None:
-    """Put back what :func:`collect` has taken from these networks, or from those of another stage."""
+    """Restore what :func:`collect` returned of these networks, or of those of another stage."""
     for name, variable in _named(networks.full).items():
         if f"model/{name}" in arrays:
             variable.assign(arrays[f"model/{name}"])
@@ -115,16 +115,16 @@ def _named(model: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def averaged(networks: Networks) -> Iterator[None]:
-    """Return the moving averages of the weights stand for them meanwhile, where the recipe has averages."""
+    """Replace the weights by their moving averages within the context, if the recipe has averages."""
     optimizer, variables = networks.trained.optimizer, networks.trained.trainable_variables
     if not optimizer.use_ema:
         yield
         return
-    # Keras' SwapEMAWeights adds and subtracts on TensorFlow, which rounds the weights that it puts back.
+    # Keras' SwapEMAWeights adds and subtracts on TensorFlow, which rounds the restored weights.
     raw = [to_numpy(variable) for variable in variables]
     optimizer.finalize_variable_values(variables)
     for variable in variables:
-        # On JAX, an array that model and optimizer shared would be gone after the model's first answer.
+        # On JAX, an array shared by model and optimizer would be gone after the model's first prediction.
         variable.assign(to_numpy(variable))
     try:
         yield
@@ -134,7 +134,7 @@ def averaged(networks: Networks) -> Iterator[None]:
 
 
 def to_numpy(variable: Any) -> NDArray[Any]:
-    """Return a variable's value, as an array of its own."""
+    """Return a copy of a variable's value as a NumPy array."""
     import keras
 
     return np.array(keras.ops.convert_to_numpy(variable))

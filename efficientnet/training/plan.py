@@ -1,4 +1,4 @@
-"""What a training will take, before it begins."""
+"""Estimates of a training's time and memory before it begins."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MEASURED_STEPS = 3
 
 
 def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
-    """Describe the stages with their steps, learning rates, times and memory; draws ``plan.png`` into ``out``.
+    """Describe the stages with their steps, learning rates, times and memory; draw ``plan.png`` into ``out``.
 
-    Time and memory come from three steps of each stage, after a first one, which compiles; before the head's steps
-    there is a pass of all images through the frozen network. Validation is not in them.
+    Time and memory come from three steps of each stage, after a first one, which compiles. The head's stage begins with
+    a pass of all images through the frozen network. Validation is not included.
 
     Raises:
-        ValueError: The data cannot be learnt from.
+        ValueError: The data cannot be trained on.
     """
     import keras
 
@@ -67,9 +67,9 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
 
 
 def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, float, int, Any]:
-    """Seconds of a step, and before it; steps of an epoch; the schedule of learning rates.
+    """Measure the seconds of a step and before it; return them, the steps of an epoch, and the schedule.
 
-    Before a step there are the first one, which compiles, and the features of all images.
+    The time before includes the first step, which compiles, and the features of all images.
     """
     batches = task.batches(stage, processes)
     nets = task.build(stage, batches.steps)
@@ -88,7 +88,7 @@ def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, flo
 
 
 def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, processes: Processes) -> float:
-    """Return how long the pass of all images through the frozen network will take, reading included."""
+    """Return the time of the pass of all images through the frozen network, seconds, reading included."""
     times = [time.perf_counter()]
     for images in itertools.islice(all_pictures(task.data, stage.image_size, size), 1 + _MEASURED_STEPS):
         processes.predict(body, images)
@@ -99,7 +99,7 @@ def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, process
 
 
 def _peak_memory() -> int | None:
-    """Return the most memory that this process has had, bytes; None where the system does not tell."""
+    """Return the peak memory of this process, bytes; None if the system does not report it."""
     try:
         import resource
     except ImportError:

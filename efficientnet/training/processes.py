@@ -1,4 +1,4 @@
-"""What the loop asks of those that share a training, and how one process alone answers."""
+"""The interface of the processes that share a training, and its implementation for one process."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from .inputs import Batch
 
 
 class Processes(Protocol):
-    """How the processes of a training work together. The batches are the same however many there are.
+    """The processes of a training. The batches do not depend on their number.
 
     Attributes:
-        rank: Which one this is, from 0; 0 alone writes.
+        rank: Index of this process, from 0; 0 alone writes.
     """
 
     rank: int
 
     def share(self, size: int) -> slice:
-        """This process' rows of a batch of so many images; all processes' together are all of them."""
+        """Return this process' rows of a batch of so many images; all processes together have all rows."""
 
     def scope(self) -> AbstractContextManager[Any]:
-        """In which networks are built and stepped."""
+        """Return the context in which networks are built and trained."""
 
     def prepare(self, network: Any) -> None:
-        """Is told each network after it was compiled, and its weights set, before its first step."""
+        """Prepare a network that is compiled and has its weights, before its first step."""
 
     def step(self, network: Any, batch: Batch) -> dict[str, float]:
-        """Train on this process' share of a batch, gradients averaged over all of the batch.
+        """Train on this process' share of a batch, with gradients averaged over the whole batch.
 
         Returns:
-            "loss" and "accuracy" of all of the batch.
+            "loss" and "accuracy" of the whole batch.
         """
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's answers to images that each process has."""
+        """Return the network's outputs for images that each process has."""
 
     def any(self, flag: bool) -> bool:
         """Return whether a flag is true in any process; all call it at the same step."""

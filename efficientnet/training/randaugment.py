@@ -1,4 +1,4 @@
-"""RandAugment (arXiv 1909.13719): some operations drawn at random, all of one magnitude.
+"""RandAugment (arXiv 1909.13719): random operations, all of one magnitude.
 
 ``keras.layers.RandAugment`` draws the same operations for a whole batch, computes all eleven to keep one of them (for
 32 images of 96 pixels it takes longer than a training step of Lite0), and has one factor for angles, shifts and
@@ -17,7 +17,7 @@ import numpy as np
 FILL = (128, 128, 128)
 _FULL = 10.0  # the magnitude that the ranges below belong to
 
-# Operation -> its argument at magnitude 10. Half of them are turned round at random.
+# Operation -> its argument at magnitude 10. The sign of the argument is random.
 _SIGNED = {
     "rotate": math.radians(30.0),
     "shear_x": 0.3,
@@ -33,13 +33,13 @@ OPERATIONS = (*_SIGNED, "auto_contrast", "equalize", "invert", "posterize", "sol
 
 
 def rand_augment(image: Any, magnitude: float, rng: np.random.Generator, count: int = 2) -> Any:
-    """Apply operations drawn at random.
+    """Apply random operations to an image.
 
     Args:
-        image: A Pillow image, RGB.
-        magnitude: 0..30.
-        rng: Draws the operations and their signs.
-        count: How many, one after the other.
+        image: Pillow image, RGB.
+        magnitude: Magnitude of the operations, 0..30.
+        rng: Generator that draws the operations and their signs.
+        count: Number of operations, one after the other.
 
     Returns:
         An image of the same size.
@@ -79,7 +79,7 @@ def apply(name: str, image: Any, strength: float, sign: float) -> Any:
 
 
 def _matrix(name: str, amount: float, width: int, height: int) -> tuple[float, ...]:
-    """Where Pillow finds each new pixel (x, y) in the old image: a x + b y + c, d x + e y + f."""
+    """Return Pillow's coefficients from each new pixel (x, y) to the old image: a x + b y + c, d x + e y + f."""
     if name == "translate_x":
         return (1, 0, amount * width, 0, 1, 0)
     if name == "translate_y":

@@ -1,4 +1,4 @@
-"""The folder of a training: checkpoints, logs, curves, and the model, each file whole at any moment."""
+"""The folder of a training: checkpoints, logs, curves, and the model, each file complete at any moment."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
 
 @dataclass
 class State:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
         stage: Index of the stage.
-        step: Steps of it that are done.
-        loss, accuracy: Sums over the steps of the epoch that are done.
-        seconds: That the epoch has taken so far.
-        history: A row of the log for each epoch that is over.
+        step: Number of finished steps of the stage.
+        loss, accuracy: Sums over the finished steps of the epoch.
+        seconds: Time that the epoch has taken so far.
+        history: Rows of the log, one for each finished epoch.
     """
 
     stage: int = 0
@@ -61,14 +61,14 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state with the arrays of it, which :func:`.networks.collect` names."""
+    """A state with its arrays, under the names of :func:`.networks.collect`."""
 
     state: State
     arrays: Mapping[str, NDArray[Any]]
 
 
 def quality(row: Mapping[str, Any]) -> tuple[float, float]:
-    """What makes an epoch better than another."""
+    """Return the sort key of an epoch's quality; higher is better."""
     return row["val_accuracy"], -row["val_loss"]
 
 
@@ -76,15 +76,16 @@ class RunFolder:
     """A training's folder, held by one process at a time.
 
     Args:
-        folder: Made where it is not there.
-        settings: All that the training's course depends on, and the command; it is only taken up again with the same
-            settings, except that there may be more epochs of its last stage, or another patience.
-        resume: Whether to take up the training that is in the folder.
-        keep: How many checkpoints.
-        is_writer: Whether this process, of several, is the one that holds it and writes.
+        folder: Folder of the training; created if missing.
+        settings: All settings that the training depends on, and the command. A training resumes only with the same
+            settings, except for more epochs of its last stage or another patience.
+        resume: Whether to resume the training in the folder.
+        keep: Number of checkpoints to keep.
+        is_writer: Whether this process, of several, holds the folder and writes.
 
     Raises:
-        ValueError: Another process is at it; it holds a training and ``resume`` is false; or one of other settings.
+        ValueError: Another process uses the folder; it holds a training and ``resume`` is false; or the settings
+            differ.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Let other processes have the folder."""
+        """Release the folder for other processes."""
         if self._tensorboard is not None:
             self._tensorboard.close()
         self._lock.release()
@@ -136,13 +137,13 @@ class RunFolder:
         self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints' files, the latest last."""
+        """Return the files of the checkpoints, the latest last."""
         matches = {path: _CHECKPOINT.fullmatch(path.name) for path in self.folder.iterdir()}
         order = {path: (int(match[1]), int(match[2])) for path, match in matches.items() if match}
         return sorted(order, key=lambda path: order[path])
 
     def latest(self) -> Checkpoint | None:
-        """Return the last checkpoint that can be read; None where there is none."""
+        """Read the last undamaged checkpoint; None if there is none."""
         for path in reversed(self.checkpoints()):
             try:
                 with np.load(path) as file:
@@ -153,11 +154,11 @@ class RunFolder:
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and removes those that are no longer kept.
+        """Write a checkpoint and remove those that are no longer kept.
 
         Raises:
-            DivergedError: An array is not finite; the checkpoints before stay.
-            OSError: It cannot be written, on a full disk perhaps; the checkpoints before stay.
+            DivergedError: An array is not finite; earlier checkpoints stay.
+            OSError: The checkpoint cannot be written, on a full disk perhaps; earlier checkpoints stay.
         """
         state = checkpoint.state
         if not all(np.isfinite(array).all() for array in checkpoint.arrays.values()):
@@ -172,7 +173,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
-        """As :func:`.files.replacing`, and an error tells how to go on."""
+        """Replace a file like :func:`.files.replacing`; an error says how to continue."""
         try:
             with replacing(self.folder / name) as part:
                 yield part
@@ -183,7 +184,7 @@ class RunFolder:
             ) from None
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file of the folder."""
+        """Write a text file of the folder."""
         with self._replacing(name) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
@@ -197,7 +198,7 @@ class RunFolder:
             write_recipe(part, recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write log.csv, curves.png where Matplotlib is installed, and for TensorBoard where that is."""
+        """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""
         with self._replacing("log.csv") as part, part.open("w", newline="") as file:
             table = csv.DictWriter(file, LOG_FIELDS)
             table.writeheader()
@@ -211,7 +212,7 @@ class RunFolder:
             self._log_to_tensorboard(history[-1])
 
     def _log_to_tensorboard(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's numbers to TensorBoard's log, one file for all that this process trains.
+        """Add an epoch's numbers to TensorBoard's log, one file for each process.
 
         The package tensorboard writes it, which TensorFlow would need, too.
         """
@@ -227,7 +228,7 @@ class RunFolder:
         self._tensorboard.flush()
 
     def write_split(self, data: Data) -> None:
-        """Write which files of the data are trained on and which validate, as tables."""
+        """Write tables of the training files and the validation files."""
         if self._is_writer and data.entries:
             rows = {"training": data.training, "validation": data.validation}
             write_split(self.folder, {part: [data.entries[row] for row in found] for part, found in rows.items()})
@@ -247,9 +248,9 @@ def _compared(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _with_length_of(known: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the known settings, with the epochs and the patience of others where a training can go on so.
+    """Return the known settings, with the new epochs and patience if a training can continue with them.
 
-    Progressive stages share the epochs out, so that another number would change those that are over.
+    Progressive stages share the epochs, so that another number would change finished stages.
     """
     was, now = known.get("recipe", {}), settings["recipe"]
     if was.get("stages", 1) != 1 or now.get("epochs", 0) < was.get("epochs", 0):

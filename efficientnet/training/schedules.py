@@ -1,4 +1,4 @@
-"""Learning rates over the steps, and optimizers made of them, from Keras' own parts."""
+"""Learning rate schedules and optimizers, from Keras' own parts."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _RMSPROP = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}
 
 
 def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: int) -> Any:
-    """Return a ``keras.optimizers.schedules.LearningRateSchedule``.
+    """Build a ``keras.optimizers.schedules.LearningRateSchedule``.
 
     Args:
-        recipe: Whose rate, decay and warm-up it has.
-        trained: What, "head", "blocks" or "all".
-        epochs: That the optimizer is used for.
-        steps_per_epoch: Steps per epoch of it.
+        recipe: Recipe with the rate, the decay and the warm-up.
+        trained: Trained part, "head", "blocks" or "all".
+        epochs: Epochs that the optimizer is used for.
+        steps_per_epoch: Steps of an epoch.
     """
     import keras
 
     schedules = keras.optimizers.schedules
     steps = epochs * steps_per_epoch
     highest = recipe.rate(trained, steps)
-    # At least a step is left to fall in. Adam's first steps are its rashest; an epoch of a small set has too few.
+    # At least a step is left for the fall. Adam's first steps are its largest; an epoch of a small set has too few.
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps - 1)
     warmup = max(warmup, min(recipe.warmup_steps, steps // 2))
     if recipe.decay == "cosine":
@@ -35,7 +35,7 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
         return schedules.CosineDecay(0.0, steps - warmup, warmup_target=highest, warmup_steps=warmup)
 
     class WarmUp(schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
-        """A rise from zero in so many steps, and another schedule from there on."""
+        """A rise from zero in so many steps, followed by another schedule."""
 
         def __init__(self, after: Any, steps: int) -> None:
             super().__init__()
@@ -55,18 +55,18 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
 
 
 def average_momentum(recipe: Recipe, steps: int) -> float:
-    """Of the moving average of weights: the recipe's, or what the papers' code has come to after so many steps."""
+    """Return the momentum of the weights' moving average: the recipe's, or the papers' code's after so many steps."""
     return min(recipe.average, (1 + steps) / (10 + steps))
 
 
 def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], steps: int) -> Any:
-    """Return a Keras optimizer for these trainable variables, built, its weight decay on their kernels only.
+    """Build a Keras optimizer for these trainable variables, with weight decay on their kernels only.
 
     Args:
-        recipe: Says which.
+        recipe: Recipe with the optimizer's settings.
         schedule: Schedule of the learning rate.
-        variables: Variables of blocks, in the order in which images pass through them.
-        steps: That it will do.
+        variables: Trainable variables, in the order in which images pass through them.
+        steps: Number of steps in all.
     """
     import keras
 
@@ -93,14 +93,14 @@ def is_kernel(variable: Any) -> bool:
 
 
 def rate_factors(variables: Sequence[Any], layer_decay: float) -> list[float]:
-    """Each variable's factor of the learning rate: 1 for the head, less for each block in front of it."""
+    """Return each variable's factor of the learning rate: 1 for the head, less for each block in front of it."""
     parts = [_part(variable) for variable in variables]
     order = list(dict.fromkeys(parts))
     return [layer_decay ** (len(order) - 1 - order.index(part)) for part in parts]
 
 
 def _part(variable: Any) -> str:
-    """Return the block that a variable is of, or "stem" or "head"."""
+    """Return the block of a variable, or "stem" or "head"."""
     layer = variable.path.split("/")[-2] if "/" in variable.path else variable.name
     found = re.match(r"block\w+?(?=_)|stem", layer)
     return found[0] if found else "head"
@@ -110,7 +110,7 @@ def _layerwise_adamw(factors: Sequence[float]) -> Any:
     import keras
 
     class LayerwiseAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
-        """AdamW with a learning rate of its own for each of the variables that it is built for."""
+        """AdamW with a separate learning rate for each variable."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             super().update_step(gradient, variable, learning_rate * factors[self._get_variable_index(variable)])

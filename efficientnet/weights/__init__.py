@@ -1,4 +1,4 @@
-"""Published weights: which there are, where they lie, and how they come into a network."""
+"""Published weights: their list, their download, and their loading into a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["list_weights", "weights_info"]
 
-# Found when asked for: a download needs none of it. The older package kept its table here; it is in compat.py.
+# Imported on demand: a download needs none of it. The older package kept its table here; it is in compat.py.
 _OLDER_NAMES = ("IMAGENET_WEIGHTS_HASHES", "IMAGENET_WEIGHTS_PATH", "NS_WEIGHTS_HASHES", "NS_WEIGHTS_PATH")
 
 

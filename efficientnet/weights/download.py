@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 
 logger = get_logger()
 
-ATTEMPTS = 5  # in a row that bring no new byte
+ATTEMPTS = 5  # attempts in a row without a new byte
 BACKOFF = 0.5  # seconds before the second attempt; doubles from there
 RETRY_AFTER_CAP = 60  # seconds; a server may ask for less, not for more
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and to wait for the next bytes
 DEADLINE = 3600.0  # seconds for a whole file, unless $EFFICIENTNET_DOWNLOAD_TIMEOUT says otherwise
 CHUNK = 1 << 16  # bytes
-MOST_BYTES = 16 * 2**30  # of a file; a training checkpoint of L2 has 6 GB
+MOST_BYTES = 16 * 2**30  # limit of a file; a training checkpoint of L2 has 6 GB
 
 _HF = re.compile(r"hf://([^/]+)/([^/]+)(?:/(.+))?")
 _HF_DEFAULT_FILE = "model.safetensors"
 
 
 class _Failure(Exception):
-    """Why an attempt failed, for good."""
+    """The final failure of a download."""
 
 
 class _TemporaryFailure(_Failure):
-    """Why an attempt failed, though a later one may not."""
+    """The failure of an attempt; a later one may succeed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.wait = wait  # seconds that the server asked for
+        self.wait = wait  # seconds, as the server requested
 
 
 def cache_dir() -> Path:
@@ -69,12 +69,12 @@ def resolve(url: str) -> str:
     """Return the web address behind `url`.
 
     Args:
-        url: `https://…` and `http://…` stay unchanged; `hf://owner/repository` and
+        url: Address. `https://…` and `http://…` stay unchanged; `hf://owner/repository` and
             `hf://owner/repository/file` are files on the Hugging Face hub (`model.safetensors`
             unless named), whose address $HF_ENDPOINT overrides.
 
     Raises:
-        ValueError: Any other kind of address.
+        ValueError: The address is of another kind.
     """
     if re.match(r"https?://.", url):
         return url
@@ -93,22 +93,21 @@ def fetch(
     filename: str | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Return a verified local copy of a file, downloading it if need be.
+    """Return a verified local copy of a file; download it if necessary.
 
     The file is read and hashed on every call, whether or not it was there before: a damaged file
     is downloaded again, never used. That costs about a millisecond per megabyte, little beside
     building the network that the weights are for.
 
-    A download that breaks off leaves a `.part` file that the next attempt, or the next process,
-    takes up. Processes that ask for one file at the same time download it once. Where
-    $EFFICIENTNET_WEIGHTS_URL names a mirror's base address or a folder, the file is looked up
-    there under its file name, and the hash still has to be right. Without a mirror, `hf://`
-    addresses are left to the package huggingface_hub if that is installed: it has a cache of its
-    own, and minds $HF_TOKEN. With $HF_HUB_OFFLINE the network is not asked for them at all.
-    Without that package a download ends after an hour, or $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
+    An interrupted download leaves a `.part` file that the next attempt, or the next process, resumes. Processes that
+    request one file at the same time download it once. Where $EFFICIENTNET_WEIGHTS_URL names a mirror's base address
+    or a folder, the file is looked up there under its file name, and the hash still has to be right. Without a mirror,
+    `hf://` addresses are left to the package huggingface_hub if that is installed: it has its own cache, and uses
+    $HF_TOKEN. With $HF_HUB_OFFLINE it does not use the network. Without that package a download ends after an hour, or
+    $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
 
     Args:
-        url: An address as `resolve` takes it.
+        url: Address as `resolve` takes it.
         file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
             the file unverified, but for its length and what the Hugging Face hub itself says of
             it: Then downloads start over rather than resume, since nothing else could tell
@@ -116,14 +115,14 @@ def fetch(
         filename: The file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with
             a digest of the address in front, so that files of one name stay apart.
-        progress: Whether to show a progress bar on stderr. None: where stderr is a terminal.
+        progress: Whether to show a progress bar on stderr; None shows it if stderr is a terminal.
 
     Returns:
         The path: `cache_dir() / filename`, or where huggingface_hub keeps it.
 
     Raises:
-        ValueError: An address, hash or file name of the wrong form.
-        DownloadError: The file cannot be had (offline, not found, wrong hash, …) or not stored.
+        ValueError: An address, hash or file name has the wrong form.
+        DownloadError: The file cannot be downloaded (offline, not found, wrong hash, …) or stored.
     """
     address = resolve(url)
     expected = None if file_hash is None else hashes.parse(file_hash)
@@ -155,12 +154,12 @@ def fetch(
 
 
 def is_intact(path: Path, file_hash: str) -> bool:
-    """Report whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
+    """Return whether a file is there and has this hash (`sha256:` or `md5:` and the hex digest)."""
     return hashes.is_intact(path, hashes.parse(file_hash))
 
 
 def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path | None:
-    """Return the file as huggingface_hub has or gets it; None where that package is not installed."""
+    """Return the file from huggingface_hub; None if that package is not installed."""
     is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     try:
         from huggingface_hub import hf_hub_download
@@ -195,7 +194,7 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
             return
         if target.exists():
             logger.warning("%s is damaged and will be downloaded again", target)
-        # The hash in the name: a part is only ever continued towards the file it is a part of.
+        # The hash is in the name, so that a part is only continued with the rest of the same file.
         suffix = f".{expected.digest[:8]}.part" if expected else ".part"
         part = target.with_name(target.name + suffix)
         if isinstance(source, Path):
@@ -213,7 +212,7 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
 
 
 def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
-    """Copy a file of a local mirror to `part`; return the copy's digest."""
+    """Copy a file of a local mirror to `part`, and return the copy's digest."""
     if not source.is_file():
         raise _Failure(f"the folder {source.parent} holds no file {source.name}")
     shutil.copyfile(source, part)
@@ -221,7 +220,7 @@ def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
 
 
 def _download(url: str, part: Path, expected: hashes.Expected | None, progress: bool | None) -> str:
-    """Attempt the download to `part` until it is complete; return its digest."""
+    """Try the download to `part` until it is complete, and return its digest."""
     import requests
 
     try:
@@ -299,7 +298,7 @@ def _attempt(
                     disable=None if progress is None else not progress,
                 ) as bar,
             ):
-                # Unlike iter_content it returns what has come, and does not wait until a chunk is full.
+                # Unlike iter_content it returns what has arrived, and does not wait until a chunk is full.
                 while chunk := response.raw.read1(CHUNK, decode_content=False):
                     if time.monotonic() > deadline:
                         raise TimeoutError
@@ -308,7 +307,7 @@ def _attempt(
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
-            # Not every release of urllib3 counts.
+            # Not every release of urllib3 checks the length.
             if total is not None and part.stat().st_size < total:
                 raise _TemporaryFailure(f"only {part.stat().st_size:,} of {total:,} bytes came")
             if not part.stat().st_size:
@@ -327,7 +326,7 @@ def _attempt(
 
 
 def _check_status(response: requests.Response, part: Path, start: int) -> None:
-    """Pass answers 200, and 206 where it continues `part` at byte `start`."""
+    """Accept status 200, and 206 if it continues `part` at byte `start`."""
     status = response.status_code
     range_start = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
     if status == 200 or (status == 206 and range_start):
@@ -342,7 +341,7 @@ def _check_status(response: requests.Response, part: Path, start: int) -> None:
 
 
 def _check_checkable(response: requests.Response) -> None:
-    """Passes, of a file whose hash is not known, what is no web page and cannot break off unnoticed."""
+    """Accept, for a file of unknown hash, only what is not a web page and cannot end early unnoticed."""
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise _Failure("the server sent a web page (for signing in?)")
     if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
@@ -350,7 +349,7 @@ def _check_checkable(response: requests.Response) -> None:
 
 
 def _check_linked_digest(response: requests.Response, part: Path, digest: str) -> None:
-    """Compare with the sha256 that the Hugging Face hub gives of a large file, before it redirects to that."""
+    """Compare with the sha256 that the Hugging Face hub reports of a large file before it redirects."""
     for answer in (*response.history, response):
         linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", ""))
         if linked and linked[1] != digest:
@@ -359,7 +358,7 @@ def _check_linked_digest(response: requests.Response, part: Path, digest: str) -
 
 
 def _retry_after(response: requests.Response) -> float:
-    """Return the seconds that the Retry-After header asks for (RFC 9110, section 10.2.3), capped."""
+    """Return the seconds in the Retry-After header (RFC 9110, section 10.2.3), capped."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
@@ -387,7 +386,7 @@ def _check_name(name: str, url: str) -> str:
 
 
 def _on_mirror(mirror: str, name: str) -> str | Path:
-    """Where the mirror of $EFFICIENTNET_WEIGHTS_URL has the file: an address or a local path."""
+    """Return the file's place on the mirror of $EFFICIENTNET_WEIGHTS_URL: an address or a local path."""
     if re.match(r"https?://", mirror):
         return f"{mirror.rstrip('/')}/{quote(name)}"
     if mirror.startswith("file://"):

@@ -1,4 +1,4 @@
-"""What the weights of a file were trained with: as the file says, as follows from whose it is, or unknown.
+"""The settings that weights were trained with: from the file, from its origin, or unknown.
 
 file ── checkpoints ──> what it says ── whose it is ──> what follows ── the user's arguments ──> what the network gets
 """
@@ -25,10 +25,10 @@ from . import published
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# PyTorch's own; what networks that pad as it does nearly always have.
+# PyTorch's own; networks with its padding nearly always have it.
 _PYTORCH_EPSILON = 1e-5
 
-# Of each fact the argument that gives it and the option of the commands: the one place for this advice.
+# For each fact its argument and its option of the commands: the one place for this advice.
 ADVICE = {
     "padding": ("padding", "--padding"),
     "epsilon": ("batch_norm_epsilon", "--epsilon"),
@@ -37,12 +37,12 @@ ADVICE = {
 
 
 class Trained(NamedTuple):
-    """What a network has to be like to answer as its weights were trained.
+    """The settings of a network that match its weights.
 
     Attributes:
-        padding, epsilon, preprocessing: As in ``Facts``.
-        facts: What is known, by the file, its origin or the user.
-        unknown: Names of what is not, and was assumed.
+        padding, epsilon, preprocessing: Settings as in ``Facts``.
+        facts: Known facts, from the file, its origin or the user.
+        unknown: Names of the settings that are assumed.
     """
 
     padding: str
@@ -53,10 +53,10 @@ class Trained(NamedTuple):
 
 
 def given_facts(padding: Any, epsilon: Any, preprocessing: Any) -> Facts:
-    """What a user gives as ``padding=``, ``batch_norm_epsilon=`` and ``preprocessing=``; None for what he does not.
+    """Check ``padding=``, ``batch_norm_epsilon=`` and ``preprocessing=`` of a user; None if one is not given.
 
     Raises:
-        ValueError: One cannot be.
+        ValueError: A value is out of its range.
     """
     if padding is not None:
         arguments.choice("padding", padding, PADDINGS)
@@ -70,12 +70,12 @@ def given_facts(padding: Any, epsilon: Any, preprocessing: Any) -> Facts:
 
 
 def trained_with(said: Facts, variant: Variant, given: Facts) -> Trained:
-    """What a network gets: what the user gives, else what is known of the weights, else what is likely.
+    """Return a network's settings: the user's, else the known ones of the weights, else likely ones.
 
     Args:
-        said: What is known of the weights.
-        variant: The network.
-        given: The user's own arguments.
+        said: Known facts of the weights.
+        variant: Variant of the network.
+        given: Arguments of the user.
     """
     known = given | said
     padding = known.padding or variant.padding
@@ -90,7 +90,7 @@ def trained_with(said: Facts, variant: Variant, given: Facts) -> Trained:
 
 
 def untrained(variant: Variant, given: Facts) -> Trained:
-    """What a network without given weights gets: what the user gives, else the variant's own."""
+    """Return the settings of a network without given weights: the user's, else the variant's."""
     return Trained(
         given.padding or variant.padding,
         variant.batch_norm_epsilon if given.epsilon is None else given.epsilon,
@@ -100,7 +100,7 @@ def untrained(variant: Variant, given: Facts) -> Trained:
 
 
 def of_reading(reading: Reading) -> Facts:
-    """What is known of the weights of a file: what it says, and what follows from whose it is."""
+    """Return the known facts of a file's weights: those in the file, and those that follow from its origin."""
     said = reading.checkpoint.facts
     if reading.origin is TIMM:
         return said | (published.facts_of_model(said.model) if said.model else Facts())
@@ -109,7 +109,7 @@ def of_reading(reading: Reading) -> Facts:
 
 
 def of_set(weight_set: published.PublishedWeights) -> Facts:
-    """What is known of a published set."""
+    """Return the known facts of a published set."""
     return Facts(
         padding=weight_set.padding,
         epsilon=weight_set.epsilon,
@@ -120,7 +120,7 @@ def of_set(weight_set: published.PublishedWeights) -> Facts:
 
 
 def unknown_message(trained: Trained) -> str:
-    """What to say, after the name of their file, of weights of which not all is known; empty where all is."""
+    """Return the message about unknown facts of weights, after their file's name; empty if all are known."""
     if not trained.unknown:
         return ""
     assumed = ", ".join(f"{ADVICE[fact][0]}={getattr(trained, fact)!r}" for fact in trained.unknown)
@@ -135,7 +135,7 @@ def unknown_message(trained: Trained) -> str:
 
 
 def contradictions(said: Facts, given: Facts) -> list[str]:
-    """What a user gives though the weights are known to be otherwise, in words."""
+    """Describe the user's settings that contradict the weights' known ones."""
     pairs = [(name, getattr(said, name), getattr(given, name)) for name in ADVICE]
     return [
         f"{ADVICE[name][0]}={wanted!r} where the weights were trained with {known!r}"
@@ -145,7 +145,7 @@ def contradictions(said: Facts, given: Facts) -> list[str]:
 
 
 def contradiction_message(contradiction: str) -> str:
-    """What to say of one, after the name of the weights' file."""
+    """Return the message about a contradiction, after the name of the weights' file."""
     return f"gets {contradiction}; taken is what was passed."
 
 
@@ -183,7 +183,7 @@ def _padding_by_names(layers: Sequence[str], variant: Variant) -> str | None:
 
 
 def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and variance of keras.applications' layer that scales pixels; None where they are not in the file."""
+    """Return mean and variance of keras.applications' layer that scales pixels; None if not in the file."""
     arrays = {
         name.rpartition("/")[2]: stored
         for name, stored in reading.checkpoint.arrays.items()
@@ -210,7 +210,7 @@ def _applications(
 
 
 def _normalization(mean: np.ndarray, variance: np.ndarray) -> str | Scaling:
-    """What the layer Rescaling(1 / 255) and the layer Normalization after it come to.
+    """Return the combined scaling of the layer Rescaling(1 / 255) and the layer Normalization after it.
 
     The published files of V1 keep the standard deviation for a variance, and their graph divides by its root once
     more: https://github.com/tensorflow/tensorflow/issues/49930.

@@ -1,4 +1,4 @@
-"""Weights for a model: finding what was asked for, and putting it into the model, all or nothing."""
+"""Weights for a model: finding the requested ones, and putting them into the model, all or nothing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ logger = get_logger()
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights ready to be put into a model.
+    """Weights that are ready for a model.
 
     Attributes:
-        reading: The file, understood as the variant's.
-        trained: What the network has to be like to answer as they were trained.
-        fresh_classifier: Whether the model's classifier is a new one, since the file has other classes or none.
+        reading: File, read as weights of the variant.
+        trained: Settings of a network that match the weights.
+        fresh_classifier: Whether the model gets a new classifier, since the file has other classes or none.
     """
 
     reading: Reading
@@ -44,7 +44,7 @@ class Weights:
     fresh_classifier: bool = False
 
     def report(self, activation: Any) -> None:
-        """Log what the file does not say, and where the model ends otherwise than the one in the file.
+        """Log the facts that the file does not say, and a last activation that differs from the file's.
 
         Args:
             activation: Activation of the model's classifier, as the constructor takes it.
@@ -69,15 +69,15 @@ def find(
     """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
 
     Args:
-        weights: A published set of the variant, as ``registry.resolve`` takes it; a path, as
+        weights: Published set of the variant, as ``published.resolve`` takes it; a path, as
             ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
-        variant: The network to be filled.
-        include_top: Whether it has a classifier.
-        classes: Classes of that classifier; as many as the weights have by default. One of another size is left out.
-        given: Padding, epsilon and preprocessing as the user gives them, which are taken whatever the file says.
+        variant: Variant of the network to fill.
+        include_top: Whether the network has a classifier.
+        classes: Number of its classes; the weights' by default. A classifier of another size is left out.
+        given: Padding, epsilon and preprocessing from the user, which take precedence over the file.
 
     Raises:
-        ValueError: Neither a set of this variant nor a file, or a file that is not of this variant.
+        ValueError: There is no such set of this variant and no such file, or the file is not of this variant.
         OSError: The file cannot be fetched or read.
     """
     text = os.fspath(weights)
@@ -95,15 +95,15 @@ def find(
 
 
 def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | None) -> bool:
-    """Return whether the model's classifier is to be a new one, which is logged.
+    """Return whether the model gets a new classifier, and log it.
 
     Args:
         name: Name of the weights.
-        variant: The network to be filled.
-        trained: Classes of the classifier that the weights have; None for none.
-        wanted: Those of the model; None for no classifier.
+        variant: Variant of the network to fill.
+        trained: Number of classes of the weights; None for no classifier.
+        wanted: Number of classes of the model; None for no classifier.
     """
-    # Who wants ImageNet's classes of a file without a classifier has probably forgotten what it is: an error later.
+    # A request for ImageNet's classes from a file without a classifier is probably a mistake: an error later.
     if wanted is None or wanted == trained or (trained is None and wanted == variant.classes):
         return False
     if trained == 1001 and wanted == 1000:  # the background may be left out
@@ -119,16 +119,16 @@ def _is_fresh(name: str, variant: Variant, trained: int | None, wanted: int | No
 def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> None:
     """Put weights into a model, all or nothing.
 
-    Every array of the network in the file is used exactly once, and every weight of the model gets one; the layers of
-    a top that the model does not have may stay unused, and a new classifier stays unchanged.
+    Every array of the network in the file is used exactly once, and every weight of the model gets one. Layers of a top
+    that the model does not have may stay unused, and a new classifier stays unchanged.
 
     Args:
-        model: A Keras model that ``model.build`` made of the variant.
-        weights: From :func:`find`.
-        skip_layers: Layers that stand in front of the network and are none of its own.
+        model: Keras model that ``model.build`` made of the variant.
+        weights: Weights from :func:`find`.
+        skip_layers: Names of layers in front of the network that are not part of it.
 
     Raises:
-        CheckpointError: The file's arrays are not those of the model; the message says which differ and how.
+        CheckpointError: The file's arrays do not fit the model; the message says which differ and how.
     """
     layers = [layer for layer in model.layers if layer.name not in skip_layers and layer.weights]
     if weights.fresh_classifier:
@@ -182,7 +182,7 @@ def _read(path: Path, variant: Variant) -> Reading:
 
 
 def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
-    """Return the arrays; of 1,001 classes, where the model has 1,000, not the background, which comes first."""
+    """Return the arrays; drop the background, the first of 1,001 classes, if the model has 1,000."""
     if reading.classes != 1001 or expected.get("probs/bias") != (1000,):
         return reading.arrays
     cut = {name: reading.arrays[name].cut(1) for name in ("probs/kernel", "probs/bias")}
@@ -190,7 +190,7 @@ def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]
 
 
 def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Stored], path: Path) -> None:
-    """That a file of the right variant also has the model's classes, channels and top."""
+    """Check that a file of the right variant also has the model's classes, channels and top."""
     missing = [key for key in expected if key not in arrays]
     unequal = [key for key in expected if key in arrays and arrays[key].shape != expected[key]]
     if any(key.startswith("probs/") for key in missing):

@@ -1,4 +1,4 @@
-"""Which weights are published, where and how they were trained; from a name to the file.
+"""Published weights: where they lie and how they were trained; from a name to the file.
 
 name ── resolve ──> PublishedWeights ── path ──> a file on this machine
 """
@@ -24,7 +24,7 @@ from . import download
 
 logger = get_logger()
 
-# Whose files come in which format. A name that several publishers use means the file of the first of them: so the
+# Formats of each publisher's files. A name that several publishers use means the file of the first: so the
 # names of the older package keep their files.
 _PUBLISHERS = {
     "qubvel-h5": "qubvel",
@@ -35,7 +35,7 @@ _PUBLISHERS = {
 }
 _PREFERENCE = tuple(_PUBLISHERS)
 
-# Sets that have seen ImageNet-1k's images alone: what "imagenet" means where no set is called so.
+# Sets trained on ImageNet-1k's images alone: what "imagenet" means if no set has that name.
 _IMAGENET_ALONE = ("baseline", "autoaugment", "randaugment", "advprop")
 
 _PACKAGE_SCHEME = "package://"
@@ -44,7 +44,7 @@ _MODEL = re.compile(
     re.IGNORECASE,
 )
 _NO_VARIANT = "-"
-# Why a published network is none of ours, by a part of its name.
+# Reasons why a published network is not of this family, by a part of its name.
 _OUTSIDE = {
     "_pruned": "it is a pruned network, and only whole ones are built here",
     "efficientnetv2_rw_": "its layers are timm's own version of EfficientNetV2, not the authors'",
@@ -58,20 +58,20 @@ class PublishedWeights:
     """One published file of weights.
 
     Attributes:
-        variant: The network's name, ``"efficientnet-b0"``.
-        name: What to pass as ``weights=``: ``"imagenet"``, ``"noisy-student"``.
-        model: The publisher's own name of it, ``"tf_efficientnet_b0.ns_jft_in1k"``; empty where it has none.
-        has_top: Whether the classifier is in the file.
-        classes: Classes of the classifier that it was trained with, whether or not that is in the file.
-        url: Where it is published; ``package://module/file`` lies in an installed Python package.
-        hash: ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it; empty where none is declared.
-        preprocessing: The mode of ``preprocess_input`` it was trained with.
+        variant: Name of the network, ``"efficientnet-b0"``.
+        name: Value for ``weights=``: ``"imagenet"``, ``"noisy-student"``.
+        model: Publisher's name of it, ``"tf_efficientnet_b0.ns_jft_in1k"``; empty if there is none.
+        has_top: Whether the file holds the classifier.
+        classes: Number of classes that it was trained with, whether or not the classifier is in the file.
+        url: Address; ``package://module/file`` lies in an installed Python package.
+        hash: Hash ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it; empty if none is declared.
+        preprocessing: Mode of ``preprocess_input`` that it was trained with.
         resolution: Side of the square input that it is evaluated at, pixels.
-        crop: The part of an image's shorter side that evaluation keeps before it resizes, 0..1.
+        crop: Part of an image's shorter side that evaluation keeps before it resizes, 0..1.
         interpolation: Interpolation of that resizing: ``"bicubic"`` or ``"bilinear"``.
         padding: Padding of convolutions with a stride, as in ``Variant``: ``"same"`` or ``"symmetric"``.
-        epsilon: What batch norms add to the variance.
-        top1: Accuracy on ImageNet's validation set as published, 0..1; None where none is known.
+        epsilon: Number that batch norms add to the variance.
+        top1: Published top-1 accuracy on ImageNet's validation set, 0..1; None if unknown.
         licence: Licence of the weights.
         format: Format of the file and its names.
     """
@@ -95,7 +95,7 @@ class PublishedWeights:
 
     @property
     def publisher(self) -> str:
-        """Who it is from, in a word: ``"qubvel"``, ``"lukemelas"``, ``"keras"``, ``"timm"`` or ``"official"``."""
+        """Publisher in a word: ``"qubvel"``, ``"lukemelas"``, ``"keras"``, ``"timm"`` or ``"official"``."""
         return _PUBLISHERS[self.format]
 
 
@@ -127,10 +127,10 @@ def _table() -> tuple[PublishedWeights, ...]:
 
 
 def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights, ...]:
-    """Return the published files of weights that can be loaded, of one variant or of all.
+    """List the published files of weights that can be loaded, of one variant or of all.
 
     Raises:
-        ValueError: No such variant.
+        ValueError: There is no such variant.
     """
     if variant is None:
         return tuple(row for row in _table() if row.variant != _NO_VARIANT)
@@ -139,22 +139,22 @@ def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights
 
 
 def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeights | None:
-    """Return the published file of a variant that a name stands for.
+    """Find the published file of a variant by name.
 
     Args:
-        name: A set's (``"imagenet"``, ``"noisy-student"``), with the publisher in front to choose among those who
-            publish it (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also
-            as ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first
-            one of qubvel, lukemelas, keras, timm, official is taken. ``"imagenet"`` always means something: where no
-            set is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
-        variant: The network to be filled.
-        with_top: Whether the file should hold the classifier; it is taken with one where it comes only so.
+        name: Name of a set (``"imagenet"``, ``"noisy-student"``), optionally with its publisher in front
+            (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also as
+            ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first one
+            of qubvel, lukemelas, keras, timm, official is taken. ``"imagenet"`` always means something: where no set
+            is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
+        variant: Variant of the network to fill.
+        with_top: Whether the file should hold the classifier; a file with one is taken if there is no other.
 
     Returns:
-        None where the name stands for no published file of this variant.
+        None if the name stands for no published file of this variant.
 
     Raises:
-        ValueError: The name is that of a model, but of another network.
+        ValueError: The name is that of a model of another network.
     """
     if chosen := _by_model(name, variant):
         return chosen
@@ -170,15 +170,15 @@ def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeig
 
 
 def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bool = True) -> PublishedWeights:
-    """What is known of a published set: how it was trained and evaluated, and the file that would be loaded.
+    """Return the facts of a published set: how it was trained and evaluated, and the file that would be loaded.
 
     Args:
-        variant: A variant or its name.
-        name: As ``weights=`` takes it.
+        variant: Variant or its name.
+        name: Name as ``weights=`` takes it.
         include_top: Whether the model has a classifier.
 
     Raises:
-        ValueError: No such variant, or no such set of it; the message names those there are.
+        ValueError: There is no such variant, or no such set of it; the message names the sets.
     """
     variant = get_variant(variant)
     chosen = resolve(name, variant, include_top)
@@ -188,9 +188,9 @@ def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bo
 
 
 def published_top1(variant: str | Variant) -> dict[str, float | None]:
-    """ImageNet top-1 accuracy, 0..1, of each set of a variant, by the set's name.
+    """Return ImageNet top-1 accuracy, 0..1, of each set of a variant, by the set's name.
 
-    Where the publisher of the file that is loaded gives none, it is that of another one's file of the same name.
+    If the publisher of the loaded file gives none, it is that of another publisher's file of the same name.
     """
     found: dict[str, float | None] = {}
     for name in _unique(row.name for row in list_weights(variant)):
@@ -202,7 +202,7 @@ def published_top1(variant: str | Variant) -> dict[str, float | None]:
 def facts_of_model(model: str) -> Facts:
     """Return how timm builds and trains a network: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
 
-    Those whose names begin with ``tf_`` are as the authors' are, all others as PyTorch makes them. Of a name without a
+    Networks whose names begin with ``tf_`` are like the authors', all others like PyTorch's. For a name without a
     tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
     """
     if (name := bare_name(model)) is None:
@@ -218,7 +218,7 @@ def facts_of_model(model: str) -> Facts:
 
 
 def unknown_message(name: str, variant: Variant) -> str:
-    """What to say of a name that is neither a published set of the variant nor a file."""
+    """Return the message about a name that is neither a published set of the variant nor a file."""
     rows = list_weights(variant)
     sets = _unique(row.name for row in rows)
     named = f"one of {', '.join(sorted(map(repr, sets)))}" if sets else "none published"
@@ -233,12 +233,12 @@ def unknown_message(name: str, variant: Variant) -> str:
 
 
 def path(weight_set: PublishedWeights) -> Path:
-    """Return the file of a published set: downloaded, or found in the Python package that it comes with.
+    """Return the file of a published set: download it, or find it in its Python package.
 
     Raises:
-        OSError: It cannot be downloaded; the message says what to place where.
-        ImportError: Its package is not installed; the message names it.
-        CheckpointError: Its package is damaged.
+        OSError: The file cannot be downloaded; the message says what to place where.
+        ImportError: The package is not installed; the message names it.
+        CheckpointError: The package is damaged.
     """
     if not weight_set.url.startswith(_PACKAGE_SCHEME):
         return download.fetch(weight_set.url, file_hash=weight_set.hash or None)
@@ -278,7 +278,7 @@ def _by_model(name: str, variant: Variant) -> PublishedWeights | None:
 
 
 def _imagenet(variant: Variant, rows: Iterable[PublishedWeights]) -> str:
-    """Return the name of the variant's set that "imagenet" stands for."""
+    """Return the name of the variant's set that "imagenet" means."""
     usable = [row for row in rows if row.classes in (1000, 1001)]
     if not usable or any(row.name == "imagenet" for row in usable):
         return "imagenet"
