@@ -45,8 +45,8 @@ def root(buffer: memoryview) -> Object:
     """Return the root group of the HDF5 file that a buffer holds.
 
     Raises:
-        UnusualError: The file is not of the layout that is read here. Here and in all methods of objects.
-        ValueError: The file is damaged or cut short. Likewise.
+        UnusualError: The file has another layout. All methods of objects raise it, too.
+        ValueError: The file is damaged or cut short. All methods of objects raise it, too.
     """
     if bytes(buffer[:8]) != SIGNATURE:
         raise ValueError("it does not begin as HDF5 files do")
@@ -65,7 +65,7 @@ def root(buffer: memoryview) -> Object:
 
 
 class _File:
-    """The bytes of a file, and how much of them was handed out."""
+    """The bytes of a file, and the count of those that were read."""
 
     def __init__(self, buffer: memoryview) -> None:
         self.buffer = buffer
@@ -93,7 +93,7 @@ class _File:
             raise ValueError(f"its arrays claim more numbers than there can be in its {len(self.buffer)} bytes")
 
     def tree(self, address: int, node_type: int, key_size: int) -> Iterator[tuple[memoryview, int]]:
-        """Key before, and address of, each leaf of a version 1 B-tree, in order."""
+        """Yield the key before, and the address of, each leaf of a version 1 B-tree, in order."""
 
         def visit(address: int, level_above: int) -> Iterator[tuple[memoryview, int]]:
             signature, found_type, level, used = struct.unpack("<4sBBH", self.take(address, 8))
@@ -113,7 +113,7 @@ class _File:
         return visit(address, 16)
 
     def heap_object(self, address: int, index: int) -> memoryview:
-        """What an element of variable length points at: an object in a collection of the global heap."""
+        """Return the object in a collection of the global heap that an element of variable length points at."""
         if address not in self._collections:
             signature, size = struct.unpack("<4s4xQ", self.take(address, 16))
             if signature != b"GCOL" or size < 16:
@@ -138,7 +138,7 @@ class Object:
     """A group or a dataset.
 
     Attributes:
-        address: Where its header is; two names for one object have the same.
+        address: Address of the header; two names for one object have the same.
     """
 
     def __init__(self, file: _File, address: int) -> None:
@@ -184,7 +184,7 @@ class Object:
         return iter(self._links)
 
     def __getitem__(self, path: str) -> Object:
-        """What a name or path within this group leads to."""
+        """Return the object at a name or path within this group."""
         found = self
         for name in path.split("/"):
             if name not in found:
@@ -194,7 +194,7 @@ class Object:
 
     @functools.cached_property
     def _links(self) -> dict[str, int]:
-        """Address of each object in this group, by name."""
+        """Return the address of each object in this group, by name."""
         links: dict[str, int] = {}
         tree, heap = struct.unpack_from("<QQ", filled(self._message(_SYMBOL_TABLE), 16))
         signature, size, segment = struct.unpack("<4s4xQ8xQ", self._file.take(heap, 32))
@@ -231,7 +231,7 @@ class Object:
         return found[0]
 
     def texts(self, attribute: str) -> list[str] | None:
-        """Return the strings in an attribute, whatever its shape; None where there is no such attribute."""
+        """Return the strings in an attribute, whatever its shape; None if there is no such attribute."""
         value = self._attributes.get(attribute)
         return value() if value else None
 
@@ -243,7 +243,7 @@ class Object:
         version, flags, *sizes = struct.unpack_from("<BB3H", filled(message, 9))
         if version not in (1, 2, 3) or (version > 1 and flags):
             raise UnusualError(f"an attribute of version {version}")
-        at = 9 if version == 3 else 8  # version 3 also tells the name's encoding
+        at = 9 if version == 3 else 8  # version 3 also has the name's encoding
         parts = []
         for size in sizes:
             parts.append(filled(message[at : at + size], size))
@@ -267,7 +267,7 @@ class Object:
         return [bytes(text).rstrip(b"\0").decode() for text in texts]
 
     def array(self) -> Stored:
-        """This dataset, whose numbers are not looked at before they are read."""
+        """Return this dataset; its numbers are not read yet."""
         self._file.count_structure(256)  # any number of names may lead to one array
         if _EXTERNAL_FILES in self._messages:
             raise UnusualError("numbers in another file")

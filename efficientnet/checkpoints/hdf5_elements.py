@@ -1,4 +1,4 @@
-"""What an HDF5 file says of the elements of its arrays and attributes: shape, type, and how they are compressed."""
+"""Elements of an HDF5 file's arrays and attributes: shape, type, and compression."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _DEFLATE, _SHUFFLE = 1, 2
 
 
 class UnusualError(ValueError):
-    """The file uses what HDF5 allows and Keras never writes; the message names it."""
+    """Signal a feature that HDF5 allows and Keras never writes; the message names it."""
 
 
 class Type(NamedTuple):
-    """Of an array's or attribute's elements.
+    """The type of an array's or attribute's elements.
 
     Attributes:
-        dtype: In NumPy; of strings of variable length, the 16 bytes that point at each.
-        kind: ``"number"``, ``"text"``, ``"variable text"`` or ``"opaque"``.
+        dtype: Data type in NumPy; for strings of variable length, the 16 bytes that point at each.
+        kind: Kind, ``"number"``, ``"text"``, ``"variable text"`` or ``"opaque"``.
     """
 
     dtype: np.dtype[Any]
@@ -40,14 +40,14 @@ def padded(size: int) -> int:
 
 
 def filled(data: memoryview, size: int) -> memoryview:
-    """Return the same bytes, if there are at least ``size`` of them."""
+    """Check that there are at least ``size`` bytes, and return them."""
     if len(data) < size:
         raise ValueError(f"one of its parts is {len(data)} bytes long, of at least {size}")
     return data
 
 
 def dataspace(message: memoryview) -> tuple[int, ...]:
-    """Return the shape that a dataspace message tells."""
+    """Return the shape in a dataspace message."""
     version, rank, _, kind = filled(message, 4)[:4]
     if version not in (1, 2) or rank > 32:
         raise ValueError(f"a shape of version {version} and {rank} axes")
@@ -58,10 +58,10 @@ def dataspace(message: memoryview) -> tuple[int, ...]:
 
 
 def datatype(message: memoryview) -> Type:
-    """Return the type of elements that a datatype message tells.
+    """Return the type of elements in a datatype message.
 
     Raises:
-        UnusualError: Elements of another kind, such as references, or structures of several.
+        UnusualError: The elements are of another kind, such as references, or structures of several.
     """
     version, kind = filled(message, 8)[0] >> 4, message[0] & 15
     bits, (size,) = message[1:4], struct.unpack_from("<I", message, 4)
@@ -82,7 +82,7 @@ def datatype(message: memoryview) -> Type:
 
 
 def filters(message: memoryview) -> list[int]:
-    """What was done to each block of a compressed array, in order."""
+    """Return the identifiers of the filters of each block of a compressed array, in order."""
     version, count = filled(message, 2)[:2]
     if version != 1:
         raise UnusualError(f"a filter pipeline of version {version}")
@@ -97,7 +97,7 @@ def filters(message: memoryview) -> list[int]:
 
 
 def unfilter(block: memoryview, identifiers: list[int], size: int, itemsize: int) -> memoryview:
-    """Return the ``size`` bytes of a block, given in the form that the filters left it."""
+    """Undo the filters of a block, and return its ``size`` bytes."""
     for identifier in reversed(identifiers):
         if identifier == _DEFLATE:
             try:

@@ -1,6 +1,6 @@
-"""Folders as hubs have them: weights under a fixed name, and beside them ``config.json``, which says what they are of.
+"""Folders as on hubs: weights under a fixed name, and beside them ``config.json``, which describes them.
 
-Read is what timm's ``push_to_hf_hub`` and KerasHub's ``save_to_preset`` write.
+This module reads what timm's ``push_to_hf_hub`` and KerasHub's ``save_to_preset`` write.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def find_weights(folder: Path) -> list[Path]:
 
 
 def join(backbone: StoredWeights, classifier: StoredWeights) -> StoredWeights:
-    """KerasHub's two files as one, numbered as if they were."""
+    """Join KerasHub's two files as one, with the numbers that one file would have."""
     return backbone._replace(arrays={**classifier.arrays, **backbone.arrays})
 
 
 def read_config(weights: Path) -> Facts:
-    """What the configuration beside a file of weights says; nothing where there is none, or one of another kind.
+    """Read the facts in the configuration beside a file of weights; none if it is missing or of another kind.
 
     Raises:
-        CheckpointError: It says what cannot be.
-        OSError: It cannot be read.
+        CheckpointError: A value in it is impossible.
+        OSError: The file cannot be read.
     """
     if weights.name not in _WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
         return Facts()

@@ -1,6 +1,6 @@
 """Reads the whole models that Keras 3 saves as ``.keras``: a zip archive of a configuration and an HDF5 file.
 
-That file, not compressed, is read where it lies. What it only numbers, the configuration names.
+That file, which is not compressed, is read in place. It numbers its layers; the configuration names them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ROLES = {
 
 
 def recognises(path: str | PathLike[str]) -> bool:
-    """Return whether a file is a ``.keras`` archive, by what it holds; False where it is no archive or a damaged one.
+    """Return whether a file is a ``.keras`` archive, by its content; False for other or damaged files.
 
     Raises:
         OSError: The file cannot be opened.
@@ -53,10 +53,10 @@ def recognises(path: str | PathLike[str]) -> bool:
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """Return the arrays of a whole model.
+    """Read the arrays of a whole model.
 
     Args:
-        path: A ``.keras`` file.
+        path: Path of a ``.keras`` file.
 
     Returns:
         ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, also from a model within the model: that one's group
@@ -65,7 +65,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
     Raises:
         CheckpointError: The file is damaged or compressed, or holds no weights.
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     with reading(path, ".keras"):
         found = members(path, map_file(path))
@@ -94,7 +94,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
 
 def _notes(found: dict[str, Member]) -> Facts:
-    """What this package has added to an archive."""
+    """Read the notes that this package has added to an archive."""
     values = {}
     for name, (member, check) in _NOTES.items():
         if member in found:
@@ -113,7 +113,7 @@ def _after(check: Callable[[], None], stored: Stored) -> Stored:
 
 def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the group, and the configuration, of each layer of a model and of models within it."""
-    layers = model["config"].get("layers", [])  # a model of a class of its own tells of none
+    layers = model["config"].get("layers", [])  # a model of a custom class lists none
     groups = number_layers((layer["config"]["name"], layer["class_name"]) for layer in layers)
     for group, layer in zip(groups, layers, strict=True):
         yield path + group, layer
@@ -122,7 +122,7 @@ def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
-    """Return an array's name by its layer, and a longer one for where that is taken."""
+    """Return an array's name by its layer, and a longer one in case that is taken."""
     group, _, index = array.rpartition("/")
     if group not in layers:
         return array, array

@@ -30,7 +30,7 @@ _DEEPEST = 16
 
 
 def recognises(start: bytes) -> bool:
-    """Return whether a file that begins so is one of Keras' HDF5 files, or the list of the parts of one in several."""
+    """Return whether first bytes are those of a Keras HDF5 file, or of the list of parts of a split one."""
     return start.startswith(SIGNATURE) or _lists_shards(start)
 
 
@@ -39,10 +39,10 @@ def _lists_shards(start: bytes) -> bool:
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """Return the arrays of a file of weights or of a whole model.
+    """Read the arrays of a file of weights or of a whole model.
 
     Args:
-        path: An HDF5 file.
+        path: Path of an HDF5 file.
 
     Returns:
         Keras 2's layout gives ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, in the model's order, also from
@@ -53,7 +53,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
     Raises:
         CheckpointError: The file is damaged or holds no Keras weights.
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     with reading(path):
         buffer = map_file(path)
@@ -84,7 +84,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
 @contextlib.contextmanager
 def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
-    """Report of which file, and what kind of file, it is that something is wrong with."""
+    """Add the file and its kind to errors about its content."""
     try:
         yield
     except CheckpointError:
@@ -101,7 +101,7 @@ def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
 
 
 def guarded(path: str | PathLike[str], stored: Stored, kind: str = "HDF5") -> Stored:
-    """Return the same array; what is found wrong with it only when it is read is told likewise."""
+    """Return the same array; errors while it is read name the file, too."""
 
     def read() -> np.ndarray:
         with reading(path, kind):
@@ -136,10 +136,10 @@ def number_layers(layers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def unique(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Of each pair the short name, unless an earlier one has it: then the long one.
+    """Return the short name of each pair, or the long one if an earlier pair has the short one.
 
     Raises:
-        ValueError: Two have the same long name.
+        ValueError: Two pairs have the same long name.
     """
     taken: dict[str, None] = {}
     for short, long in names:
@@ -166,7 +166,7 @@ def _read_keras2(root: Object, layers: list[str]) -> dict[str, Stored]:
 
 
 def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
-    """Return the arrays of a file in Keras 3's layout, and the names of the layers that it tells.
+    """Read the arrays of a file in Keras 3's layout, and the names of its layers.
 
     Raises:
         ValueError: The file is damaged.
@@ -181,7 +181,7 @@ def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
         seen.add(group.address)
         for name in sorted(group, key=_natural):
             if name == "seed_generator":
-                continue  # a random state, with which no answer is computed
+                continue  # a random state, which no prediction uses
             if name == "vars":
                 variables = group[name]
                 layers.extend(variables.texts("name") or [])
@@ -198,7 +198,7 @@ def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
 def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
     """Return the groups that hold the model in Keras 3's layout, and the path of each; empty for other files.
 
-    A model of a class of its own has its attributes there, beside the state of its training.
+    A model of a custom class has its attributes there, beside the state of its training.
     """
     if containers := [name for name in _CONTAINERS if name in root]:
         return dict.fromkeys(containers, ())
@@ -208,13 +208,13 @@ def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
 
 
 def _natural(name: str) -> tuple[str, int]:
-    """Order ``conv2d``, ``conv2d_1``, ``conv2d_10`` by their numbers."""
+    """Return a sort key: ``conv2d``, ``conv2d_1``, ``conv2d_10`` in the order of their numbers."""
     stem, number = re.fullmatch(r"(.*?)_?(\d{0,18})", name, re.DOTALL).groups()  # type: ignore[union-attr]
     return stem, int(number or 0)
 
 
 def _list(group: Object, name: str) -> list[str] | None:
-    """Return a list attribute, which Keras cuts into ``name0``, ``name1``, … where it outgrows HDF5's 64 KB."""
+    """Return a list attribute, which Keras cuts into ``name0``, ``name1``, … if it exceeds HDF5's 64 KB."""
     values = group.texts(name)
     chunk = 0
     while values is None or chunk:
@@ -227,19 +227,19 @@ def _list(group: Object, name: str) -> list[str] | None:
 
 
 def _snake_case(name: str) -> str:
-    """Keras' own rule for the names of groups: ``"DepthwiseConv2D"`` -> ``"depthwise_conv2d"``."""
+    """Apply Keras' rule for names of groups: ``"DepthwiseConv2D"`` -> ``"depthwise_conv2d"``."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 class SavedModel(NamedTuple):
-    """What a file of a whole model says about it.
+    """The description of a whole model in its file.
 
     Attributes:
-        config: The model's configuration, as parsed JSON.
-        keras_version: Keras version of the Keras that saved it: ``"2.2.4-tf"``.
-        compiled: Whether optimiser, loss and metrics are in the file.
+        config: Configuration of the model, as parsed JSON.
+        keras_version: Version of the Keras that saved it: ``"2.2.4-tf"``.
+        compiled: Whether the file holds optimiser, loss and metrics.
     """
 
     config: Any
@@ -248,7 +248,7 @@ class SavedModel(NamedTuple):
 
 
 def read_saved_model(path: str | PathLike[str]) -> SavedModel:
-    """What a whole saved model says about itself.
+    """Read the description of a whole saved model.
 
     Raises:
         CheckpointError: The file is damaged or holds weights alone.

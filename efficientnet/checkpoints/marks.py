@@ -1,8 +1,8 @@
 """The mark of a network: how its pixels are prepared, as text in the network itself.
 
 The first convolution of a network has no bias, hence no use for its option ``bias_initializer``; but every Keras keeps
-that option through clone_model, pickle, deepcopy, saving and loading, and in models around the network. There the mark
-stands, as a text of JSON, and plain Keras passes over it.
+that option through clone_model, pickle, deepcopy, saving and loading, and in models around the network. It holds the
+mark as a text of JSON, which plain Keras ignores.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ IDLE = re.compile(
 
 
 class Mark(NamedTuple):
-    """How pixels are to be prepared for a network; None where it is not known.
+    """The preparation of pixels for a network; None for unknown parts.
 
     Attributes:
-        preprocessing: The mode of ``preprocess_input``, or its numbers.
-        crop: The part of an image's shorter side that is kept, 0..1.
+        preprocessing: Mode of ``preprocess_input``, or its numbers.
+        crop: Part of an image's shorter side that is kept, 0..1.
         interpolation: Interpolation of the resizing after that.
         is_known: Whether the mode is that of the weights; False where these were random, so that it is merely
             what the constructor proposes.
@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 
 
 def of_config(config: Mapping[str, Any]) -> Mark | None:
-    """Return the mark in the configuration of a layer; None where there is none."""
+    """Return the mark in the configuration of a layer; None if there is none."""
     initializer = config.get("bias_initializer")
     if config.get("use_bias") is not False or not isinstance(initializer, Mapping):
         return None
@@ -60,4 +60,4 @@ def of_config(config: Mapping[str, Any]) -> Mark | None:
         known = {name: values[name] for name in ("crop", "interpolation", "is_known") if name in values}
         return Mark(mode, **known)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None  # a text of somebody else's
+        return None  # another program's text

@@ -1,4 +1,4 @@
-"""From a file to a network's arrays: whose file it is, which variant, and whether everything has its place."""
+"""From a file to a network's arrays: the file's origin, its variant, and the match of all arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .names.torch import LUKEMELAS, TIMM, TORCHVISION
 
 logger = get_logger()
 
-# The most particular first: a file of keras.applications has all but a few of our names.
+# The most specific first: a file of keras.applications has all but a few of our names.
 ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, AUTHORS)
 
 # Of differences in a message, and of networks in a file, which may have more of them in an attack only.
@@ -38,23 +38,22 @@ READ = (
 
 @dataclass(frozen=True)
 class Reading:
-    """A file of weights, understood as those of one variant.
+    """A file of weights, compared with one variant.
 
     Attributes:
         path: Path of the file.
-        checkpoint: What is in it.
-        origin: Whose names it has.
-        variant: What it was compared with.
-        classes: Classes of its classifier; None where it has none.
-        channels: Channels of the inputs that it is for.
-        arrays: Under our names and in Keras' layout, in the order of the network: ``"stem_conv/kernel"``.
-        unequal: The entries whose array has another shape in the file, and that shape.
-        missing: The entries that the file does not have, those of the head included.
-        left_over: Arrays of the file that the variant has no place for though they are of such a network, and their
-            shapes.
-        aside: Likewise, arrays that are of something else: another head, a decoder, a model around the network.
-        before: What stands before all of the network's names: ``"encoder."``; empty where nothing does.
-        miscounted: What is said of the number of classes, where the weights have another: ``"…: num_classes 7"``.
+        checkpoint: Content of the file.
+        origin: Origin of its names.
+        variant: Variant that it was compared with.
+        classes: Number of classes of its classifier; None if it has none.
+        channels: Number of channels of the inputs that it is for.
+        arrays: Arrays under our names and in Keras' layout, in the order of the network: ``"stem_conv/kernel"``.
+        unequal: Entries whose array has another shape in the file, and that shape.
+        missing: Entries that the file does not have, those of the head included.
+        left_over: Arrays of such a network that the variant has no place for, and their shapes.
+        aside: Arrays of something else, and their shapes: another head, a decoder, a model around the network.
+        before: Prefix of all of the network's names: ``"encoder."``; empty for none.
+        miscounted: Noted numbers of classes that differ from the weights': ``"…: num_classes 7"``.
     """
 
     path: Path
@@ -73,7 +72,7 @@ class Reading:
 
     @property
     def amiss(self) -> list[Entry]:
-        """What is missing and should not be: a network may end anywhere in its head, but not lack a part of it."""
+        """Return the missing entries that count: a network may end anywhere in its head, but not lack a part of it."""
         absent = {_layer(entry) for entry in self.missing}
         first = next((place for place, layer in enumerate(layout.HEAD) if layer in absent), len(layout.HEAD))
         behind = set(layout.HEAD[first:])
@@ -82,7 +81,7 @@ class Reading:
 
     @property
     def differences(self) -> int:
-        """How many arrays do not fit."""
+        """Number of arrays that do not fit."""
         return len(self.amiss) + len(self.unequal) + len(self.left_over)
 
 
@@ -91,15 +90,15 @@ def _layer(entry: Entry) -> str:
 
 
 def open_checkpoint(path: str | PathLike[str]) -> StoredWeights:
-    """What a file of weights holds, told by its content, never by its suffix; nothing in it is executed.
+    """Open a file of weights, whose kind is detected by its content, never by its suffix; nothing in it is executed.
 
     Args:
-        path: A file in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
+        path: File in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
             folder of timm's or KerasHub's for a hub, whose ``config.json`` then counts as part of the file.
 
     Raises:
         CheckpointError: The file is empty, damaged, hostile, or of a kind that is not read here.
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     path = Path(path)
     if path.is_dir() and (files := hub_folder.find_weights(path)):
@@ -134,7 +133,7 @@ def _open_file(path: Path) -> StoredWeights:
 
 
 def describe(start: bytes) -> str:
-    """What a file that cannot be read looks like by its first bytes, as the rest of a sentence about it."""
+    """Describe an unreadable file by its first bytes, as the rest of a sentence about it."""
     if not start:
         return "is empty"
     if start.startswith(b"PK"):
@@ -149,14 +148,14 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
 
     Args:
         path: As for :func:`open_checkpoint`.
-        variant: What it should be; told from the file by default.
+        variant: Expected variant; detected from the file by default.
 
     Returns:
-        What fits and what does not, names and shapes only: no number has been read yet.
+        The result of the comparison by names and shapes; no number has been read yet.
 
     Raises:
-        CheckpointError: The file cannot be read, or its names are nobody's that are known here.
-        OSError: It cannot be opened.
+        CheckpointError: The file cannot be read, or its names are of no known origin.
+        OSError: The file cannot be opened.
     """
     checkpoint = open_checkpoint(path)
     places = _places(checkpoint, path)
@@ -176,13 +175,13 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
 
 
 class _Place(NamedTuple):
-    """Where in a file a network is.
+    """The place of a network in a file.
 
     Attributes:
-        origin: Whose names it has.
-        before: What stands before them: names of what is around the network.
+        origin: Origin of its names.
+        before: Prefix of the names: the names of what is around the network.
         names: Names of the network's arrays in the file, by those in the network.
-        aside: The shapes of the others by their names in the file.
+        aside: Shapes of the other arrays by their names in the file.
     """
 
     origin: Origin
@@ -192,7 +191,7 @@ class _Place(NamedTuple):
 
 
 def _places(checkpoint: StoredWeights, path: str | PathLike[str]) -> list[_Place]:
-    """Return all networks in a file, as far as names tell."""
+    """Find all networks in a file by its names."""
     found = {
         (origin, match.groupdict().get("before") or ""): None
         for origin in ORIGINS
@@ -215,7 +214,7 @@ def _compare(path: Path, checkpoint: StoredWeights, place: _Place, variant: Vari
     origin, before, names, aside = place
     found = {inner: checkpoint.arrays[name] for inner, name in names.items()}
     entries = {entry.ours: entry for entry in origin.entries(layout.layers(variant))}
-    # What a user may choose is as the file has it.
+    # A user's choices are taken from the file.
     classifier, stem = entries["probs/bias"], entries["stem_conv/kernel"]
     classes, channels = variant.classes, 3
     if (bias := found.get(classifier.theirs)) is not None and len(bias.shape) == 1:
@@ -245,7 +244,7 @@ def _compare(path: Path, checkpoint: StoredWeights, place: _Place, variant: Vari
         if origin.body.fullmatch(name):
             reading.left_over[names[name]] = stored.shape
         else:
-            is_own = False  # whatever it is, the classifier may stand behind it
+            is_own = False  # in any case, the classifier may stand behind it
             reading.aside[names[name]] = stored.shape
     return reading if is_own else _without_classifier(reading, head, names)
 
@@ -288,7 +287,7 @@ def _count_classes(reading: Reading) -> Reading:
 
 
 def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[str, str]) -> Reading:
-    """Return the same where the file's head is another than the network's, and so is left aside; if all else fits."""
+    """Return the reading without the file's head if only that differs from the network's."""
     ours = {entry.ours for entry in head}
     found = {entry.theirs: shape for entry, shape in reading.unequal if entry.ours in ours}
     found |= {entry.theirs: entry.their_shape for entry in head if entry.ours in reading.arrays}
@@ -304,10 +303,10 @@ def _without_classifier(reading: Reading, head: Sequence[Entry], names: Mapping[
 
 
 def accept(reading: Reading) -> Reading:
-    """Return the same reading, if the network in it is whole.
+    """Return the same reading if the network in it is complete.
 
     Raises:
-        CheckpointError: It is not; the message says what differs.
+        CheckpointError: The network is not complete; the message says what differs.
     """
     if problem := explain(reading):
         raise CheckpointError(problem)
@@ -315,7 +314,7 @@ def accept(reading: Reading) -> Reading:
 
 
 def report_aside(reading: Reading) -> None:
-    """Log what of a file is not taken, since it is none of the network's, or contradicts the weights."""
+    """Log the parts of a file that are not used, since they are not the network's or contradict the weights."""
     if reading.miscounted:
         logger.warning(
             "%s, but the classifier in %s has %s classes: taken is what the weights have; names that are more or fewer "
@@ -331,7 +330,7 @@ def report_aside(reading: Reading) -> None:
 
 
 def explain(reading: Reading) -> str:
-    """What keeps a file from being the weights of the variant, in words; empty where nothing does."""
+    """Explain why a file does not hold the weights of the variant; empty if it does."""
     reasons = [
         f"{entry.ours} has shape {_in_our_order(entry, shape)} in the file and {entry.shape} in the network"
         for entry, shape in reading.unequal

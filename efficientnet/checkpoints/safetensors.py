@@ -116,7 +116,7 @@ def _read_file(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def _parse(text: bytes) -> dict[str, Any]:
-    """JSON of an object, without names that come twice."""
+    """Parse an object of JSON, and refuse names that come twice."""
     if text.count(b",") > _MAX_COMMAS:
         raise ValueError(f"its JSON has more than {_MAX_COMMAS} entries")
     try:
@@ -192,7 +192,7 @@ def _beside(index: Path, shard: str) -> Path:
 
 
 def _folder(path: Path) -> str:
-    """Where a file lies after all links are followed."""
+    """Return the folder of a file after all links are followed."""
     return os.path.dirname(os.path.realpath(path))
 
 

@@ -1,4 +1,4 @@
-"""Weights that no training gives: not finite, or a variance below zero.
+"""Checks for impossible weights: not finite, or a variance below zero.
 
 With such weights some runtimes compute plausible numbers: a clamp, as ReLU6 has it, makes a number of NaN.
 """
@@ -11,12 +11,12 @@ import numpy as np
 
 
 def check_array(name: str, array: Any, where: object) -> None:
-    """Make sure that the numbers of a weight can be computed with.
+    """Check that the numbers of a weight are finite, and those of a variance not negative.
 
     Args:
         name: Name of the weight: ``"stem_bn/moving_variance"``.
-        array: Its numbers.
-        where: The file or model, for the message.
+        array: Numbers of the weight.
+        where: File or model, for the message.
 
     Raises:
         ValueError: A number is NaN or infinite, or a variance is negative.
@@ -38,11 +38,11 @@ def check_array(name: str, array: Any, where: object) -> None:
 
 
 def check_model(model: Any, where: object) -> Any:
-    """Return a Keras model after :func:`check_array` of all of its weights.
+    """Check all weights of a Keras model with :func:`check_array`, and return the model.
 
     Args:
-        model: It.
-        where: Its file or name, for the message.
+        model: Keras model.
+        where: File or name of the model, for the message.
 
     Raises:
         ValueError: As ``check_array``.

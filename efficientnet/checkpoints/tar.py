@@ -30,17 +30,17 @@ def recognises(path: Path) -> bool:
 
 
 def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kept]) -> dict[str, Kept]:
-    """Go through an archive once and gives what ``keep`` makes of each member whose whole name matches ``wanted``.
+    """Read an archive once, and return what ``keep`` makes of each member whose whole name matches ``wanted``.
 
     Args:
         path: Path of the archive.
-        wanted: Matches names as they are in the archive, with any folders, even ``..``.
-        keep: Is given a stream that can be read while it runs.
+        wanted: Pattern of names in the archive, with any folders, even ``..``.
+        keep: Function that takes a stream, which can be read while it runs.
 
     Raises:
-        ValueError: The archive is damaged or grows beyond what weights do, or such a member is no regular file,
-            is there twice, or has a name that cannot be printed.
-        OSError: It cannot be opened.
+        ValueError: The archive is damaged or grows beyond what weights do, or such a member is not a regular file, is
+            there twice, or has a name that cannot be printed.
+        OSError: The archive cannot be opened.
     """
     kept: dict[str, Kept] = {}
     try:
@@ -64,7 +64,7 @@ def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kep
 
 
 def _plain(file: io.BufferedReader) -> io.BufferedIOBase:
-    """Return the bytes of an archive, inflated where it is gzipped."""
+    """Return the bytes of an archive, inflated if it is gzipped."""
     is_gzipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     return gzip.GzipFile(fileobj=file) if is_gzipped else file

@@ -32,11 +32,11 @@ _BFLOAT16 = 14
 
 
 def read(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
-    """Return all arrays of numbers in a bundle, in the order of its index, which is that of their names.
+    """Read all arrays of numbers in a bundle, in the order of its index, which is that of their names.
 
     Args:
-        name: What the names of its files have in common, such as ``"model.ckpt"``.
-        files: The bundle's files by name.
+        name: Common part of the names of its files, such as ``"model.ckpt"``.
+        files: Files of the bundle by name.
 
     Raises:
         ValueError: The index is damaged or of a kind that is not read here, or a data file is missing or cut short.
@@ -63,7 +63,7 @@ def read(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
 
 
 class _Entry(NamedTuple):
-    """What the index says about an array of numbers."""
+    """An array of numbers in the index."""
 
     dtype: str
     is_bfloat16: bool
@@ -76,7 +76,7 @@ class _Entry(NamedTuple):
 
 
 def _entry(data: bytes) -> _Entry | None:
-    """None for what is no array of numbers."""
+    """Parse an entry of the index; None for what is not an array of numbers."""
     message = _Message(data)
     number = message.numbers.get
     kind = number(1, 0)
@@ -148,7 +148,7 @@ def _table(data: Buffer) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: Buffer, start: int, size: int) -> bytes:
-    """Return a block's content, once its checksum is found to be right."""
+    """Return a block's content after a check of its checksum."""
     if start + size + 5 > len(data) - _FOOTER:
         raise ValueError("its index is cut short or damaged: a block runs past its end")
     end = start + size

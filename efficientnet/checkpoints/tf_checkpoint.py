@@ -31,7 +31,7 @@ _LEFT_OVER_OF_TRAINING = re.compile(
 
 
 def recognises(path: Path) -> bool:
-    """Return whether ``read`` is the reader to give a path to: a file, a folder, or the common part of files' names."""
+    """Return whether ``read`` is the reader of a path: a file, a folder, or the common part of files' names."""
     if not path.is_file():
         return Path(f"{path}.index").is_file() or (path.is_dir() and bool(_names(os.listdir(path))))
     with path.open("rb") as file:
@@ -40,20 +40,20 @@ def recognises(path: Path) -> bool:
         file.seek(max(path.stat().st_size - len(tf_bundle.MAGIC), 0))
         if file.read() == tf_bundle.MAGIC:
             return True
-    # Numbers begin and end as anything; so does an index that is cut short, which read will say better than others.
+    # Numbers begin and end like anything; so does an index that is cut short, for which read has the best message.
     part = _PART.fullmatch(path.name)
     return (part is not None and len(_files(path.parent, part["name"])) > 1) or tar.recognises(path)
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
-    """Return the weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
+    """Read the weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
 
     Names are the file's own, without the ends that say "average" and "value of an object's attribute". A variable
     without an average is given unchanged. Texts are left out.
 
     Args:
-        path: One of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or a
-            folder that holds one checkpoint or a file ``checkpoint`` naming the latest, or that file, or a tar
+        path: Path of one of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or
+            a folder that holds one checkpoint or a file ``checkpoint`` naming the latest, or that file, or a tar
             archive, plain or gzipped, that holds one checkpoint.
 
     Raises:
@@ -76,7 +76,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
 
 def _weights(stored: dict[str, Stored]) -> tuple[dict[str, Stored], bool]:
-    """What is to be used of all the arrays, and whether averages are among it."""
+    """Select the arrays to use, and return whether averages are among them."""
     raw: dict[str, Stored] = {}
     averages: dict[str, Stored] = {}
     for key, array in stored.items():
@@ -94,7 +94,7 @@ def _from_archive(path: Path) -> tuple[str, dict[str, tf_bundle.Buffer]]:
 
 
 def _unpacked(content: IO[bytes]) -> tf_bundle.Buffer:
-    """What a stream gives, in a temporary file without a name that is gone once nobody uses it."""
+    """Copy a stream into a nameless temporary file, which is gone once nobody uses it."""
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(content, file, 1 << 20)
         file.flush()
@@ -111,7 +111,7 @@ def _from_folder(path: Path) -> tuple[str, dict[str, tf_bundle.Buffer]]:
 
 
 def _locate(path: Path) -> tuple[Path, str]:
-    """Return the folder of a checkpoint's files, and what their names have in common."""
+    """Return the folder of a checkpoint's files, and the common part of their names."""
     if Path(f"{path}.index").is_file():
         return path.parent, path.name
     if path.is_dir():
@@ -139,7 +139,7 @@ def _files(folder: Path, name: str) -> list[Path]:
 
 
 def _names(files: Iterable[str]) -> list[str]:
-    """Return the checkpoints that there are among files."""
+    """Return the names of the checkpoints among files."""
     return sorted(part["name"] for file in files if file.endswith(".index") and (part := _PART.fullmatch(file)))
 
 

@@ -1,4 +1,4 @@
-"""What timm says of a network: in ``config.json`` of a folder for the hub, and in the options of a training run."""
+"""timm's facts of a network: in ``config.json`` of a folder for the hub, and in the options of a training run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     """Return the facts in the ``config.json`` beside weights, as ``timm.models.push_to_hf_hub`` writes it.
 
     Args:
-        config: What the file holds.
+        config: Content of the file.
         path: Path of the file, to name it.
 
     Raises:
-        ValueError: A value cannot be what it should.
+        ValueError: A value is out of its range.
     """
     # Before 2022 all stood in one object.
     trained = config.get("pretrained_cfg", config)
@@ -54,7 +54,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
 def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
     """Return the network's name among the hyper-parameters of a Lightning module, under one of the usual keys.
 
-    Such keys are the user's own: so only a name of an EfficientNet of timm's counts, and none where there are several.
+    Such keys are the user's: so only a name of one of timm's EfficientNets counts, and none if there are several.
     """
     texts = (values.get(key) for key in _NAME_KEYS)
     names = {name for text in texts if isinstance(text, str) and (name := bare_name(text))}
@@ -62,7 +62,7 @@ def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
 
 
 def bare_name(text: str) -> str | None:
-    """Return an EfficientNet's name as timm itself has it, without an address; None where it is no such name.
+    """Return an EfficientNet's name in timm, without an address; None if it is not such a name.
 
     ``"hf-hub:timm/tf_efficientnet_b0.ns_jft_in1k"`` is ``"tf_efficientnet_b0.ns_jft_in1k"``.
     """
@@ -71,7 +71,7 @@ def bare_name(text: str) -> str | None:
 
 
 def of_run(options: Mapping[Any, Any]) -> Facts:
-    """Return the facts in the options of timm's training script; none where they are those of another script."""
+    """Return the facts in the options of timm's training script; none for another script's options."""
     if not isinstance(options.get("model"), str):
         return Facts()
     arguments = options.get("model_kwargs")
@@ -108,7 +108,7 @@ def _channels(values: Any, least: float = -math.inf) -> list[float]:
 
 
 def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
-    """What a network was built with instead of what its name stands for."""
+    """Return the options that override those of the network's name."""
     epsilon, padding = arguments.get("bn_eps"), arguments.get("pad_type")
     return {
         "epsilon": None if epsilon is None else positive_fraction(epsilon),

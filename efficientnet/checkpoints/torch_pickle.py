@@ -94,7 +94,7 @@ def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError
 
 
 class _Run(NamedTuple):
-    """The bytes of a storage, and what compares their checksum."""
+    """The bytes of a storage, and the function that compares their checksum."""
 
     content: memoryview
     check: Callable[[], None]

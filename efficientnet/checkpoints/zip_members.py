@@ -28,9 +28,9 @@ class Member(NamedTuple):
     """A file in an archive.
 
     Attributes:
-        name: In the archive.
-        content: Its bytes.
-        crc: What their checksum was when they were written; 0 where none was noted down.
+        name: Name in the archive.
+        content: Bytes of the file.
+        crc: Checksum of the bytes when they were written; 0 if none was noted.
     """
 
     name: str
@@ -57,11 +57,11 @@ class _Bounded(io.FileIO):
 
 
 def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
-    """What an archive says of its members, in order.
+    """Read the directory of an archive, in order.
 
     Raises:
-        ValueError: The file is no archive, or its directory is damaged.
-        OSError: It cannot be opened.
+        ValueError: The file is not an archive, or its directory is damaged.
+        OSError: The archive cannot be opened.
     """
     with _Bounded(path) as file:
         try:
@@ -72,7 +72,7 @@ def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
 
 
 def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
-    """Return a small file in an archive, compressed or not; None where it is not there, or where this is no archive.
+    """Read a small file in an archive, compressed or not; None if it is missing or this is not an archive.
 
     Raises:
         ValueError: The archive or the file in it is damaged, encrypted, or larger than ``MOST_BYTES``.
@@ -94,11 +94,11 @@ def read_member(path: str | os.PathLike[str], name: str) -> bytes | None:
 
 
 def check_sizes(path: str | os.PathLike[str]) -> None:
-    """Make sure that an archive does not unpack to far more than it is, as what Keras saves never does.
+    """Check that an archive does not unpack to far more than its size, as Keras' files never do.
 
     Raises:
-        ValueError: It would, or it is damaged.
-        OSError: It cannot be opened.
+        ValueError: The archive would, or it is damaged.
+        OSError: The archive cannot be opened.
     """
     size, unpacked = os.stat(path).st_size, sum(info.file_size for info in directory(path))
     if unpacked > _SMALL + _MOST_UNPACKED * size:
@@ -110,11 +110,11 @@ def members(path: str | os.PathLike[str], buffer: memoryview) -> dict[str, Membe
 
     Args:
         path: Path of the archive.
-        buffer: Its bytes.
+        buffer: Bytes of the archive.
 
     Raises:
-        ValueError: It is damaged, a member is compressed or encrypted, or two have one name or place.
-        OSError: It cannot be opened.
+        ValueError: The archive is damaged, a member is compressed or encrypted, or two have one name or place.
+        OSError: The archive cannot be opened.
     """
     found: dict[str, Member] = {}
     end = 0

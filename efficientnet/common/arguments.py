@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# That a model computes at a time: each takes megabytes of memory, and more together gain no speed.
+# Images that a model computes at a time: each takes megabytes of memory, and more gain no speed.
 MOST_IMAGES = 1024
 
 
@@ -23,7 +23,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """Return a whole number, Python's or NumPy's, as Python's.
 
     Raises:
-        ValueError: It is none, or less than ``least``.
+        ValueError: The value is not a whole number, or less than ``least``.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -38,7 +38,7 @@ def number(name: str, value: Any, fits: Callable[[Any], bool], expected: str) ->
     """Return a number for which ``fits`` is true; ``expected`` describes such numbers in the message.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not one.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
         raise ValueError(f"{name}={value!r}: expected {expected}.")
@@ -49,7 +49,7 @@ def fraction(name: str, value: Any) -> float:
     """Return a number of at least 0 and less than 1.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not one.
     """
     return number(name, value, lambda rate: 0 <= rate < 1, "a fraction, at least 0 and less than 1")
 
@@ -58,7 +58,7 @@ def share(name: str, value: Any) -> float:
     """Return a number from 0 to 1.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not one.
     """
     return number(name, value, lambda part: 0 <= part <= 1, "a fraction, 0 to 1")
 
@@ -67,7 +67,7 @@ def factor(name: str, value: Any, least: float = 0.0) -> float:
     """Return a finite number of at least ``least``; greater than 0 where nothing is given.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The value is not one.
     """
     if least:
         return number(name, value, lambda x: least <= x < math.inf, f"a finite number of at least {least:g}")
@@ -75,10 +75,10 @@ def factor(name: str, value: Any, least: float = 0.0) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, or 1 or 0; a text is neither, whatever it says.
+    """Return True or False, also for 1 or 0; a text is neither, whatever it says.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The value is neither.
     """
     is_numpy = type(value).__name__ in ("bool", "bool_")
     if not is_numpy and not (isinstance(value, int) and value in (0, 1)):
@@ -90,7 +90,7 @@ def choice(name: str, value: Any, accepted: Collection[Any]) -> Any:
     """Return one of the accepted values.
 
     Raises:
-        ValueError: It is another.
+        ValueError: The value is not accepted.
     """
     if not any(value is one or (isinstance(value, str) and value == one) for one in accepted):
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, accepted))}.")
@@ -101,7 +101,7 @@ def instance(name: str, value: Any, kind: type[T] | tuple[type[T], ...], expecte
     """Return an object of a class.
 
     Raises:
-        TypeError: It is of another.
+        TypeError: The value is of another class.
     """
     if not isinstance(value, kind):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -109,10 +109,10 @@ def instance(name: str, value: Any, kind: type[T] | tuple[type[T], ...], expecte
 
 
 def function(name: str, value: Any, expected: str) -> Callable[..., Any]:
-    """What can be called.
+    """Return a callable.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: The value is not callable.
     """
     if not callable(value):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -120,10 +120,10 @@ def function(name: str, value: Any, expected: str) -> Callable[..., Any]:
 
 
 def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
-    """What can be iterated over, and is no text or path.
+    """Return an iterable that is not a text or a path.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: The value is something else.
     """
     if isinstance(value, (str, bytes, os.PathLike)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={_shown(value)}: expected {expected}.")
@@ -131,11 +131,11 @@ def iterable(name: str, value: Any, expected: str) -> Iterable[Any]:
 
 
 def items(name: str, value: Any, kind: type[T], expected: str, least: int = 0) -> list[T]:
-    """Objects of a class, from anything that can be iterated over.
+    """Return objects of a class, from any iterable.
 
     Raises:
-        TypeError: It cannot be, or one is of another class.
-        ValueError: They are fewer than ``least``.
+        TypeError: The value is not iterable, or an item is of another class.
+        ValueError: There are fewer than ``least`` items.
     """
     values = enumerate(iterable(name, value, expected))
     found = [instance(f"{name}[{index}]", item, kind, expected) for index, item in values]
@@ -145,10 +145,10 @@ def items(name: str, value: Any, kind: type[T], expected: str, least: int = 0) -
 
 
 def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
-    """Numbers as an array.
+    """Return numbers as an array.
 
     Raises:
-        ValueError: They are none, or in rows of different lengths.
+        ValueError: The values are not numbers, or in rows of different lengths.
     """
     import numpy as np
 

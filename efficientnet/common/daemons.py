@@ -33,7 +33,7 @@ class Daemons:
         return future
 
     def close(self) -> None:
-        """Drop the calls that have not begun, and lets each thread end after its last one."""
+        """Drop the calls that have not begun, and let each thread end after its last one."""
         with contextlib.suppress(queue.Empty):
             while waiting := self._calls.get_nowait():
                 waiting[0].cancel()
@@ -56,10 +56,10 @@ class Daemons:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What a call returns.
+    """Return the result of a call.
 
     Raises:
-        TimeoutError: It takes longer; its thread is left behind.
+        TimeoutError: The call takes longer; its thread is left behind.
     """
     daemon = Daemons(1, "efficientnet-download")
     try:
@@ -71,7 +71,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
 
 def read_seconds(text: str) -> float:
-    """Return the seconds that a user gives :func:`within`.
+    """Parse the seconds that a user gives for :func:`within`.
 
     Raises:
         ValueError: It is no number greater than 0, or more than a computer can wait.

@@ -24,7 +24,7 @@ _STALE = 24 * 3600
 
 
 def check_is_file(path: str | os.PathLike[str]) -> None:
-    """Make sure that a path can be opened and read to its end without waiting for anybody.
+    """Check that a path can be opened and read to its end without waiting.
 
     Raises:
         OSError: It is not there, or a folder, a pipe, a socket or a device.
@@ -41,16 +41,16 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
 
 
 def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
-    """Return the content of a file of which nobody knows how much there is.
+    """Read a file of unknown size, up to a limit.
 
     Args:
         path: Path of the file.
-        most: Bytes that it may have.
-        what: It should be, for the message: "list of classes".
+        most: Limit of its size, bytes.
+        what: Name of its kind, for the message: "list of classes".
 
     Raises:
         OSError: It is not there, or no file.
-        ValueError: It is larger.
+        ValueError: The file is larger.
     """
     check_is_file(path)
     with Path(path).open("rb") as file:
@@ -61,13 +61,13 @@ def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
 
 
 def check_writable(path: Path, is_folder: bool = False) -> None:
-    """Make sure that a file or a folder can be written, before work is put into what it is to hold.
+    """Check that a file or a folder can be written, before any work on its content.
 
     The folders above it need not be there: :func:`replacing` makes them. Nothing is left behind.
 
     Args:
         path: Path of the file or folder.
-        is_folder: Whether it is to be a folder.
+        is_folder: Whether it is a folder.
 
     Raises:
         OSError: It cannot be written; the message says why.
@@ -87,7 +87,7 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Return a path to write to, which then takes the place of ``path``, so that this is never half written.
+    """Enter a path to write to, which then replaces ``path``, so that this is never half written.
 
     It has the same name and lies in a folder beside ``path`` that no other thread, process or machine writes to. It is
     removed where writing fails.
@@ -109,7 +109,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def part_folder(parent: Path) -> Iterator[Path]:
-    """Return a fresh folder inside ``parent``, removed at the end with all that is still in it.
+    """Create a folder inside ``parent``, and remove it at the end with all that is still in it.
 
     Left-over ones of killed processes are removed when they are a day old.
     """

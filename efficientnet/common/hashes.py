@@ -19,10 +19,10 @@ class Expected(NamedTuple):
 
 
 def parse(file_hash: str) -> Expected:
-    """Return the hash that a text gives.
+    """Parse a hash in a text.
 
     Raises:
-        ValueError: It gives none.
+        ValueError: The text is not a hash.
     """
     match = _HASH.fullmatch(file_hash)
     if match is None:
@@ -51,7 +51,7 @@ def of_file(path: Path, expected: Expected | None) -> hashlib._Hash:
 
 
 def is_intact(path: Path, expected: Expected | None) -> bool:
-    """Return whether a file is there and has this hash; where none is known, whether there is anything in it."""
+    """Return whether a file is there and has this hash; without a hash, whether it is not empty."""
     if not path.is_file():
         return False
     return path.stat().st_size > 0 if expected is None else of_file(path, expected).hexdigest() == expected.digest

@@ -1,4 +1,4 @@
-"""JSON of files that anybody may have written: read whole or refused, and never without a bound."""
+"""JSON in untrusted files: read completely or refused, and never without a limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_number(value: Any) -> bool:
 
 
 def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
-    """Return the value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
         ValueError: It is none, has a key of an object twice, or more values than any file needs; the message begins
@@ -39,10 +39,10 @@ def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON, of which each key stands there once: the ``object_pairs_hook`` of ``json.loads``.
+    """Return an object of JSON whose keys are unique: the ``object_pairs_hook`` of ``json.loads``.
 
     Raises:
-        ValueError: One stands there twice, and nobody knows which value is meant.
+        ValueError: A key is there twice, so that its value is ambiguous.
     """
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -52,7 +52,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the object in a JSON file.
+    """Read the object in a JSON file.
 
     Raises:
         OSError: It is not there, or no file.

@@ -22,7 +22,7 @@ _OWN_MARKS = {"–": "-", "…": "...", "×": "x", "→": "->", "≥": ">=", "φ
 
 
 def plain(text: object) -> str:
-    """Return one line of text as it can be printed; what is unsafe in it as an escape of Python's, ``\\x1b``."""
+    """Return a text as one printable line; unsafe characters become Python's escapes, ``\\x1b``."""
     return "".join(_escape(c) if _is_unsafe(c) else c for c in str(text))
 
 
@@ -45,13 +45,13 @@ def csv_cell(value: Any) -> Any:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON whose texts come back as they were, and in which nothing is unsafe to print."""
+    """Return JSON whose texts come back unchanged, and in which nothing is unsafe to print."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return "".join(json.dumps(c)[1:-1] if c != "\n" and _is_unsafe(c) else c for c in text)
 
 
 def print_json(value: Any) -> None:
-    """Prints one line of JSON, in ASCII where the terminal knows no other letters."""
+    """Print one line of JSON, in ASCII if the terminal has no other letters."""
     text = json_text(value)
     try:
         text.encode(sys.stdout.encoding or "ascii")
@@ -61,7 +61,7 @@ def print_json(value: Any) -> None:
 
 
 def tell(message: object) -> None:
-    """Prints a line for the reader of a command's messages, on stderr."""
+    """Print a line for the reader of a command's messages, on stderr."""
     print(f"efficientnet: {lines(message)}", file=sys.stderr)
 
 
@@ -73,20 +73,20 @@ def get_logger() -> logging.Logger:
 
 
 def about(file: object, problem: object) -> str:
-    """What is wrong with a file, in a line that names it once."""
+    """Return the problem of a file in a line that names it once."""
     name, found = plain(file), plain(problem)
     return found if found.startswith(f"{name} ") or found.endswith(f": {str(file)!r}") else f"{name}: {found}"
 
 
 def print_what_can_be(stream: TextIO) -> None:
-    """Let a stream print, of characters that its encoding lacks, something in ASCII instead of raising."""
+    """Make a stream print ASCII for characters that its encoding lacks, instead of raising."""
     codecs.register_error("efficientnet.ascii", _in_ascii)
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="efficientnet.ascii")
 
 
 def _make_safe(record: logging.LogRecord) -> bool:
-    """Escapes a record's arguments: a name becomes one line, and an error's message keeps its lines."""
+    """Escape a record's arguments: a name becomes one line, and an error's message keeps its lines."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             value

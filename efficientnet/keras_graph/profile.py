@@ -106,7 +106,7 @@ class Profile:
         return tuple(layer for layer in self.layers if layer.macs is None)
 
     def blocks(self) -> tuple[LayerCost, ...]:
-        """Return the costs by block, in order; ``kind`` is "block", the shape that of the last layer's output."""
+        """Return costs by block, in order; ``kind`` is "block", the shape is that of the last layer's output."""
         groups: dict[str, list[LayerCost]] = {}
         for layer in self.layers:
             groups.setdefault(layer.block, []).append(layer)

@@ -1,4 +1,4 @@
-"""Which Keras to import, and what it runs on."""
+"""Import of a Keras, and the choice of its backend."""
 
 from __future__ import annotations
 

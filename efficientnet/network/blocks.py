@@ -11,7 +11,7 @@ from .initializers import CONV_INITIALIZER, scaled_conv_initializer
 
 
 def mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
-    """Mobile inverted bottleneck: expand, depthwise, squeeze and excite, project, add.
+    """Add a mobile inverted bottleneck: expand, depthwise, squeeze and excite, project, add.
 
     A fused one (arXiv 2104.00298, section 3.2) has one full convolution for the first two; and where it does not
     expand, for all three, with an activation behind it. With experts, the kernels are each image's own.
@@ -57,7 +57,7 @@ def _depthwise(graph: Graph, x: Any, block: Block, routing: Any = None) -> Any:
 
 
 def _pad(graph: Graph, x: Any, name: str, kernel_size: int, strides: int) -> tuple[Any, str]:
-    """What a convolution is called with, and the ``padding`` that it gets, so that it pads as the variant does."""
+    """Return the input and the ``padding`` of a convolution, so that it pads as the variant does."""
     if strides == 1 or graph.variant.padding == "same":  # with a stride of 1 both are symmetric
         return x, "same"
     return graph.keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
@@ -96,7 +96,7 @@ def conv_norm(
     activation: bool = True,
     routing: Any = None,
 ) -> Any:
-    """Convolution without bias, batch norm, activation."""
+    """Add a convolution without bias, a batch norm and an activation."""
     name = f"{prefix}conv"
     if routing is not None:
         x = condconv.pointwise(graph, x, routing, filters, prefix)

@@ -1,6 +1,6 @@
-"""Conditionally parameterised convolutions: each image has kernels of its own, mixed from those of experts.
+"""Conditionally parameterised convolutions: each image has its own kernels, mixed from those of experts.
 
-Source: CondConv, arXiv 1904.04971, section 3. Made of layers that come with Keras, as everything in the graph.
+Source: CondConv, arXiv 1904.04971, section 3. Like the whole graph, they consist of Keras' own layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def routing_weights(graph: Graph, inputs: Any, block: Block) -> Any:
-    """Return how much of each expert an image takes: (batch, experts), each 0..1 (equation 2)."""
+    """Return the weight of each expert for an image: (batch, experts), each 0..1 (equation 2)."""
     layers = graph.keras.layers
     pooled = layers.GlobalAveragePooling2D(name=f"{block.name}_routing_squeeze")(inputs)
     dense = layers.Dense(
@@ -26,7 +26,7 @@ def routing_weights(graph: Graph, inputs: Any, block: Block) -> Any:
 
 
 def pointwise(graph: Graph, x: Any, routing: Any, filters: int, prefix: str) -> Any:
-    """Return a convolution of 1 x 1 pixels by the mixed kernel: a dense layer on the routing mixes it, for each image.
+    """Add a 1 x 1 convolution by the mixed kernel, which a dense layer on the routing mixes for each image.
 
     That layer, ``…_experts``, holds the experts' kernels: (experts, channels · filters).
     """
@@ -52,7 +52,7 @@ def mix_outputs(graph: Graph, x: Any, routing: Any, prefix: str) -> Any:
         routing: (batch, experts).
 
     Raises:
-        ValueError: The height or width is not known.
+        ValueError: The height or width is unknown.
     """
     layers = graph.keras.layers
     shape = [*x.shape[1:]]

@@ -1,4 +1,4 @@
-"""What every part of a network is built with: one Keras, one variant."""
+"""The context of every part of a network: one Keras, one variant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Framework(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """What every part of the graph is built with.
+    """The context of every part of the graph.
 
     ``call(layer, x)`` calls a new layer for the first time; see :func:`call_drawing_weights`.
     """

@@ -38,7 +38,7 @@ def check_options(
 
 
 def check_activation(layers: Any, activation: Any) -> None:
-    """Refuse what Keras knows no activation by, before the network is built."""
+    """Refuse an activation that Keras does not know, before the network is built."""
     try:
         layers.Activation(activation)
     except (ValueError, TypeError):
@@ -53,7 +53,7 @@ def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, d
     if tensor is not None:
         try:
             is_keras_tensor = graph.keras.backend.is_keras_tensor(tensor)
-        except ValueError:  # legacy Keras refuses to tell of anything but TensorFlow's tensors
+        except ValueError:  # legacy Keras accepts only TensorFlow's tensors here
             is_keras_tensor = False
         if not is_keras_tensor:
             raise TypeError(

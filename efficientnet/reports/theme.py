@@ -1,4 +1,4 @@
-"""What all figures look like: colours, letters, axes. Nothing of Matplotlib's global state is used."""
+"""The style of all figures: colours, letters, axes. Nothing of Matplotlib's global state is used."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Theme:
 
     Attributes:
         name: ``"light"`` or ``"dark"``.
-        background: The page's, so that a figure has no edge.
-        ink: Letters.
-        faint: Axes, and what stands back.
-        grid: Lines behind the data.
-        methods: A colour for each method of scaling.
+        background: Background of the page, so that a figure has no edge.
+        ink: Colour of letters.
+        faint: Colour of axes and minor parts.
+        grid: Colour of lines behind the data.
+        methods: Colours of the methods of scaling.
         series: Colours of further lines, in order.
     """
 
@@ -62,7 +62,7 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
 
 
 def render(figure: Any) -> bytes:
-    """Return a figure as a PNG file's content."""
+    """Render a figure to the content of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
     return buffer.getvalue()
