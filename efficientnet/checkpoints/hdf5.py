@@ -1,8 +1,8 @@
-"""Reads HDF5 files without the HDF5 library, which hangs on some damaged ones and follows links out of others.
+"""Read HDF5 files without the HDF5 library, which hangs on some damaged ones and follows links out of others.
 
-Read is the layout that h5py writes unless told otherwise, and so all that Keras ever wrote: a superblock of
+The layout is the one that h5py writes by default, and so all that Keras ever wrote: a superblock of
 version 0, object headers of version 1, groups as symbol tables. Everything found is checked before it is used;
-the numbers of arrays are looked at last, and only when asked for. Names of structures and fields are those of
+the numbers of arrays are read last, and only on demand. Names of structures and fields are those of
 the HDF5 File Format Specification.
 """
 

@@ -1,4 +1,4 @@
-"""Reads the whole models that Keras 3 saves as ``.keras``: a zip archive of a configuration and an HDF5 file.
+"""Read the whole models that Keras 3 saves as ``.keras``: a zip archive of a configuration and an HDF5 file.
 
 That file, which is not compressed, is read in place. It numbers its layers; the configuration names them.
 """

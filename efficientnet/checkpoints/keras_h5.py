@@ -1,6 +1,6 @@
-"""Reads the HDF5 files that Keras writes, without building anything from them.
+"""Read the HDF5 files that Keras writes, without building anything from them.
 
-Two layouts, told apart by content: Keras 2's names every layer and weight (a file of weights has them at
+There are two layouts, detected by content: Keras 2's names every layer and weight (a file of weights has them at
 its root, a whole model under ``model_weights``); Keras 3's ``.weights.h5`` numbers them by class of layer.
 """
 

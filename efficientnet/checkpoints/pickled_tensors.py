@@ -1,4 +1,4 @@
-"""Evaluates the pickle that describes a state dict, without unpickling it.
+"""Evaluate the pickle that describes a state dict, without unpickling it.
 
 A pickle is a program: whoever runs `pickle.load` on it runs whatever its author chose. So none is run here:
 `evaluate` follows the few instructions that a training checkpoint needs, and what it builds are plain numbers,
@@ -94,7 +94,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Opaque:
-    """Stands for what calling an admitted name with any arguments would have made; with the options of a run."""
+    """A placeholder for the result of calling an admitted name; with the options of a run."""
 
     name: str
     options: dict[str | int, Any] = field(default_factory=dict)
@@ -117,7 +117,7 @@ def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
         The object, with every tensor as a `Tensor`; and all storages it mentions, by key.
 
     Raises:
-        ValueError: The pickle is damaged, too large, or asks for anything that is not admitted.
+        ValueError: The pickle is damaged, too large, or needs anything that is not admitted.
     """
     stack: list[Any] = []
     marks: list[int] = []  # how much lay on the stack at each MARK that is still open

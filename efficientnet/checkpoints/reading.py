@@ -147,7 +147,7 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
     """Read a file as the weights of a variant, or of the one that fits it best.
 
     Args:
-        path: As for :func:`open_checkpoint`.
+        path: Path as for :func:`open_checkpoint`.
         variant: Expected variant; detected from the file by default.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files, and reads those that are cut into several with an index beside them.
+"""Read and write safetensors files, and read those that are cut into several with an index beside them.
 
 Such a file is the length of its header (8 bytes, little-endian), a header in JSON that gives every tensor's type,
 shape and first and last byte, and the bytes, which the tensors fill without a gap. An index is JSON and says which

@@ -45,7 +45,7 @@ def check_model(model: Any, where: object) -> Any:
         where: File or name of the model, for the message.
 
     Raises:
-        ValueError: As ``check_array``.
+        ValueError: A number is NaN or infinite, or a variance is negative.
     """
     for weight, array in zip(model.weights, model.get_weights(), strict=True):
         check_array(getattr(weight, "path", weight.name), array, where)

@@ -1,4 +1,4 @@
-"""Takes chosen files out of a tar archive, plain or gzipped, whatever the archive says about itself."""
+"""Extract chosen files from a tar archive, plain or gzipped, whatever the archive says about itself."""
 
 from __future__ import annotations
 

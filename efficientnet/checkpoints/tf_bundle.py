@@ -1,4 +1,4 @@
-"""Reads TensorFlow's "tensor bundles": ``NAME.index``, ``NAME.data-00000-of-00002``, ``NAME.data-00001-of-00002``.
+"""Read TensorFlow's "tensor bundles": ``NAME.index``, ``NAME.data-00000-of-00002``, ``NAME.data-00001-of-00002``.
 
 The data files are the arrays' numbers, one after the other. The index is a table as LevelDB sorts them on disk: the
 file's last 48 bytes say where a block lies that says where the other blocks lie, and these map the name of each array
@@ -132,7 +132,7 @@ def _checksum(buffer: Buffer, start: int, size: int) -> int:
 
 
 def _table(data: Buffer) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a sorted table."""
+    """Yield keys and values of a sorted table."""
     if len(data) < _FOOTER or data[-8:] != MAGIC:
         raise ValueError("its index is cut short or of another kind, since it does not end as one")
     footer = _Cursor(data[-_FOOTER:-8])
@@ -160,7 +160,7 @@ def _block(data: Buffer, start: int, size: int) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values in a block, where each key leaves out what it has in common with the one before."""
+    """Yield keys and values in a block, where each key leaves out the start that it shares with the one before."""
     restarts = int.from_bytes(block[-4:], "little")  # the keys that are whole, so that one can begin to read there
     cursor = _Cursor(block[: max(len(block) - 4 * restarts - 4, 0)])
     key = b""
@@ -196,7 +196,7 @@ class _Message:
 
 
 class _Cursor:
-    """Reads on in bytes, never past their end."""
+    """A reader of consecutive bytes, never past their end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

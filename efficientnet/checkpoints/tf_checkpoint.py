@@ -1,4 +1,4 @@
-"""Reads TensorFlow checkpoints, without TensorFlow: the right weights out of the right files."""
+"""Read TensorFlow checkpoints, without TensorFlow: the right weights out of the right files."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Reads the files that `torch.save` writes, without PyTorch and without unpickling them.
+"""Read the files that `torch.save` writes, without PyTorch and without unpickling them.
 
 Such a file is a pickle that describes tensors, which `pickled_tensors` evaluates, and beside it the bytes
 of their storages.
 
-Two layouts, told apart by content, differ only in where pickle and storages lie:
+Two layouts, detected by content, differ only in the places of pickle and storages:
 
 - since PyTorch 1.6 a zip archive, uncompressed: `NAME/data.pkl`, `NAME/data/KEY` per storage;
 - before that one stream: pickles of a magic number, a version, facts about the machine, the object,
@@ -67,8 +67,8 @@ def read(path: str | os.PathLike[str]) -> StoredWeights:
         when the first of its arrays is read.
 
     Raises:
-        CheckpointError: The file is damaged, or of another kind, or asks for anything that a training checkpoint
-            does not need. Nothing of it was run.
+        CheckpointError: The file is damaged, or of another kind, or needs anything that a training checkpoint does
+            not. Nothing of it was run.
         OSError: The file cannot be opened.
     """
     try:
@@ -158,7 +158,7 @@ def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object,
 
 
 def _facts(content: object) -> Facts:
-    """What timm's training script and Lightning note beside the weights: the network's name, options of the run."""
+    """Return the notes of timm's training script or Lightning: the network's name, options of the run."""
     if not isinstance(content, dict):
         return Facts()
     options = content.get("args")

@@ -162,8 +162,8 @@ def path(name: str, value: Any, expected: str) -> str:
     """Return a path, or another text, that is not empty.
 
     Raises:
-        TypeError: It is neither a text nor a path.
-        ValueError: It is empty.
+        TypeError: The value is neither a text nor a path.
+        ValueError: The text is empty.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} is {_shown(value)}: expected {expected}.")

@@ -74,7 +74,7 @@ def read_seconds(text: str) -> float:
     """Parse the seconds that a user gives for :func:`within`.
 
     Raises:
-        ValueError: It is no number greater than 0, or more than a computer can wait.
+        ValueError: The text is not a number greater than 0, or more than a computer can wait.
     """
     with contextlib.suppress(ValueError):
         if 0 < (seconds := float(text)) <= threading.TIMEOUT_MAX:

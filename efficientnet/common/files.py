@@ -27,7 +27,7 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
     """Check that a path can be opened and read to its end without waiting.
 
     Raises:
-        OSError: It is not there, or a folder, a pipe, a socket or a device.
+        OSError: The path is missing, or a folder, a pipe, a socket or a device.
     """
     name = plain(path)
     if not name:
@@ -49,7 +49,7 @@ def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
         what: Name of its kind, for the message: "list of classes".
 
     Raises:
-        OSError: It is not there, or no file.
+        OSError: The file is missing, or the path is not a file.
         ValueError: The file is larger.
     """
     check_is_file(path)
@@ -70,7 +70,7 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
         is_folder: Whether it is a folder.
 
     Raises:
-        OSError: It cannot be written; the message says why.
+        OSError: The path cannot be written; the message says why.
     """
     if is_folder and path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file: expected a folder, there or not.")
@@ -93,7 +93,7 @@ def replacing(path: Path) -> Iterator[Path]:
     removed where writing fails.
 
     Raises:
-        OSError: It cannot be written; the error names a file.
+        OSError: The path cannot be written; the error names a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with part_folder(path.parent) as folder:

@@ -26,8 +26,8 @@ def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
     """Parse a JSON text.
 
     Raises:
-        ValueError: It is none, has a key of an object twice, or more values than any file needs; the message begins
-            with ``name``.
+        ValueError: The text is not JSON, has a key of an object twice, or more values than any file needs; the message
+            begins with ``name``.
     """
     try:
         text = content if isinstance(content, str) else bytes(content).decode()
@@ -55,8 +55,8 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the object in a JSON file.
 
     Raises:
-        OSError: It is not there, or no file.
-        ValueError: It is larger than ``MOST_BYTES``, no JSON, or no object.
+        OSError: The file is missing, or the path is not a file.
+        ValueError: The file is larger than ``MOST_BYTES``, not JSON, or not an object.
     """
     value = parse(read_bounded(path, MOST_BYTES, "such file"), os.fspath(path))
     if not isinstance(value, dict):

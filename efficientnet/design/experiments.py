@@ -139,8 +139,8 @@ def compare(
     Args:
         baseline: Network to scale.
         budgets: Multiply-adds for one image; each is moved to the nearest that all four ways reach.
-        data, folder, seeds, recipe: As for :func:`search`; the folder gets ``compare.json``, and for class activation
-            maps ``pictures.npz`` and, of the largest budget, ``models/``.
+        data, folder, seeds, recipe: Arguments as for :func:`search`; the folder gets ``compare.json``, and for class
+            activation maps ``pictures.npz`` and, of the largest budget, ``models/``.
         coefficients: Coefficients α, β, γ of compound scaling.
         tolerance: Deviation allowed between a network's cost and its budget, as a fraction.
         widths_at: Pairs of a depth and a resolution factor. Each is grown in width, too, to the budgets that it does

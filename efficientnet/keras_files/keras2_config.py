@@ -68,10 +68,10 @@ class Refusal(ValueError):
 
 
 def modernise(model: dict[str, Any], layers: Any, custom: Collection[str]) -> dict[str, Any]:
-    """Return the configuration of a model of Keras 2 as Keras 3 takes it.
+    """Convert the configuration of a model of Keras 2 for Keras 3.
 
     Args:
-        model: As the file has it: ``{"class_name": "Functional", "config": {…}}``.
+        model: Configuration in the file: ``{"class_name": "Functional", "config": {…}}``.
         layers: Keras 3's ``layers``.
         custom: Names of the classes and functions that Keras is given besides its own, which stay unchanged.
 
@@ -89,7 +89,7 @@ class _Conversion:
         self.custom = custom
 
     def layer(self, layer: dict[str, Any]) -> dict[str, Any]:
-        """Return one layer; where it is a model, with all of its layers."""
+        """Convert one layer; a model with all of its layers."""
         kind, config = layer["class_name"], layer["config"]
         if kind in self.custom or layer.get("registered_name") in self.custom:
             dtype = {"dtype": self._value("dtype", config["dtype"])} if "dtype" in config else {}
@@ -195,7 +195,7 @@ class _Conversion:
 
 
 def _input_shape(layers: list[dict[str, Any]]) -> list[int | None] | None:
-    """That of a sequential model whose first layer says it, as Keras before 2.4 saved it."""
+    """Return the input shape of a sequential model from its first layer, where Keras before 2.4 saved it."""
     if not layers or layers[0]["class_name"] == "InputLayer":
         return None
     shape: list[int | None] | None = layers[0]["config"].get("batch_input_shape")

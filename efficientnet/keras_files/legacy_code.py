@@ -1,4 +1,4 @@
-"""What in a saved model would run Python code when legacy Keras opens it, which asks only of some of it.
+"""Parts of a saved model that run Python code when legacy Keras opens it, which warns of only some of them.
 
 Keras 3 refuses such parts itself.
 """
@@ -30,7 +30,7 @@ def refuse(path: Path, config: Any, known: Collection[str]) -> None:
         known: Names of the custom objects, which the user vouches for.
 
     Raises:
-        CheckpointError: It holds such a part; the message says which and how to allow it.
+        CheckpointError: The model holds such a part; the message says which and how to allow it.
     """
     found = next(_code(config, known, "model"), None)
     if found is not None:
@@ -42,7 +42,7 @@ def refuse(path: Path, config: Any, known: Collection[str]) -> None:
 def unknown_function(config: Any, known: Collection[str]) -> str | None:
     """Return the name of a function that a Lambda layer calls and no custom object has; None if there is none.
 
-    Such a name alone is in the file; Keras' own functions are named likewise, so ask only where opening has failed.
+    The file has only the name, as for Keras' own functions. So call this only after opening has failed.
     """
     for layer in _objects(config):
         if layer.get("class_name") == "Lambda" and isinstance(layer.get("config"), dict):

@@ -1,4 +1,4 @@
-"""What a saved model says besides the model: the names of its classes, how it wants its pixels, how it was trained.
+"""Notes in a saved model: the names of its classes, the preparation of its pixels, and its training.
 
 A ``.keras`` file is a zip archive, and Keras opens it whatever else it holds. (A model that Keras saves again is
 a new file, without them.) In an ``.h5`` file, of which ``convert`` writes such, they are attributes.
@@ -41,7 +41,7 @@ def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> Non
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
-    """Return the names in the order of the model's outputs; None where the file holds none."""
+    """Read the names in the order of the model's outputs; None if the file holds none."""
     names = _checked(path, CLASS_NAMES, class_names, f"a list of at most {MOST_CLASSES:,} names")
     if names is None:
         names = _in_hdf5(path).class_names
@@ -58,7 +58,7 @@ def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> No
 
 
 def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
-    """Return the mode that the model in a file wants; None where the file does not say."""
+    """Read the mode of ``preprocess_input`` for the model; None if the file does not say."""
     mode = _read(path, PREPROCESSING)
     if mode is None:
         return _in_hdf5(path).preprocessing
@@ -113,7 +113,7 @@ def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
 
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return how the model in a file was trained; None where the file does not say."""
+    """Read the recipe of the model's training; None if the file does not say."""
     recipe = _read(path, _RECIPE)
     if recipe is not None and not isinstance(recipe, dict):
         raise _wrong(path, _RECIPE, "an object of a recipe's fields", recipe)
@@ -139,7 +139,7 @@ def _read(path: str | os.PathLike[str], member: str) -> Any:
 def _checked(
     path: str | os.PathLike[str], member: str, check: Callable[[Any], Checked], expected: str
 ) -> Checked | None:
-    """Return a member that ``check`` converts, or refuses by a ValueError; None where there is none."""
+    """Read a member that ``check`` converts, or refuses by a ValueError; None if it is missing."""
     value = _read(path, member)
     try:
         return None if value is None else check(value)

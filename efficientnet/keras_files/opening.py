@@ -58,10 +58,10 @@ def _is_variant(name: str) -> bool:
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
-    """Where the model is: the path itself, or the model in the folder of a training.
+    """Return the path of the model: the path itself, or the model in the folder of a training.
 
     Raises:
-        TypeError, ValueError: It is no path.
+        TypeError, ValueError: The argument is not a path.
         CheckpointError: The training has written no model yet.
     """
     found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
@@ -76,7 +76,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:
-    """What models saved by the older package name and Keras does not know.
+    """Return the objects in the older package's saved models that Keras does not know.
 
     Both are nowadays part of Keras itself, so a model saved again needs neither.
     """
@@ -99,7 +99,7 @@ def load_model(
     without optimiser, loss and metrics, whose saved form Keras 3 cannot train on: compile it to train.
 
     Args:
-        path: Path of the file or folder. A file's kind is told by its content, whatever its name.
+        path: Path of the file or folder. A file's kind is detected by its content, whatever its name.
         backend, layers, models, utils: The modules of the Keras to open it with.
         **kwargs: Passed on to Keras' ``load_model``: ``compile``, ``custom_objects``, ``safe_mode``.
 
@@ -108,7 +108,7 @@ def load_model(
 
     Raises:
         FileNotFoundError: There is nothing at ``path``.
-        ValueError: It is damaged, no whole model, or of a kind that Keras cannot open.
+        ValueError: The file is damaged, not a whole model, or of a kind that Keras cannot open.
     """
     path = locate(path)
     if not path.exists():
@@ -132,7 +132,7 @@ def load_model(
 
 
 def _built_otherwise(path: Path) -> str:
-    """What to say where a variant's name, or nearly one, stands for a model; empty where it is none."""
+    """Return a message if a variant's name, or nearly one, is given for a model; empty for other names."""
     if path.suffix or path.name != os.fspath(path):
         return ""
     try:
@@ -147,7 +147,7 @@ def _built_otherwise(path: Path) -> str:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Make a ValueError of whatever Keras raises of a file that it cannot open; damaged ones raise nearly anything."""
+    """Turn whatever Keras raises about a file into a ValueError; damaged files raise nearly anything."""
     try:
         yield
     except (CheckpointError, OSError, ImportError, MemoryError):
@@ -191,9 +191,9 @@ def _load_folder(path: Path, layers: Any, models: Any, known: Collection[str], *
 
 
 def _layer_texts(path: Path) -> list[str]:
-    """What a SavedModel folder says of each of its layers, as JSON.
+    """Return the description of each layer in a SavedModel folder, as JSON.
 
-    Keras writes it into a file of its own; before TensorFlow 2.5 it stood in the graph, where it is still looked for.
+    Keras writes it into a separate file; before TensorFlow 2.5 it was in the graph, which is still searched.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError

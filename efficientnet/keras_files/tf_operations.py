@@ -27,7 +27,7 @@ class _Operation:
     """An operation of Keras 3 that does what a function of TensorFlow does.
 
     Attributes:
-        kind: Its class, without ``keras.src.ops``: ``"numpy.Mean"``.
+        kind: Class, without ``keras.src.ops``: ``"numpy.Mean"``.
         operands: Names of TensorFlow's arguments that are tensors, after the first, which always is one.
         options: Keras' name of each further argument of TensorFlow's.
         idle: Further arguments and the only value that is taken.
@@ -44,18 +44,18 @@ class _Operation:
 
 
 def convert(function: str, first: Any, others: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[Any]]:
-    """Return the operation of Keras 3 for a call of a function of TensorFlow.
+    """Convert a call of a function of TensorFlow to an operation of Keras 3.
 
     Args:
-        function: Its name, ``"math.reduce_mean"``.
-        first: Its first argument, tensors as Keras 3 writes them down.
-        others: Its other arguments by name.
+        function: Name of the function, ``"math.reduce_mean"``.
+        first: First argument, with tensors in the form of Keras 3's files.
+        others: Other arguments by name.
 
     Returns:
         The operation's class with its module, its configuration, and what it is called with.
 
     Raises:
-        UnknownOperation: There is none, or not with these arguments.
+        UnknownOperation: There is no such operation, or not with these arguments.
     """
     if function == "__operators__.getitem":
         return _get_item(first, others["slice_spec"])
@@ -123,7 +123,7 @@ def _sections(sizes: int | list[int]) -> int | list[int]:
 
 
 def _pixels(size: int | list[int]) -> int | list[int]:
-    """Of TensorFlow's four, batch and channels included, those of height and width."""
+    """Return the height and the width of TensorFlow's four numbers, which include batch and channels."""
     return size[1:3] if isinstance(size, list) and len(size) == 4 else size
 
 

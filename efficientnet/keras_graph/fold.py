@@ -19,19 +19,19 @@ _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "
 
 
 def fold_batch_norm(model: Any) -> Any:
-    """Return the same network, for answering only, without batch norms and dropouts.
+    """Return the same network, for predictions only, without batch norms and dropouts.
 
     A batch norm goes into the convolution or dense layer before it, or else into the dense layer behind it. One
     that has neither beside it for itself alone (CondConv's, behind the mixing of kernels) becomes the depthwise
     convolution of 1 x 1 pixels that it amounts to, where it is one of an image's channels, and otherwise stays; so
-    does what is told to train while answering, by ``training=True``.
+    does a layer that trains while predicting, by ``training=True``.
 
     Args:
-        model: A functional or sequential model of either Keras, on any backend, in either channel order, with any
+        model: Functional or sequential model of either Keras, on any backend, in either channel order, with any
             head. It stays unchanged.
 
     Returns:
-        A functional model of the same Keras with layers of its own, which plain Keras saves and loads. The
+        A functional model of the same Keras with new layers, which plain Keras saves and loads. The
         layers that are left keep names and ``trainable`` flags. Models within the model are taken apart into their
         layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``.
 
@@ -59,7 +59,7 @@ class _Step(NamedTuple):
 
 
 class _Copy:
-    """A layer to be, with the weights that it is to have."""
+    """A new layer and its future weights."""
 
     def __init__(self, layer: Any, name: str) -> None:
         self._kind = type(layer)
@@ -75,19 +75,19 @@ class _Copy:
         return len(self._weights) == 1 + self._config["use_bias"] and self._weights[0].dtype.kind == "f"
 
     def scale_outputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Have a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
+        """Make a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
         kernel, *bias = self._weights
         # A depthwise kernel ends in (inputs, multiplier), which count the outputs in this order.
         by_output = scale.reshape(kernel.shape[-2:]) if "depth_multiplier" in self._config else scale
         self._set_weights(kernel * by_output, (bias[0] if bias else 0) * scale + offset)
 
     def scale_inputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Have a dense layer do the same to its inputs, before all else."""
+        """Make a dense layer first multiply its inputs, and add to them."""
         kernel, *bias = self._weights
         self._set_weights(kernel * scale[:, None], (bias[0] if bias else 0) + offset @ kernel)
 
     def become_depthwise(self, kind: type, axis: int, scale: np.ndarray, offset: np.ndarray) -> None:
-        """Make another layer of it, ``DepthwiseConv2D``, that scales and offsets each channel of an image."""
+        """Turn it into a ``DepthwiseConv2D`` that scales and offsets each channel of an image."""
         kept = {key: self._config[key] for key in ("name", "trainable", "dtype")}
         self._kind = kind
         self._config = {**kept, "kernel_size": 1, "data_format": "channels_first" if axis == 1 else "channels_last"}
@@ -133,10 +133,10 @@ def _steps(model: Any) -> tuple[list[_Step], list[int]]:
 
 
 def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], keras: Any) -> dict[int, int]:
-    """Let the copies of other layers do the batch norms' work.
+    """Fold the batch norms into the copies of other layers.
 
     Returns:
-        What each value that is no longer computed is equal to.
+        The value that replaces each one that is no longer computed.
     """
     calls = Counter(id(step.call.layer) for step in steps)
     uses = Counter([*outputs, *(value for step in steps for value in step.inputs)])
@@ -198,7 +198,7 @@ def _build(
 
 
 def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Return a batch norm's axis, and what it multiplies each channel with and then adds, in float64."""
+    """Return a batch norm's axis, and its factor and summand for each channel, in float64."""
     weights = {
         role(weight.name): np.asarray(value, np.float64)
         for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
@@ -210,7 +210,7 @@ def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.nd
 
 
 def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
-    """Return whether a layer that is linear until there gives its channels, as they are, on this axis."""
+    """Return whether a layer that is linear until there returns its channels unchanged on this axis."""
     own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
     return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
 
@@ -225,6 +225,6 @@ def _tree(keras: Any) -> Any:
 
 
 def _structure(graph: Any, part: str) -> Any:
-    """Return how a functional model's inputs or outputs are arranged: as one, in a list, in a dictionary."""
+    """Return the structure of a functional model's inputs or outputs: one, a list, or a dictionary."""
     name = f"_{part}_struct"
     return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")

@@ -1,4 +1,4 @@
-"""How a model's pixels are prepared: read from the mark in the network and from the layers in front of it."""
+"""The preparation of a model's pixels, from the mark in the network and the layers in front of it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def model_preprocessing(model: Any) -> str | Scaling:
 
     Raises:
         ValueError: Neither the model nor its graph says it.
-        TypeError: It is no model.
+        TypeError: The argument is not a model.
     """
     if not hasattr(model, "get_config"):  # as every model and layer of Keras has
         raise TypeError(f"model={model!r}: expected a Keras model.")
@@ -77,7 +77,7 @@ def model_preprocessing(model: Any) -> str | Scaling:
 
 
 def _derive(model: Any) -> Mark:
-    """What the graph says: the network's mark, and which layers stand before it."""
+    """Derive the preparation from the graph: the network's mark, and the layers before it."""
     found: list[tuple[str, Mark]] = []  # what arrives at each network, and its mark
     scales_first = False
 
@@ -133,7 +133,7 @@ def _of_layer(layer: Any) -> Mark | None:
 
 
 def _after(call: LayerCall, state: str) -> str:
-    """What a layer makes of levels."""
+    """Return the state of the levels after a layer."""
     kind = keras_layer(call.layer) or ""
     operation = keras_operation(call.layer) or ""
     if IDLE.fullmatch(kind) or kind in _MOVING or _CAST.fullmatch(operation):

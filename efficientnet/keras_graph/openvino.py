@@ -18,7 +18,7 @@ _core_lock = threading.Lock()
 
 
 def core() -> Any:
-    """OpenVINO's runtime, one for the whole process, with its plugin for processors loaded. Threads may share it."""
+    """Return OpenVINO's runtime, one per process, with its plugin for processors loaded. Threads may share it."""
     with _core_lock:  # as functools.cache has none
         runtime, process = _core()
     if os.getpid() != process:
@@ -45,7 +45,7 @@ def _core() -> tuple[Any, int]:
 
 
 def in_own_thread(load: Callable[[], Any]) -> Any:
-    """What a function returns that makes a runtime of OpenVINO's.
+    """Call a function that makes an OpenVINO runtime in a separate thread, and return its result.
 
     A runtime gives the thread that makes it a stack for signals, and frees that at its own end (2026.4). In the main
     thread, after two that overlap, the next signal, be it a Ctrl-C, is a segmentation fault.
@@ -55,11 +55,11 @@ def in_own_thread(load: Callable[[], Any]) -> Any:
 
 
 def convert(model: Any, scaling: Scaling | None = None) -> Any:
-    """Return the OpenVINO model of a functional or sequential Keras model, in float32 and for any batch size.
+    """Convert a functional or sequential Keras model to OpenVINO, in float32 and for any batch size.
 
     Args:
         model: Model of either Keras, on any backend, in either channel order.
-        scaling: What is done to the colours of each input image before the model; nothing by default.
+        scaling: Scaling of the colours of each input image before the model; none by default.
 
     Returns:
         An ``openvino.Model`` with the inputs and outputs of ``model``, named as in its ONNX graph; operations are

@@ -1,6 +1,6 @@
 """Formats that TensorFlow writes: LiteRT and SavedModel.
 
-A model on another of Keras' backends is handed, as a file, to a process of its own in which Keras runs on
+A model on another of Keras' backends is handed, as a file, to a separate process in which Keras runs on
 TensorFlow. (Run as a module this is that process.)
 """
 
@@ -25,13 +25,13 @@ _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
 
 
 class Options(NamedTuple):
-    """How a file is to be.
+    """Options of a file.
 
     Attributes:
         precision: ``"f32"``, ``"f16"`` or ``"int8"``.
-        batch: How many images it takes; None for any number.
+        batch: Number of images that it takes; None for any number.
         samples: For ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
-        scaling: What the file does to the colors of its input before all else; None for nothing.
+        scaling: Scaling of the colors of the input before all else; None for none.
         input_type: Input type of what it takes: ``"float32"`` or ``"uint8"``.
     """
 
@@ -66,7 +66,7 @@ def write_with_tensorflow(model: Any, path: Path, format: str, options: Options)
 
 
 def backend_of(model: Any) -> str:
-    """What a Keras model runs on; legacy ones know TensorFlow only."""
+    """Return the backend of a Keras model; legacy models have TensorFlow only."""
     if type(functional(model)).__module__.startswith("tf_keras"):
         return "tensorflow"
     import keras

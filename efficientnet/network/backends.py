@@ -27,7 +27,7 @@ def import_keras() -> Any:
     """Import ``keras``, on an installed backend where none is chosen and TensorFlow is missing.
 
     A choice, by ``KERAS_BACKEND`` or in Keras' configuration file, is never overridden. The file's
-    ``"tensorflow"`` is none: Keras itself writes it at its first import.
+    ``"tensorflow"`` is not a choice: Keras itself writes it at its first import.
 
     Raises:
         ImportError: Keras, or every backend, is missing; the message names the extras that install them.

@@ -27,7 +27,7 @@ def check_options(
     dropout_rate: float | None,
     drop_connect_rate: float,
 ) -> int | None:
-    """Check them; return the number of classes as Keras takes it."""
+    """Check the options; return the number of classes as Keras takes it."""
     arguments.choice("pooling", pooling, _POOLINGS)
     if features_only and pooling is not None:
         raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")

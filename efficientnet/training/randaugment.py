@@ -2,7 +2,7 @@
 
 ``keras.layers.RandAugment`` draws the same operations for a whole batch, computes all eleven to keep one of them (for
 32 images of 96 pixels it takes longer than a training step of Lite0), and has one factor for angles, shifts and
-levels alike. This is the papers': for each image, and with the magnitudes of their code, whose 10 is a rotation
+levels. This is the papers': for each image, and with the magnitudes of their code, whose 10 is a rotation
 by 30 degrees.
 """
 

@@ -110,7 +110,7 @@ def fetch(
         url: Address as `resolve` takes it.
         file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
             the file unverified, but for its length and what the Hugging Face hub itself says of
-            it: Then downloads start over rather than resume, since nothing else could tell
+            it: then downloads start over rather than resume, since nothing else could tell
             whether an old part and a new rest belong together.
         filename: The file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with

@@ -66,7 +66,7 @@ def find(
     classes: int | None = None,
     given: Facts = UNKNOWN,
 ) -> Weights:
-    """Finds, and where necessary downloads, what was given as ``weights=``; no number is read yet.
+    """Find, and if necessary download, the file behind ``weights=``; no number is read yet.
 
     Args:
         weights: Published set of the variant, as ``published.resolve`` takes it; a path, as
