@@ -81,7 +81,7 @@ def train(
     rng = np.random.default_rng(seed)
     batch_size = min(recipe.batch_size, len(data.training))
     steps = len(data.training) // batch_size  # the rest may come in another epoch
-    # Adam's first steps are its largest, so the rate rises for an epoch before it falls.
+    # Adam's first steps are its least reliable, so the rate rises for an epoch before it falls.
     decay_steps = max(1, (recipe.epochs - 1) * steps)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, decay_steps, warmup_target=recipe.learning_rate, warmup_steps=steps

@@ -1,4 +1,4 @@
-"""Parts of a saved model that run Python code when legacy Keras opens it, which warns of only some of them.
+"""Parts of a saved model that run Python code when legacy Keras opens it, which asks about only some of them.
 
 Keras 3 refuses such parts itself.
 """

@@ -26,7 +26,8 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
     schedules = keras.optimizers.schedules
     steps = epochs * steps_per_epoch
     highest = recipe.rate(trained, steps)
-    # At least a step is left for the fall. Adam's first steps are its largest; an epoch of a small set has too few.
+    # At least a step is left for the fall. Adam's first steps are its least reliable;
+    # an epoch of a small set has too few.
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps - 1)
     warmup = max(warmup, min(recipe.warmup_steps, steps // 2))
     if recipe.decay == "cosine":

@@ -103,8 +103,8 @@ def fetch(
     request one file at the same time download it once. Where $EFFICIENTNET_WEIGHTS_URL names a mirror's base address
     or a folder, the file is looked up there under its file name, and the hash still has to be right. Without a mirror,
     `hf://` addresses are left to the package huggingface_hub if that is installed: it has its own cache, and uses
-    $HF_TOKEN. With $HF_HUB_OFFLINE it does not use the network. Without that package a download ends after an hour, or
-    $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
+    $HF_TOKEN. With $HF_HUB_OFFLINE these addresses never use the network. Without that package a download ends after
+    an hour, or $EFFICIENTNET_DOWNLOAD_TIMEOUT seconds.
 
     Args:
         url: Address as `resolve` takes it.
