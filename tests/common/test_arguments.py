@@ -210,7 +210,7 @@ def test_images_in_folders_of_a_folder_only(places, model, tmp_path, capsys):
 
 def test_missing_engine(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[openvino\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[openvino\]>=2'"):
         compile(model, "openvino")
 
 

