@@ -188,7 +188,7 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int, softmax:
         found, error = None, record.error
         if error is None:
             try:
-                found = predictor.recipe.answer(record.outputs, as_logits=softmax)
+                found = predictor.spec.answer(record.outputs, as_logits=softmax)
             except ValueError as problem:  # NaN
                 error = str(problem)
         best = [] if found is None else found.first(top)
@@ -208,7 +208,7 @@ class Worker:
         with pixel_options.limited(max_pixels):
             self.predictor = model.compile(threads)
         if model.softmax:
-            self.predictor.recipe.check_logits()
+            self.predictor.spec.check_logits()
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         with pixel_options.limited(self.max_pixels):

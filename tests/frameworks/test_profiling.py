@@ -170,7 +170,7 @@ def test_any_size_needs_a_size(eff, tiny):
         profile(model)
     fixed = tiny(weights=None, include_top=False, input_shape=(96, 64, 3))
     assert profile(model, input_shape=(96, 64, 3)).macs == profile(fixed).macs
-    with pytest.raises(ValueError, match=r"input_shape=\(32, 32, 3\): tiny takes \(96, 64, 3\)"):
+    with pytest.raises(ValueError, match=r"input_shape=\(32, 32, 3\): expected what tiny takes, \(96, 64, 3\)"):
         profile(fixed, input_shape=(32, 32, 3))
 
 

