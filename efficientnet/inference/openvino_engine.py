@@ -18,7 +18,6 @@ import numpy as np
 from ..common.text import get_logger
 from ..images.pixels import is_pillow, rgb_of_image
 from ..keras_graph import openvino as openvino_graph
-from ..keras_graph.detours import openvino_of, relative_difference
 from ..model_io.spec import InputSpec
 from . import cache
 from .engines import CompileRequest, Engine, Run
@@ -100,6 +99,8 @@ class _Compiler:
         return compiled, notes
 
     def _exact(self) -> Any:
+        from ..keras_graph.detours import openvino_of  # which a cached engine does not need
+
         model, spec = self.request.source.load()
         return openvino_of(model, spec.scaling if spec.is_scaled else None)
 
@@ -118,6 +119,8 @@ class _Compiler:
         """The largest difference of outputs from float32's, on images held out, or else random ones."""
         if self.request.precision == "f32":
             return None
+        from ..keras_graph.detours import relative_difference
+
         spec = self.request.source.load()[1]
         probes = self._pictures(held_out(self.request.calibration)[1][:_PROBES]) or _random_pictures(spec)
         shaped = _shaped(self.exact(), spec, 1)
