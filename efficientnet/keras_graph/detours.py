@@ -1,4 +1,4 @@
-"""Conversion of models with a layer that has no form in ``onnx_graph``, through TensorFlow's SavedModel.
+"""Conversion of models with a layer that has no form in ``keras_graph.onnx``, through TensorFlow's SavedModel.
 
 The result is compared with Keras at once, since the converters are not part of this package.
 """
@@ -37,7 +37,7 @@ Answers: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None) -> Any:
-    """Convert a Keras model to ONNX; a layer without a form in ``onnx_graph`` goes through SavedModel and tf2onnx.
+    """Convert a Keras model to ONNX; a layer without a form there goes through SavedModel and tf2onnx.
 
     Args:
         model: Functional or sequential model of either Keras, on any backend.
@@ -56,7 +56,7 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
 
 
 def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
-    """Convert a Keras model to OpenVINO; a layer without a form in ``onnx_graph`` goes through SavedModel.
+    """Convert a Keras model to OpenVINO; a layer without a form in ``keras_graph.onnx`` goes through SavedModel.
 
     Args:
         model: Functional or sequential model of either Keras, on any backend.

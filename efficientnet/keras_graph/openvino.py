@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..images.pixel_scaling import Scaling
-from . import onnx
 
 _core_lock = threading.Lock()
 
@@ -69,6 +68,8 @@ def convert(model: Any, scaling: Scaling | None = None) -> Any:
         UnsupportedLayerError: The model has a layer that has no form in ONNX; the message names it.
         ImportError: The package ``onnx`` is not installed.
     """
+    from . import onnx  # which the runtime alone does not need
+
     return simplified(core().read_model(onnx.convert(model, scaling=scaling).SerializeToString()))
 
 
