@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from peers import import_torchvision
 from PIL import Image
 
 from efficientnet.cli.main import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_README = 250
 
 _BLOCK = re.compile(
@@ -53,7 +54,7 @@ def blocks(page: Path, language: str) -> list[Block]:
 
 
 def name(page: Path) -> str:
-    return page.name
+    return str(page.relative_to(ROOT))
 
 
 # --- Python ------------------------------------------------------------------------------------------------------
@@ -62,11 +63,19 @@ def name(page: Path) -> str:
 def run(page: Path, left_out: tuple[str, ...]) -> None:
     """Run the Python blocks of a page, one after another, but for those with such a comment."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
-        if not block.note.startswith(left_out):
-            # So that a traceback has the line of the page.
-            code = "\n" * (block.line - 1) + block.code
-            exec(compile(code, str(page), "exec"), namespace)
+    chosen = [block for block in blocks(page, "python") if not block.note.startswith(left_out)]
+    import_peers("".join(block.code for block in chosen))
+    for block in chosen:
+        # So that a traceback has the line of the page.
+        code = "\n" * (block.line - 1) + block.code
+        exec(compile(code, str(page), "exec"), namespace)
+
+
+def import_peers(code: str) -> None:
+    """Skip programs whose packages are not installed: those that a page compares with."""
+    for package in re.findall(r"^import (timm|torchvision)$", code, re.MULTILINE):
+        import_torchvision(pytest.importorskip("torch"))
+        pytest.importorskip(package)
 
 
 def has_python(page: Path, *, slow: bool) -> bool:

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from peers import import_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -20,28 +21,16 @@ def torch():
     return pytest.importorskip("torch")
 
 
-def _import_torchvision(torch):
-    """torchvision has no build for processors alone; it imports beside that of PyTorch once its operators are known."""
-    if find_spec("torchvision") is None:
-        pytest.skip("needs: pip install --no-deps torchvision==0.28.0")
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("torchvision")
-
-
 @pytest.fixture(scope="module")
 def torchvision(torch):
-    return _import_torchvision(torch)
+    return import_torchvision(torch)
 
 
 @pytest.fixture(scope="module")
 def timm(torch):
     if find_spec("timm") is None:
         pytest.skip("needs: pip install --no-deps timm==1.0.22")
-    _import_torchvision(torch)
+    import_torchvision(torch)
     return importlib.import_module("timm")
 
 
