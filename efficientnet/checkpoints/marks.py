@@ -2,7 +2,8 @@
 
 The first convolution of a network has no bias, hence no use for its option ``bias_initializer``; but every Keras keeps
 that option through clone_model, pickle, deepcopy, saving and loading, and in models around the network. It holds the
-mark as a text of JSON, which plain Keras ignores.
+mark as a text of JSON, which plain Keras ignores. Where folding a batch norm gave the convolution a bias, a dropout of
+rate 0 before it holds the mark, as its seed: it draws nothing.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ class Mark(NamedTuple):
 
 def of_config(config: Mapping[str, Any]) -> Mark | None:
     """Return the mark in the configuration of a layer; None if there is none."""
-    initializer = config.get("bias_initializer")
-    if config.get("use_bias") is not False or not isinstance(initializer, Mapping):
-        return None
-    options = initializer.get("config")
-    text = options.get("value") if isinstance(options, Mapping) else None
+    text = None
+    match config:
+        case {"use_bias": False, "bias_initializer": {"config": {"value": text}}}:
+            pass
+        case {"rate": 0, "seed": text}:
+            pass
     if not isinstance(text, str) or _KEY not in text:
         return None
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..checkpoints.keras_h5 import role
+from ..checkpoints.marks import Mark
 from ..network.backends import deep_recursion
 from ..network.initializers import call_drawing_weights
 from . import marks
@@ -33,7 +34,8 @@ def fold_batch_norm(model: Any) -> Any:
     Returns:
         A functional model of the same Keras with new layers, which plain Keras saves and loads. The
         layers that are left keep names and ``trainable`` flags. Models within the model are taken apart into their
-        layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``.
+        layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``. A dropout of rate 0
+        before the first convolution says how pixels are scaled, which the convolution itself said without a bias.
 
     Raises:
         ValueError: The model has no graph of layers.
@@ -62,6 +64,8 @@ class _Copy:
     """A new layer and its future weights."""
 
     def __init__(self, layer: Any, name: str) -> None:
+        self.name = name
+        self._mark = marks.of_layer(layer)
         self._kind = type(layer)
         self._config = {**layer.get_config(), "name": name}
         if callable(getattr(layer, "activation", None)):
@@ -73,6 +77,11 @@ class _Copy:
     def has_plain_weights(self) -> bool:
         """Whether these are a kernel and perhaps a bias: no adapters (LoRA), nothing quantised."""
         return len(self._weights) == 1 + self._config["use_bias"] and self._weights[0].dtype.kind == "f"
+
+    @property
+    def lost_mark(self) -> Mark | None:
+        """The mark of the original layer, if a bias has taken its place."""
+        return self._mark if self._config.get("use_bias") else None
 
     def scale_outputs(self, scale: np.ndarray, offset: np.ndarray) -> None:
         """Make a linear layer multiply its outputs, each channel by its own factor, and then add to them."""
@@ -122,7 +131,7 @@ def _steps(model: Any) -> tuple[list[_Step], list[int]]:
 
     def record(call: LayerCall, inputs: list[int]) -> list[int]:
         nonlocal count
-        if is_idle(call):
+        if is_idle(call) and marks.of_layer(call.layer) is None:
             return inputs
         outputs = list(range(count, count + len(call.outputs)))
         count += len(outputs)
@@ -184,8 +193,12 @@ def _build(
         if step.outputs[0] in equal:
             values[step.outputs[0]] = values[equal[step.outputs[0]]]
             continue
-        args, kwargs = step.call.arguments([values[number] for number in step.inputs])
-        results = copies.get(id(step.call.layer), step.call.layer)(*args, **kwargs)
+        given = [values[number] for number in step.inputs]
+        copy = copies.get(id(step.call.layer))
+        if copy and copy.lost_mark:
+            given = [marks.carrier(keras.layers, copy.lost_mark, copy.name)(*given)]
+        args, kwargs = step.call.arguments(given)
+        results = (copy or step.call.layer)(*args, **kwargs)
         values.update(zip(step.outputs, _tree(keras).flatten(results), strict=True))
     with deep_recursion():
         folded = keras.models.Model(

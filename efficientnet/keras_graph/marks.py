@@ -31,6 +31,17 @@ def put(model: Any, mark: Mark) -> None:
     layer.bias_initializer = type(layer).from_config(config).bias_initializer
 
 
+def carrier(layers: Any, mark: Mark, name: str) -> Any:
+    """Return a layer that changes nothing and holds a mark, for a convolution that uses its bias.
+
+    Args:
+        layers: Module of the Keras that it is made of.
+        mark: Mark that it holds.
+        name: Name of the convolution.
+    """
+    return layers.Dropout(0.0, seed=mark.to_text(), name=f"{name}_mark")
+
+
 def remember(model: Any, mark: Mark) -> None:
     """Note on a model, in memory only, what :func:`read` would not find in its graph."""
     object.__setattr__(model, _ATTRIBUTE, mark)  # past Keras, which would make a part of the model of it
@@ -89,7 +100,7 @@ def _derive(model: Any) -> Mark:
         inner = getattr(call.layer, "layer", None)
         if keras_layer(call.layer) == "TimeDistributed" and inner is not None:
             return _follow_model(inner, [state], follow)
-        if (mark := _of_layer(call.layer)) is not None:
+        if (mark := of_layer(call.layer)) is not None:
             found.append((state, mark))
         after = _after(call, state)
         scales_first |= state == _GIVEN and after == _SCALED
@@ -124,7 +135,10 @@ def _follow_model(model: Any, states: Sequence[str] | None, follow: Any) -> list
     return run(model, states or [_GIVEN] * count, follow)
 
 
-def _of_layer(layer: Any) -> Mark | None:
+def of_layer(layer: Any) -> Mark | None:
+    """Return the mark that a layer holds, if any."""
+    if keras_layer(layer) == "Dropout":
+        return of_config(layer.get_config())
     initializer: Any = getattr(layer, "bias_initializer", None)
     if type(initializer).__name__ != "Constant":
         return None
