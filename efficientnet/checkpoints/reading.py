@@ -20,7 +20,7 @@ from .arrays import Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
 from .names.tensorflow import AUTHORS
-from .names.torch import LUKEMELAS, TIMM, TORCHVISION
+from .names.torch import LUKEMELAS, TIMM, TORCHVISION, name_children
 
 logger = get_logger()
 
@@ -159,12 +159,12 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
     """
     checkpoint = open_checkpoint(path)
     places = _places(checkpoint, path)
+    if not places and (children := name_children(checkpoint.arrays)):
+        named = {children.get(name, name): stored for name, stored in checkpoint.arrays.items()}
+        checkpoint = checkpoint._replace(arrays=named)
+        places = _places(checkpoint, path)
     if not places:
-        names = list(checkpoint.arrays)
-        raise CheckpointError(
-            f"{fspath(path)} is a file of weights ({checkpoint.format}), but its names ({', '.join(names[:3])}, …) are "
-            f"not those of an EfficientNet of {', '.join(o.name for o in ORIGINS)}."
-        )
+        raise _unknown(path, checkpoint)
     variants = map(get_variant, list_variants()) if variant is None else [variant]
     readings = [_compare(Path(path), checkpoint, place, v) for v in variants for place in places]
     best = min(readings, key=lambda reading: (reading.differences, len(reading.aside)))
@@ -172,6 +172,20 @@ def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
     if len(befores) > 1:
         raise _several(path, befores)
     return _count_classes(best)
+
+
+def _unknown(path: str | PathLike[str], checkpoint: StoredWeights) -> CheckpointError:
+    names = list(checkpoint.arrays)
+    hint = ""
+    if names and all(name[:1].isdigit() for name in names):
+        hint = (
+            " They begin with numbers, as PyTorch's nn.Sequential has them, which does not keep the names of its parts:"
+            " save the state_dict() of the network itself."
+        )
+    return CheckpointError(
+        f"{fspath(path)} is a file of weights ({checkpoint.format}), but its names ({', '.join(names[:3])}, …) are "
+        f"not those of an EfficientNet of {', '.join(o.name for o in ORIGINS)}.{hint}"
+    )
 
 
 class _Place(NamedTuple):

@@ -60,6 +60,38 @@ def test_a_wrapper(origin, before, tmp_path):
     assert (reading.before, reading.differences, reading.aside) == (before, 0, {})
 
 
+@pytest.mark.parametrize("before", ["", "body."])
+@pytest.mark.parametrize(
+    ("origin", "parts"),
+    [
+        (TIMM, {"conv_stem": 0, "bn1": 1, "blocks": 2, "conv_head": 3, "bn2": 4, "classifier": 6}),
+        (TIMM, {"conv_stem": 0, "bn1": 1, "blocks": 3, "conv_head": 4, "bn2": 5, "classifier": 8}),  # with activations
+        (LUKEMELAS, {"_conv_stem": 0, "_bn0": 1, "_blocks": 2, "_conv_head": 3, "_bn1": 4, "_fc": 7}),
+        (TORCHVISION, {"features": 0, "classifier": 2}),
+        (TORCHVISION, {f"features.{number}": number for number in range(9)}),  # its features alone
+    ],
+)
+def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_path):
+    """As nn.Sequential(*network.children()) has them."""
+    numbered = {}
+    for name, values in B0[origin].items():
+        part = next((part for part in parts if name.startswith(f"{part}.")), None)
+        if part:
+            numbered[f"{before}{parts[part]}{name.removeprefix(part)}"] = values
+    reading = checkpoints.read(save(tmp_path / "w.safetensors", numbered))
+    assert (reading.variant.name, reading.origin, reading.before) == ("efficientnet-b0", origin, before)
+    assert (reading.differences, reading.aside) == (0, {})
+    assert reading.classes == (4 if HEADS[origin] in parts else None)
+    for entry in origin.entries(layout.layers(get_variant("b0"), 4)):
+        if entry.ours in reading.arrays:
+            stored = Stored(entry.their_shape, np.dtype("f4"), lambda name=entry.theirs: B0[origin][name])
+            np.testing.assert_array_equal(np.asarray(reading.arrays[entry.ours]), np.asarray(entry.to_ours(stored)))
+    # Part after part, they could be anything.
+    flat = {f"{index}.weight": values for index, values in enumerate(numbered.values())}
+    with pytest.raises(CheckpointError, match=r"They begin with numbers.* save the state_dict\(\) of the network"):
+        checkpoints.read(save(tmp_path / "flat.safetensors", flat))
+
+
 def test_the_state_dict_of_lightning(eff, tmp_path, caplog):
     origin = TIMM
     others = {"criterion.weight": array(4), "val_acc.confmat": array(4, 4), "teacher.bn.num_batches_tracked": array()}

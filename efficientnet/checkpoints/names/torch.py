@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 
 from ...family.arrays import Layer, Place
 from ...family.variants import Variant
@@ -139,3 +140,41 @@ TORCHVISION = Origin(
     padding="symmetric",
     epsilon=_torchvision_epsilon,
 )
+
+# nn.Sequential(*network.children()) puts numbers in place of the names of a network's parts. For each implementation:
+# an array of its blocks, the part that these are, and all parts that hold arrays, in order.
+_CHILDREN = (
+    (r"\.0\.0\.conv(_dw|_exp)?\.weight", "blocks", ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "classifier")),
+    (r"\.0\._depthwise_conv\.weight", "_blocks", ("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1", "_fc")),
+    (r"\.1\.0\.block\.0\.0\.weight", "features", ("features", "classifier")),
+    (r"\.0\.block\.0\.0\.weight", "features.1", tuple(f"features.{number}" for number in range(9))),
+)
+_MOST_PREFIXES = 16  # of the numbers, which more have in an attack only
+
+
+def name_children(names: Collection[str]) -> dict[str, str]:
+    """Return the names of a network's parts in place of their numbers, for the arrays of such a network.
+
+    The parts that hold arrays count, in their order: it is the same in all releases of an implementation, while layers
+    without arrays (activations, pooling) come and go.
+
+    Args:
+        names: Names of all arrays of a file: ``"0.weight"``, ``"3.0.0.conv_dw.weight"``.
+
+    Returns:
+        New names by old ones, ``"conv_stem.weight"``; empty if the blocks are not where an implementation has them.
+    """
+    for block, place, parts in _CHILDREN:
+        landmark = re.compile(r"(?P<before>(.*\.)?)(?P<number>\d+)" + block)
+        matches = list(islice(filter(None, map(landmark.fullmatch, names)), _MOST_PREFIXES))
+        renamed: dict[str, str] = {}
+        for before, blocks in dict.fromkeys((match["before"], match["number"]) for match in matches):
+            numbered = re.compile(re.escape(before) + r"(\d+)\.(.*)")
+            inner = {name: match.groups() for name in names if (match := numbered.fullmatch(name))}
+            numbers = sorted({number for number, _ in inner.values()}, key=lambda number: (len(number), number))
+            new = dict(zip(numbers, parts, strict=False))  # what else follows is not the network's
+            if new.get(blocks) == place:
+                renamed |= {name: f"{before}{new[n]}.{rest}" for name, (n, rest) in inner.items() if n in new}
+        if renamed:
+            return renamed
+    return {}
