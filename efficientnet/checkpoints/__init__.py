@@ -5,7 +5,7 @@ path ── open_checkpoint ──> {their name: array} ── naming table ─�
 
 from ..errors import CheckpointError
 from .facts import Facts
-from .reading import Reading, accept, describe, explain, open_checkpoint, read, report_aside
+from .reading import Reading, accept, describe, explain, open_checkpoint, read, remarks, report
 
 __all__ = [
     "CheckpointError",
@@ -16,5 +16,6 @@ __all__ = [
     "explain",
     "open_checkpoint",
     "read",
-    "report_aside",
+    "remarks",
+    "report",
 ]

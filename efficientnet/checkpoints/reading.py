@@ -293,7 +293,7 @@ def _count_classes(reading: Reading) -> Reading:
     right = (1000, 1001) if classes == 1001 else (classes,)  # the background, which comes first, may have no name
     counts = dict(said.class_counts or ())
     if said.class_names is not None and len(said.class_names) not in counts.values():
-        counts[f"{reading.path}: names of classes"] = len(said.class_names)
+        counts["names of classes"] = len(said.class_names)
     wrong = tuple(f"{place} {count}" for place, count in counts.items() if count not in right)
     if said.class_names is not None and len(said.class_names) not in right:
         said = replace(said, class_names=None)
@@ -327,20 +327,29 @@ def accept(reading: Reading) -> Reading:
     return reading
 
 
-def report_aside(reading: Reading) -> None:
-    """Log the parts of a file that are not used, since they are not the network's or contradict the weights."""
+def remarks(reading: Reading) -> list[str]:
+    """Return what a user should know of a file that is used, each to be logged after the name of the file.
+
+    These are parts that are left aside, since they are not the network's or contradict the weights.
+    """
+    found = []
     if reading.miscounted:
-        logger.warning(
-            "%s, but the classifier in %s has %s classes: taken is what the weights have; names that are more or fewer "
-            "are not used.", ", ".join(reading.miscounted), reading.path, reading.classes,
-        )  # fmt: skip
+        found.append(
+            f"has a classifier of {reading.classes} classes, where {', '.join(reading.miscounted)} is noted; taken is "
+            "what the weights have, and names that are more or fewer are not used."
+        )
     parts = list(dict.fromkeys(re.split(r"[./][^./]*$", name)[0] for name in reading.aside))
     if parts:
         more = f", … ({len(parts)} in all)" if len(parts) > _MOST_SHOWN else ""
-        logger.warning(
-            "%s holds more than %s; left aside: %s%s.",
-            reading.path, reading.variant.name, ", ".join(parts[:_MOST_SHOWN]), more,
-        )  # fmt: skip
+        shown = ", ".join(parts[:_MOST_SHOWN])
+        found.append(f"holds more than {reading.variant.name}; left aside: {shown}{more}.")
+    return found
+
+
+def report(reading: Reading) -> None:
+    """Log the remarks on a file."""
+    for remark in remarks(reading):
+        logger.warning("%s %s", reading.path, remark)
 
 
 def explain(reading: Reading) -> str:

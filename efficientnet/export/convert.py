@@ -94,7 +94,7 @@ def convert(
     if suffix in _KERAS_SUFFIXES:
         _write_keras(target, suffix, open_model(reading, given), facts)
         return reading
-    checkpoints.report_aside(reading)
+    checkpoints.report(reading)
     for name, array in reading.arrays.items():
         check_array(name, array, reading.path)
     arrays = dict(_for_pytorch(reading, names))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import checkpoints
 from ..checkpoints.facts import UNKNOWN, Facts
+from ..checkpoints.hub_folder import read_config
 from ..checkpoints.marks import Mark
 from ..checkpoints.soundness import check_model
 from ..common.text import get_logger
@@ -145,12 +147,17 @@ class Source:
             said = found.trained.facts
             assumed = finding.unknown_message(finding.trained_with(said, variant, given))
             contradictions = finding.contradictions(said, given)
-            remarks = (*filter(None, [assumed]), *map(finding.contradiction_message, contradictions))
+            remarks = (
+                *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),
+                *checkpoints.remarks(reading),
+            )  # fmt: skip
             return model, describe(model, class_names=given.class_names or names)._replace(remarks=remarks)
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None
-            return None if file is None else f"{variant} {chosen} {given} {cache.file_key(file)}"
+            if file is None:
+                return None
+            return f"{variant} {chosen} {given} {cache.file_key(file)} {read_config(file)}"
 
         return cls(functools.cache(load), functools.cache(content), weights)
 

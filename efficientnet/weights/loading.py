@@ -146,7 +146,7 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
         layer.set_weights(values)
         for value in values:
             release(value)
-    checkpoints.report_aside(weights.reading)
+    checkpoints.report(weights.reading)
 
 
 def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Trained:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from efficientnet import get_variant, save_variant
-from efficientnet.checkpoints import Facts
+from efficientnet.checkpoints import Facts, safetensors
+from efficientnet.checkpoints.names.torch import TIMM
+from efficientnet.family import arrays as layout
 from efficientnet.inference import Source, cache, compile
 
 pytest.importorskip("openvino")
@@ -65,21 +68,48 @@ def test_what_was_assumed_is_said_with_a_cached_engine_too(model, engine, tmp_pa
     assert caplog.text.count("moved.keras was built without weights, and does not say how its pixels") == 1
 
 
-def test_what_was_assumed_of_weights_is_said_with_a_cached_engine_too(tmp_path, monkeypatch, caplog):
-    from efficientnet import keras
-
+@pytest.fixture
+def small(tmp_path):
+    """A variant of three classes, and weights of it with another array, and five classes noted beside them."""
     variant = dataclasses.replace(
         get_variant("b0"), name="small", width=0.25, resolution=32, blocks=get_variant("b0").blocks[:2], classes=3
     )
     save_variant(variant, tmp_path / "small.json")
-    keras.create(variant, weights=None).save_weights(tmp_path / "net.weights.h5")
-    given = Facts(padding="symmetric", preprocessing="tf")
+    entries = TIMM.entries(layout.layers(variant))
+    arrays = {f"model.{entry.theirs}": np.full(entry.their_shape, 0.5, np.float32) for entry in entries}
+    safetensors.write(tmp_path / "model.safetensors", {**arrays, "criterion.weight": np.zeros(1, np.float32)})
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "small", "num_classes": 5, "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}})
+    )
+    return str(tmp_path / "small.json"), str(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_all_remarks_on_weights_are_made_with_a_cached_engine_too(small, engine, monkeypatch, caplog):
+    pytest.importorskip("onnxruntime")
+    given = Facts(preprocessing="torch")
+    said = []
     for _ in range(2):
         caplog.clear()
-        compile(Source.of_variant(str(tmp_path / "small.json"), str(tmp_path / "net.weights.h5"), given), "openvino")
-        assert caplog.text.count("does not say how its network was trained; assumed: batch_norm_epsilon") == 1
-        assert caplog.text.count("gets padding='symmetric' where") == 1
+        compile(Source.of_variant(*small, given), engine)
+        said.append(sorted(record.getMessage() for record in caplog.records))
         monkeypatch.setattr("efficientnet.model.assemble", fail_to_convert)
+    first, second = said
+    assert first == second
+    for remark in (
+        "does not say how its network was trained; assumed: padding=",
+        "gets preprocessing='torch' where",
+        "has a classifier of 3 classes, where",
+        "holds more than small; left aside: criterion.",
+    ):
+        assert sum(f"{small[1]} {remark}" in message for message in first) == 1
+
+
+def test_the_configuration_beside_weights_makes_a_difference(small, tmp_path):
+    compile(Source.of_variant(*small))
+    names = list("abc")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "small", "label_names": names}))
+    assert [label for _, label in compile(Source.of_variant(*small)).spec.classes] == names
 
 
 def test_other_numbers_are_another_entry(model):

@@ -300,8 +300,8 @@ class TestTimm:
         ("said", "warned"),
         [
             ({"num_classes": 5, "label_names": list("abcde")}, None),
-            ({"num_classes": 7}, "config.json: num_classes 7, but"),
-            ({"num_classes": 5, "label_names": list("abc")}, "config.json: label_names 3, but"),
+            ({"num_classes": 7}, "config.json: num_classes 7 is noted"),
+            ({"num_classes": 5, "label_names": list("abc")}, "config.json: label_names 3 is noted"),
             ({"num_classes": 3, "label_names": {"0": "a", "1": "b", "2": "c"}}, "label_names 3, "),
         ],
     )
@@ -318,14 +318,14 @@ class TestTimm:
         else:
             assert names is None
             assert caplog.text.count("taken is what the weights have") == 1
-            assert warned in caplog.text and "has 5 classes" in caplog.text
+            assert warned in caplog.text and "has a classifier of 5 classes, where" in caplog.text
 
     def test_names_within_a_file_that_are_not_as_many_as_its_classes(self, eff, plain, tmp_path, caplog):
         arrays = checkpoints.open_checkpoint(plain).arrays
         noted = {"format": "pt", "efficientnet": Facts(class_names=("a", "b")).to_json()}
         safetensors.write(tmp_path / "net.safetensors", arrays, noted)
         build(eff, FAMILIES["v1"], weights=tmp_path / "net.safetensors")
-        assert "net.safetensors: names of classes 2, but the classifier in" in caplog.text
+        assert "net.safetensors has a classifier of 5 classes, where names of classes 2 is noted" in caplog.text
         convert.convert(tmp_path / "net.safetensors", tmp_path / "out.safetensors", variant=FAMILIES["v1"])
         assert checkpoints.open_checkpoint(tmp_path / "out.safetensors").facts.class_names is None
 
