@@ -266,7 +266,7 @@ def _advised(assemble: Callable[P, T]) -> Callable[P, T]:
             hint = f"did you mean {close[0]!r}?" if close else f"the options are {', '.join(known)}."
             raise TypeError(f"A network has no option {unknown!r}: {hint}")
         model = assemble(*args, **kwargs)
-        mark = marks.read(model)
+        mark = marks.read_mark(model)
         if mark.is_known and mark.preprocessing not in (None, "torch", "none"):
             logger.warning(
                 "%s takes pixels scaled as %s, which preprocess_input(x) alone does not do: give it "

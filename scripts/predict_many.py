@@ -41,7 +41,7 @@ from efficientnet.cli import pixel_options
 from efficientnet.cli.model_options import find_source, images_in, positive
 from efficientnet.common.files import remove_parts, replacing
 from efficientnet.common.json_files import read_object
-from efficientnet.inference import ENGINES, PRECISIONS, Predictor, Source, compile
+from efficientnet.inference import ENGINES, PRECISIONS, Predictor, ModelSource, compile
 from efficientnet.preprocessing import MODES
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int, softmax:
         found, error = None, record.error
         if error is None:
             try:
-                found = predictor.spec.answer(record.outputs, as_logits=softmax)
+                found = predictor.spec.prediction(record.outputs, as_logits=softmax)
             except ValueError as problem:  # NaN
                 error = str(problem)
         best = [] if found is None else found.first(top)
@@ -260,7 +260,7 @@ class Answers:
         """All that has been written, in order."""
         return sorted(self.folder.glob("answers-*.parquet"))
 
-    def paths(self) -> set[str]:
+    def growths(self) -> set[str]:
         """The pictures that have been answered."""
         import pyarrow.parquet as pq
 
@@ -362,7 +362,7 @@ def predict_many(options: argparse.Namespace) -> int:
         answers.check({**model._asdict(), "calibration": len(calibration), "content": model.source().content()})
         if options.retry_errors:
             answers.drop_errors()
-        answered = answers.paths()
+        answered = answers.growths()
         missing = [picture for picture in pictures if picture.path not in answered]
         with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture", disable=None) as progress:
             try:

@@ -7,8 +7,8 @@ import numpy as np
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data
 from efficientnet.training import Recipe, Task
-from efficientnet.training.networks import Networks
 from efficientnet.training.schedules import learning_rate, make_optimizer
+from efficientnet.training.stages import Networks
 
 # Two progressive stages of an epoch of three steps, with all that is random.
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from efficientnet import errors
-from efficientnet.checkpoints import read
+from efficientnet.checkpoints import read_checkpoint
 
 PACKAGE = Path(errors.__file__).parent
 
@@ -32,4 +32,4 @@ def test_public_ones_are_nowhere_else():
 def test_one_clause_catches_them(tmp_path):
     (tmp_path / "empty.h5").write_bytes(b"")
     with pytest.raises(errors.EfficientNetError):
-        read(tmp_path / "empty.h5")
+        read_checkpoint(tmp_path / "empty.h5")

@@ -36,9 +36,9 @@ def test_weights_without_internet(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda path: checkpoints.read(path.with_suffix(".h5")),
-        lambda path: checkpoints.read(path.with_suffix(".safetensors")),
-        lambda path: checkpoints.read(path.with_suffix(".pth")),
+        lambda path: checkpoints.read_checkpoint(path.with_suffix(".h5")),
+        lambda path: checkpoints.read_checkpoint(path.with_suffix(".safetensors")),
+        lambda path: checkpoints.read_checkpoint(path.with_suffix(".pth")),
         lambda path: loading.load_image(path),
         lambda path: loading.load_image("http://127.0.0.1:1/a.png"),
         lambda path: imagenet.decode_predictions([["a", "b"]]),

@@ -5,17 +5,17 @@ path ── open_checkpoint ──> {their name: array} ── naming table ─�
 
 from ..errors import CheckpointError
 from .facts import Facts
-from .reading import Reading, accept, describe, explain, open_checkpoint, read, remarks, report
+from .reading import Reading, accept, describe_format, explain, open_checkpoint, read_checkpoint, remarks, report
 
 __all__ = [
     "CheckpointError",
     "Facts",
     "Reading",
     "accept",
-    "describe",
+    "describe_format",
     "explain",
     "open_checkpoint",
-    "read",
+    "read_checkpoint",
     "remarks",
     "report",
 ]

@@ -44,7 +44,7 @@ class Node(NamedTuple):
         return str(self.config.get("name"))
 
 
-def read(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
+def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
     """Read the facts in a configuration; none if it is not understood.
 
     Args:

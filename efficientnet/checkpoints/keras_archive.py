@@ -89,7 +89,9 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         named = zip(unique(names), arrays.values(), strict=True)
         checked = {name: guarded(path, _after(check, stored), ".keras") for name, stored in named}
         noted = _notes(found)
-        said = architecture.read(model, checked, noted.preprocessing) | dataclasses.replace(noted, preprocessing=None)
+        said = architecture.read_architecture(model, checked, noted.preprocessing) | dataclasses.replace(
+            noted, preprocessing=None
+        )
     return StoredWeights("Keras 3 model, .keras", checked, layers=layer_names, facts=said)
 
 

@@ -77,7 +77,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         checked = {key: guarded(path, stored) for key, stored in arrays.items()}
         said = facts.from_hdf5(root)
         if config := root.texts("model_config"):
-            graph = architecture.read(facts.parse(config[0]), checked, said.preprocessing)
+            graph = architecture.read_architecture(facts.parse(config[0]), checked, said.preprocessing)
             said = graph | dataclasses.replace(said, preprocessing=None)
     return StoredWeights(name, checked, layers=tuple(layers), facts=said)
 

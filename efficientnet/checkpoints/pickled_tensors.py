@@ -110,7 +110,7 @@ def is_shape(shape: object) -> bool:
     )
 
 
-def evaluate(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def evaluate_pickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
     """Follow one pickle, from where `file` stands to its end.
 
     Returns:

@@ -129,10 +129,10 @@ def _open_file(path: Path) -> StoredWeights:
         )
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}, nor a TensorFlow checkpoint of that prefix.")
-    raise CheckpointError(f"{path} {describe(start)}. Read are {READ}: download or save it again.")
+    raise CheckpointError(f"{path} {describe_format(start)}. Read are {READ}: download or save it again.")
 
 
-def describe(start: bytes) -> str:
+def describe_format(start: bytes) -> str:
     """Describe an unreadable file by its first bytes, as the rest of a sentence about it."""
     if not start:
         return "is empty"
@@ -143,7 +143,7 @@ def describe(start: bytes) -> str:
     return f"begins with {start[:8]!r}, which is no known format"
 
 
-def read(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
+def read_checkpoint(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
     """Read a file as the weights of a variant, or of the one that fits it best.
 
     Args:
@@ -365,7 +365,7 @@ def explain(reading: Reading) -> str:
     reasons += [f"{name} {shape} is in the file only" for name, shape in reading.aside.items()]
     more = f"; and {len(reasons) - _MOST_SHOWN} more" if len(reasons) > _MOST_SHOWN else ""
     shown = "; ".join(reasons[:_MOST_SHOWN]) + more
-    best = read(reading.path)
+    best = read_checkpoint(reading.path)
     hint = ""
     if not best.differences:
         theirs, ours = (len(scaling.scale_blocks(variant)) for variant in (best.variant, reading.variant))

@@ -31,7 +31,7 @@ _DTYPES = {
 _BFLOAT16 = 14
 
 
-def read(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
+def read_bundle(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
     """Read all arrays of numbers in a bundle, in the order of its index, which is that of their names.
 
     Args:

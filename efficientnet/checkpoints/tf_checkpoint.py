@@ -64,7 +64,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
     path = Path(path)
     try:
         name, files = _from_archive(path) if path.is_file() and tar.recognises(path) else _from_folder(path)
-        arrays, averaged = _weights(tf_bundle.read(name, files))
+        arrays, averaged = _weights(tf_bundle.read_bundle(name, files))
         if not arrays:
             raise ValueError("it holds no weights")
     except ValueError as error:

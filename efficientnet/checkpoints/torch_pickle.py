@@ -24,7 +24,7 @@ from ..errors import CheckpointError
 from . import timm_config
 from .arrays import Stored, StoredWeights, map_file, widen_bfloat16
 from .facts import LARGEST_JSON, MEMBER, Facts, from_json
-from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate
+from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate_pickle
 from .zip_members import members
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -103,13 +103,13 @@ class _Run(NamedTuple):
 def _read_stream(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object, dict[str, _Run], Facts]:
     """Evaluate the layout before PyTorch 1.6: the object, storages by key, and no notes, which it has no place for."""
     with open(path, "rb") as file:
-        magic, version, machine = (evaluate(file)[0] for _ in range(3))
+        magic, version, machine = (evaluate_pickle(file)[0] for _ in range(3))
         if magic != _MAGIC or version != _VERSION:
             raise ValueError(f"its format is not version {_VERSION} of PyTorch's")
         if not isinstance(machine, dict) or machine.get("little_endian") is not True:
             raise ValueError("it was not written by a little-endian machine")
-        content, storages = evaluate(file)
-        keys, _ = evaluate(file)
+        content, storages = evaluate_pickle(file)
+        keys, _ = evaluate_pickle(file)
         start = file.tell()
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
@@ -142,7 +142,7 @@ def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object,
 
     pickled = found[f"{folder}data.pkl"]
     file = io.BytesIO(pickled.content[: MAX_BYTES + 1])
-    content, storages = evaluate(file)
+    content, storages = evaluate_pickle(file)
     if file.tell() != len(pickled.content):
         raise ValueError(f"its pickle ends after {file.tell()} bytes and not, as it says, {len(pickled.content)}")
     pickled.check()

@@ -63,7 +63,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     check_writable(Path(arguments.target))
     given = model_options.network_facts(arguments)
-    reading = convert.convert(
+    reading = convert.convert_weights(
         arguments.source,
         arguments.target,
         variant=arguments.variant,
@@ -76,7 +76,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     print(f"{plain(arguments.target)}: {reading.variant.name}, {_classes(reading.classes)}")
     if arguments.check:
         models = [
-            convert.open_model(convert.read(path, reading.variant), given)
+            convert.open_model(convert.read_weights(path, reading.variant), given)
             for path in (arguments.source, arguments.target)
         ]
         print(f"largest difference of the predictions for a random image: {convert.largest_difference(*models):.3g}")
@@ -88,7 +88,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     from ..weights import finding
 
     variant = None if arguments.variant is None else get_variant(arguments.variant)
-    reading = checkpoints.read(arguments.file, variant)
+    reading = checkpoints.read_checkpoint(arguments.file, variant)
     problem = checkpoints.explain(reading)
     given, said = model_options.network_facts(arguments), finding.of_reading(reading)
     trained = finding.trained_with(said, reading.variant, given)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.files import check_writable
-from ..family import scaling
-from ..family.scaling import PAPER_COEFFICIENTS, Coefficients
+from ..family import compound, scaling
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients
 from ..family.variants import save_variant
 from ..reports.tables import table
 from . import model_options, pixel_options
@@ -207,9 +207,9 @@ def _coefficients(arguments: argparse.Namespace, baseline: Baseline) -> Coeffici
 
 
 def _candidates(arguments: argparse.Namespace) -> int:
-    grid = scaling.candidates(arguments.target, arguments.tolerance, arguments.steps)
+    grid = compound.candidates(arguments.target, arguments.tolerance, arguments.steps)
     header = ["α", "β", "γ", "α·β²·γ²"]
-    rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{scaling.cost_factor(c):.3f}"] for c in grid]
+    rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{compound.cost_factor(c):.3f}"] for c in grid]
     if arguments.baseline:
         baseline = _baseline(arguments)
         least = baseline.cost(scaling.Factors()).macs
@@ -268,7 +268,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from ..design import search
 
     baseline = _baseline(arguments)
-    grid = scaling.candidates(arguments.target, arguments.tolerance, arguments.steps)
+    grid = compound.candidates(arguments.target, arguments.tolerance, arguments.steps)
     largest = round(baseline.resolution * max((c.gamma for c in grid), default=1.0))
     results = search(
         baseline, _data(arguments, largest), arguments.out,

@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..evaluation import evaluate
+    from ..evaluation import evaluate_predictor
 
     if not arguments.data.exists():
         raise FileNotFoundError(
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
         if arguments.part and run is None:
             raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
-        found = evaluate(
+        found = evaluate_predictor(
             predictor,
             arguments.data,
             name,

@@ -18,7 +18,7 @@ from ..keras_files.opening import is_saved_model
 
 if TYPE_CHECKING:
     from ..checkpoints import Facts
-    from ..inference import InputSpec, Predictor, Source
+    from ..inference import InputSpec, ModelSource, Predictor
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ def expand(given: str, recursive: bool) -> list[str]:
     return found or [given]  # which cannot be read, and so is reported like any other bad file
 
 
-def find_source(model: str, weights: str | None, given: Facts) -> Source:
+def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
     """Where the model comes from that a command line names.
 
     Args:
@@ -189,12 +189,12 @@ def find_source(model: str, weights: str | None, given: Facts) -> Source:
         ValueError, OSError: nothing of that name, weights for a model that has its own, or what contradicts a model
             or a published set of weights.
     """
-    from ..inference import Source
+    from ..inference import ModelSource
 
     if not is_saved_model(model):
         report_folder(model)
         refuse_contradictions(model, weights or "imagenet", given)
-        return Source.of_variant(model, weights or "imagenet", given)
+        return ModelSource.of_variant(model, weights or "imagenet", given)
     if weights:
         raise ValueError(f"--weights={weights}: {model} is a whole model with its own weights.")
     for option, value in (("padding", given.padding), ("epsilon", given.epsilon)):
@@ -203,7 +203,7 @@ def find_source(model: str, weights: str | None, given: Facts) -> Source:
                 f"--{option}={value}: {model} is a whole model, whose graph has its own. Leave the option out; it is "
                 "for files of weights (--weights)."
             )
-    return Source.of_file(model, given.preprocessing, class_names=given.class_names)
+    return ModelSource.of_file(model, given.preprocessing, class_names=given.class_names)
 
 
 def report_folder(variant: str) -> None:

@@ -15,7 +15,7 @@ from . import model_options, pixel_options
 
 if TYPE_CHECKING:
     from ..inference import InputSpec, Predictor
-    from ..model_io.outputs import Answer
+    from ..model_io.outputs import Prediction
 
 SUCCESS, SOME_FAILED = 0, 1
 _TOP = 5
@@ -26,7 +26,7 @@ class Result(NamedTuple):
     """The prediction for one image, or what is wrong with the image."""
 
     image: str
-    answer: Answer | None
+    prediction: Prediction | None
     error: str | None = None
 
 
@@ -80,10 +80,10 @@ def _predict(arguments: argparse.Namespace) -> int:
         write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
         for result in _answer(inputs, predictor, arguments):
             with progress.external_write_mode(file=sys.stdout):
-                if result.answer is not None:
-                    write(result.image, result.answer)
+                if result.prediction is not None:
+                    write(result.image, result.prediction)
                     sys.stdout.flush()
-                    if not has_hint and _may_be_logits(predictor.spec, result.answer):
+                    if not has_hint and _may_be_logits(predictor.spec, result.prediction):
                         tell(_hint(predictor.spec))
                         has_hint = True
                 else:
@@ -102,9 +102,9 @@ def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
     model_options.threshold(arguments, spec)
 
 
-def _may_be_logits(spec: InputSpec, answer: Answer) -> bool:
+def _may_be_logits(spec: InputSpec, prediction: Prediction) -> bool:
     is_open = spec.activation in ("linear", "unknown")
-    return not answer.are_probabilities and spec.outputs > 1 and is_open
+    return not prediction.are_probabilities and spec.outputs > 1 and is_open
 
 
 def _hint(spec: InputSpec) -> str:
@@ -132,7 +132,7 @@ def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Nam
             yield Result(image, None, record.error)
             continue
         try:
-            yield Result(image, predictor.spec.answer(record.outputs, threshold, arguments.softmax))
+            yield Result(image, predictor.spec.prediction(record.outputs, threshold, arguments.softmax))
         except ValueError as error:  # NaN
             yield Result(image, None, str(error))
 
@@ -154,31 +154,31 @@ def _standard_input() -> Iterator[bytes | _Missing]:
         yield _Missing("stdin has been read already: give - once.")
 
 
-def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer], None]:
+def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Prediction], None]:
     if kind == "csv":
         table = csv.writer(sys.stdout)
         table.writerow(["image", "rank", "class", "label", "probability", "value", "kind"])
 
-        def write(image: str, answer: Answer) -> None:
-            for rank, (key, label, value) in enumerate(_shown(answer, arguments.top), start=1):
-                values = (f"{value:.6f}", "") if answer.are_probabilities else ("", f"{value:.7g}")
-                table.writerow([csv_cell(image), rank, csv_cell(key), csv_cell(label), *values, answer.kind])
-            if not answer.classes:  # no label over the threshold
-                table.writerow([csv_cell(image), "", "", "", "", "", answer.kind])
+        def write(image: str, prediction: Prediction) -> None:
+            for rank, (key, label, value) in enumerate(_shown(prediction, arguments.top), start=1):
+                values = (f"{value:.6f}", "") if prediction.are_probabilities else ("", f"{value:.7g}")
+                table.writerow([csv_cell(image), rank, csv_cell(key), csv_cell(label), *values, prediction.kind])
+            if not prediction.classes:  # no label over the threshold
+                table.writerow([csv_cell(image), "", "", "", "", "", prediction.kind])
     elif kind == "json":
 
-        def write(image: str, answer: Answer) -> None:
-            name = "probability" if answer.are_probabilities else "value"
-            shown = _shown(answer, arguments.top)
+        def write(image: str, prediction: Prediction) -> None:
+            name = "probability" if prediction.are_probabilities else "value"
+            shown = _shown(prediction, arguments.top)
             classes = [{"class": key, "label": label, name: value} for key, label, value in shown]
-            print_json({"image": image, "kind": answer.kind, "predictions": classes})
+            print_json({"image": image, "kind": prediction.kind, "predictions": classes})
     else:
 
-        def write(image: str, answer: Answer) -> None:
+        def write(image: str, prediction: Prediction) -> None:
             print(plain(image))
-            shown = _shown(answer, arguments.top)
+            shown = _shown(prediction, arguments.top)
             for _, label, value in shown[: None if arguments.top else _MOST_NUMBERS]:
-                number = f"{value:6.1%}" if answer.are_probabilities else f"{value:10.5g}"
+                number = f"{value:6.1%}" if prediction.are_probabilities else f"{value:10.5g}"
                 print(f"  {number}  {plain(label)}")
             if not shown:
                 print("  no label over the threshold")
@@ -188,6 +188,6 @@ def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Answer],
     return write
 
 
-def _shown(answer: Answer, top: int | None) -> list[tuple[str, str, float]]:
+def _shown(prediction: Prediction, top: int | None) -> list[tuple[str, str, float]]:
     """What is printed of a prediction; without a number of classes, all labels and numbers but few other classes."""
-    return answer.first(_TOP) if top is None else answer.classes[:top]
+    return prediction.first(_TOP) if top is None else prediction.classes[:top]

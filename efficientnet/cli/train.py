@@ -116,7 +116,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..datasets import foreign
     from ..errors import Interrupted
-    from ..training import Task, describe, train
+    from ..training import Task, describe_data, train
     from ..training.plan import make_plan
 
     processes = None
@@ -141,7 +141,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given)
     is_first = processes is None or processes.rank == 0
     if is_first:
-        print(lines(describe(data)), flush=True)
+        print(lines(describe_data(data)), flush=True)
     if arguments.plan:
         print(make_plan(task, out, processes))
         return SUCCESS

@@ -7,11 +7,12 @@ Nothing here is imported by the rest of the package.
 
 from __future__ import annotations
 
-from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates, cost_factor, efficiency, scale
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates, cost_factor, efficiency
+from ..family.scaling import Factors, scale
 from .activation_maps import class_activation_map
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
-from .budget import Fit, at_equal_cost, fit_budget, paths
+from .budget import Fit, at_equal_cost, fit_budget, growths
 from .experiments import compare, search
 from .recipe import ShortTraining
 from .report import write_report
@@ -35,9 +36,9 @@ __all__ = [
     "efficiency",
     "fit_budget",
     "get_baseline",
+    "growths",
     "load_results",
     "pareto_front",
-    "paths",
     "scale",
     "search",
     "search_architecture",

@@ -17,7 +17,8 @@ from ..common.files import replacing
 from ..datasets.data import Data
 from ..errors import DivergedError
 from ..family import scaling
-from ..family.scaling import Factors, efficiency
+from ..family.compound import efficiency
+from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
 from .recipe import ShortTraining, checked, train_anew

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common import arguments
-from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Cost, Factors, checked_coefficients
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients, checked_coefficients
+from ..family.scaling import Cost, Factors
 from .baselines import Baseline, checked
 
 # From one number, how far a network has grown, to its factors.
-Path = Callable[[float], Factors]
+Growth = Callable[[float], Factors]
 
 _MOST = 32  # steps on a path, each φ + 1 or once more the baseline's size; then the search gives up
 _PRECISION = 1e-3  # of φ, or of a factor
@@ -87,10 +88,10 @@ def fit_budget(
 
 
 def _largest(
-    cost: Callable[[Factors], float], path: Path, budget: float, kind: str, precision: float = _PRECISION
+    cost: Callable[[Factors], float], grow: Growth, budget: float, kind: str, precision: float = _PRECISION
 ) -> float:
     """Return how far to go on a path within the budget; the cost never falls on the way."""
-    least = cost(path(0.0))
+    least = cost(grow(0.0))
     if not least <= budget:
         raise ValueError(
             f"The budget of {budget:,.6g} {kind} is below what the baseline itself takes, {least:,.6g}: raise it, or "
@@ -98,19 +99,19 @@ def _largest(
         )
     low, high = 0.0, 1.0
     try:
-        while high <= _MOST and cost(path(high)) <= budget:
+        while high <= _MOST and cost(grow(high)) <= budget:
             low, high = high, high + 1
     except ValueError:  # a network so large is not built
         high = _MOST + 1
     if high > _MOST:
-        grown = ", ".join(f"{name} × {value:.3g}" for name, value in path(low)._asdict().items())
+        grown = ", ".join(f"{name} × {value:.3g}" for name, value in grow(low)._asdict().items())
         raise ValueError(
             f"The budget of {budget:,.6g} {kind} is not reached however far the network grows: at {grown} it takes "
-            f"{cost(path(low)):,.6g}. Raise the coefficient of a dimension that costs {kind}."
+            f"{cost(grow(low)):,.6g}. Raise the coefficient of a dimension that costs {kind}."
         )
     while high - low > precision:
         middle = (low + high) / 2
-        low, high = (middle, high) if cost(path(middle)) <= budget else (low, middle)
+        low, high = (middle, high) if cost(grow(middle)) <= budget else (low, middle)
     return low
 
 
@@ -130,12 +131,12 @@ def _milliseconds(baseline: Baseline, factors: Factors) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def widths(depth: float, resolution: float) -> Path:
+def widths(depth: float, resolution: float) -> Growth:
     """Return a path that grows the width of a network of this depth and resolution factor (the paper's figure 4)."""
     return lambda t: Factors(width=1 + t, depth=depth, resolution=resolution)
 
 
-def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
+def growths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Growth]:
     """Return the four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
     The number of a single dimension's path is its factor less 1, that of compound scaling is φ.
@@ -150,7 +151,7 @@ def paths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Path]:
 
 
 def at_equal_cost(
-    baseline: Baseline, ways: dict[str, Path], macs: float, tolerance: float = 0.03, samples: int | None = None
+    baseline: Baseline, ways: dict[str, Growth], macs: float, tolerance: float = 0.03, samples: int | None = None
 ) -> dict[str, Factors]:
     """Return networks of equal cost, one for each way of growing.
 
@@ -159,7 +160,7 @@ def at_equal_cost(
 
     Args:
         baseline: Network to scale.
-        ways: Ways of growing, from :func:`paths`.
+        ways: Ways of growing, from :func:`growths`.
         macs: Budget, multiply-adds for one image.
         tolerance: Deviation allowed from the common budget, as a fraction of it.
         samples: Number of networks to try on each way; by default 200, or 40 if each has to be built.
@@ -171,21 +172,21 @@ def at_equal_cost(
         ValueError: There is no common budget between 0.75 and 1.33 times ``macs``.
     """
     baseline = checked(baseline)
-    for way, path in arguments.instance("ways", ways, dict, "what paths gives").items():
-        arguments.function(f"ways[{way!r}]", path, "a function from a number to Factors")
+    for way, grow in arguments.instance("ways", ways, dict, "what growths returns").items():
+        arguments.function(f"ways[{way!r}]", grow, "a function from a number to Factors")
     if not ways:
-        raise ValueError("ways has no items: expected what paths gives.")
+        raise ValueError("ways has no items: expected what growths returns.")
     arguments.factor("macs", macs)
     arguments.fraction("tolerance", tolerance)
     if samples is None:
         samples = 200 if baseline.variant else 40
     arguments.whole("samples", samples)
     reachable: dict[str, dict[int, Factors]] = {}
-    for way, path in ways.items():
-        budgets = max(0.75 * macs, baseline.cost(path(0.0)).macs), 4 / 3 * macs
-        ends = [_largest(lambda factors: baseline.cost(factors).macs, path, end, "macs") for end in budgets]
+    for way, grow in ways.items():
+        budgets = max(0.75 * macs, baseline.cost(grow(0.0)).macs), 4 / 3 * macs
+        ends = [_largest(lambda factors: baseline.cost(factors).macs, grow, end, "macs") for end in budgets]
         # Of several factors that round to the same network, the smallest stays.
-        grown = [path(t) for t in np.linspace(ends[1], ends[0], samples)]
+        grown = [grow(t) for t in np.linspace(ends[1], ends[0], samples)]
         reachable[way] = {baseline.cost(factors).macs: factors for factors in grown}
     costs = {cost for found in reachable.values() for cost in found}
     for budget in [macs, *sorted(costs, key=lambda cost: abs(np.log(cost / macs)))]:

@@ -17,10 +17,11 @@ from ..common.files import replacing
 from ..common.text import get_logger
 from ..datasets.data import Data
 from ..errors import DivergedError
-from ..family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors, candidates
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates
+from ..family.scaling import Factors
 from ..network.backends import import_keras
 from .baselines import Baseline, checked
-from .budget import at_equal_cost, paths, widths
+from .budget import at_equal_cost, growths, widths
 from .recipe import ShortTraining, train_anew
 from .recipe import checked as checked_recipe
 from .results import Network, Results
@@ -165,16 +166,16 @@ def compare(
         Factors(depth=pair[0], resolution=pair[1]).checked()
     jobs, further = [_job("baseline", baseline, Factors())], []
     for budget in sorted(budgets):
-        equal = at_equal_cost(baseline, paths(coefficients), budget, tolerance)
+        equal = at_equal_cost(baseline, growths(coefficients), budget, tolerance)
         jobs += [_job(way, baseline, factors) for way, factors in equal.items()]
         for depth, resolution in widths_at:
-            path = widths(depth, resolution)
-            if baseline.cost(path(0.0)).macs <= budget:
+            grow = widths(depth, resolution)
+            if baseline.cost(grow(0.0)).macs <= budget:
                 name = f"width at depth {depth:g}, resolution {resolution:g}"
-                factors = at_equal_cost(baseline, {name: path}, jobs[-1].network.macs, tolerance)[name]
+                factors = at_equal_cost(baseline, {name: grow}, jobs[-1].network.macs, tolerance)[name]
                 further.append(_job(name, baseline, factors))
     experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, prune=False)
-    experiment.kept = [jobs[0], *jobs[-len(paths()) :]]
+    experiment.kept = [jobs[0], *jobs[-len(growths()) :]]
     experiment.keep_pictures()
     return experiment.run()
 

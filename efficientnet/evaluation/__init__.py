@@ -8,10 +8,10 @@ print(measure(score(probabilities, labels)))
 from __future__ import annotations
 
 from ..datasets.samples import Sample, Samples, find_samples, match_classes
-from .evaluating import evaluate
+from .evaluating import evaluate_predictor
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score
-from .report import Answer, Evaluation
+from .report import Evaluation, ImagePrediction
 from .statistics import (
     Calibration,
     Measures,
@@ -27,9 +27,9 @@ from .statistics import (
 from .tags import Tagged, find_tagged
 
 __all__ = [
-    "Answer",
     "Calibration",
     "Evaluation",
+    "ImagePrediction",
     "LabelEvaluation",
     "Measures",
     "Outcomes",
@@ -42,7 +42,7 @@ __all__ = [
     "calibrate",
     "confusion_matrix",
     "confusions",
-    "evaluate",
+    "evaluate_predictor",
     "find_samples",
     "find_tagged",
     "join",

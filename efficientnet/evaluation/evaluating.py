@@ -30,7 +30,7 @@ _CHUNK = 256  # predictions whose probabilities are in memory at a time
 _MOST_NAMES = 10  # in a sentence
 
 
-def evaluate(
+def evaluate_predictor(
     predictor: Predictor,
     data: str | os.PathLike[str],
     model: str | None = None,
@@ -101,20 +101,20 @@ def evaluate(
             f"the model's {_names([name for _, name in classes])}. Rename the folders or labels; a model without names "
             "takes the number of the output, from 0."
         )
-    answered: list[Sample] = []
+    predicted: list[Sample] = []
     outcomes: list[Outcomes] = []
     unreadable: list[tuple[Path, str]] = []
     for chunk in _chunks(predictor, samples.found, [sample.path for sample in samples.found], source, unreadable):
-        answered += [sample for sample, _ in chunk]
+        predicted += [sample for sample, _ in chunk]
         truth = [matched.get(sample.label, -1) for sample, _ in chunk]
         outputs = spec.probabilities(np.stack([outputs for _, outputs in chunk]), as_logits)
         outcomes.append(score(outputs, truth))
-    present = {matched[sample.label] for sample in answered if sample.label in matched}
+    present = {matched[sample.label] for sample in predicted if sample.label in matched}
     if not present:
         raise ValueError(f"None of the images in {data} of {model}'s classes can be read: {unreadable[0][1]}")
     notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
-    return Evaluation(model, str(data), _unique(classes), answered, join(outcomes), unreadable, notes)
+    return Evaluation(model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes)
 
 
 def _evaluate_labels(

@@ -13,7 +13,7 @@ from ..common.text import clean
 from ..images.loading import load_image
 from ..reports.theme import LIGHT, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
-from .report import Answer
+from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
 
 _MOST_CLASSES = 30  # of which a page holds names and numbers in letters that can be read
@@ -100,7 +100,7 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
     return figure
 
 
-def draw_mistakes(mistakes: Sequence[Answer], theme: Theme = LIGHT) -> Any:
+def draw_mistakes(mistakes: Sequence[ImagePrediction], theme: Theme = LIGHT) -> Any:
     """Draw a contact sheet: under each image its class, the predicted class, and the probability of either.
 
     The images are opened anew, one at a time.

@@ -19,7 +19,7 @@ from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 _MOST_LINES = 25  # of a table in the text; the files have it all
 
 
-class Answer(NamedTuple):
+class ImagePrediction(NamedTuple):
     """Prediction for one image.
 
     Attributes:
@@ -71,11 +71,11 @@ class Evaluation:
         """Outcomes of the images of the model's classes; the measures are of these."""
         return self.outcomes.rows(self.outcomes.labels >= 0)
 
-    def answer(self, row: int) -> Answer:
+    def prediction(self, row: int) -> ImagePrediction:
         """Return the prediction for an image of ``samples``."""
         o, sample = self.outcomes, self.samples[row]
         has_label = o.labels[row] >= 0
-        return Answer(
+        return ImagePrediction(
             path=sample.path,
             label=self.classes[o.labels[row]] if has_label else sample.label,
             predicted=self.classes[o.predicted[row]],
@@ -84,11 +84,11 @@ class Evaluation:
             rank_of_label=int(o.rank[row]) if has_label else None,
         )
 
-    def worst_mistakes(self, most: int = 24) -> list[Answer]:
+    def worst_mistakes(self, most: int = 24) -> list[ImagePrediction]:
         """Return wrong predictions, those of the greatest confidence first."""
         wrong = np.flatnonzero((self.outcomes.labels >= 0) & ~self.outcomes.is_correct)
         order = np.argsort(-self.outcomes.confidence[wrong], kind="stable")
-        return [self.answer(int(row)) for row in wrong[order][:most]]
+        return [self.prediction(int(row)) for row in wrong[order][:most]]
 
     def text(self) -> str:
         """Return tables of the measures, the classes and the confusions, as Markdown."""
@@ -138,7 +138,9 @@ class Evaluation:
                 for label, predicted, count in confusions(self.labelled)
                 if label != predicted
             ],
-            "worst_mistakes": [{**answer._asdict(), "path": str(answer.path)} for answer in self.worst_mistakes()],
+            "worst_mistakes": [
+                {**prediction._asdict(), "path": str(prediction.path)} for prediction in self.worst_mistakes()
+            ],
             "unreadable": [{"path": str(path), "error": reason} for path, reason in self.unreadable],
             "notes": list(self.notes),
         }
@@ -174,7 +176,7 @@ class Evaluation:
         pairs = confusions(labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
-        write_table(folder / "predictions.csv", (self.answer(row)._asdict() for row in range(len(self.samples))))
+        write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
         write_file(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))
         write_file(folder / "reliability.png", render(draw_reliability(labelled)))
         if mistakes := self.worst_mistakes():

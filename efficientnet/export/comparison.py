@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..images.pixel_scaling import Scaling
-from ..keras_graph.detours import keras_answers, relative_difference
-from ..model_io.images import read
+from ..keras_graph.detours import keras_outputs, relative_difference
+from ..model_io.images import read_image
 from ..model_io.spec import InputSpec
-from .runtimes import Answer
+from .runtimes import RunBatch
 
 MOST_COMPARED = 20
 _MADE_UP = 4
@@ -25,7 +25,7 @@ def network_inputs(spec: InputSpec, pictures: Iterable[Any]) -> np.ndarray | Non
     Raises:
         OSError, ValueError: One of them cannot be read, or the model takes no images.
     """
-    inputs = [spec.scale(read(picture, spec)[np.newaxis].astype(np.float32)) for picture in pictures]
+    inputs = [spec.scale(read_image(picture, spec)[np.newaxis].astype(np.float32)) for picture in pictures]
     return np.concatenate(inputs) if inputs else None
 
 
@@ -43,7 +43,7 @@ def compared_samples(spec: InputSpec, samples: np.ndarray | None, batch: int | N
 def compare(
     model: Any,
     spec: InputSpec,
-    answer: Answer,
+    run_batch: RunBatch,
     names: Sequence[str],
     samples: np.ndarray,
     batch: int | None,
@@ -53,7 +53,7 @@ def compare(
 
     Args:
         model, spec: Model in Keras and its spec.
-        answer, names: Function that predicts with the file, and the names of the file's outputs.
+        run_batch, names: Function that predicts with the file, and the names of the file's outputs.
         samples: Inputs of the file.
         batch: Images at a time; None for any number.
         scaling: Scaling of pixels that the file does before the model; None for none.
@@ -65,11 +65,11 @@ def compare(
     # Any number of images is tried with two numbers.
     places = [1] if batch is None else range(batch, len(samples), batch)
     batches = [part for part in np.split(samples, places) if len(part)]
-    answers = [answer(part) for part in batches]
-    found = [np.concatenate([part[name] for part in answers]) for name in names]
+    predicted = [run_batch(part) for part in batches]
+    found = [np.concatenate([part[name] for part in predicted]) for name in names]
     parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
     scale = spec._replace(scaling=scaling).scale
-    given = (keras_answers(model, scale(part.astype(np.float32, copy=False))) for part in parts)
+    given = (keras_outputs(model, scale(part.astype(np.float32, copy=False))) for part in parts)
     expected = [np.concatenate(part) for part in zip(*given, strict=True)]
     differences = [relative_difference(*pair) for pair in zip(found, expected, strict=True)]
     difference = float(np.max(differences))  # NaN where any is

@@ -32,7 +32,7 @@ _KERAS_SUFFIXES = (".keras", ".weights.h5", ".h5")
 _PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
+def read_weights(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
     """Read a file that holds all weights of one variant, whatever else it holds.
 
     Args:
@@ -44,10 +44,10 @@ def read(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str]
         OSError: The file cannot be opened.
     """
     path = arguments.path("path", path, "a file or folder of weights")
-    return checkpoints.accept(checkpoints.read(path, None if variant is None else get_variant(variant)))
+    return checkpoints.accept(checkpoints.read_checkpoint(path, None if variant is None else get_variant(variant)))
 
 
-def convert(
+def convert_weights(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
@@ -87,7 +87,7 @@ def convert(
         named = arguments.items("class_names", class_names, str, "names of the classes, in the order of the outputs")
         given = dataclasses.replace(given, class_names=tuple(named))
     suffix = _suffix(target)
-    reading = read(source, variant)
+    reading = read_weights(source, variant)
     if class_names is not None and len(class_names) != (reading.classes or 0):
         raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
     facts = dataclasses.replace(given | finding.of_reading(reading), model=None)
@@ -125,12 +125,12 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
     """Build the Keras model of a file of weights, with the file's classes, channels and last activation.
 
     Args:
-        reading: File, as ``read`` returns it.
+        reading: File, as ``read_weights`` returns it.
         given: Padding, epsilon and preprocessing, if they are known otherwise.
     """
     from .. import keras
 
-    arguments.instance("reading", reading, Reading, "what read gives")
+    arguments.instance("reading", reading, Reading, "what read_weights returns")
     activation = reading.checkpoint.facts.activation or "softmax"
     has_classifier = reading.classes is not None
     size = default_side(reading.variant, has_classifier)
@@ -155,8 +155,8 @@ def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
     # Where a model takes any size, that of ImageNet.
     shape = (224 if side is None else side for side in model.input_shape[1:])
     x = np.random.default_rng(seed).standard_normal((1, *shape), np.float32)
-    answers = [np.asarray(network.predict_on_batch(x), np.float64) for network in (model, other)]
-    return float(np.abs(answers[0] - answers[1]).max())
+    outputs = [np.asarray(network.predict_on_batch(x), np.float64) for network in (model, other)]
+    return float(np.abs(outputs[0] - outputs[1]).max())
 
 
 def _suffix(target: Path) -> str:

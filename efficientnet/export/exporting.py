@@ -16,7 +16,7 @@ from ..common import arguments
 from ..common.files import part_folder
 from ..common.text import plain
 from ..inference.quantization import FEW, held_out
-from ..inference.sources import Source
+from ..inference.sources import ModelSource
 from ..keras_graph import onnx
 from ..keras_graph.fold import fold_batch_norm
 from ..keras_graph.tensorflow import Options, backend_of
@@ -100,7 +100,7 @@ def export(
 
     Args:
         model: Keras model that takes images, of either Keras and on any backend, or an
-            ``efficientnet.inference.Source`` of one, which may know more of its images and classes.
+            ``efficientnet.inference.ModelSource`` of one, which may know more of its images and classes.
         path: Path of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for a SavedModel the folder. An
             existing one is replaced.
         format: ``"onnx"``, ``"openvino"``, ``"litert"`` or ``"saved_model"``. The latter two are written by
@@ -124,7 +124,7 @@ def export(
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     check(path, format, precision, batch, raw_pixels, input_type)
     runtime = require_runtime(format)
-    loaded, spec = (model if isinstance(model, Source) else Source.of_model(model, keep=False)).load()
+    loaded, spec = (model if isinstance(model, ModelSource) else ModelSource.of_model(model, keep=False)).load()
     if not spec.channels_last and format in ("litert", "saved_model"):
         raise ValueError(
             f"{spec.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
@@ -134,7 +134,7 @@ def export(
     if raw_pixels:
         if spec.scaling is None:
             raise ValueError(
-                f"{spec.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a Source "
+                f"{spec.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a ModelSource "
                 "with preprocessing=, the mode of preprocess_input that it was trained with (--preprocessing)."
             )
         taken, scaling = taking_pixels(spec), spec.scaling if spec.is_scaled else None
@@ -155,11 +155,11 @@ def export(
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
         (given,), names = onnx.tensor_names(folded)
-        answer = open_exported(part, format)
+        run_batch = open_exported(part, format)
         asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":
             asked = np.rint(asked).astype(np.uint8)
-        difference, agreement = compare(loaded, spec, answer, names, asked, options.batch, scaling)
+        difference, agreement = compare(loaded, spec, run_batch, names, asked, options.batch, scaling)
         count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
         about = describe_input(taken, given, options)
         report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..keras_graph import openvino
 
-Answer = Callable[[np.ndarray], dict[str, np.ndarray]]
+RunBatch = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 # Format -> its runtime's package, that in the package index, and the extra that installs both.
 _RUNTIMES = {
@@ -36,12 +36,12 @@ def require_runtime(format: str) -> str:
     return f"{package} {version(package)}"
 
 
-def open_exported(path: Path, format: str) -> Answer:
+def open_exported(path: Path, format: str) -> RunBatch:
     """Return a function from a batch in the model's layout, float32, to the file's outputs by their names."""
     return _OPENERS[format](path)
 
 
-def _onnx(path: Path) -> Answer:
+def _onnx(path: Path) -> RunBatch:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -51,40 +51,40 @@ def _onnx(path: Path) -> Answer:
     return lambda batch: dict(zip(names, session.run(names, {given.name: batch}), strict=True))
 
 
-def _openvino(path: Path) -> Answer:
+def _openvino(path: Path) -> RunBatch:
     compiled = openvino.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def answer(batch: np.ndarray) -> dict[str, np.ndarray]:
+    def run_batch(batch: np.ndarray) -> dict[str, np.ndarray]:
         results = compiled(batch)
         return {output.any_name: np.array(results[output]) for output in compiled.outputs}
 
-    return answer
+    return run_batch
 
 
-def _litert(path: Path) -> Answer:
+def _litert(path: Path) -> RunBatch:
     interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(str(path))
     run = interpreter.get_signature_runner()
     (name,) = run.get_input_details()
 
-    def answer(batch: np.ndarray) -> dict[str, np.ndarray]:
+    def run_batch(batch: np.ndarray) -> dict[str, np.ndarray]:
         results: dict[str, np.ndarray] = run(**{name: batch})
         return results
 
-    return answer
+    return run_batch
 
 
-def _saved_model(path: Path) -> Answer:
+def _saved_model(path: Path) -> RunBatch:
     import tensorflow as tf
 
     loaded: Any = tf.saved_model.load(str(path))
 
-    def answer(batch: np.ndarray) -> dict[str, np.ndarray]:
+    def run_batch(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {name: value.numpy() for name, value in loaded.serve(tf.constant(batch)).items()}
 
-    return answer
+    return run_batch
 
 
-_OPENERS: dict[str, Callable[[Path], Answer]] = {
+_OPENERS: dict[str, Callable[[Path], RunBatch]] = {
     "onnx": _onnx,
     "openvino": _openvino,
     "litert": _litert,

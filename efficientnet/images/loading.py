@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ACCEPTED = "Accepted are pictures such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
 _MAX_DOWNLOAD_BYTES = 100_000_000
 DOWNLOAD_SECONDS = 60.0  # of a whole image
-_TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the answer
+_TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the response
 _PIECE = 1 << 16  # bytes
 
 

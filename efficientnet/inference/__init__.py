@@ -13,6 +13,6 @@ Importing this imports no framework and no engine.
 from ..model_io.spec import InputSpec
 from .compiling import ENGINES, PRECISIONS, compile
 from .predictor import Predictor, Record
-from .sources import Source
+from .sources import ModelSource
 
-__all__ = ["ENGINES", "PRECISIONS", "InputSpec", "Predictor", "Record", "Source", "compile"]
+__all__ = ["ENGINES", "PRECISIONS", "InputSpec", "ModelSource", "Predictor", "Record", "compile"]

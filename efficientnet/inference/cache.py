@@ -72,7 +72,7 @@ def file_key(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read(key: str) -> Entry | None:
+def read_entry(key: str) -> Entry | None:
     """Return what was written under a key; None if there is nothing, or it is damaged."""
     path = folder() / (key + SUFFIX)
     if fault := _fault(path.parent):

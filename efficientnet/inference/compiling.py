@@ -18,7 +18,7 @@ from . import engines
 from .engines import CompileRequest, Engine
 from .openvino_engine import openvino
 from .predictor import Predictor
-from .sources import Source
+from .sources import ModelSource
 
 logger = get_logger()
 
@@ -62,7 +62,7 @@ def compile(
 
     Args:
         model: Keras model that takes images, of either Keras and on any backend; path of a saved one (``.keras``,
-            ``.h5``) or of a folder that ``efficientnet train`` wrote; or a ``Source``.
+            ``.h5``) or of a folder that ``efficientnet train`` wrote; or a ``ModelSource``.
         engine: Runtime. ``"openvino"`` converts the model's layers to an OpenVINO graph, ``"onnxruntime"`` and
             ``"litert"`` export it, ``"keras"`` calls the model itself (Keras' OpenVINO backend computes in bfloat16 on
             processors that have it). ``"auto"`` takes the first of openvino, onnxruntime and keras that is installed
@@ -101,12 +101,12 @@ def compile(
     batch_size = None if batch_size is None else arguments.whole("batch_size", batch_size)
     threads = None if threads is None else arguments.whole("threads", threads)
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
-    if isinstance(model, Source):
+    if isinstance(model, ModelSource):
         source = model
     elif isinstance(model, (str, Path)):
-        source = Source.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
+        source = ModelSource.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
     else:
-        source = Source.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
+        source = ModelSource.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
     request = CompileRequest(source, precision, threads, batch_size, tuple(calibration))
     if precision != "f32":
         if engine not in ("auto", "fastest", "openvino"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..model_io.spec import InputSpec
 from . import cache
-from .sources import Source
+from .sources import ModelSource
 
 # A batch in, the arrays that the model gives out; safe to call from many threads.
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -29,7 +29,7 @@ class CompileRequest:
         calibration: Images to find the ranges of int8 with.
     """
 
-    source: Source
+    source: ModelSource
     precision: str = "f32"
     threads: int | None = None
     micro_batch: int | None = None
@@ -118,7 +118,7 @@ def keras(request: CompileRequest) -> Engine:
 def _exported(request: CompileRequest, kind: str, version: str) -> tuple[InputSpec, bytes, list[str]]:
     """The model in another format, and the names of its outputs there; from the cache where it is."""
     key = request.source.key(kind, version)
-    entry = key and cache.read(key)
+    entry = key and cache.read_entry(key)
     if entry:
         return InputSpec.from_json(entry.notes["spec"]), entry.content, entry.notes["outputs"]
     from ..keras_graph import detours, fold, onnx

@@ -85,7 +85,7 @@ class _Compiler:
             "openvino", self.version, self.processor, self.capabilities, self.request.precision, options, batch,
             _content(self.request.calibration),
         )  # fmt: skip
-        entry = key and cache.read(key)
+        entry = key and cache.read_entry(key)
         if entry:
             try:
                 return self.core.import_model(entry.content, "CPU", options), entry.notes
@@ -110,10 +110,10 @@ class _Compiler:
         return quantize(self.exact(), self._pictures(held_out(self.request.calibration)[0]))
 
     def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
-        from ..model_io.images import read
+        from ..model_io.images import read_image
 
         spec = self.request.source.load()[1]
-        return [read(source, spec)[np.newaxis] for source in sources]
+        return [read_image(source, spec)[np.newaxis] for source in sources]
 
     def _deviation(self, compiled: Any) -> float | None:
         """The largest difference of outputs from float32's, on images held out, or else random ones."""

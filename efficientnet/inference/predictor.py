@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..images.pixels import as_array
-from ..model_io.images import check_many, listed, overlap, read
+from ..model_io.images import check_many, listed, overlap, read_image
 from .engines import Engine, Run
 
 Outputs = np.ndarray | list[np.ndarray]
@@ -62,7 +62,7 @@ class Predictor:
         self._engine: Engine | None = engine
         self._lock = threading.Lock()
         self._bulk: Run | None = None
-        self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-answer")
+        self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-predict")
         self._process = os.getpid()
 
     def predict(self, x: Any) -> Outputs:
@@ -121,11 +121,11 @@ class Predictor:
         """
         sources = listed(sources)
         check_many(sources)
-        for source, answer in self._stream(sources):
-            if isinstance(answer, Exception):
-                yield Record(source, None, str(answer) or type(answer).__name__)
+        for source, outputs in self._stream(sources):
+            if isinstance(outputs, Exception):
+                yield Record(source, None, str(outputs) or type(outputs).__name__)
             else:
-                yield Record(source, _unpack(answer))
+                yield Record(source, _unpack(outputs))
 
     def close(self) -> None:
         """Free the compiled model; the predictor cannot be called afterwards."""
@@ -175,14 +175,14 @@ class Predictor:
             return self._bulk
 
     def _predict_pictures(self, sources: Iterable[Any]) -> Outputs:
-        answers = []
-        for _, answer in self._stream(sources):
-            if isinstance(answer, Exception):
-                raise answer
-            answers.append(answer)
-        if not answers:
+        predictions = []
+        for _, outputs in self._stream(sources):
+            if isinstance(outputs, Exception):
+                raise outputs
+            predictions.append(outputs)
+        if not predictions:
             raise ValueError("Expected at least one image; got none.")
-        return _unpack([np.stack(parts) for parts in zip(*answers, strict=True)])
+        return _unpack([np.stack(parts) for parts in zip(*predictions, strict=True)])
 
     def _stream(self, sources: Iterable[Any]) -> Iterator[tuple[Any, list[np.ndarray] | Exception]]:
         engine = self._open()
@@ -193,7 +193,9 @@ class Predictor:
             run = self._make_bulk() if is_many and len(images) == engine.micro_batch else None
             return self._workers.submit(_each, self._open().lone, run, images)
 
-        return overlap(sources, functools.partial(read, spec=self.spec), start, engine.micro_batch, 2 * engine.workers)
+        return overlap(
+            sources, functools.partial(read_image, spec=self.spec), start, engine.micro_batch, 2 * engine.workers
+        )
 
 
 def _each(lone: Run, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:

@@ -19,7 +19,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
 from ..keras_graph import marks
-from ..model_io.spec import InputSpec, describe
+from ..model_io.spec import InputSpec, describe_model
 from ..weights import finding, published
 from . import cache
 
@@ -27,7 +27,7 @@ logger = get_logger()
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Model to compile.
 
     Attributes:
@@ -59,14 +59,14 @@ class Source:
         interpolation: str | None = None,
         class_names: Any = None,
         keep: bool = True,
-    ) -> Source:
+    ) -> ModelSource:
         """Return the source of a Keras model.
 
         Args:
             model, preprocessing, crop, interpolation, class_names: As in ``compile``.
             keep: Whether the cache keeps its engines.
         """
-        spec = describe(model, preprocessing, crop, interpolation, class_names)
+        spec = describe_model(model, preprocessing, crop, interpolation, class_names)
 
         def content() -> str | None:
             key = cache.model_key(model) if keep else None
@@ -84,7 +84,7 @@ class Source:
         interpolation: str | None = None,
         class_names: Any = None,
         keep: bool = True,
-    ) -> Source:
+    ) -> ModelSource:
         """Return the source of a whole saved model.
 
         Args:
@@ -98,9 +98,9 @@ class Source:
 
             model = check_model(keras.load_model(path, compile=False), path)
             names = metadata.read_class_names(path) if class_names is None else class_names
-            remarks = _remarks(marks.read(model), preprocessing)
+            remarks = _remarks(marks.read_mark(model), preprocessing)
             _log(path, remarks)
-            return model, describe(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
+            return model, describe_model(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)
@@ -109,7 +109,7 @@ class Source:
         return cls(functools.cache(load), functools.cache(content), str(path))
 
     @classmethod
-    def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> Source:
+    def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> ModelSource:
         """Return the source of a variant with weights, at the size and the crop that these are evaluated with.
 
         Args:
@@ -151,7 +151,7 @@ class Source:
                 *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),
                 *checkpoints.remarks(reading),
             )  # fmt: skip
-            return model, describe(model, class_names=given.class_names or names)._replace(remarks=remarks)
+            return model, describe_model(model, class_names=given.class_names or names)._replace(remarks=remarks)
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None

@@ -256,7 +256,7 @@ class _References:
             raise Refusal(f"its operation {old['name']!r} is called {len(nodes)} times")
         tensors, keywords = self._arguments(nodes[0])
         try:
-            kind, config, arguments = tf_operations.convert(old["config"]["function"], tensors, keywords)
+            kind, config, arguments = tf_operations.convert_operation(old["config"]["function"], tensors, keywords)
         except tf_operations.UnknownOperation as error:
             raise Refusal(f"its operation {old['name']!r} {error}") from None
         *module, kind = kind.split(".")

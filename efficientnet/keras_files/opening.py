@@ -15,7 +15,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import describe, hub_folder
+from ..checkpoints import describe_format, hub_folder
 from ..checkpoints.hdf5 import SIGNATURE
 from ..checkpoints.keras_h5 import SavedModel, read_saved_model, replace_model_config
 from ..checkpoints.marks import Mark
@@ -289,8 +289,8 @@ def _inspect(path: Path) -> tuple[str, SavedModel]:
             )
         return ".keras", SavedModel(config, str(version), bool(config.get("compile_config")))
     raise CheckpointError(
-        f"{path} {describe(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or save "
-        "it again."
+        f"{path} {describe_format(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or "
+        "save it again."
     )
 
 

@@ -43,7 +43,7 @@ class _Operation:
     change: Mapping[str, Callable[[Any], Any]] = dataclasses.field(default_factory=dict)
 
 
-def convert(function: str, first: Any, others: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[Any]]:
+def convert_operation(function: str, first: Any, others: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[Any]]:
     """Convert a call of a function of TensorFlow to an operation of Keras 3.
 
     Args:

@@ -33,7 +33,7 @@ _ANY_SIZE = 64
 _SAVED = "saved"
 _TF2ONNX, _OPSET = "tf2onnx.convert", "17"
 
-Answers: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
+RunBatch: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None) -> Any:
@@ -52,7 +52,7 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
     except onnx_graph.UnsupportedLayerError as error:
         if scaling is not None:
             raise
-        return _converted(model, error, "tf2onnx", batch, _by_tf2onnx, _onnx_answers)
+        return _converted(model, error, "tf2onnx", batch, _by_tf2onnx, _onnx_runner)
 
 
 def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
@@ -68,7 +68,7 @@ def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
     try:
         return openvino_graph.convert(model, scaling)
     except onnx_graph.UnsupportedLayerError as error:
-        graph = _converted(model, error, "openvino", None, _by_openvino, _openvino_answers)
+        graph = _converted(model, error, "openvino", None, _by_openvino, _openvino_runner)
     if scaling is not None:
         _scale_inputs(graph, scaling, data_formats(model) != {"channels_first"})
     return graph
@@ -97,7 +97,7 @@ def litert_bytes(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def keras_answers(model: Any, batch: np.ndarray) -> list[np.ndarray]:
+def keras_outputs(model: Any, batch: np.ndarray) -> list[np.ndarray]:
     """Return a model's outputs for a batch, in their order."""
     outputs = model.predict_on_batch(batch)
     if isinstance(outputs, dict):
@@ -116,7 +116,7 @@ def _converted(
     converter: str,
     batch: int | None,
     convert: Callable[[Any, Path, int | None], Any],
-    answers_of: Callable[[Any], Answers],
+    runner_of: Callable[[Any], RunBatch],
 ) -> Any:
     """Convert a SavedModel, and check that the outputs are Keras'."""
     for package in ("tensorflow", converter):
@@ -129,7 +129,7 @@ def _converted(
         with tempfile.TemporaryDirectory() as name:
             write_with_tensorflow(model, Path(name) / _SAVED, "saved_model", Options(batch=batch))
             graph = convert(model, Path(name), batch)
-        difference = _difference(model, answers_of(graph), batch)
+        difference = _difference(model, runner_of(graph), batch)
     except Exception as failure:  # converters and runtimes have many kinds of exceptions
         reason = str(failure).strip().split("\n", 1)[0]
         raise onnx_graph.UnsupportedLayerError(
@@ -137,7 +137,7 @@ def _converted(
         ) from failure
     if not difference <= (_TOLERANCE_ON_OPENVINO if backend_of(model) == "openvino" else _TOLERANCE):
         raise onnx_graph.UnsupportedLayerError(
-            f"{error.problem} (and what TensorFlow and {converter} make of the model answers otherwise than Keras, by "
+            f"{error.problem} (and what TensorFlow and {converter} make of the model predicts otherwise than Keras, by "
             f"{difference:.2g})"
         ) from None
     return graph
@@ -172,17 +172,17 @@ def _by_tf2onnx(model: Any, folder: Path, batch: int | None) -> Any:
     return written
 
 
-def _openvino_answers(graph: Any) -> Answers:
+def _openvino_runner(graph: Any) -> RunBatch:
     compiled = openvino_graph.core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def answer(batch: np.ndarray) -> list[np.ndarray]:
+    def run_batch(batch: np.ndarray) -> list[np.ndarray]:
         results = compiled(batch)
         return [np.array(results[output]) for output in compiled.outputs]
 
-    return answer
+    return run_batch
 
 
-def _onnx_answers(written: Any) -> Answers:
+def _onnx_runner(written: Any) -> RunBatch:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -190,14 +190,14 @@ def _onnx_answers(written: Any) -> Answers:
     return lambda batch: list(session.run(None, {name: batch}))
 
 
-def _difference(model: Any, answers: Answers, batch: int | None) -> float:
+def _difference(model: Any, run_batch: RunBatch, batch: int | None) -> float:
     """Return the largest difference from Keras' outputs, on noise of the range of pixels; NaN if an output is NaN."""
     (tensor,) = functional(model).inputs
     rng = np.random.default_rng(0)
     shape = [batch or 2, *(_ANY_SIZE if side is None else side for side in tensor.shape[1:])]
     differences = []
     for x in (rng.normal(0, 1, shape).astype(np.float32), rng.uniform(0, 255, shape).astype(np.float32)):
-        pairs = zip(answers(x), keras_answers(model, x), strict=True)
+        pairs = zip(run_batch(x), keras_outputs(model, x), strict=True)
         differences += [relative_difference(ours, theirs) for ours, theirs in pairs]
     return float(np.max(differences))
 

@@ -206,7 +206,7 @@ def _build(
             _tree(keras).pack_sequence_as(_structure(graph, "outputs"), [values[number] for number in outputs]),
             name=model.name,
         )
-    marks.remember(folded, marks.read(model))
+    marks.remember(folded, marks.read_mark(model))
     return folded
 
 

@@ -43,11 +43,11 @@ def carrier(layers: Any, mark: Mark, name: str) -> Any:
 
 
 def remember(model: Any, mark: Mark) -> None:
-    """Note on a model, in memory only, what :func:`read` would not find in its graph."""
+    """Note on a model, in memory only, what :func:`read_mark` would not find in its graph."""
     object.__setattr__(model, _ATTRIBUTE, mark)  # past Keras, which would make a part of the model of it
 
 
-def read(model: Any) -> Mark:
+def read_mark(model: Any) -> Mark:
     """Return how the pixels of a model are to be prepared, as far as its notes, or else its graph, say it."""
     noted: Mark = getattr(model, _ATTRIBUTE, None) or Mark()
     if noted.preprocessing is not None and noted.crop is not None and noted.interpolation is not None:
@@ -77,7 +77,7 @@ def model_preprocessing(model: Any) -> str | Scaling:
     """
     if not hasattr(model, "get_config"):  # as every model and layer of Keras has
         raise TypeError(f"model={model!r}: expected a Keras model.")
-    mode = read(model).preprocessing
+    mode = read_mark(model).preprocessing
     if mode is None:
         raise ValueError(
             f"{getattr(model, 'name', model)} does not say how its pixels are scaled: give preprocess_input the mode "

@@ -17,14 +17,14 @@ from ..images.loading import load_image
 from ..images.pixels import is_pillow
 from .spec import InputSpec
 
-Answer = TypeVar("Answer")
+Outputs = TypeVar("Outputs")
 # Of a group: each image, and why it could not be loaded.
 _Members = list[tuple[Any, Exception | None]]
 
 _PATIENCE = 0.1  # seconds that a group waits for its next image
 
 
-def read(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray:
+def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray:
     """Read one image as the model takes it, without the batch axis.
 
     The whole image is decoded: what a JPEG decoder scales down itself is smoothed otherwise than in evaluation,
@@ -88,27 +88,27 @@ def _is_single(array: Any) -> bool:
 def overlap(
     sources: Iterable[Any],
     load: Callable[[Any], np.ndarray],
-    answer: Callable[[list[np.ndarray]], Future[list[Answer]]],
+    predict: Callable[[list[np.ndarray]], Future[list[Outputs]]],
     group_size: int,
     most_groups: int,
-) -> Iterator[tuple[Any, Answer | Exception]]:
+) -> Iterator[tuple[Any, Outputs | Exception]]:
     """Load images in threads while those before them are predicted; no more than a few are in memory at a time.
 
     Args:
         sources: any number of pictures, asked for as they are needed.
         load: reads one of them.
-        answer: starts to answer a group of loaded ones.
+        predict: starts to predict a group of loaded ones.
         group_size: pictures to a group, if so many are left.
         most_groups: in flight at a time.
 
     Yields:
-        Each source in order, with its answer or with why it could not be loaded.
+        Each source in order, with its outputs or with why it could not be loaded.
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead = 2 * threads + group_size * most_groups
     remaining = iter(sources)
     loading: deque[tuple[Any, Future[np.ndarray]]] = deque()
-    answering: deque[tuple[_Members, Future[list[Answer]]]] = deque()
+    predicting: deque[tuple[_Members, Future[list[Outputs]]]] = deque()
     members: _Members = []
     images: list[np.ndarray] = []
     readers = Daemons(threads, "efficientnet-decode")
@@ -116,13 +116,13 @@ def overlap(
         while True:
             for source in itertools.islice(remaining, ahead - len(loading)):
                 loading.append((source, readers.submit(functools.partial(load, source))))
-            if answering and (answering[0][1].done() or len(answering) >= most_groups or not (loading or members)):
-                yield from _finish_group(*answering.popleft())
-            elif len(images) == group_size or (members and not _comes(loading, answering)):
-                answering.append((members, answer(images)))
+            if predicting and (predicting[0][1].done() or len(predicting) >= most_groups or not (loading or members)):
+                yield from _finish_group(*predicting.popleft())
+            elif len(images) == group_size or (members and not _comes(loading, predicting)):
+                predicting.append((members, predict(images)))
                 members, images = [], []
             elif loading:
-                _wait(loading, answering, None)
+                _wait(loading, predicting, None)
                 if loading[0][1].done():
                     _take(loading, members, images)
             else:
@@ -131,21 +131,21 @@ def overlap(
         readers.close()
 
 
-def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], answering: deque[tuple[_Members, Future[Any]]]) -> bool:
+def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], predicting: deque[tuple[_Members, Future[Any]]]) -> bool:
     """Whether the next image is there within a moment, or something else to do is.
 
-    A picture that takes longer, from a slow server perhaps, does not keep those before it from being answered.
+    A picture that takes longer, from a slow server perhaps, does not keep those before it from being predicted.
     """
-    return bool(loading) and _wait(loading, answering, _PATIENCE)
+    return bool(loading) and _wait(loading, predicting, _PATIENCE)
 
 
 def _wait(
     loading: deque[tuple[Any, Future[np.ndarray]]],
-    answering: deque[tuple[_Members, Future[Any]]],
+    predicting: deque[tuple[_Members, Future[Any]]],
     seconds: float | None,
 ) -> bool:
     """Waits for the next image or prediction; returns whether one of them has come."""
-    first = [loading[0][1], *(future for _, future in itertools.islice(answering, 1))]
+    first = [loading[0][1], *(future for _, future in itertools.islice(predicting, 1))]
     return bool(wait(first, seconds, FIRST_COMPLETED).done)
 
 
@@ -159,7 +159,7 @@ def _take(loading: deque[tuple[Any, Future[np.ndarray]]], members: _Members, ima
         members.append((source, error))
 
 
-def _finish_group(members: _Members, future: Future[list[Answer]]) -> Iterator[tuple[Any, Answer | Exception]]:
-    answers = iter(future.result())
+def _finish_group(members: _Members, future: Future[list[Outputs]]) -> Iterator[tuple[Any, Outputs | Exception]]:
+    outputs = iter(future.result())
     for source, error in members:
-        yield source, next(answers) if error is None else error
+        yield source, next(outputs) if error is None else error

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..images.pixel_scaling import Scaling
 from ..images.pixels import as_array, fault, is_pillow
 from ..keras_graph.marks import model_preprocessing
-from .images import check_many, is_path_or_content, listed, read
-from .spec import describe
+from .images import check_many, is_path_or_content, listed, read_image
+from .spec import describe_model
 
 
 def model_inputs(
@@ -46,7 +46,7 @@ def model_inputs(
     """
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
-    spec = describe(model, preprocessing, crop, interpolation)
+    spec = describe_model(model, preprocessing, crop, interpolation)
     images = listed(images)
     is_one = is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4
     if not is_one:
@@ -55,7 +55,7 @@ def model_inputs(
     if is_batch and len(images) and (problem := fault(as_array(images), spec.takes_pixels)):
         raise ValueError(problem)
     # A dark image of a batch may have the levels that another alone would have in 0..1.
-    batch = [read(image, spec, decides=not is_batch) for image in ([images] if is_one else images)]
+    batch = [read_image(image, spec, decides=not is_batch) for image in ([images] if is_one else images)]
     if not batch:
         raise ValueError("Expected at least one image; got none.")
     scaled: NDArray[np.float32] = spec.scale(np.stack(batch).astype(np.float32, copy=False))

@@ -42,7 +42,7 @@ _OPERATION_ACTIVATIONS = {
 }  # fmt: skip
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """Prediction for one image.
 
     Attributes:
@@ -77,7 +77,7 @@ def last_activations(model: Any) -> list[str]:
 
 
 def kind_of(activation: str, count: int, has_names: bool) -> Kind:
-    """What the outputs of a model are, as far as its graph says it; see :class:`Answer`.
+    """What the outputs of a model are, as far as its graph says it; see :class:`Prediction`.
 
     Args:
         activation: as :func:`last_activations` gives it.

@@ -17,9 +17,9 @@ from ..keras_graph import marks
 from ..keras_graph.walk import data_formats, functional
 from .outputs import (
     UNKNOWN,
-    Answer,
     Classes,
     Kind,
+    Prediction,
     are_distributions,
     are_shares,
     best_first,
@@ -196,7 +196,7 @@ class InputSpec(NamedTuple):
             raise ValueError(f"{self.name} returns a single number, and no scores of classes: call predict().")
         return best_first(self.probabilities(scores), self.classes)[: arguments.whole("k", k)]
 
-    def answer(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Answer:
+    def prediction(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Prediction:
         """Return the prediction for an image, by the kind of the outputs and by their values.
 
         Args:
@@ -209,19 +209,19 @@ class InputSpec(NamedTuple):
         """
         scores, kind = self.vector(scores), self.kind
         if kind == "binary" and are_shares(scores):
-            return Answer("binary", best_first(self.probabilities(scores), self.classes))
+            return Prediction("binary", best_first(self.probabilities(scores), self.classes))
         if kind == "labels" and are_shares(scores):
-            return Answer("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
+            return Prediction("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
         if kind in ("probabilities", "unknown") and are_distributions(scores):
-            return Answer("probabilities", best_first(scores, self.classes))
+            return Prediction("probabilities", best_first(scores, self.classes))
         if as_logits:
-            return Answer("probabilities", best_first(softmax(scores), self.classes))
+            return Prediction("probabilities", best_first(softmax(scores), self.classes))
         if self.outputs > 1 and have_names(self.classes):
-            return Answer("logits", best_first(scores, self.classes))
+            return Prediction("logits", best_first(scores, self.classes))
         names = self.classes[: self.outputs] if have_names(self.classes) else [
             (str(index), f"output_{index}") for index in range(self.outputs)
         ]  # fmt: skip
-        return Answer("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
+        return Prediction("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
 
     def probabilities(self, scores: np.ndarray, as_logits: bool = False) -> np.ndarray:
         """Return the probabilities of ``classes``, which exclude each other, from outputs (images, outputs).
@@ -302,7 +302,7 @@ class InputSpec(NamedTuple):
         )
 
 
-def describe(
+def describe_model(
     model: Any,
     preprocessing: str | Scaling | None = None,
     crop: float | None = None,
@@ -328,7 +328,7 @@ def describe(
             f"{model.name} takes {', '.join(map(str, shapes))}: expected one input, images of shape (batch, height, "
             "width, channels)."
         )
-    mark = marks.read(model)
+    mark = marks.read_mark(model)
     crop = (mark.crop or EVALUATION_CROP) if crop is None else crop
     expected = "the part of the shorter side that is kept, more than 0, at most 1"
     arguments.number("crop", crop, lambda part: 0 < part <= 1, expected)

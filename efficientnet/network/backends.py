@@ -20,7 +20,7 @@ _RECURSION_LIMIT = 10_000
 
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
-_EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [openvino], which answers but cannot train)"
+_EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [openvino], which cannot train)"
 
 
 def import_keras() -> Any:

@@ -13,7 +13,7 @@ train(Task(get_variant("lite0"), "imagenet", data, FINETUNE, 224), Path("runs/fl
 from __future__ import annotations
 
 from ..errors import DivergedError, Interrupted
-from .loop import Task, describe, train
+from .loop import Task, describe_data, train
 from .processes import OneProcess, Processes
 from .recipes import FINETUNE, RECIPES, V1, V2, Recipe, get_recipe, save_recipe
 
@@ -28,7 +28,7 @@ __all__ = [
     "Processes",
     "Recipe",
     "Task",
-    "describe",
+    "describe_data",
     "get_recipe",
     "save_recipe",
     "train",

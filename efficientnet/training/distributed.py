@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..network.backends import import_keras
-from .inputs import Batch
-from .meeting import Place, find_place, meet
-from .networks import RANDOM_STATE, to_numpy
+from .batches import Batch
+from .rendezvous import Place, find_place, meet
+from .stages import RANDOM_STATE, to_numpy
 
 # Messages of engines when another process is gone; they have no separate exception for it.
 _LOST = re.compile(
@@ -216,8 +216,8 @@ class _TensorFlow(Distributed):
 
         # Keras' predict function joins the outputs of all processes.
         if network.predict_function is None:
-            answer = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
-            network.predict_function = lambda batches: answer(batches[0][0])
+            predict = tf.function(lambda x: network(x, training=False), reduce_retracing=True)
+            network.predict_function = lambda batches: predict(batches[0][0])
         return np.asarray(network.predict_on_batch(pixels))
 
     def _mean(self, values: Mapping[str, float]) -> dict[str, float]:

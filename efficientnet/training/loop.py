@@ -26,12 +26,12 @@ from ..datasets.data import Data
 from ..errors import DivergedError, Interrupted
 from ..family.variants import Variant
 from ..network.backends import import_keras
-from . import networks
-from .inputs import Batches, all_pictures, balanced_weights, validation_batches
-from .networks import Networks
+from . import stages
+from .batches import Batches, all_images, balanced_weights, validation_batches
 from .processes import OneProcess, Processes
 from .recipes import Recipe, Stage, to_json
 from .run_folder import LOG_FIELDS, Checkpoint, RunFolder, State, diverged, quality
+from .stages import Networks
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Task:
         """A stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
         classes, images = len(self.data.classes), len(self.data.training)
-        return networks.build(self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given)
+        return stages.build(self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given)
 
     def settings(self) -> dict[str, Any]:
         """All that the course of the training depends on, and the command."""
@@ -215,13 +215,13 @@ class _Training:
         if self.checkpoint:
             # Progressive stages go on with the optimizer, too.
             is_same = self.state.step > 0 or (before is not None and before.trained == stage.trained)
-            networks.restore(nets, self.checkpoint.arrays, with_optimizer=is_same)
+            stages.restore(nets, self.checkpoint.arrays, with_optimizer=is_same)
             self.checkpoint = None  # frees the arrays
         self.processes.prepare(nets.trained)
         if nets.body is not None:
             batches = self.with_features(batches, nets)
         self.step_through(batches, nets)
-        self.checkpoint = Checkpoint(self.state, networks.collect(nets))
+        self.checkpoint = Checkpoint(self.state, stages.collect(nets))
 
     def step_through(self, batches: Batches, nets: Networks) -> None:
         """Does the steps of a stage that are left, and validates after each epoch."""
@@ -295,7 +295,7 @@ class _Training:
     def end_epoch(self, batches: Batches, nets: Networks) -> None:
         """Validates and writes all files, the checkpoint last: with it the epoch counts, without it is repeated."""
         started, state = time.monotonic(), self.state
-        with networks.averaged(nets):
+        with stages.averaged(nets):
             loss, accuracy = self.validate(batches, nets)
             rate = nets.trained.optimizer.learning_rate
             row = {
@@ -316,14 +316,14 @@ class _Training:
         self.say("  ".join(f"{key} {state.history[-1][key]}" for key in LOG_FIELDS))
 
     def save(self, nets: Networks) -> None:
-        checkpoint = Checkpoint(self.state, networks.collect(nets))
+        checkpoint = Checkpoint(self.state, stages.collect(nets))
         if self.processes.rank == 0:
             self.run_folder.save(checkpoint)
 
     def with_features(self, batches: Batches, nets: Networks) -> Batches:
         """The same batches, of the frozen body's features of each image."""
         size = batches.stage.image_size
-        pictures = all_pictures(self.task.data, size, batches.size)
+        pictures = all_images(self.task.data, size, batches.size)
         features = [self.predict(nets.body, pixels, batches.size) for pixels in pictures]
         return batches.with_features(np.concatenate(features))
 
@@ -351,7 +351,7 @@ class _Training:
             yield batches.features[data.validation], data.labels[data.validation]
 
 
-def describe(data: Data) -> str:
+def describe_data(data: Data) -> str:
     """Return a text on how many images there are, of how many classes, and how unevenly."""
     counts = np.bincount(data.labels[data.training], minlength=len(data.classes))
     text = (

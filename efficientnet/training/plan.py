@@ -14,7 +14,7 @@ import numpy as np
 
 from ..common.files import replacing
 from ..reports.tables import table
-from .inputs import all_pictures
+from .batches import all_images
 from .loop import Task
 from .processes import OneProcess, Processes
 from .recipes import Stage
@@ -90,7 +90,7 @@ def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, flo
 def _seconds_of_features(task: Task, stage: Stage, size: int, body: Any, processes: Processes) -> float:
     """Return the time of the pass of all images through the frozen network, seconds, reading included."""
     times = [time.perf_counter()]
-    for images in itertools.islice(all_pictures(task.data, stage.image_size, size), 1 + _MEASURED_STEPS):
+    for images in itertools.islice(all_images(task.data, stage.image_size, size), 1 + _MEASURED_STEPS):
         processes.predict(body, images)
         times.append(time.perf_counter())
     compiling, *others = np.diff(times)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs import Batch
+from .batches import Batch
 
 
 class Processes(Protocol):

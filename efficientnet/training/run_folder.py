@@ -61,7 +61,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state with its arrays, under the names of :func:`.networks.collect`."""
+    """A state with its arrays, under the names of :func:`.stages.collect`."""
 
     state: State
     arrays: Mapping[str, NDArray[Any]]

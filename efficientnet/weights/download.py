@@ -350,8 +350,8 @@ def _check_checkable(response: requests.Response) -> None:
 
 def _check_linked_digest(response: requests.Response, part: Path, digest: str) -> None:
     """Compare with the sha256 that the Hugging Face hub reports of a large file before it redirects."""
-    for answer in (*response.history, response):
-        linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", ""))
+    for reply in (*response.history, response):
+        linked = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', reply.headers.get("X-Linked-Etag", ""))
         if linked and linked[1] != digest:
             part.unlink()
             raise _Failure(f"its sha256 is {digest}, and the server says {linked[1]}")

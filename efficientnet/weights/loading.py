@@ -178,7 +178,7 @@ def _hash(text: str) -> str:
 
 
 def _read(path: Path, variant: Variant) -> Reading:
-    return checkpoints.accept(checkpoints.read(path, variant))
+    return checkpoints.accept(checkpoints.read_checkpoint(path, variant))
 
 
 def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:

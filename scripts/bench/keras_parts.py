@@ -129,7 +129,7 @@ def training_step(
 ) -> Callable[[], float]:
     """The seconds of a step: ours as this package's loop does it, the peer's in an epoch of so many by ``fit``."""
     from efficientnet.training import OneProcess
-    from efficientnet.training.inputs import Batch
+    from efficientnet.training.batches import Batch
 
     model = build[side](names[side])
     model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])

@@ -107,7 +107,7 @@ def save(tmp_path):
 @pytest.mark.parametrize("origin", [TIMM, LUKEMELAS, TORCHVISION], ids=lambda origin: origin.name)
 @pytest.mark.parametrize("name", ["b1", "lite2", "b5"])
 def test_variant_and_origin_are_told_from_the_file(save, origin, name):
-    reading = checkpoints.read(save(origin, name))
+    reading = checkpoints.read_checkpoint(save(origin, name))
     assert (reading.variant, reading.origin, reading.classes) == (get_variant(name), origin, 10)
     assert not checkpoints.explain(reading)
     expected = {f"{layer.name}/{role}" for layer in layout.layers(get_variant(name)) for role in layer.shapes}
@@ -116,31 +116,31 @@ def test_variant_and_origin_are_told_from_the_file(save, origin, name):
 
 def test_counters_of_batch_norm_are_no_left_over(save):
     path = save(TIMM, "b0", changes={"bn1.num_batches_tracked": np.zeros((), np.int64)})
-    assert not checkpoints.explain(checkpoints.read(path))
+    assert not checkpoints.explain(checkpoints.read_checkpoint(path))
 
 
 def test_near_misses(save):
-    reading = checkpoints.read(save(TIMM, "b1"), get_variant("b0"))
+    reading = checkpoints.read_checkpoint(save(TIMM, "b1"), get_variant("b0"))
     message = checkpoints.explain(reading)
     assert "These are weights of efficientnet-b1 (23 blocks, where this has 16)." in message
     path = save(TIMM, "b0", changes={"conv_head.weight": None, "extra": np.zeros((3, 4), np.float32)})
-    message = checkpoints.explain(checkpoints.read(path, get_variant("b0")))
+    message = checkpoints.explain(checkpoints.read_checkpoint(path, get_variant("b0")))
     assert "top_conv/kernel (1, 1, 320, 1280) is missing from the file; extra (3, 4) is in the file only" in message
     path = save(TIMM, "b0", changes={"blocks.0.0.bn1.bias": np.zeros(31, np.float32)})
-    message = checkpoints.explain(checkpoints.read(path))
+    message = checkpoints.explain(checkpoints.read_checkpoint(path))
     assert "block1a_bn/beta has shape (31,) in the file and (32,) in the network" in message
     assert "These are" not in message
 
 
 def test_a_network_may_end_before_its_classifier_or_its_head(save):
     without = {"classifier.weight": None, "classifier.bias": None}
-    reading = checkpoints.read(save(TIMM, "b0", changes=without))
+    reading = checkpoints.read_checkpoint(save(TIMM, "b0", changes=without))
     assert (reading.differences, reading.classes) == (0, None)
     without |= {"conv_head.weight": None, **{f"bn2.{part}": None for part in BATCH_NORM}}
-    assert not checkpoints.explain(checkpoints.read(save(TIMM, "b0", changes=without)))
+    assert not checkpoints.explain(checkpoints.read_checkpoint(save(TIMM, "b0", changes=without)))
 
 
 def test_names_of_nobody(tmp_path):
     safetensors.write(tmp_path / "model.safetensors", {"layer1.weight": np.zeros(3, np.float32)})
     with pytest.raises(CheckpointError, match=r"its names \(layer1\.weight, …\) are not those of an EfficientNet"):
-        checkpoints.read(tmp_path / "model.safetensors")
+        checkpoints.read_checkpoint(tmp_path / "model.safetensors")

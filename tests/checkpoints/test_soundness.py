@@ -6,7 +6,7 @@ from PIL import Image
 
 from efficientnet.checkpoints.soundness import check_array
 from efficientnet.cli.main import main
-from efficientnet.export.convert import convert
+from efficientnet.export.convert import convert_weights
 from efficientnet.inference import compile
 
 keras = pytest.importorskip("keras")
@@ -49,7 +49,7 @@ def test_a_file_is_not_read(damaged, target, tmp_path):
         EfficientNetB0(weights=path, classes=3, input_shape=(32, 32, 3))
     assert str(path) in str(error.value)
     with pytest.raises(ValueError, match=message):
-        convert(path, tmp_path / ("other." + target.partition(".")[2]))
+        convert_weights(path, tmp_path / ("other." + target.partition(".")[2]))
 
 
 def test_inspect_says_so(damaged, tmp_path, capsys):

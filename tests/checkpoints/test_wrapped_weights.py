@@ -55,7 +55,7 @@ def expect_body(model: Any, origin: Any) -> None:
     "before", ["net.", "backbone.", "encoder.", "model.", "module.", "model.encoder.net.", "self."]
 )
 def test_a_wrapper(origin, before, tmp_path):
-    reading = checkpoints.read(save(tmp_path / "w.safetensors", B0[origin], before))
+    reading = checkpoints.read_checkpoint(save(tmp_path / "w.safetensors", B0[origin], before))
     assert (reading.variant.name, reading.origin, reading.classes) == ("efficientnet-b0", origin, 4)
     assert (reading.before, reading.differences, reading.aside) == (before, 0, {})
 
@@ -78,7 +78,7 @@ def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_pa
         part = next((part for part in parts if name.startswith(f"{part}.")), None)
         if part:
             numbered[f"{before}{parts[part]}{name.removeprefix(part)}"] = values
-    reading = checkpoints.read(save(tmp_path / "w.safetensors", numbered))
+    reading = checkpoints.read_checkpoint(save(tmp_path / "w.safetensors", numbered))
     assert (reading.variant.name, reading.origin, reading.before) == ("efficientnet-b0", origin, before)
     assert (reading.differences, reading.aside) == (0, {})
     assert reading.classes == (4 if HEADS[origin] in parts else None)
@@ -89,7 +89,7 @@ def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_pa
     # Part after part, they could be anything.
     flat = {f"{index}.weight": values for index, values in enumerate(numbered.values())}
     with pytest.raises(CheckpointError, match=r"They begin with numbers.* save the state_dict\(\) of the network"):
-        checkpoints.read(save(tmp_path / "flat.safetensors", flat))
+        checkpoints.read_checkpoint(save(tmp_path / "flat.safetensors", flat))
 
 
 def test_the_state_dict_of_lightning(eff, tmp_path, caplog):
@@ -118,7 +118,7 @@ def test_another_head(origin, others, tmp_path):
     body = without_classifier(B0[origin], origin)
     others = {name.format(head=HEADS[origin]): values for name, values in others.items()}
     path = save(tmp_path / "w.safetensors", body, "encoder.", **others)
-    reading = checkpoints.read(path, get_variant("b0"))
+    reading = checkpoints.read_checkpoint(path, get_variant("b0"))
     assert (set(reading.aside), reading.classes, reading.differences) == (set(others), None, 0)
 
 
@@ -160,21 +160,21 @@ def test_a_larger_network_is_none_with_a_decoder(tmp_path):
     """B1 has all of B0's layers, and more."""
     entries = TIMM.entries(layout.layers(get_variant("b1")))
     path = save(tmp_path / "w.safetensors", {entry.theirs: array(*entry.their_shape) for entry in entries}, "net.")
-    reading = checkpoints.read(path, get_variant("b0"))
+    reading = checkpoints.read_checkpoint(path, get_variant("b0"))
     assert "These are weights of efficientnet-b1" in checkpoints.explain(reading)
-    assert checkpoints.read(path).variant.name == "efficientnet-b1"
+    assert checkpoints.read_checkpoint(path).variant.name == "efficientnet-b1"
 
 
 def test_two_networks(tmp_path):
     student = {f"student.{name}": values for name, values in B0[TIMM].items()}
     path = save(tmp_path / "w.safetensors", B0[TIMM], "teacher.", **student)
     with pytest.raises(CheckpointError, match=r"holds several networks.*begin with 'student\.', 'teacher\.'"):
-        checkpoints.read(path, get_variant("b0"))
+        checkpoints.read_checkpoint(path, get_variant("b0"))
 
 
 def test_one_network_beside_another_publishers_of_the_same_names(tmp_path):
     path = save(tmp_path / "w.safetensors", B0[TIMM], "b.", **{"a.conv_stem.weight": array(16, 3, 3, 3)})
-    assert checkpoints.read(path, get_variant("b0")).before == "b."
+    assert checkpoints.read_checkpoint(path, get_variant("b0")).before == "b."
 
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])

@@ -12,7 +12,7 @@ from PIL import Image
 from efficientnet import design, evaluation, export, keras
 from efficientnet.cli import main
 from efficientnet.export import convert
-from efficientnet.family import scaling
+from efficientnet.family import compound, scaling
 from efficientnet.family.variants import BlockArgs, Variant
 from efficientnet.inference import compile
 from efficientnet.keras_graph import profile
@@ -220,7 +220,7 @@ PUBLIC = {
     export.export: {"path": [None, 5, []], "format": [None, []], "precision": [5], "batch": ["x", 0, True, 1.5],
                     "raw_pixels": ["no", None], "input_type": [{}], "calibration": [None, 5, "folder"]},
     export.read_metadata: {"path": [None, 5, []]},
-    evaluation.evaluate: {"predictor": [None, "b0"]},
+    evaluation.evaluate_predictor: {"predictor": [None, "b0"]},
     evaluation.score: {"probabilities": [None, "x", [], float("nan"), [[1], [1, 2]]], "labels": [None, "x", [5]]},
     evaluation.join: {"parts": [None, 5, [], [5]]},
     evaluation.confusions: {"outcomes": [None, []]},
@@ -237,10 +237,10 @@ PUBLIC = {
     profile.profile: {"model": [None, 5], "batch_size": [None, "x", 0, 1.5], "input_shape": [5, "x", []]},
     profile.measure: {"repeats": [None, "x", 0, float("nan")], "threads": ["x", 0, 1.5, float("nan")]},
     profile.block_of: {"layer": [None, 5, []]},
-    scaling.Coefficients: {"alpha": [None, "x", 0.5, float("nan")], "beta": [[]]},
-    scaling.cost_factor: {"coefficients": [None, (1, 1, 1)], "phi": [None, "x", -1, float("nan")]},
-    scaling.candidates: {"target": [None, "x", 1], "tolerance": [None, "x", 1], "steps": [None, 0, float("nan")]},
-    scaling.efficiency: {"accuracy": [None, 2], "cost": ["x", 0], "target": [None], "w": ["x", float("nan")]},
+    compound.Coefficients: {"alpha": [None, "x", 0.5, float("nan")], "beta": [[]]},
+    compound.cost_factor: {"coefficients": [None, (1, 1, 1)], "phi": [None, "x", -1, float("nan")]},
+    compound.candidates: {"target": [None, "x", 1], "tolerance": [None, "x", 1], "steps": [None, 0, float("nan")]},
+    compound.efficiency: {"accuracy": [None, 2], "cost": ["x", 0], "target": [None], "w": ["x", float("nan")]},
     scaling.scale_resolution: {"resolution": [None, 0, 1.5], "factor": ["x", 0, float("nan")]},
     scaling.scale: {"variant": [None, 5, []], "factors": [None, 2, (1, 1, 1)]},
     scaling.round_filters: {"filters": [None, "x", float("nan")], "depth_divisor": [0], "limit_loss": ["no"]},
@@ -248,8 +248,9 @@ PUBLIC = {
     scaling.stem_filters: {"variant": [None, 5]},
     scaling.scale_blocks: {"variant": [None, []]},
     scaling.cost: {"variant": [None, 5], "resolution": ["x", 0, 1.5], "classes": ["x", 0, float("nan")]},
-    convert.read: {"path": [None, 5, []], "variant": [5]},
-    convert.convert: {"source": [None, 5], "target": [None, 5, []], "names": [None, [], "tim"], "padding": ["vaild", 5],
+    convert.read_weights: {"path": [None, 5, []], "variant": [5]},
+    convert.convert_weights: {"source": [None, 5], "target": [None, 5, []], "names": [None, [], "tim"],
+                              "padding": ["vaild", 5],
                       "batch_norm_epsilon": ["x", 0, float("nan")], "class_names": ["abc", 5, [5]]},
     convert.open_model: {"reading": [None, "x"]},
     convert.largest_difference: {"model": [None, 5], "seed": ["x", -1, 1.5]},
@@ -259,7 +260,7 @@ PUBLIC = {
     BASELINE.build: {"factors": [None], "classes": ["x", 0]},
     design.fit_budget: {"baseline": [None, "b0"], "coefficients": [5], "macs": ["x", 0, float("nan")]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
-    design.paths: {"coefficients": [None, 5]},
+    design.growths: {"coefficients": [None, 5]},
     design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
     design.load_results: {"path": [None, 0, []]},
     design.write_report: {"folder": [None, 5]},
@@ -274,22 +275,23 @@ PUBLIC = {
 def rightly(model, folder):
     """For each argument in PUBLIC that has to be given, a right value."""
     return {
-        export.export: {"model": model, "path": "a.onnx", "format": "onnx"}, evaluation.evaluate: {"data": folder},
+        export.export: {"model": model, "path": "a.onnx", "format": "onnx"},
+        evaluation.evaluate_predictor: {"data": folder},
         evaluation.score: {"probabilities": [[0.2, 0.8]], "labels": [1]},
         evaluation.average_precision: {"scores": [0.1, 0.9], "truth": [True, False]},
         evaluation.calibrate: {"equal": "width"}, evaluation.top_k: {"k": 1},
         evaluation.wilson: {"successes": 1, "total": 2},
         evaluation.find_tagged: {"data": folder, "classes": [("a", "a")]},
         evaluation.match_classes: {"labels": ["a"], "classes": [("a", "a")]},
-        scaling.Coefficients: {"alpha": 1.1, "beta": 1.1, "gamma": 1.1},
-        scaling.efficiency: {"accuracy": 0.5, "cost": 1, "target": 1},
-        scaling.cost_factor: {"coefficients": scaling.PAPER_COEFFICIENTS},
+        compound.Coefficients: {"alpha": 1.1, "beta": 1.1, "gamma": 1.1},
+        compound.efficiency: {"accuracy": 0.5, "cost": 1, "target": 1},
+        compound.cost_factor: {"coefficients": compound.PAPER_COEFFICIENTS},
         scaling.scale_resolution: {"resolution": 32, "factor": 1}, scaling.scale: {"factors": scaling.Factors()},
         scaling.round_filters: {"filters": 8, "width_coefficient": 1},
         scaling.round_repeats: {"repeats": 1, "depth_coefficient": 1},
-        convert.read: {"path": "a.keras"}, convert.convert: {"source": "a.keras", "target": "b.keras"},
+        convert.read_weights: {"path": "a.keras"}, convert.convert_weights: {"source": "a.keras", "target": "b.keras"},
         convert.largest_difference: {"other": model}, BASELINE.build: {"factors": scaling.Factors()},
-        design.at_equal_cost: {"ways": design.paths(), "macs": 1e6}, design.fit_budget: {"macs": 1e6},
+        design.at_equal_cost: {"ways": design.growths(), "macs": 1e6}, design.fit_budget: {"macs": 1e6},
         design.class_activation_map: {"pixels": np.zeros((8, 8, 3))},
         design.search: {"data": None, "folder": "a"}, design.compare: {"data": None, "folder": "a", "budgets": [1e6]},
         design.search_architecture: {"data": None, "folder": "a"},
@@ -308,7 +310,7 @@ def test_public_functions(model, tmp_path, function, argument):
     given = {name: value for name, value in common.items() if name in takes} | rightly(model, tmp_path).get(
         function, {}
     )
-    if function is evaluation.evaluate:
+    if function is evaluation.evaluate_predictor:
         del given["model"]
     for wrong in PUBLIC[function][argument]:
         with pytest.raises((ValueError, TypeError), match=r"(?i)expected|has to be|choose one of") as raised:

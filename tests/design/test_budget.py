@@ -6,11 +6,12 @@ import dataclasses
 import pytest
 
 from efficientnet import get_variant
-from efficientnet.family.scaling import PAPER_COEFFICIENTS, Coefficients, Factors
+from efficientnet.family.compound import PAPER_COEFFICIENTS, Coefficients
+from efficientnet.family.scaling import Factors
 
 pytest.importorskip("keras")
 
-from efficientnet.design import Baseline, at_equal_cost, fit_budget, get_baseline, paths
+from efficientnet.design import Baseline, at_equal_cost, fit_budget, get_baseline, growths
 
 B0 = get_baseline("b0")
 
@@ -66,7 +67,7 @@ def test_budgets_that_cannot_be_met(call, message):
 
 @pytest.mark.parametrize("macs", [0.8e9, 1.6e9, 3e9])
 def test_one_network_of_each_kind_at_equal_cost(macs):
-    equal = at_equal_cost(B0, paths(), macs)
+    equal = at_equal_cost(B0, growths(), macs)
     costs = [B0.cost(factors).macs for factors in equal.values()]
     assert list(equal) == ["width", "depth", "resolution", "compound"]
     assert max(costs) / min(costs) < 1.062  # all within 3 % of a common budget
@@ -78,7 +79,7 @@ def test_one_network_of_each_kind_at_equal_cost(macs):
 
 def test_steps_that_are_too_coarse():
     with pytest.raises(ValueError, match="its steps are too coarse"):
-        at_equal_cost(B0, paths(), 0.8e9, tolerance=0.0, samples=5)
+        at_equal_cost(B0, growths(), 0.8e9, tolerance=0.0, samples=5)
 
 
 def network(width, depth, resolution, classes=10):

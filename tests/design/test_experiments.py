@@ -26,7 +26,8 @@ from efficientnet.design import (
 )
 from efficientnet.design.experiments import search_jobs
 from efficientnet.design.recipe import train
-from efficientnet.family.scaling import Factors, candidates
+from efficientnet.family.compound import candidates
+from efficientnet.family.scaling import Factors
 from efficientnet.family.variants import V1_BLOCKS
 
 if os.environ.get("KERAS_BACKEND") == "openvino":

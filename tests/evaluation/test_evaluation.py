@@ -16,7 +16,7 @@ from efficientnet.evaluation import (
     calibrate,
     confusion_matrix,
     confusions,
-    evaluate,
+    evaluate_predictor,
     find_samples,
     join,
     match_classes,
@@ -125,7 +125,7 @@ def test_measures_against_scikit_learn():
     matrix = metrics.confusion_matrix(labels, predicted)
     np.testing.assert_array_equal(confusion_matrix(outcomes)[:-1, :-1], matrix)
     assert sum(count for _, _, count in confusions(outcomes)) == 400
-    assert all(matrix[label, answer] == count for label, answer, count in confusions(outcomes))
+    assert all(matrix[label, prediction] == count for label, prediction, count in confusions(outcomes))
 
 
 def test_measures_of_classes_that_are_missing_or_never_predicted():
@@ -283,7 +283,7 @@ def test_imagenets_names_and_ids():
 
 
 def test_an_evaluation(predictor, pictures, tmp_path):
-    found = evaluate(predictor, pictures, "mine")
+    found = evaluate_predictor(predictor, pictures, "mine")
     assert measure(found.labelled).top1.value == pytest.approx(6 / 7)
     assert found.notes == []
     (mistake,) = found.worst_mistakes()
@@ -310,7 +310,7 @@ def test_an_evaluation(predictor, pictures, tmp_path):
             assert image.width > 200
 
     mistake.path.unlink()
-    evaluate(predictor, pictures).write(tmp_path / "out")
+    evaluate_predictor(predictor, pictures).write(tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true
     assert not list((tmp_path / "out").glob("*part-*"))
 
@@ -323,7 +323,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
     whole = (pictures / "red" / "1.jpg").read_bytes()
     (pictures / "red" / "1.jpg").write_bytes(whole[: len(whole) // 2])
     (pictures / "green" / "Thumbs.db").write_text("no picture")
-    found = evaluate(predictor, pictures)
+    found = evaluate_predictor(predictor, pictures)
     assert {path.name for path, _ in found.unreadable} == {"1.jpg"}
     assert len(found.samples) == len(found.outcomes) == 9
     assert measure(found.labelled).pictures == 8
@@ -331,7 +331,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told
     assert "The class violet of the data is none of the model's 3. Its images are predicted, not measured." in told
-    violet = found.answer(8)
+    violet = found.prediction(8)
     assert violet.label == "violet"
     assert violet.predicted in ("red", "blue")
     assert violet.rank_of_label is None
@@ -340,7 +340,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
 
 def test_one_class_alone(predictor, tmp_path):
     paint(tmp_path / "red" / "0.png", COLOURS["red"])
-    found = evaluate(predictor, tmp_path)
+    found = evaluate_predictor(predictor, tmp_path)
     assert measure(found.labelled).top1.value == 1
     assert "No images of 2 of the model's 3 classes (green, blue)" in found.notes[0]
     assert "All images are of one class, red" in found.notes[1]
@@ -361,7 +361,7 @@ def test_nothing_to_measure(predictor, tmp_path, files, message):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        evaluate(predictor, tmp_path)
+        evaluate_predictor(predictor, tmp_path)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30, 31, 1000])
@@ -387,13 +387,15 @@ def test_a_confusion_matrix_that_can_be_read(classes):
 
 def test_captions_stay_below_their_pictures(pictures):
     pytest.importorskip("matplotlib")
-    from efficientnet.evaluation import Answer
+    from efficientnet.evaluation import ImagePrediction
     from efficientnet.evaluation.figures import draw_mistakes
 
     paths = [pictures / "red" / "0.png", Path(pictures / "wide.png")]
     Image.new("RGB", (300, 2)).save(paths[1])
-    answers = [Answer(path, "a label of many words " * 3, "$x_1$ " * 9, 1.0, 0.05, 2) for path in paths * 3]
-    figure = draw_mistakes(answers)
+    predictions = [
+        ImagePrediction(path, "a label of many words " * 3, "$x_1$ " * 9, 1.0, 0.05, 2) for path in paths * 3
+    ]
+    figure = draw_mistakes(predictions)
     figure.draw_without_rendering()
     assert len(figure.axes) == 6
     for axes in figure.axes:

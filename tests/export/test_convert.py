@@ -36,7 +36,7 @@ def source(tmp_path_factory):
 
 
 def arrays_of(path):
-    return {name: np.asarray(stored) for name, stored in checkpoints.read(path).arrays.items()}
+    return {name: np.asarray(stored) for name, stored in checkpoints.read_checkpoint(path).arrays.items()}
 
 
 def assert_equal(path, other):
@@ -50,22 +50,22 @@ def assert_equal(path, other):
 def test_there_and_back(source, tmp_path, target):
     if target.endswith((".pth", ".pt")):
         pytest.importorskip("torch")
-    convert.convert(source, tmp_path / target)
+    convert.convert_weights(source, tmp_path / target)
     assert_equal(source, tmp_path / target)
-    convert.convert(tmp_path / target, tmp_path / "back.safetensors")
+    convert.convert_weights(tmp_path / target, tmp_path / "back.safetensors")
     assert_equal(source, tmp_path / "back.safetensors")
     assert not list(tmp_path.glob("*part-*"))
 
 
 def test_names_of_lukemelas(source, tmp_path):
-    convert.convert(source, tmp_path / "b0.safetensors", names="lukemelas")
-    assert checkpoints.read(tmp_path / "b0.safetensors").origin is LUKEMELAS
+    convert.convert_weights(source, tmp_path / "b0.safetensors", names="lukemelas")
+    assert checkpoints.read_checkpoint(tmp_path / "b0.safetensors").origin is LUKEMELAS
     assert_equal(source, tmp_path / "b0.safetensors")
 
 
 def test_pytorch_loads_it_strictly(source, tmp_path):
     torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_pytorch")
-    convert.convert(source, tmp_path / "b0.pth", names="lukemelas")
+    convert.convert_weights(source, tmp_path / "b0.pth", names="lukemelas")
     network = package.EfficientNet.from_name("efficientnet-b0", num_classes=3)
     network.load_state_dict(torch.load(tmp_path / "b0.pth", weights_only=True), strict=True)
 
@@ -73,7 +73,7 @@ def test_pytorch_loads_it_strictly(source, tmp_path):
 def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
     from efficientnet import keras
 
-    convert.convert(source, tmp_path / "b0.keras", padding="symmetric", batch_norm_epsilon=1e-5)
+    convert.convert_weights(source, tmp_path / "b0.keras", padding="symmetric", batch_norm_epsilon=1e-5)
     model = keras.load_model(tmp_path / "b0.keras")
     assert keras.model_preprocessing(model) == "torch"
     assert model.get_layer("stem_conv").padding == "valid"
@@ -89,9 +89,9 @@ def test_real_weights_on_a_photograph(shared, tmp_path):
     from efficientnet.weights.published import path, weights_info
 
     source = path(weights_info("lite0"))
-    convert.convert(source, tmp_path / "lite0.keras")
-    convert.convert(tmp_path / "lite0.keras", tmp_path / "lite0.safetensors")
-    convert.convert(tmp_path / "lite0.safetensors", tmp_path / "again.keras")
+    convert.convert_weights(source, tmp_path / "lite0.keras")
+    convert.convert_weights(tmp_path / "lite0.keras", tmp_path / "lite0.safetensors")
+    convert.convert_weights(tmp_path / "lite0.safetensors", tmp_path / "again.keras")
     square = keras.center_crop_and_resize(load_image(shared / "panda.jpg"), 224)
     answers = []
     for model in (
@@ -118,7 +118,7 @@ def test_real_weights_on_a_photograph(shared, tmp_path):
 )
 def test_what_cannot_be_converted(source, tmp_path, target, options, message):
     with pytest.raises(ValueError, match=message):
-        convert.convert(source, tmp_path / target, **options)
+        convert.convert_weights(source, tmp_path / target, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(source.read_bytes()[:-1000])
     (tmp_path / "b0.pth").write_bytes(b"precious")
     with pytest.raises(CheckpointError):
-        convert.convert(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
+        convert.convert_weights(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
     assert (tmp_path / "b0.pth").read_bytes() == b"precious"
 
 

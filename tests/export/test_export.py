@@ -13,7 +13,7 @@ import pytest
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
 from efficientnet.family.variants import V1_BLOCKS
-from efficientnet.inference import InputSpec, Source
+from efficientnet.inference import InputSpec, ModelSource
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -56,7 +56,7 @@ def pictures():
 def test_what_a_file_says_about_itself(model, tmp_path, format):
     pytest.importorskip(RUNTIMES[format])
     path = tmp_path / NAMES[format]
-    source = Source.of_model(model, class_names=["ä", "b", "<c>", '"d"', "e"], keep=False)
+    source = ModelSource.of_model(model, class_names=["ä", "b", "<c>", '"d"', "e"], keep=False)
     report = export(source, path, format)
     assert report.difference < 1e-5
     assert (report.agreement, report.pictures, report.precision) == (1, 4, "f32")

@@ -7,14 +7,10 @@ import math
 import pytest
 
 from efficientnet import get_variant, list_variants
+from efficientnet.family.compound import PAPER_COEFFICIENTS, Coefficients, candidates, cost_factor, efficiency
 from efficientnet.family.scaling import (
-    PAPER_COEFFICIENTS,
-    Coefficients,
     Factors,
-    candidates,
     cost,
-    cost_factor,
-    efficiency,
     head_filters,
     round_filters,
     round_repeats,

@@ -48,14 +48,14 @@ def test_a_copy_says_the_same(eff, keras, body, mark, tmp_path, how):
         }[how](model)
         if how == "folded":
             marks.remember(copied, Mark())  # so that the graph itself has to say it
-        assert marks.read(copied) == mark
+        assert marks.read_mark(copied) == mark
         assert eff.model_preprocessing(copied) == mark.preprocessing
 
 
 def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy, tmp_path):
     folded = fold_batch_norm(tiny(weights=None, classes=2))
     loaded = save_and_load(folded, tmp_path / "folded.keras", keras.models.load_model)
-    assert marks.read(loaded) == marks.read(folded)
+    assert marks.read_mark(loaded) == marks.read_mark(folded)
     pixels = np.random.default_rng(0).random((2, 64, 64, 3), "float32")
     to_numpy = np.asarray if is_legacy else keras.ops.convert_to_numpy
     for training in (False, True):
@@ -70,7 +70,7 @@ def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
     for given, mark in ((images, LITE), (scaled, LITE._replace(preprocessing="none"))):
         model = keras.Model([images, numbers], keras.layers.Concatenate()([body(given), numbers]))
         folded = save_and_load(fold_batch_norm(model), tmp_path / "model.keras", keras.models.load_model)
-        assert marks.read(folded) == mark
+        assert marks.read_mark(folded) == mark
 
 
 @pytest.mark.parametrize("mark", [LITE])
@@ -85,7 +85,7 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
 
     for idle in (layers.RandomFlip(), layers.Dropout(0.1), layers.ZeroPadding2D(1)):
         shape = (62, 62, 3) if isinstance(idle, layers.ZeroPadding2D) else (64, 64, 3)
-        assert marks.read(model(idle, shape=shape)) == LITE
+        assert marks.read_mark(model(idle, shape=shape)) == LITE
     taken_raw = LITE._replace(preprocessing="none")
     for steps in (
         [layers.Rescaling(1 / 255)],
@@ -94,10 +94,10 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
         [lambda x: (x - 128.0) / 128.0],
         [layers.Rescaling(1 / 255), layers.Rescaling(2.0, -1.0)],
     ):
-        assert marks.read(model(*steps)) == taken_raw, steps
+        assert marks.read_mark(model(*steps)) == taken_raw, steps
     # 0..1 is made 0..255, or nobody knows what.
     for steps in ([layers.Rescaling(255.0)], [lambda x: x * 255.0], [layers.Conv2D(3, 1)]):
-        assert marks.read(model(*steps)) == Mark(), steps
+        assert marks.read_mark(model(*steps)) == Mark(), steps
         with pytest.raises(ValueError, match="does not say how its pixels are scaled"):
             marks.model_preprocessing(model(*steps))
 
@@ -105,33 +105,33 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
 @pytest.mark.parametrize("mark", [LITE])
 def test_networks_in_unusual_places(tiny, keras, body, mark):
     layers = keras.layers
-    assert marks.read(keras.Sequential([body, layers.Dense(2)])) == LITE  # not built yet
+    assert marks.read_mark(keras.Sequential([body, layers.Dense(2)])) == LITE  # not built yet
     video = layers.Input((4, 64, 64, 3))
-    assert marks.read(keras.Model(video, layers.TimeDistributed(body)(video))) == LITE
+    assert marks.read_mark(keras.Model(video, layers.TimeDistributed(body)(video))) == LITE
     grey = layers.Input((64, 64, 1))
-    assert marks.read(keras.Model(grey, body(layers.Concatenate()([grey, grey, grey])))) == LITE
+    assert marks.read_mark(keras.Model(grey, body(layers.Concatenate()([grey, grey, grey])))) == LITE
     images = layers.Input((64, 64, 3))
     twins = [body(images), body(layers.RandomFlip()(images))]
-    assert marks.read(keras.Model(images, layers.Add()(twins))) == LITE
+    assert marks.read_mark(keras.Model(images, layers.Add()(twins))) == LITE
     other = tiny(weights=None, include_top=False, pooling="avg", name="other")
-    assert marks.read(keras.Model(images, layers.Add()([body(images), other(images)]))) == Mark()
+    assert marks.read_mark(keras.Model(images, layers.Add()([body(images), other(images)]))) == Mark()
 
 
 def test_what_a_network_is_built_with(tiny, keras):
-    assert marks.read(tiny(weights=None)) == Mark("torch", is_known=False)
-    assert marks.read(tiny(weights=None, include_preprocessing=True)) == Mark("none")
+    assert marks.read_mark(tiny(weights=None)) == Mark("torch", is_known=False)
+    assert marks.read_mark(tiny(weights=None, include_preprocessing=True)) == Mark("none")
     scaled = keras.layers.Rescaling(1 / 255)(keras.layers.Input((64, 64, 3)))
-    assert marks.read(tiny(weights=None, input_tensor=scaled)) == Mark("none")
+    assert marks.read_mark(tiny(weights=None, input_tensor=scaled)) == Mark("none")
 
 
 def test_models_of_others(keras):
     layers = keras.layers
     inputs = layers.Input((8, 8, 3))
     pooled = layers.GlobalAveragePooling2D()
-    assert marks.read(keras.Model(inputs, pooled(inputs))) == Mark()
-    assert marks.read(keras.Model(inputs, pooled(layers.Rescaling(1 / 255)(inputs)))) == Mark("none")
+    assert marks.read_mark(keras.Model(inputs, pooled(inputs))) == Mark()
+    assert marks.read_mark(keras.Model(inputs, pooled(layers.Rescaling(1 / 255)(inputs)))) == Mark("none")
     # Scaled by a layer of its own somewhere within, it does not take raw pixels.
-    assert marks.read(keras.Model(inputs, layers.Rescaling(0.1)(layers.Conv2D(2, 3)(inputs)))) == Mark()
+    assert marks.read_mark(keras.Model(inputs, layers.Rescaling(0.1)(layers.Conv2D(2, 3)(inputs)))) == Mark()
 
 
 def test_texts_of_others_are_no_marks():

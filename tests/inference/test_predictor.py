@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from efficientnet.images.loading import load_image
-from efficientnet.inference import Source, compile
+from efficientnet.inference import ModelSource, compile
 from efficientnet.keras_graph import openvino
-from efficientnet.model_io.spec import describe
+from efficientnet.model_io.spec import describe_model
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 pytest.importorskip("openvino")
@@ -128,7 +128,7 @@ def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants
     body = efn.EfficientNetLite1(weights=None, include_top=False, pooling="avg")
     model = efn._keras.Sequential([efn._keras.Input((None, None, 3)), body, efn._keras.layers.Dense(2)])
     for network in (body, model):
-        spec = describe(network, "lite")
+        spec = describe_model(network, "lite")
         assert spec.sides == (None, None)
         assert spec.check_pictures() == 240
 
@@ -350,12 +350,12 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path):
     model.save(tmp_path / "model.keras")
-    with compile(Source.of_file(tmp_path / "model.keras", "torch")) as predictor:
+    with compile(ModelSource.of_file(tmp_path / "model.keras", "torch")) as predictor:
         predictor(images)
     np.save(tmp_path / "images.npy", images)
     code = (
-        "import sys, numpy as np; from efficientnet.inference import compile, Source; "
-        f"predictor = compile(Source.of_file({str(tmp_path / 'model.keras')!r}, 'torch')); "
+        "import sys, numpy as np; from efficientnet.inference import compile, ModelSource; "
+        f"predictor = compile(ModelSource.of_file({str(tmp_path / 'model.keras')!r}, 'torch')); "
         f"np.save({str(tmp_path / 'answers.npy')!r}, predictor(np.load({str(tmp_path / 'images.npy')!r}))); "
         "print({'keras', 'tensorflow', 'jax', 'torch'} & {*sys.modules})"
     )

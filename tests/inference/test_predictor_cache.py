@@ -12,7 +12,7 @@ from efficientnet import get_variant, save_variant
 from efficientnet.checkpoints import Facts, safetensors
 from efficientnet.checkpoints.names.torch import TIMM
 from efficientnet.family import arrays as layout
-from efficientnet.inference import Source, cache, compile
+from efficientnet.inference import ModelSource, cache, compile
 
 pytest.importorskip("openvino")
 pytest.importorskip("keras")
@@ -91,7 +91,7 @@ def test_all_remarks_on_weights_are_made_with_a_cached_engine_too(small, engine,
     said = []
     for _ in range(2):
         caplog.clear()
-        compile(Source.of_variant(*small, given), engine)
+        compile(ModelSource.of_variant(*small, given), engine)
         said.append(sorted(record.getMessage() for record in caplog.records))
         monkeypatch.setattr("efficientnet.model.assemble", fail_to_convert)
     first, second = said
@@ -106,10 +106,10 @@ def test_all_remarks_on_weights_are_made_with_a_cached_engine_too(small, engine,
 
 
 def test_the_configuration_beside_weights_makes_a_difference(small, tmp_path):
-    compile(Source.of_variant(*small))
+    compile(ModelSource.of_variant(*small))
     names = list("abc")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "small", "label_names": names}))
-    assert [label for _, label in compile(Source.of_variant(*small)).spec.classes] == names
+    assert [label for _, label in compile(ModelSource.of_variant(*small)).spec.classes] == names
 
 
 def test_other_numbers_are_another_entry(model):
@@ -137,13 +137,13 @@ def test_a_damaged_entry_is_made_again(model, damage, caplog):
     )
     np.testing.assert_allclose(compile(model)(IMAGES), expected, atol=1e-6)
     assert "damaged" in caplog.text
-    assert cache.read(path.stem) is not None
+    assert cache.read_entry(path.stem) is not None
 
 
 def test_an_entry_of_another_kind_is_made_again(model, caplog):
     expected = compile(model)(IMAGES)
     (path,) = entries()
-    entry = cache.read(path.stem)
+    entry = cache.read_entry(path.stem)
     cache.write(path.stem, entry._replace(content=b"no engine"))
     np.testing.assert_allclose(compile(model)(IMAGES), expected, atol=1e-6)
     assert "cannot be used" in caplog.text
@@ -176,7 +176,7 @@ def test_the_oldest_entries_make_room(monkeypatch):
         cache.write(key, cache.Entry({}, bytes(500)))
         os.utime(cache.folder() / f"{key}.engine", (age, age))
         if key == "used":
-            cache.read("old")  # which makes it the youngest
+            cache.read_entry("old")  # which makes it the youngest
     assert sorted(path.stem for path in entries()) == ["new", "old"]
 
 
@@ -196,4 +196,4 @@ def test_a_folder_that_everybody_may_write_to_is_not_trusted(model, monkeypatch,
     assert path.read_bytes() == b"a program of somebody else's"
     monkeypatch.setenv("EFFICIENTNET_TRUST_CACHE", "1")
     assert compile(model)(IMAGES).shape == (1, 5)
-    assert cache.read(path.stem) is not None
+    assert cache.read_entry(path.stem) is not None

@@ -149,5 +149,5 @@ def test_what_is_converted_wrongly_is_not_used(monkeypatch):
     model = keras.Model(inputs, Mine(name="own")(inputs))
     monkeypatch.setattr(detours, "write_with_tensorflow", lambda *args: None)
     monkeypatch.setattr(detours, "_by_openvino", lambda *args: detours.openvino_graph.convert(wrong))
-    with pytest.raises(ValueError, match=r"'own', a Mine.*answers otherwise than Keras"):
+    with pytest.raises(ValueError, match=r"'own', a Mine.*predicts otherwise than Keras"):
         detours.openvino_of(model)

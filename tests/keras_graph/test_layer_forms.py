@@ -1,4 +1,4 @@
-"""Every kind of layer and operation that has a form in ONNX answers there, and in OpenVINO, as in Keras."""
+"""Every kind of layer and operation that has a form in ONNX outputs there, and in OpenVINO, as in Keras."""
 
 import numpy as np
 import pytest
@@ -150,9 +150,9 @@ def check(model, runtime, x, tolerance=1e-5):
         if type(layer).__name__ in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
             layer.set_weights([value + rng.uniform(0, 0.5, value.shape) for value in layer.get_weights()])
     expected = keras.ops.convert_to_numpy(model(x, training=False))
-    (answer,) = RUNTIMES[runtime](model)(x)
-    assert answer.shape == expected.shape
-    np.testing.assert_allclose(answer, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
+    (run_batch,) = RUNTIMES[runtime](model)(x)
+    assert run_batch.shape == expected.shape
+    np.testing.assert_allclose(run_batch, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

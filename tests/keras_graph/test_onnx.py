@@ -1,4 +1,4 @@
-"""The ONNX graph answers as the model it was written from."""
+"""The ONNX graph outputs as the model it was written from."""
 
 import builtins
 
@@ -37,13 +37,13 @@ def check(model, *inputs, batch="dynamic"):
     onnx.checker.check_model(written, full_check=True)
     session = ort.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
-    answers = session.run(None, dict(zip(names, inputs, strict=True)))
+    outputs = session.run(None, dict(zip(names, inputs, strict=True)))
     expected = model.predict_on_batch(inputs[0] if len(inputs) == 1 else list(inputs))
     expected = expected if isinstance(expected, list) else [expected]
-    for answer, reference in zip(answers, expected, strict=True):
+    for run_batch, reference in zip(outputs, expected, strict=True):
         reference = np.asarray(reference)
-        assert answer.shape == reference.shape
-        assert np.abs(answer - reference).max() <= 1e-4 * max(1, np.abs(reference).max())
+        assert run_batch.shape == reference.shape
+        assert np.abs(run_batch - reference).max() <= 1e-4 * max(1, np.abs(reference).max())
     return written
 
 
@@ -66,8 +66,8 @@ def test_any_size_and_batch():
     model = efn.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
     session = ort.InferenceSession(onnx_graph.convert(model).SerializeToString())
     for shape in ((1, 32, 32, 3), (3, 47, 65, 3)):
-        (answer,) = session.run(None, {session.get_inputs()[0].name: noise(*shape)})
-        np.testing.assert_allclose(answer, model.predict_on_batch(noise(*shape)), atol=1e-4)
+        (run_batch,) = session.run(None, {session.get_inputs()[0].name: noise(*shape)})
+        np.testing.assert_allclose(run_batch, model.predict_on_batch(noise(*shape)), atol=1e-4)
 
 
 def test_a_fixed_batch():

@@ -107,7 +107,7 @@ def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
     (line,) = caplog.messages
     assert '"lite", (pixels - 127) / 128' in line
     assert "model_inputs(images, model)" in line
-    assert marks.read(model) == Mark("lite", 0.875, "bicubic")
+    assert marks.read_mark(model) == Mark("lite", 0.875, "bicubic")
     caplog.clear()
     with caplog.at_level(logging.WARNING, "efficientnet"):
         efn.EfficientNetLite0(weights="imagenet", include_top=False, include_preprocessing=True)

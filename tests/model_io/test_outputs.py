@@ -14,7 +14,7 @@ from PIL import Image
 from efficientnet.cli.main import main
 from efficientnet.inference import InputSpec
 from efficientnet.model_io.outputs import last_activations
-from efficientnet.model_io.spec import describe
+from efficientnet.model_io.spec import describe_model
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -86,7 +86,7 @@ def test_the_last_activation_is_found():
     ],
 )
 def test_kinds(model, kind, classes):
-    spec = describe(model, "none")
+    spec = describe_model(model, "none")
     assert spec.kind == kind
     assert classes is None or [label for _, label in spec.classes] == classes
     assert InputSpec.from_json(json.loads(json.dumps(spec._asdict()))) == spec
@@ -94,24 +94,24 @@ def test_kinds(model, kind, classes):
 
 def test_names():
     binary, linear = network(layers.Dense(1, activation="sigmoid")), network(layers.Dense(3))
-    assert describe(binary, "none", class_names=["no", "yes"]).classes == (("0", "no"), ("1", "yes"))
-    assert describe(binary, "none", class_names=["cat"]).classes == (("0", "not cat"), ("1", "cat"))
-    assert describe(linear, "none", class_names=[1, np.int64(7), ("n3", "x")]).classes == (
+    assert describe_model(binary, "none", class_names=["no", "yes"]).classes == (("0", "no"), ("1", "yes"))
+    assert describe_model(binary, "none", class_names=["cat"]).classes == (("0", "not cat"), ("1", "cat"))
+    assert describe_model(linear, "none", class_names=[1, np.int64(7), ("n3", "x")]).classes == (
         ("0", "1"), ("1", "7"), ("n3", "x"),
     )  # fmt: skip
-    assert describe(linear, "none", class_names=["a", "b", "c"]).kind == "logits"
+    assert describe_model(linear, "none", class_names=["a", "b", "c"]).kind == "logits"
     with pytest.raises(ValueError, match="1 outputs but 3 class names"):
-        describe(binary, "none", class_names=["a", "b", "c"])
+        describe_model(binary, "none", class_names=["a", "b", "c"])
 
 
 def test_top():
-    spec = describe(fixed("sigmoid", [2.0]), "none")
+    spec = describe_model(fixed("sigmoid", [2.0]), "none")
     assert spec.top(np.array([0.75]), 9) == [("1", "class_1", 0.75), ("0", "class_0", 0.25)]
-    assert [label for _, label, _ in describe(network(layers.Dense(3)), "none").top(np.array([3, 5, 4]), 9)] == [
+    assert [label for _, label, _ in describe_model(network(layers.Dense(3)), "none").top(np.array([3, 5, 4]), 9)] == [
         "class_1", "class_2", "class_0",
     ]  # fmt: skip
     with pytest.raises(ValueError, match="single number"):
-        describe(network(layers.Dense(1)), "none").top(np.array([3.0]))
+        describe_model(network(layers.Dense(1)), "none").top(np.array([3.0]))
     with pytest.raises(ValueError, match=r"1 outputs of .* got an array of shape \(2,\)"):
         spec.top(np.array([0.2, 0.8]))
     with pytest.raises(ValueError, match=r"k=1\.5: expected an integer"):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from efficientnet.family.scaling import PAPER_COEFFICIENTS, Factors
+from efficientnet.family.compound import PAPER_COEFFICIENTS
+from efficientnet.family.scaling import Factors
 
 pytest.importorskip("keras")
 

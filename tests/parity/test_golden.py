@@ -36,7 +36,7 @@ CHAOTIC = {"keras-v2b0-w0.25": 2e-4, "official-v2-b0-w0.25": 2e-4, "timm-tf_effi
 def narrow(folder, path):
     """The variant at width 0.25, with the stem and head that the file has."""
     variant = dataclasses.replace(get_variant(GOLDEN[folder]), width=0.25, resolution=64)
-    reading = checkpoints.read(path, variant)
+    reading = checkpoints.read_checkpoint(path, variant)
     found = {entry.ours: shape for entry, shape in reading.unequal}
     stem, head = found.get("stem_bn/gamma"), found.get("top_bn/gamma")
     if stem is None and head is None:

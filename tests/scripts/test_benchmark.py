@@ -80,7 +80,7 @@ def test_the_import_that_must_stay_light_is_refused_when_it_is_not(bench):
 def test_random_weights_are_a_whole_file_of_the_variant(bench, tmp_path):
     path = tmp_path / "b0.safetensors"
     size = bench.loading.write_random_weights(path, "b0")
-    reading = checkpoints.read(path)
+    reading = checkpoints.read_checkpoint(path)
     assert (reading.variant.name, reading.differences) == ("efficientnet-b0", 0)
     assert 0 < path.stat().st_size - size < 10**6  # the header
     assert bench.loading.inspect_case(path).ours() > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientnet.training import distributed, meeting
+from efficientnet.training import distributed, rendezvous
 
 WORKER = Path(__file__).parents[1].joinpath("distributed_worker.py")
 
@@ -116,29 +116,29 @@ def test_a_signal_ends_both_a_kill_is_told_and_both_go_on(tmp_path, of_one_proce
 
 def test_the_place_is_told(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert meeting.find_place([], None) is None
-    assert meeting.find_place(["a:1", "b:1"], 1) == meeting.Place(("a:1", "b:1"), 1)
+    assert rendezvous.find_place([], None) is None
+    assert rendezvous.find_place(["a:1", "b:1"], 1) == rendezvous.Place(("a:1", "b:1"), 1)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
-    assert meeting.find_place([], None) == meeting.Place(("a:1", "b:1"), 1)
+    assert rendezvous.find_place([], None) == rendezvous.Place(("a:1", "b:1"), 1)
     for addresses, rank in ((["a:1", "b:1"], None), (["a:1", "b:1"], 2), ([], 0)):
         with pytest.raises(ValueError, match="expected the address of every process"):
-            meeting.find_place(addresses, rank)
+            rendezvous.find_place(addresses, rank)
 
 
 def test_processes_wait_for_each_other_and_not_for_ever():
     addresses = tuple(two_addresses())
-    places = [meeting.Place(addresses, rank) for rank in range(2)]
-    late = threading.Timer(0.5, meeting.meet, (places[0], 10))
+    places = [rendezvous.Place(addresses, rank) for rank in range(2)]
+    late = threading.Timer(0.5, rendezvous.meet, (places[0], 10))
     late.start()
     started = time.monotonic()
-    meeting.meet(places[1], 10)
+    rendezvous.meet(places[1], 10)
     assert time.monotonic() - started >= 0.4
     late.join()
     # The port is free again.
     with pytest.raises(ConnectionError, match=rf"to {addresses[0]} for process 1 \({addresses[1]}\)"):
-        meeting.meet(places[0], 1)
+        rendezvous.meet(places[0], 1)
     with pytest.raises(ConnectionError, match="has waited 1 s for the first one"):
-        meeting.meet(places[1], 1)
+        rendezvous.meet(places[1], 1)
 
 
 def test_shares_are_even_and_all_of_the_batch():

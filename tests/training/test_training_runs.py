@@ -23,7 +23,7 @@ from efficientnet import get_variant, save_variant
 from efficientnet.datasets.data import Files
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.keras_files.metadata import read_class_names
-from efficientnet.training import DivergedError, Interrupted, OneProcess, describe, train
+from efficientnet.training import DivergedError, Interrupted, OneProcess, describe_data, train
 from efficientnet.training.plan import make_plan
 from efficientnet.training.run_folder import LOG_FIELDS, Checkpoint, RunFolder, State
 
@@ -189,9 +189,9 @@ def test_a_plan_trains_nothing(tmp_path):
 
 def test_unbalanced_classes_are_told():
     data = small_task().data
-    assert describe(data) == "12 images to train on, 4 to validate with, 2 classes"
+    assert describe_data(data) == "12 images to train on, 4 to validate with, 2 classes"
     uneven = dataclasses.replace(data, labels=(np.arange(16) % 4 == 0).astype(int))
-    assert "unbalanced: 3 images of b, 9 of a; --class-weights" in describe(uneven)
+    assert "unbalanced: 3 images of b, 9 of a; --class-weights" in describe_data(uneven)
 
 
 @pytest.fixture

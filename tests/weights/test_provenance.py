@@ -101,7 +101,7 @@ def test_built_saved_and_opened(eff, pixels, tmp_path, caplog, family, setting):
         (model.save_weights if ".weights" in name else model.save)(path)
     for suffix in ("keras", "h5", "weights.h5", "safetensors", "pth"):
         files[f"converted.{suffix}"] = tmp_path / f"converted.{suffix}"
-        convert.convert(files["saved.keras"], files[f"converted.{suffix}"], variant=variant)
+        convert.convert_weights(files["saved.keras"], files[f"converted.{suffix}"], variant=variant)
     assert UNKNOWN not in caplog.text
 
     for name, path in files.items():
@@ -207,7 +207,7 @@ def plain(eff, tmp_path_factory):
     """A bare state dict under timm's names, and what is in it."""
     folder = tmp_path_factory.mktemp("timm")
     seed(build(eff, FAMILIES["v1"])).save(folder / "net.keras")
-    convert.convert(folder / "net.keras", folder / "net.safetensors", variant=FAMILIES["v1"])
+    convert.convert_weights(folder / "net.keras", folder / "net.safetensors", variant=FAMILIES["v1"])
     arrays = checkpoints.open_checkpoint(folder / "net.safetensors").arrays
     safetensors.write(folder / "bare.safetensors", arrays, {"format": "pt"})
     return folder / "bare.safetensors"
@@ -309,7 +309,7 @@ class TestTimm:
         (tmp_path / "model.safetensors").write_bytes(plain.read_bytes())
         (tmp_path / "config.json").write_text(json.dumps({"architecture": "efficientnet_b0", **said}))
         build(eff, FAMILIES["v1"], weights=tmp_path)
-        reading = checkpoints.read(tmp_path, FAMILIES["v1"])
+        reading = checkpoints.read_checkpoint(tmp_path, FAMILIES["v1"])
         assert reading.classes == 5
         names = find(tmp_path, FAMILIES["v1"]).trained.facts.class_names
         if warned is None:
@@ -326,7 +326,7 @@ class TestTimm:
         safetensors.write(tmp_path / "net.safetensors", arrays, noted)
         build(eff, FAMILIES["v1"], weights=tmp_path / "net.safetensors")
         assert "net.safetensors has a classifier of 5 classes, where names of classes 2 is noted" in caplog.text
-        convert.convert(tmp_path / "net.safetensors", tmp_path / "out.safetensors", variant=FAMILIES["v1"])
+        convert.convert_weights(tmp_path / "net.safetensors", tmp_path / "out.safetensors", variant=FAMILIES["v1"])
         assert checkpoints.open_checkpoint(tmp_path / "out.safetensors").facts.class_names is None
 
     @pytest.mark.parametrize("classes", ["ten", True, -1, 2.5])

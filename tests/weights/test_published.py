@@ -98,7 +98,7 @@ def test_the_command_evaluates_as_the_publisher_did(edgetpu, tmp_path, capsys):
 
 
 def test_the_variant_is_told_from_the_checkpoint(edgetpu):
-    reading = checkpoints.read(edgetpu)
+    reading = checkpoints.read_checkpoint(edgetpu)
     assert (reading.variant.name, reading.classes, reading.checkpoint.averaged) == (
         "efficientnet-edgetpu-s",
         1001,

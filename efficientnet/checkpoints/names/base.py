@@ -86,7 +86,7 @@ class Origin:
         within: from what stands ``before`` and a name of the file to the name in the network; None where it is none
             of the network's.
         normalise: brings what differs from file to file out of a name before it is looked up.
-        ignored: arrays that have no place in a model that answers, as a pattern.
+        ignored: arrays that have no place in a model that predicts, as a pattern.
         padding: of the networks that this origin trained.
         epsilon: of their batch norms, by variant.
     """

@@ -140,7 +140,7 @@ class Batches:
 
     def picture(self, row: int, step: int) -> NDArray[np.uint8] | None:
         """Return an augmented image, (size, size, 3); None if its file cannot be read."""
-        pixels = read(self.data, row)
+        pixels = read_pixels(self.data, row)
         if pixels is None:
             return None
         recipe, size = self.recipe, self.stage.image_size
@@ -190,7 +190,7 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
                 yield np.stack(found).astype(np.float32), data.labels[np.array(labelled)]
 
 
-def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
+def all_images(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
     """Yield every image of the data in order, unaugmented; unreadable ones are black."""
     blank = np.zeros((size, size, 3), np.uint8)
     with ThreadPoolExecutor() as threads:
@@ -201,7 +201,7 @@ def all_pictures(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.
 
 
 def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:
-    pixels = read(data, row)
+    pixels = read_pixels(data, row)
     return None if pixels is None else _evaluated(data, pixels, size)
 
 
@@ -210,7 +210,7 @@ def _evaluated(data: Data, pixels: NDArray[np.uint8], size: int) -> NDArray[np.u
     return square(pixels, size, data.crop if isinstance(data.pixels, Files) else 1.0)
 
 
-def read(data: Data, row: int) -> NDArray[np.uint8] | None:
+def read_pixels(data: Data, row: int) -> NDArray[np.uint8] | None:
     """Read an image's pixels unchanged; return None, and report on stderr, if its file is damaged.
 
     Raises:

@@ -10,7 +10,7 @@ from PIL import Image
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data, Files, square
 from efficientnet.training import FINETUNE, V1, randaugment
-from efficientnet.training.inputs import Batches, balanced_weights, random_crop, shifted, validation_batches
+from efficientnet.training.batches import Batches, balanced_weights, random_crop, shifted, validation_batches
 
 RECIPE = dataclasses.replace(
     FINETUNE, batch_size=4, head_epochs=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
