@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientnet import Variant, get_variant
-from efficientnet.datasets.data import load_fashion_mnist
+from efficientnet.datasets.builtin import load_fashion_mnist
 from efficientnet.design import (
     Baseline,
     Coefficients,

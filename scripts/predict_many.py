@@ -41,7 +41,7 @@ from efficientnet.cli import pixel_options
 from efficientnet.cli.model_options import find_source, images_in, positive
 from efficientnet.common.files import remove_parts, replacing
 from efficientnet.common.json_files import read_object
-from efficientnet.inference import ENGINES, PRECISIONS, Predictor, ModelSource, compile
+from efficientnet.inference import ENGINES, PRECISIONS, ModelSource, Predictor, compile
 from efficientnet.preprocessing import MODES
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Model(NamedTuple):
     top: int
     softmax: bool = False
 
-    def source(self) -> Source:
+    def source(self) -> ModelSource:
         """Where it comes from.
 
         Raises:

@@ -257,10 +257,10 @@ def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data(arguments: argparse.Namespace, size: int) -> Data:
-    from ..datasets import foreign
+    from .. import datasets
 
     check_writable(arguments.out, is_folder=True)
-    data = foreign.load(arguments.data, arguments.validation, size)
+    data = datasets.load(arguments.data, arguments.validation, size)
     return data.subset(arguments.training_images, arguments.validation_images, seed=0)
 
 

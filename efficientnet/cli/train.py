@@ -114,7 +114,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _train_in(out: Path, arguments: argparse.Namespace) -> int:
-    from ..datasets import foreign
+    from .. import datasets
     from ..errors import Interrupted
     from ..training import Task, describe_data, train
     from ..training.plan import make_plan
@@ -128,7 +128,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
     validation = Path(arguments.validation) if isinstance(arguments.validation, str) else arguments.validation
-    data = foreign.load(arguments.data, validation, size, whole=recipe.crop < 1)
+    data = datasets.load(arguments.data, validation, size, whole=recipe.crop < 1)
     given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
@@ -164,7 +164,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
     Raises:
         ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
     """
-    from ..datasets import foreign
+    from ..datasets import BUILTIN
 
     if arguments.rank is not None and arguments.distributed is None:
         raise ValueError("--rank is this process' place among several: pass --distributed with it.")
@@ -183,7 +183,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
     # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
     for option in ("data", "validation", "model", "weights", "classes"):
         value = getattr(arguments, option)
-        is_path = isinstance(value, Path) or (isinstance(value, str) and value not in foreign.SETS)
+        is_path = isinstance(value, Path) or (isinstance(value, str) and value not in BUILTIN)
         if is_path and Path(value).exists() and (option in ("data", "validation", "classes") or Path(value).suffix):
             setattr(arguments, option, str(Path(value).absolute()))
     if isinstance(arguments.preprocessing, list):  # as JSON has it

@@ -1,1 +1,71 @@
-"""Labelled images, from folders, tables, arrays and other packages."""
+"""Labelled images, to train on and to validate with: one door, :func:`load`, for every kind of data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+BUILTIN = ("digits", "fashion-mnist")
+
+__all__ = ["BUILTIN", "load"]
+
+
+def load(
+    what: Any, validation: Any = None, size: int = 224, *, whole: bool = False, classes: Sequence[str] | None = None
+) -> Data:
+    """Load labelled images and split them.
+
+    Args:
+        what: Folder with a folder per class, or CSV file with the columns path and label; ``"digits"``,
+            ``"fashion-mnist"``, ``"tfds:NAME"``, or the names of TFRecord files, which may have wildcards. Or batches
+            of images and labels: a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable of
+            pairs, as :func:`.foreign.load_batches` takes them.
+        validation: Fraction of the images to hold out, 0..1, decided by each image's content; or data of the same kind
+            as ``what``: another folder or CSV file, or more batches. None takes the set's own validation part, or else
+            a fifth.
+        size: Side of the square that each image is cropped and resized to, pixels.
+        whole: Whether the images of a folder or a CSV file keep their size, for random crops.
+        classes: Names of the labels of batches; by default their numbers. Other data has its own names.
+
+    Raises:
+        ValueError, OSError, ImportError: There is no such data, or it is not as described.
+
+    Example:
+        >>> data = load([([[[[0, 0, 0]]], [[[9, 9, 9]]]], [0, 1])] * 4, 0.5, 1, classes=["black", "grey"])
+        >>> data.pixels.shape, data.classes
+        ((8, 1, 1, 3), ['black', 'grey'])
+    """
+    from . import builtin, files, foreign
+
+    if not isinstance(what, (str, os.PathLike)):
+        held_out = foreign.HELD_OUT if validation is None else validation
+        return foreign.load_batches(type(what).__name__, what, held_out, size, classes)
+    if classes is not None:
+        raise ValueError(f"classes={list(classes)!r} name the labels of batches; {what} has its own names.")
+    name = os.fspath(what)
+    is_apart = isinstance(validation, (str, os.PathLike))
+    if not _has_own_validation(name):
+        held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
+        return files.load_files(Path(name), held_out, None if whole else size)
+    if is_apart:
+        raise ValueError(
+            f"{name} is validated with images of its own, not with those of {validation}: pass a fraction as its "
+            "--validation, or leave it out."
+        )
+    if name == "fashion-mnist":
+        return builtin.load_fashion_mnist(validation=validation)
+    if name.startswith("tfds:"):
+        return foreign.load_tfds(name.removeprefix("tfds:"), validation, size)
+    fraction = foreign.HELD_OUT if validation is None else validation
+    return builtin.load_digits(fraction, size) if name == "digits" else foreign.load_tfrecords(name, fraction, size)
+
+
+def _has_own_validation(name: str) -> bool:
+    is_tfrecords = name.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in name
+    return is_tfrecords or name in BUILTIN or name.startswith("tfds:")

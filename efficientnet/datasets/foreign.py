@@ -10,7 +10,6 @@ import glob
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,41 +20,10 @@ from ..errors import UnreadableImageError
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
-from .data import Data, is_held_out, load_digits, load_fashion_mnist, load_files, square
+from .data import Data, is_held_out, square
 
 Labelled = tuple[NDArray[np.uint8], int]
-SETS = ("digits", "fashion-mnist")  # by name
-_HELD_OUT = 0.2  # by default
-
-
-def load(what: str, validation: float | Path | None, size: int, whole: bool = False) -> Data:
-    """Read the data of a command.
-
-    Args:
-        what: Folder or CSV file, as ``datasets.load_files`` takes it; ``digits``, ``fashion-mnist``, ``tfds:NAME``,
-            or the names of TFRecord files, which may have wildcards.
-        validation: Fraction of the images to hold out; or, for a folder or a CSV file, another of these. None takes the
-            set's own validation part, or else a fifth.
-        size: Side of the images, pixels.
-        whole: Whether the images of a folder or a CSV file keep their size, for random crops.
-
-    Raises:
-        ValueError, OSError, ImportError: There is no such data, or it is not as described.
-    """
-    is_tfrecords = what.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in what
-    if not (is_tfrecords or what in SETS or what.startswith("tfds:")):
-        return load_files(Path(what), _HELD_OUT if validation is None else validation, None if whole else size)
-    if isinstance(validation, Path):
-        raise ValueError(
-            f"{what} is validated with images of its own, not with those of {validation}: pass a fraction as its "
-            "--validation, or leave it out."
-        )
-    if what == "fashion-mnist":
-        return load_fashion_mnist(validation=validation)
-    if what.startswith("tfds:"):
-        return load_tfds(what.removeprefix("tfds:"), validation, size)
-    fraction = _HELD_OUT if validation is None else validation
-    return load_digits(fraction, size) if what == "digits" else load_tfrecords(what, fraction, size)
+HELD_OUT = 0.2  # fraction of the images, by default
 
 
 def load_batches(
@@ -82,12 +50,12 @@ def load_batches(
     file = tempfile.TemporaryFile()  # noqa: SIM115
     sides = [(_Levels(name), source) for source in ([training] if is_fraction else [training, validation])]
     for side, (levels, source) in enumerate(sides):
-        for pixels, label in _pictures(name, source, levels):
+        for pixels, label in _images(name, source, levels):
             validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
             labels.append(label)
             file.write(square(pixels, size, crop).tobytes())
     if not labels:
-        raise ValueError(f"{name} has no pictures: expected batches of pixels and labels.")
+        raise ValueError(f"{name} has no images: expected batches of pixels and labels.")
     names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
     if min(labels) < 0 or max(labels) >= len(names):
         raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
@@ -137,7 +105,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
             try:
                 yield load_image(features["image/encoded"].bytes_list.value[0]), label
             except UnreadableImageError as error:
-                tell(f"skipped picture {index} of {plain(pattern)}: {error}")
+                tell(f"skipped image {index} of {plain(pattern)}: {error}")
 
     try:
         data = load_batches(pattern, examples(), validation, size, crop=crop)
@@ -168,7 +136,7 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
         for split in ("train", *found[:1])
     ]
     classes = builder.info.features["label"].names
-    held_out = _HELD_OUT if validation is None else validation
+    held_out = HELD_OUT if validation is None else validation
     return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop)
 
 
@@ -226,7 +194,7 @@ class _Levels:
                 pixels[row] = np.rint(pixels[row] / 255)
 
 
-def _pictures(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
+def _images(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
     """Yield single images, (height, width, 3) uint8, and their labels, from batches or single ones."""
     # A PyDataset has a length and no end.
     items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
@@ -256,7 +224,7 @@ def _indices(name: str, labels: NDArray[Any]) -> list[int]:
             raise ValueError(
                 f"{name} gives targets of shape {labels.shape} that are not one-hot: expected one class per image, as "
                 "an integer or as one 1 among zeros. Several labels per image, mixed ones, and numbers to predict "
-                "take a training of your own: model.fit on efficientnet.keras' networks with a head for them."
+                "take another training: model.fit on efficientnet.keras' networks with a head for them."
             )
         return [int(label) for label in labels.argmax(axis=-1).reshape(-1)]
     flat = labels.reshape(-1)
@@ -264,6 +232,6 @@ def _indices(name: str, labels: NDArray[Any]) -> list[int]:
         shown = ", ".join(map(str, flat[:3]))
         raise ValueError(
             f"{name} gives labels such as {shown}: expected each image's class as an integer from 0, or one-hot. Names "
-            "have to be numbered, with classes= for what they are called; numbers to predict are no classes."
+            "have to be numbered, with classes= for their names; numbers to predict are no classes."
         )
     return [int(label) for label in flat]

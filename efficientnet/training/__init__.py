@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from efficientnet import get_variant
-from efficientnet.datasets.data import load_files
+from efficientnet import datasets, get_variant
 from efficientnet.training import FINETUNE, Task, train
 
-data = load_files(Path("flowers"), validation=0.2, size=224)
+data = datasets.load("flowers", validation=0.2, size=224)
 train(Task(get_variant("lite0"), "imagenet", data, FINETUNE, 224), Path("runs/flowers"))
 """
 

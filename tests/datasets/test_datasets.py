@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet.datasets.data import (  # fmt: skip
-    Data,
-    Files,
-    batches,
-    is_held_out,
-    load_digits,
-    load_fashion_mnist,
-    load_files,
-)
-from efficientnet.datasets.foreign import load
+from efficientnet.datasets import load
+from efficientnet.datasets.builtin import load_digits, load_fashion_mnist
+from efficientnet.datasets.data import Data, Files, batches, is_held_out
+from efficientnet.datasets.files import load_files
 
 
 @pytest.fixture
@@ -309,3 +303,23 @@ def test_classes_in_another_order():
     ):
         with pytest.raises(ValueError, match=problem):
             data.with_classes(names)
+
+
+def test_one_door_for_data(tmp_path):
+    """Folders, tables and batches come through one function; what does not fit together is refused."""
+    for name, level in (("dark", 0), ("light", 255)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (8, 8), (level, level, index)).save(tmp_path / "images" / name / f"{index}.png")
+    rows = "".join(f"images/{name}/{index}.png,{name}\n" for name in ("dark", "light") for index in range(4))
+    (tmp_path / "table.csv").write_text("path,label\n" + rows)
+    folder, table = load(tmp_path / "images", 0.5, 8), load(str(tmp_path / "table.csv"), tmp_path / "images", 8)
+    assert (folder.name, folder.classes, folder.pixels.shape) == ("images", ["dark", "light"], (8, 8, 8, 3))
+    assert (len(table.training), len(table.validation)) == (8, 8)
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 1, 0])
+    batches_of = load([(images, labels)], [(images, labels)], 8, classes=["dark", "light"])
+    assert (batches_of.classes, len(batches_of.training), len(batches_of.validation)) == (["dark", "light"], 4, 4)
+    with pytest.raises(ValueError, match="name the labels of batches"):
+        load(tmp_path / "images", 0.5, 8, classes=["a", "b"])
+    with pytest.raises(ValueError, match="is validated with images of its own"):
+        load("digits", tmp_path, 8)

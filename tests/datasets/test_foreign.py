@@ -73,7 +73,7 @@ def test_a_fraction_stays_where_it_is():
 
 @pytest.mark.parametrize(
     ("batches", "message"),
-    [([], "has no pictures"), ([SQUARES], "gives ndarray: expected"), ([(PIXELS[..., :2], LABELS)], "of shape"),
+    [([], "has no images"), ([SQUARES], "gives ndarray: expected"), ([(PIXELS[..., :2], LABELS)], "of shape"),
      ([{"image": 3}], "gives dict"), ([(PIXELS - 300.0, LABELS)], "look preprocessed"),
      ([(PIXELS.astype("u2"), LABELS)], "up to 255, where white is 65535"), ([3], "gives int: expected"),
      ([(SQUARES, LABELS - 1)], "labels -1"), ([(SQUARES, np.ones((10, 2)))], "not one-hot: expected one class"),
@@ -144,7 +144,7 @@ def test_tfrecords(tmp_path, capsys):
     np.testing.assert_array_equal(data.pixels, SQUARES)
     assert data.classes == ["odd", "even"]  # there is no label 0
     np.testing.assert_array_equal(data.labels, LABELS)
-    assert "skipped picture 10" in capsys.readouterr().err
+    assert "skipped image 10" in capsys.readouterr().err
 
     with pytest.raises(FileNotFoundError, match="No file matches"):
         load_tfrecords(str(tmp_path / "test-*"), 0.4, 8)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from efficientnet.common.files import check_writable
-from efficientnet.datasets.data import load_files
+from efficientnet.datasets.files import load_files
 from efficientnet.datasets.samples import find_samples
 from efficientnet.datasets.splits import select, write_split
 

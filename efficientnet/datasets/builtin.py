@@ -1,0 +1,87 @@
+"""Data sets that come with packages: scikit-learn's digits and Debian's Fashion-MNIST."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images.resizing import center_crop_and_resize
+from .data import Data, is_held_out
+
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def load_digits(validation: float, size: int) -> Data:
+    """Load scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
+
+    Raises:
+        ImportError: The package scikit-learn is missing.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError("The digits come with scikit-learn: pip install scikit-learn") from error
+    digits = datasets.load_digits()
+    levels = digits.images * (255 / 16)
+    grey = [center_crop_and_resize(image, size, crop_padding=0, interpolation="bilinear") for image in levels]
+    validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
+    classes = [str(name) for name in digits.target_names]
+    return Data(
+        "digits", _as_rgb(np.rint(grey)), digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates),
+        crop=1.0,
+    )  # fmt: skip
+
+
+def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation: float | None = None) -> Data:
+    """Read Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
+
+    Args:
+        folder: Folder of the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
+        validation: Fraction of the 60,000 to hold out, decided by each image's pixels; the other 10,000 are then not
+            used. None validates with the 10,000.
+
+    Raises:
+        FileNotFoundError: The files are missing; the message says how to get them.
+        ValueError: The files have other content.
+    """
+    place = Path(folder or os.environ.get("FASHION_MNIST") or FASHION_MNIST_FOLDER)
+    arrays = [_read_idx(place / f"{part}-ubyte.gz") for part in (
+        "train-images-idx3", "t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1",
+    )]  # fmt: skip
+    images, labels = np.concatenate(arrays[:2]), np.concatenate(arrays[2:])
+    rows, count = np.arange(len(images)), len(arrays[0])
+    training, held_out = rows[:count], rows[count:]
+    if validation is not None:
+        validates = np.array([is_held_out(image.tobytes(), validation) for image in arrays[0]])
+        training, held_out = np.flatnonzero(~validates), np.flatnonzero(validates)
+    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), training, held_out, crop=1.0)
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file of bytes: two zeros, type 8, the number of axes, their lengths as big-endian uint32."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no {path}. On Debian and Ubuntu `apt-get install dataset-fashion-mnist` brings it; elsewhere "
+            "download the four files of github.com/zalandoresearch/fashion-mnist and set FASHION_MNIST to their folder."
+        ) from None
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}): get it again.") from None
+    start = 4 + 4 * content[3] if len(content) > 3 else 4
+    shape = np.frombuffer(content[4:start].ljust(start - 4, b"\0"), ">u4")
+    if content[:3] != b"\0\0\x08" or len(content) != start + np.prod(shape, dtype=np.float64):
+        raise ValueError(f"{path} is no IDX file of bytes, as MNIST's are: get it again.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _as_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.repeat(grey.astype(np.uint8)[..., np.newaxis], 3, axis=-1)
