@@ -1,4 +1,5 @@
-"""What MkDocs does besides reading docs/: the page of commands from their parsers, notebooks, and the images of misc/.
+"""What MkDocs does besides reading docs/: the page of commands from their parsers, notebooks, the picture of the
+floors, and the images of misc/.
 
 Pages refer to notebooks as ``….ipynb`` and to files outside docs/ as ``../misc/…``, so that the links hold on a code
 host, too.
@@ -7,6 +8,7 @@ host, too.
 from __future__ import annotations
 
 import argparse
+import html
 import re
 import sys
 from collections.abc import Iterator
@@ -33,7 +35,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Makes links to notebooks and to misc/ hold within the site."""
+    """Draws the floors, and makes links to notebooks and to misc/ hold within the site."""
+    markdown = re.sub(r"```floors\n(.*?)```\n", lambda block: floors_picture(block[1]), markdown, flags=re.DOTALL)
     markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown)
     return re.sub(r"\]\(((?:\.\./)*)\.\./misc/", r"](\1misc/", markdown)
 
@@ -44,6 +47,22 @@ def notebook_page(path: Path) -> dict[str, str | bytes]:
     page, found = MarkdownExporter().from_filename(str(path), resources=resources)
     page += f'\n<a href="../{path.name}" download>Download this notebook</a>\n'
     return {f"{path.stem}.md": page, **found["outputs"]}
+
+
+def floors_picture(text: str) -> str:
+    """An SVG picture, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
+    width, height, gap = 360, 44, 18
+    boxes = []
+    for number, line in enumerate(text.strip().splitlines()):
+        floor, rooms = map(html.escape, line.split(": "))
+        top = number * (height + gap) + 1
+        if number:
+            boxes.append(f'<path d="M180 {top - gap} v{gap - 6} m-4 -1 l4 6 l4 -6 z"/>')
+        boxes.append(f'<rect x="1" y="{top}" width="{width - 2}" height="{height}" rx="4"/>')
+        boxes.append(f'<text x="180" y="{top + 18}" class="floor">{floor}</text>')
+        boxes.append(f'<text x="180" y="{top + 35}">{rooms}</text>')
+    size = f"{width} {(number + 1) * (height + gap) - gap + 2}"
+    return f'<svg class="floors" viewBox="0 0 {size}" role="img" aria-label="The floors">{"".join(boxes)}</svg>\n'
 
 
 def commands_page() -> str:

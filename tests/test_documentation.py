@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import itertools
 import re
 import runpy
 import shlex
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from peers import import_torchvision
 from PIL import Image
+from test_rooms import FLOOR
 
 from efficientnet.cli.main import _parser
 
@@ -226,8 +228,23 @@ def test_the_architecture_has_all_rooms() -> None:
     }
 
 
+def test_the_picture_of_the_floors_has_the_order_of_the_imports() -> None:
+    (block,) = blocks(ROOT / "docs" / "architecture.md", "floors")
+    lines = [line.split(": ")[1].split(", ") for line in block.code.splitlines()]
+    assert sorted(itertools.chain(*lines)) == sorted(FLOOR.keys() - {"", "__main__"})
+    for above, below in itertools.pairwise(lines):
+        assert min(FLOOR[room] for room in above) > max(FLOOR[room] for room in below)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_to_files(page: Path) -> None:
     targets = _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8")))
     missing = [target for target in targets if not (page.parent / target).exists() and target not in _GENERATED]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_pages_need_no_other_address(page: Path) -> None:
+    """Material fetches what draws Mermaid's diagrams from a server."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"!\[[^\]]*\]\(https?:|^```mermaid", text, re.MULTILINE)
