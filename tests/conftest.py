@@ -19,6 +19,7 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+DATA = Path(__file__).resolve().parent / "data"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -33,10 +34,27 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Golden weights and pictures, which lie beside the checkout and are not part of it."""
+    """More golden files and a photograph, which lie beside the checkout and are not part of it."""
     if not SHARED.is_dir():
         pytest.skip(f"needs the golden files of {SHARED}, which is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def facts() -> Path:
+    """What the publishers say of their networks and weights."""
+    return DATA / "facts"
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Finds a folder of golden files by name: in tests/data/golden, or else in the shared ones."""
+
+    def find(name: str) -> Path:
+        ours = DATA / "golden" / name
+        return ours if ours.is_dir() else request.getfixturevalue("shared") / "golden" / name
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,9 @@ class TestDamage:
             for _ in range(rng.choice((1, 1, 8))):
                 damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
             (tmp_path / name).write_bytes(damaged)
-            started = time.perf_counter()
+            started = time.process_time()
             refused += not consume(tmp_path / name)
-            assert time.perf_counter() - started < 2
+            assert time.process_time() - started < 2
         assert 8 < refused < 400 if name != "net.keras" else refused > 360
 
     def test_empty_and_something_else(self, tmp_path):
@@ -72,7 +72,7 @@ class TestDamage:
 
 
 def refused(path, match):
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     with pytest.raises(CheckpointError, match=match) as error:
         for stored in keras_h5.read(path).arrays.values():
@@ -80,7 +80,7 @@ def refused(path, match):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert str(path) in str(error.value)
-    assert time.perf_counter() - started < 20  # tracing takes its time, too
+    assert time.process_time() - started < 20  # tracing takes its time, too
     assert peak < 400 * 2**20
 
 
@@ -225,10 +225,10 @@ class TestArchive:
         return tmp_path / "net.keras"
 
     def refuse(self, path, match):
-        started = time.perf_counter()
+        started = time.process_time()
         with pytest.raises(CheckpointError, match=match):
             archive_reader.read(path)
-        assert time.perf_counter() - started < 2
+        assert time.process_time() - started < 2
 
     def test_other_archives(self, path, tmp_path):
         torch = pytest.importorskip("torch")

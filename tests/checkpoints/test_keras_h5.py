@@ -20,6 +20,9 @@ from efficientnet.checkpoints import keras_archive as archive_reader  # noqa: E4
 from efficientnet.checkpoints import keras_h5  # noqa: E402
 from efficientnet.errors import CheckpointError  # noqa: E402
 
+GOLDEN = ["keras-b0", "keras-v2-b0", "qubvel-b0"]
+GOLDEN += ["keras-b0-w0.25", "keras-v2b0-w0.25", "qubvel-w0.25", "qubvel-w0.25-notop"]
+
 # Layers in the order of their groups' names: batch_normalization, conv2d, dense.
 GROUPS = ["stem_bn", "stem_conv", "probs"]
 
@@ -101,9 +104,10 @@ class TestLayouts:
             file.create_dataset("layers/dense/vars/0", data=array, chunks=(16, 32, 3), **options)
         assert_equal(keras_h5.read(tmp_path / "net").arrays, {"dense/0": array})
 
-    def test_golden_files_are_as_h5py_reads_them(self, shared):
-        paths = sorted((shared / "golden").glob("*/*.h5"))
-        assert len(paths) >= 6
+    @pytest.mark.parametrize("name", GOLDEN)
+    def test_golden_files_are_as_h5py_reads_them(self, golden, name):
+        paths = list(golden(name).glob("*.h5"))
+        assert paths
         for path in paths:
             found = keras_h5.read(path).arrays
             expected = []
@@ -229,10 +233,10 @@ class TestLaziness:
             h5py.h5d.create(group.id, b"0", h5py.h5t.IEEE_F32LE, space, properties)
         assert (tmp_path / "net").stat().st_size > 2**30
         tracemalloc.start()
-        started = time.perf_counter()
+        started = time.process_time()
         stored = keras_h5.read(tmp_path / "net").arrays["dense/0"]
         array = stored.read()
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
         assert tracemalloc.get_traced_memory()[1] < 2**20
         tracemalloc.stop()
         assert stored.shape == (2**28,) and array[-1] == 0

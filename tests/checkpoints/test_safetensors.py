@@ -102,9 +102,9 @@ def test_the_package_reads_what_is_written():
         assert file.metadata() == {"by": "ü", "format": "pt"}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_golden_files_of_three_formats(shared, network):
-    folder = shared / "golden" / f"timm-tf_{network}-w0.25"
+@pytest.mark.parametrize("name", ["timm-b0", *(f"timm-tf_{network}-w0.25" for network in NETWORKS)])
+def test_golden_files_of_three_formats(golden, name):
+    folder = golden(name)
     arrays = read(folder / "model.safetensors")
     for file in ("model.pth", "model_legacy.pth"):
         stored = torch_pickle.read(folder / file).arrays

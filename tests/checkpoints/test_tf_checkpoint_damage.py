@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,34 +157,33 @@ def test_damaged_archive(saved: Path, tmp_path: Path, mode: str) -> None:
 # Damage and lies.
 
 
-def copy(shared: Path, folder: Path) -> Path:
+@pytest.fixture
+def copied(golden: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of a checkpoint that TensorFlow wrote, to be damaged."""
     for name in (INDEX, DATA):
-        shutil.copyfile(shared / "golden" / "official-b0-w0.25" / name, folder / name)
-    return folder / "model.ckpt"
+        shutil.copyfile(golden("tensorflow") / name, tmp_path / name)
+    return tmp_path / "model.ckpt"
 
 
-def test_cut_index(shared: Path, tmp_path: Path) -> None:
-    path = copy(shared, tmp_path)
+def test_cut_index(copied: Path, tmp_path: Path) -> None:
     whole = (tmp_path / INDEX).read_bytes()
     for size in np.linspace(0, len(whole) - 1, 50, dtype=int):
         (tmp_path / INDEX).write_bytes(whole[:size])
         assert tf_checkpoint.recognises(tmp_path / INDEX)
         with pytest.raises(CheckpointError, match="cut short"):
-            tf_checkpoint.read(path)
+            tf_checkpoint.read(copied)
 
 
-def test_cut_data(shared: Path, tmp_path: Path) -> None:
-    path = copy(shared, tmp_path)
+def test_cut_data(copied: Path, tmp_path: Path) -> None:
     size = (tmp_path / DATA).stat().st_size
     for cut in np.linspace(size - 1, 0, 50, dtype=int):
         os.truncate(tmp_path / DATA, cut)
         with pytest.raises(CheckpointError, match=f"{DATA} is cut short"):
-            tf_checkpoint.read(path)
+            tf_checkpoint.read(copied)
 
 
-def test_flipped_bits_in_the_index(shared: Path, tmp_path: Path) -> None:
-    path = copy(shared, tmp_path)
-    expected = contents(tf_checkpoint.read(path))
+def test_flipped_bits_in_the_index(copied: Path, tmp_path: Path) -> None:
+    expected = contents(tf_checkpoint.read(copied))
     whole = (tmp_path / INDEX).read_bytes()
     rng = random.Random(0)
     spared = []
@@ -194,7 +194,7 @@ def test_flipped_bits_in_the_index(shared: Path, tmp_path: Path) -> None:
         data[at] ^= 1 << rng.randrange(8)
         (tmp_path / INDEX).write_bytes(data)
         try:
-            assert contents(tf_checkpoint.read(path)) == expected
+            assert contents(tf_checkpoint.read(copied)) == expected
             spared.append(at)
         except CheckpointError:
             pass

@@ -291,9 +291,16 @@ def test_whole_pickled_module_is_refused(tmp_path, layout):
 
 
 @pytest.mark.parametrize("file", ["model.pth", "model_legacy.pth"])
-@pytest.mark.parametrize("network", ["efficientnet_b0", "efficientnet_es", "efficientnet_lite0", "efficientnetv2_b0"])
-def test_golden_files(shared, network, file):
-    folder = shared / "golden" / f"timm-tf_{network}-w0.25"
+@pytest.mark.parametrize(
+    "name",
+    ["timm-b0"]
+    + [
+        f"timm-tf_{name}-w0.25"
+        for name in ("efficientnet_b0", "efficientnet_es", "efficientnet_lite0", "efficientnetv2_b0")
+    ],
+)
+def test_golden_files(golden, name, file):
+    folder = golden(name)
     content = (folder / "model.safetensors").read_bytes()
     header_end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:header_end])

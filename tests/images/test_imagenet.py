@@ -32,9 +32,9 @@ def test_class_names() -> None:
     assert all(label and " " not in label for _, label in names)
 
 
-def test_class_names_agree_with_the_facts(shared: Path) -> None:
-    facts = (shared / "facts" / "imagenet_classes.tsv").read_text(encoding="utf-8").splitlines()
-    rows = [line.split("\t") for line in facts if not line.startswith("#")]
+def test_class_names_agree_with_the_facts(facts: Path) -> None:
+    lines = (facts / "imagenet_classes.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
     assert [(int(index), wnid, label) for index, wnid, label, _ in rows] == [
         (index, wnid, label) for index, (wnid, label) in enumerate(class_names())
     ]

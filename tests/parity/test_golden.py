@@ -4,12 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from make_golden import DEPTH, SIZE, WIDTH
 
 from efficientnet import checkpoints, get_variant
 from efficientnet.family import scaling
 
-# Folder -> variant, and the widened stem and head where the implementation rounds them by a rule of its own.
+# Folder -> variant. Those with a width in their names lie beside the checkout, the others in tests/data/golden.
 GOLDEN = {
+    "keras-b0": "b0",
+    "keras-v2-b0": "v2-b0",
+    "timm-b0": "b0",
+    "timm-v2-b0": "v2-b0",
+    "torchvision-b0": "b0",
     "keras-b0-w0.25": "b0",
     "keras-v2b0-w0.25": "v2-b0",
     "official-b0-w0.25": "b0",
@@ -26,16 +32,21 @@ FILES = {
     "keras": ["model.weights.h5"],
     "official": ["model.ckpt"],
     "timm": ["model.pth", "model_legacy.pth", "model.safetensors"],
+    "torchvision": ["model.pth"],
 }
+# As the authors' code made it, this random network multiplies rounding errors.
+TOLERANCES = {"official-v2-b0-w0.25": 2e-4}
 
-# Random networks as deep as V2's multiply rounding errors. Run on another processor, the implementations themselves
-# are off their own outputs: keras.applications by 5e-5 (TensorFlow) to 1.3e-4 (PyTorch), timm by 0.05.
-CHAOTIC = {"keras-v2b0-w0.25": 2e-4, "official-v2-b0-w0.25": 2e-4, "timm-tf_efficientnetv2_b0-w0.25": 0.2}
+
+def scaled(folder, variant):
+    if folder.endswith("-w0.25"):
+        return dataclasses.replace(get_variant(variant), width=0.25, resolution=64)
+    return dataclasses.replace(get_variant(variant), width=WIDTH, depth=DEPTH, resolution=SIZE)
 
 
 def narrow(folder, path):
-    """The variant at width 0.25, with the stem and head that the file has."""
-    variant = dataclasses.replace(get_variant(GOLDEN[folder]), width=0.25, resolution=64)
+    """The variant as small as in the file, with its stem and head where the implementation rounds them differently."""
+    variant = scaled(folder, GOLDEN[folder])
     reading = checkpoints.read_checkpoint(path, variant)
     found = {entry.ours: shape for entry, shape in reading.unequal}
     stem, head = found.get("stem_bn/gamma"), found.get("top_bn/gamma")
@@ -56,56 +67,54 @@ def ask(model, x, backend):
 
 
 @pytest.mark.parametrize("folder", GOLDEN)
-def test_answers(eff, backend, shared, folder, caplog):
-    if backend == "openvino" and folder in CHAOTIC:
-        pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it, and this network is chaotic")
+def test_answers(eff, backend, golden, folder, caplog):
     origin = folder.split("-")[0]
-    path = shared / "golden" / folder / FILES[origin][0]
+    path = golden(folder) / FILES[origin][0]
     model = eff.create(narrow(folder, path), weights=path, classes=10, include_preprocessing=origin == "keras")
-    with np.load(shared / "golden" / folder / "io.npz") as io:
+    with np.load(golden(folder) / "io.npz") as io:
         # Keras on OpenVINO computes in bfloat16 where the processor has it.
-        tolerance = 0.1 if backend == "openvino" else CHAOTIC.get(folder, 1e-5)
+        tolerance = 0.1 if backend == "openvino" else TOLERANCES.get(folder, 1e-5)
         np.testing.assert_allclose(ask(model, io["x"], backend), io["y"], atol=tolerance)
     assert ("assumed: padding='same', batch_norm_epsilon=0.001" in caplog.text) == (origin == "timm")
 
 
+@pytest.mark.parametrize("folder", ["kerashub-b0", "kerashub-b0-w0.25"])
 @pytest.mark.parametrize("file", ["preset", "task.keras", "preset/model.weights.h5", "alone/model.weights.h5"])
-def test_kerashub(eff, backend, shared, file, tmp_path, caplog):
+def test_kerashub(eff, backend, golden, folder, file, tmp_path, caplog):
     """Padding and epsilon are those of ``config.json``, in the folder or beside the file; without it, a warning."""
     if backend == "openvino":
         pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
-    folder = shared / "golden/kerashub-b0-w0.25"
-    path = folder / file
+    files = golden(folder)
+    path = files / file
     if file.startswith("alone"):
         path = tmp_path / "model.weights.h5"
-        path.write_bytes((folder / "preset/model.weights.h5").read_bytes())
+        path.write_bytes((files / "preset/model.weights.h5").read_bytes())
     has_top = not file.endswith(".h5")
-    variant = dataclasses.replace(get_variant("b0"), width=0.25, resolution=64)
-    model = eff.create(variant, weights=path, include_top=has_top, classes=10, input_shape=(64, 64, 3))
+    variant = scaled(folder, "b0")
+    model = eff.create(variant, weights=path, include_top=has_top, classes=10)
     assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
     assert ("batch_norm_epsilon=" in caplog.text) == file.startswith("alone")
-    with np.load(folder / "io.npz") as io:
+    with np.load(files / "io.npz") as io:
         expected = io["y" if has_top else "features"]
         tolerance = 1e-5 * max(1, np.abs(expected).max())  # features are large, probabilities are not
         np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=tolerance)
 
 
-def test_preprocessed_pixels_of_keras_applications(eff, backend, shared):
+@pytest.mark.parametrize("folder", [folder for folder in GOLDEN if folder.startswith("keras-")])
+def test_preprocessed_pixels_of_keras_applications(eff, backend, golden, folder):
     """Without the preprocessing in the graph, given what it would have made of the pixels."""
     if backend == "openvino":
         pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
-    for folder in ("keras-b0-w0.25", "keras-v2b0-w0.25"):
-        path = shared / "golden" / folder / "model.weights.h5"
-        model = eff.create(narrow(folder, path), weights=path, classes=10)
-        with np.load(shared / "golden" / folder / "io.npz") as io:
-            x = eff.preprocess_input(io["x"], mode=eff.model_preprocessing(model))
-            tolerance = CHAOTIC.get(folder, 1e-5)
-            np.testing.assert_allclose(ask(model, x, backend), io["y"], atol=tolerance)
+    path = golden(folder) / "model.weights.h5"
+    model = eff.create(narrow(folder, path), weights=path, classes=10)
+    with np.load(golden(folder) / "io.npz") as io:
+        x = eff.preprocess_input(io["x"], mode=eff.model_preprocessing(model))
+        np.testing.assert_allclose(ask(model, x, backend), io["y"], atol=1e-5)
 
 
-@pytest.mark.parametrize("folder", [folder for folder in GOLDEN if folder.startswith("timm")])
-def test_three_formats_of_the_same_arrays(shared, folder):
-    contents = [checkpoints.open_checkpoint(shared / "golden" / folder / file).arrays for file in FILES["timm"]]
+@pytest.mark.parametrize("folder", ["timm-b0", *(folder for folder in GOLDEN if folder.startswith("timm-tf"))])
+def test_three_formats_of_the_same_arrays(golden, folder):
+    contents = [checkpoints.open_checkpoint(golden(folder) / file).arrays for file in FILES["timm"]]
     for arrays in contents[1:]:
         assert set(arrays) == set(contents[0])
         for name, stored in arrays.items():
@@ -113,8 +122,8 @@ def test_three_formats_of_the_same_arrays(shared, folder):
             assert stored.dtype == contents[0][name].dtype
 
 
-@pytest.mark.parametrize("folder", [folder for folder in GOLDEN if folder.startswith("official")])
-def test_moving_averages_are_preferred(shared, folder):
-    checkpoint = checkpoints.open_checkpoint(shared / "golden" / folder / "model.ckpt")
+@pytest.mark.parametrize("folder", ["tensorflow", *(folder for folder in GOLDEN if folder.startswith("official"))])
+def test_moving_averages_are_preferred(golden, folder):
+    checkpoint = checkpoints.open_checkpoint(golden(folder) / "model.ckpt")
     assert checkpoint.averaged
     assert not any("ExponentialMovingAverage" in name for name in checkpoint.arrays)

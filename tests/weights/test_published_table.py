@@ -48,7 +48,7 @@ def test_the_table_is_what_the_facts_give(tmp_path: Path) -> None:
     assert stale.read_bytes() == TABLE.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["published_weights.tsv", "timm_results.tsv"])
+@pytest.mark.parametrize("name", ["costs.tsv", "imagenet_classes.tsv", "published_weights.tsv", "timm_results.tsv"])
 def test_the_facts_are_the_frozen_ones(shared: Path, name: str) -> None:
     assert (FACTS / name).read_bytes() == (shared / "facts" / name).read_bytes()
 
