@@ -26,7 +26,11 @@ def executed(path: Path, timeout: int = 120) -> Any:
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=timeout, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=timeout,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute(env={**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"})
     for cell in code_cells(notebook):
