@@ -48,7 +48,6 @@ __all__ = [
 ]  # fmt: skip
 
 logger = get_logger()
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -91,8 +90,7 @@ def build(
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
 
-    images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
-    x = images
+    x = images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
     if preprocessing is not None:
         if images.shape[graph.channel_axis] != 3:
             raise ValueError(
@@ -198,6 +196,10 @@ def assemble(
         ValueError, TypeError: An argument is out of its range; the message says which and what is accepted.
         OSError: Weights cannot be fetched; the message says what to place where.
         ImportError: Weights come with a Python package that is not installed; the message names it.
+
+    Example:
+        >>> create("b0", weights=None, classes=5).output_shape
+        (None, 5)
     """
     variant = get_variant(variant)
     keras = Framework(backend, layers, models, utils)
@@ -221,7 +223,6 @@ def assemble(
         trained = found.trained
         found.report(classifier_activation if has_top else None)
     variant = dataclasses.replace(variant, padding=trained.padding, batch_norm_epsilon=trained.epsilon)
-    mode = trained.preprocessing
     model = build(
         variant,
         keras,
@@ -233,7 +234,7 @@ def assemble(
         classifier_activation=classifier_activation,
         dropout_rate=dropout_rate,
         drop_connect_rate=drop_connect_rate,
-        preprocessing=mode if include_preprocessing else None,
+        preprocessing=trained.preprocessing if include_preprocessing else None,
         features_only=features_only,
         name=name,
         draw_weights=found is None,
@@ -243,7 +244,7 @@ def assemble(
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
         weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
     is_known = found is not None and "preprocessing" not in trained.unknown
-    marks.put(model, Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
+    marks.put(model, Mark(trained.preprocessing, trained.facts.crop, trained.facts.interpolation, is_known))
     return model
 
 
@@ -294,7 +295,7 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
 
     construct.__name__ = construct.__qualname__ = name
     general = re.sub(r"^        variant:.*\n", "", create.__doc__ or "", flags=re.MULTILINE)
-    construct.__doc__ = general.replace(
+    construct.__doc__ = general.replace('create("b0", ', f"{name}(").replace(
         "Build a network of the family with its weights.",
         f"""Build {construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).
 
@@ -342,18 +343,17 @@ def EfficientNet(
 
     Raises:
         ValueError, TypeError: An argument is out of its range; the message says which and what is accepted.
+
+    Example:
+        >>> EfficientNet(0.25, 0.25, 64, weights=None, classes=5).output_shape
+        (None, 5)
     """
     if isinstance(blocks_args, (str, dict)) or not hasattr(blocks_args, "__iter__"):
         raise TypeError(f"blocks_args={blocks_args!r}: expected a sequence of BlockArgs.")
     variant = Variant(
-        name=model_name,
-        width=width_coefficient,
-        depth=depth_coefficient,
-        resolution=default_resolution,
-        dropout_rate=dropout_rate,
-        blocks=tuple(blocks_args),
+        model_name, width_coefficient, depth_coefficient, default_resolution, dropout_rate, tuple(blocks_args),
         depth_divisor=depth_divisor,
-    )
+    )  # fmt: skip
     return create(
         variant, include_top, weights, input_tensor, input_shape, pooling, classes,
         drop_connect_rate=drop_connect_rate, **kwargs,

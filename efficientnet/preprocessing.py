@@ -61,6 +61,10 @@ def preprocess_input(
         ValueError: The mode or data format is unknown, a mode and a model are both given, the model does not say its
             mode, or mode "torch" gets other than three channels.
         TypeError: A keyword argument is unknown, or values are not numbers.
+
+    Example:
+        >>> preprocess_input([[[0, 127.5, 255]]], mode="tf").tolist()
+        [[[-1.0, 0.0, 1.0]]]
     """
     _refuse_unknown(kwargs, models)
     if model is not None:

@@ -13,7 +13,18 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from griffe import Attribute, Docstring, ExprCall, Extension, Function, Module, Parameter, ParameterKind, Parameters
+from griffe import (
+    Attribute,
+    Docstring,
+    ExprCall,
+    Extension,
+    Function,
+    Module,
+    Object,
+    Parameter,
+    ParameterKind,
+    Parameters,
+)
 
 from efficientnet import model
 
@@ -21,7 +32,12 @@ FILLED_IN = ("backend", "layers", "models", "utils")  # by bind
 
 
 class BoundFunctions(Extension):
-    """Replaces each value ``name = bind(original, …)`` by a function."""
+    """Replaces each value ``name = bind(original, …)`` by a function, and shows each ``Example:`` as a program."""
+
+    def on_object(self, *, obj: Object, **kwargs: Any) -> None:
+        """Give the section the name that Griffe knows, once the object has been read."""
+        if obj.docstring is not None:
+            obj.docstring.value = _as_section(obj.docstring.value)
 
     def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
         """Do so in the modules for Keras and tf_keras, once the package has been read."""
@@ -56,6 +72,10 @@ def _function(name: str, original: Callable[..., Any], module: Module) -> Functi
     text = re.sub(rf"^ *{', '.join(FILLED_IN)}:.*\n", "", inspect.getdoc(original) or "", flags=re.MULTILINE)
     style = module.docstring
     function.docstring = Docstring(
-        text, parent=function, parser=style and style.parser, parser_options=style and style.parser_options
+        _as_section(text), parent=function, parser=style and style.parser, parser_options=style and style.parser_options
     )
     return function
+
+
+def _as_section(text: str) -> str:
+    return re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)

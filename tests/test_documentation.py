@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import ast
+import doctest
 import importlib
+import inspect
 import itertools
 import re
 import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +127,50 @@ def test_programs_that_are_not_run_say_why_and_import_what_there_is(page: Path) 
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efficientnet"):
                 public = importlib.import_module(str(node.module)).__all__
                 assert {alias.name for alias in node.names} <= set(public), f"{page}:{block.line}"
+
+
+# --- examples of the Python reference ------------------------------------------------------------------------------
+
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+MODULES = ["efficientnet", *re.findall(r"^## (efficientnet\.\w+)$", API, re.MULTILINE)]
+
+
+def public(module: ModuleType) -> list[str]:
+    return getattr(module, "__all__", [name for name, value in vars(module).items() if inspect.isclass(value)])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let TensorFlow compile nothing, and the searches for a network train nothing: their own tests train."""
+    import tensorflow as tf
+
+    from efficientnet.design import recipe
+
+    monkeypatch.setattr(recipe, "train", lambda model, data, recipe, seed, report=None: 0.5)
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_examples(folder: Path, quick: None) -> None:
+    """Each public function and class has an example that runs, in the namespace of its module."""
+    for package in ("optuna", "matplotlib", "onnxruntime"):
+        pytest.importorskip(package)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    problems, seen = [], set()
+    for module in map(importlib.import_module, MODULES):
+        for name in public(module):
+            text = inspect.getdoc(getattr(module, name)) or ""
+            if not callable(getattr(module, name)) or text in seen:
+                continue
+            seen.add(text)
+            examples = doctest.DocTestParser().get_doctest(text, dict(vars(module)), name, module.__file__, None)
+            if not examples.examples:
+                problems.append(f"{module.__name__}.{name} has no example")
+            # All constructors have the same one, and some of their networks are large.
+            elif not re.fullmatch("EfficientNet(?!B0).+", name):
+                runner.run(examples, out=problems.append)
+    assert not problems, "\n".join(problems)
 
 
 # --- notebooks ---------------------------------------------------------------------------------------------------

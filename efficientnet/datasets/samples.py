@@ -20,7 +20,13 @@ _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "
 
 
 class Sample(NamedTuple):
-    """An image's file and the name of its class."""
+    """An image's file and the name of its class.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Sample(Path("flowers/rose/0.jpg"), "rose").label
+        'rose'
+    """
 
     path: Path
     label: str
@@ -33,6 +39,11 @@ class Samples:
     Attributes:
         found: Images, each once.
         notes: Sentences about what was left out, and why.
+
+    Example:
+        >>> images = find_samples("flowers")
+        >>> len(images.found), images.notes
+        (12, [])
     """
 
     found: Sequence[Sample]
@@ -49,6 +60,10 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
     Raises:
         FileNotFoundError: There is no such folder or file.
         ValueError: The data has no image with a class, or the classes lie one folder deeper.
+
+    Example:
+        >>> sorted({image.label for image in find_samples("flowers").found})
+        ['daisy', 'rose', 'tulip']
     """
     data = Path(arguments.path("data", data, _EXPECTED))
     if data.is_dir():
@@ -173,6 +188,10 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
 
     Returns:
         The index of each label's class, and a sentence for each label without one.
+
+    Example:
+        >>> match_classes(["Cat", "dog"], [("0", "dog"), ("1", "cat")])
+        ({'Cat': 1, 'dog': 0}, [])
     """
     labels = arguments.items("labels", labels, str, "names of classes")
     classes = checked_classes(classes)

@@ -33,6 +33,13 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     Raises:
         ValueError: The model has another end, ``pixels`` is no image, or there is no such class; the message says
             which.
+
+    Example:
+        >>> import numpy as np
+        >>> from efficientnet.keras import EfficientNet
+        >>> model = EfficientNet(0.25, 0.25, 64, weights=None, classes=5)
+        >>> class_activation_map(model, np.ones((64, 64, 3), np.float32)).shape
+        (64, 64)
     """
     from PIL import Image
 

@@ -39,6 +39,12 @@ class Found(NamedTuple):
         accuracy: Top-1 accuracy on the validation images, 0..1.
         macs: Multiply-adds for one image.
         efficiency: Objective that the paper's search maximises: accuracy · (macs / target)^w.
+
+    Example:
+        >>> from efficientnet import get_variant
+        >>> found = Found(get_variant("b0"), accuracy=0.77, macs=390_000_000, efficiency=0.77)
+        >>> found.variant.blocks[0].output_filters
+        16
     """
 
     variant: Variant
@@ -79,6 +85,17 @@ def search_architecture(
     Raises:
         ValueError: ``trials`` is below 1, the data cannot be learnt from, or ``folder`` holds another run.
         ImportError: Optuna is not installed.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25, resolution=32)
+        >>> data, recipe = load("flowers", size=32), ShortTraining(epochs=1)
+        >>> found = search_architecture(small, data, "found", trials=1, recipe=recipe)
+        1 of 1 networks
+        >>> [network.variant.name for network in found]
+        ['small-trial0']
     """
     baseline, recipe = get_variant(baseline), checked(recipe)
     arguments.whole("trials", trials)
@@ -117,7 +134,15 @@ def search_architecture(
 
 
 def pareto_front(found: Sequence[Found]) -> list[Found]:
-    """Return the networks that no other one beats in both accuracy and cost, cheapest first."""
+    """Return the networks that no other one beats in both accuracy and cost, cheapest first.
+
+    Example:
+        >>> from efficientnet import get_variant
+        >>> b0 = get_variant("b0")
+        >>> networks = [Found(b0, 0.7, 100, 0.0), Found(b0, 0.6, 200, 0.0), Found(b0, 0.8, 300, 0.0)]
+        >>> [network.macs for network in pareto_front(networks)]
+        [100, 300]
+    """
     front: list[Found] = []
     networks = arguments.items("found", found, Found, "networks of a search")
     for candidate in sorted(networks, key=lambda one: (one.macs, -one.accuracy)):

@@ -33,6 +33,11 @@ class Baseline:
         classes: Number of outputs that the cost includes.
         variant: Description of an EfficientNet; None for other networks.
         function: Builder of another network; None for an EfficientNet.
+
+    Example:
+        >>> baseline = Baseline.from_variant("b0", classes=10)
+        >>> baseline.cost(Factors(width=2)).macs > baseline.cost(Factors(depth=2)).macs
+        True
     """
 
     name: str
@@ -175,6 +180,10 @@ def get_baseline(name: str | os.PathLike[str] | Variant, classes: int | None = N
 
     Raises:
         ValueError: There is no such network.
+
+    Example:
+        >>> get_baseline("mobilenet-v2").resolution
+        224
     """
     if isinstance(name, str) and name in _FUNCTIONS:
         return Baseline(name, 224, 1000 if classes is None else classes, function=_FUNCTIONS[name])

@@ -33,6 +33,11 @@ class Fit(NamedTuple):
         resolution: Side of the input, pixels.
         cost: Cost of the network itself, rounding included.
         milliseconds: Time for one image if that was the budget; else None.
+
+    Example:
+        >>> fit = fit_budget(get_baseline("b0"), macs=1e9)
+        >>> fit.resolution, round(fit.factors.width, 2), round(fit.factors.depth, 2)
+        (259, 1.1, 1.21)
     """
 
     phi: float
@@ -68,6 +73,10 @@ def fit_budget(
     Raises:
         ValueError: There is not exactly one budget, or it is below the baseline's cost, or the coefficients never
             reach it.
+
+    Example:
+        >>> fit_budget(get_baseline("b0"), macs=1e9).resolution
+        259
     """
     baseline, coefficients = checked(baseline), checked_coefficients(coefficients)
     budgets = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
@@ -140,6 +149,10 @@ def growths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Growth
     """Return the four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
     The number of a single dimension's path is its factor less 1, that of compound scaling is φ.
+
+    Example:
+        >>> growths()["depth"](0.5)
+        Factors(width=1.0, depth=1.5, resolution=1.0)
     """
     coefficients = checked_coefficients(coefficients)
     return {
@@ -170,6 +183,11 @@ def at_equal_cost(
 
     Raises:
         ValueError: There is no common budget between 0.75 and 1.33 times ``macs``.
+
+    Example:
+        >>> networks = at_equal_cost(get_baseline("b0"), growths(), macs=2e9, samples=20, tolerance=0.1)
+        >>> sorted(networks)
+        ['compound', 'depth', 'resolution', 'width']
     """
     baseline = checked(baseline)
     for way, grow in arguments.instance("ways", ways, dict, "what growths returns").items():

@@ -111,6 +111,19 @@ def search(
     Raises:
         ValueError: The data cannot be learnt from, no candidate is near the target, or ``folder`` holds another run.
         ImportError: Optuna is not installed.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25, resolution=32)
+        >>> baseline = Baseline.from_variant(small, classes=3)
+        >>> options = {"grid": [Coefficients(1.0, 1.0, 1.4)], "seeds": [0], "recipe": ShortTraining(epochs=1)}
+        >>> found = search(baseline, load("flowers", size=32), "searched", cost_tolerance=0.5, **options)
+        1 of 2 trainings, ...
+        2 of 2 trainings, ...
+        >>> [network.method for network in found.networks]
+        ['baseline', 'candidate']
     """
     baseline = _for_data(baseline, data)
     if grid is not None:
@@ -153,6 +166,22 @@ def compare(
     Raises:
         ValueError: As for :func:`search`; or the ways have no cost in common near a budget.
         ImportError: Optuna is not installed.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25, resolution=32)
+        >>> baseline = Baseline.from_variant(small, classes=3)
+        >>> options = {"tolerance": 0.3, "seeds": [0], "recipe": ShortTraining(epochs=1)}
+        >>> found = compare(baseline, [2e6], load("flowers", size=32), "compared", **options)
+        1 of 5 trainings, ...
+        2 of 5 trainings, ...
+        3 of 5 trainings, ...
+        4 of 5 trainings, ...
+        5 of 5 trainings, ...
+        >>> [network.method for network in found.networks]
+        ['baseline', 'width', 'depth', 'resolution', 'compound']
     """
     baseline = _for_data(baseline, data)
     place, seeds, recipe = _checked(folder, seeds, recipe)

@@ -28,6 +28,10 @@ class ShortTraining:
         label_smoothing: Share of the target that is spread over all classes, 0..1.
         flip: Whether half of the images are mirrored.
         shift: Largest random shift of an image, as a fraction of its side.
+
+    Example:
+        >>> ShortTraining(epochs=3, flip=False).learning_rate
+        0.003
     """
 
     epochs: int = 10

@@ -55,6 +55,13 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         FileNotFoundError: The folder holds neither; the message names the commands that write them.
         ValueError: A file in it has other content.
         ImportError: Matplotlib is missing; the message names the extra.
+
+    Example:
+        >>> baseline = Network("baseline", 1.0, 1.0, 64, parameters=10_000, macs=1_000_000, accuracies=(0.75, 0.25))
+        >>> data = {"name": "photos", "classes": 2, "training": 8, "validation": 4}
+        >>> Results("compare", "mine", data, {}, (baseline,)).save("compare.json")
+        >>> write_report(".").name
+        'report.html'
     """
     folder = Path(arguments.path("folder", folder, "the folder of a design"))
     found = {kind: load_results(path) for kind in _KINDS if (path := folder / f"{kind}.json").exists()}

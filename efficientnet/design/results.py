@@ -32,6 +32,11 @@ class Network:
         macs: Multiply-adds for one image.
         accuracies: Top-1 accuracies on the held-out data, 0..1, one for each seed whose training was finished.
         stopped: Number of trainings that were given up early, as hopeless.
+
+    Example:
+        >>> network = Network("width", 2.0, 1.0, 64, parameters=10_000, macs=1_000_000, accuracies=(0.75, 0.25))
+        >>> network.mean
+        0.5
     """
 
     method: str
@@ -65,6 +70,13 @@ class Results:
         data: Description of the data: ``name``, ``classes``, ``training`` and ``validation`` (numbers of images).
         recipe: Settings of every training, by name.
         networks: All networks of the run, the baseline among them if it was trained.
+
+    Example:
+        >>> baseline = Network("baseline", 1.0, 1.0, 64, parameters=10_000, macs=1_000_000, accuracies=(0.75, 0.25))
+        >>> data = {"name": "photos", "classes": 2, "training": 8, "validation": 4}
+        >>> results = Results("compare", "mine", data, {}, (baseline,))
+        >>> [network.mean for network in results.finished]
+        [0.5]
     """
 
     kind: str
@@ -115,6 +127,13 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     Raises:
         ValueError: The file has other content; the message says what.
         OSError: The file cannot be read.
+
+    Example:
+        >>> data = {"name": "photos", "classes": 2, "training": 8, "validation": 4}
+        >>> results = Results("compare", "mine", data, {}, ())
+        >>> results.save("compare.json")
+        >>> load_results("compare.json") == results
+        True
     """
     path = arguments.path("path", path, "the path of a search.json or compare.json")
     try:

@@ -59,6 +59,15 @@ def evaluate_predictor(
     Raises:
         FileNotFoundError: There is no such data.
         ValueError: The model is no classifier of images, or no image of its classes can be read.
+
+    Example:
+        >>> from efficientnet.inference import compile
+        >>> from efficientnet.keras import EfficientNet
+        >>> model = EfficientNet(0.25, 0.25, 32, weights=None, classes=3)
+        >>> with compile(model, class_names=["daisy", "rose", "tulip"], cache=False) as predictor:
+        ...     found = evaluate_predictor(predictor, "flowers")
+        >>> len(found.samples), found.is_complete
+        (12, True)
     """
     from ..inference import Predictor
 

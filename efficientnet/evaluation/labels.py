@@ -33,6 +33,17 @@ class LabelEvaluation:
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
         is_complete: Whether all images and all labels of the data were measured.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> scores, truth = np.array([[0.9, 0.2]]), np.array([[True, True]])
+        >>> found = LabelEvaluation(
+        ...     "mine", "photos", ["cat", "dog"], [Path("a.jpg")], scores, truth, threshold=0.5,
+        ...     unreadable=[], notes=[], is_complete=True,
+        ... )
+        >>> found.predicted.tolist()
+        [[True, False]]
     """
 
     model: str

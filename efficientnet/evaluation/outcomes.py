@@ -28,6 +28,11 @@ class Outcomes:
         likelihood: Probability of the label; NaN without a label.
         rank: Rank of the label among all classes, from 1; 0 without a label.
         brier: Sum over the classes of the squared error of their probabilities, 0..2; NaN without a label.
+
+    Example:
+        >>> outcomes = score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])
+        >>> outcomes.predicted.tolist(), outcomes.rank.tolist()
+        ([0, 1, 0], [1, 1, 2])
     """
 
     classes: int
@@ -62,6 +67,10 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
 
     Raises:
         ValueError: These are no probabilities, or no labels of them.
+
+    Example:
+        >>> score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], labels=[0, 1, 1]).predicted.tolist()
+        [0, 1, 0]
     """
     p, y = arguments.array("probabilities", probabilities, _PROBABILITIES), np.asarray(labels)
     if p.ndim != 2 or p.shape[1] < 2 or y.shape != p.shape[:1]:
@@ -111,7 +120,12 @@ def checked(outcomes: Any, least: int = 0) -> Outcomes:
 
 
 def join(parts: Sequence[Outcomes]) -> Outcomes:
-    """Join the outcomes of one batch after another, at least one of them and all of the same model."""
+    """Join the outcomes of one batch after another, at least one of them and all of the same model.
+
+    Example:
+        >>> join([score([[0.9, 0.1]], [0]), score([[0.2, 0.8]], [1])]).predicted.tolist()
+        [0, 1]
+    """
     parts = arguments.items("parts", parts, Outcomes, "what score gives of each batch", least=1)
     return Outcomes(parts[0].classes, *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS))
 
@@ -120,6 +134,10 @@ def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
     """Count the pairs of label and prediction that occur: (pairs, 3) of label, prediction and number of images.
 
     The most frequent come first, equally frequent ones in the order of the classes. Every image needs a label.
+
+    Example:
+        >>> confusions(score([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], [0, 0, 1])).tolist()
+        [[0, 0, 2], [1, 0, 1]]
     """
     outcomes = checked(outcomes)
     pairs, counts = np.unique(np.stack([outcomes.labels, outcomes.predicted], axis=1), axis=0, return_counts=True)
@@ -136,6 +154,10 @@ def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None
 
     Returns:
         (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.
+
+    Example:
+        >>> confusion_matrix(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).tolist()
+        [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     """
     outcomes = checked(outcomes)
     if chosen is None:

@@ -29,6 +29,12 @@ class ImagePrediction(NamedTuple):
         probability: Probability of ``predicted``.
         probability_of_label: Probability of ``label``; None if the model does not have that class.
         rank_of_label: Rank of ``label`` among all classes, from 1; None if the model does not have that class.
+
+    Example:
+        >>> from pathlib import Path
+        >>> found = ImagePrediction(Path("a.jpg"), "cat", "dog", 0.7, probability_of_label=0.2, rank_of_label=2)
+        >>> found.predicted == found.label
+        False
     """
 
     path: Path
@@ -51,6 +57,14 @@ class Evaluation:
         outcomes: Row for each of these images; without a label if the model does not have its class.
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
+
+    Example:
+        >>> from pathlib import Path
+        >>> outcomes = score([[0.9, 0.1], [0.6, 0.4]], [0, 1])
+        >>> images = [Sample(Path("a.jpg"), "cat"), Sample(Path("b.jpg"), "dog")]
+        >>> found = Evaluation("mine", "photos", ["cat", "dog"], images, outcomes, unreadable=[], notes=[])
+        >>> [mistake.path.name for mistake in found.worst_mistakes()]
+        ['b.jpg']
     """
 
     model: str

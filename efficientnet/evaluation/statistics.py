@@ -17,7 +17,13 @@ _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a pro
 
 
 class Share(NamedTuple):
-    """Share of images and its 95 % confidence interval, fractions."""
+    """Share of images and its 95 % confidence interval, fractions.
+
+    Example:
+        >>> share = wilson(90, 100)
+        >>> share.value, round(share.low, 3), round(share.high, 3)
+        (0.9, 0.826, 0.945)
+    """
 
     value: float
     low: float
@@ -32,6 +38,11 @@ class PerClass:
         pictures: Images of the class.
         predicted: Images that were predicted as the class.
         correct: Images of the class that were predicted as it.
+
+    Example:
+        >>> counts = per_class(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1]))
+        >>> counts.recall.tolist(), counts.precision.tolist()
+        ([1.0, 0.5], [0.5, 1.0])
     """
 
     pictures: NDArray[np.int64]
@@ -62,6 +73,11 @@ class Calibration:
         counts: Images in the bin.
         confidence: Mean confidence in the bin.
         accuracy: Share of the bin's predictions that are correct.
+
+    Example:
+        >>> outcomes = score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])
+        >>> round(calibrate(outcomes, "width").error, 3)
+        0.3
     """
 
     counts: NDArray[np.int64]
@@ -89,6 +105,11 @@ class Measures:
         brier_score: Mean of the sum of squared errors, 0..2.
         confidence: Mean confidence; above ``top1`` the model is overconfident.
         by_width, by_mass: Calibration in bins of equal width, and of equally many images.
+
+    Example:
+        >>> found = measure(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1]))
+        >>> round(found.top1.value, 3), found.balanced_accuracy
+        (0.667, 0.75)
     """
 
     pictures: int
@@ -109,6 +130,10 @@ def measure(outcomes: Outcomes) -> Measures:
 
     Raises:
         ValueError: There is no image, or one without a label.
+
+    Example:
+        >>> measure(score([[0.9, 0.1], [0.2, 0.8]], [0, 1])).top1.value
+        1.0
     """
     if not len(checked(outcomes)) or (outcomes.labels < 0).any():
         raise ValueError(f"Measures need at least one image, and a label for each; got {len(outcomes)} images.")
@@ -130,7 +155,12 @@ def measure(outcomes: Outcomes) -> Measures:
 
 
 def top_k(outcomes: Outcomes, k: int) -> Share:
-    """Return the share of the images whose label is among the best ``k`` classes."""
+    """Return the share of the images whose label is among the best ``k`` classes.
+
+    Example:
+        >>> top_k(score([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]], [1, 2]), k=2).value
+        0.5
+    """
     return wilson(int((checked(outcomes, 1).rank <= arguments.whole("k", k)).sum()), len(outcomes))
 
 
@@ -139,6 +169,11 @@ def wilson(successes: int, total: int) -> Share:
 
     Raises:
         ValueError: Not 0 <= successes <= total, or nothing in total.
+
+    Example:
+        >>> share = wilson(9, 10)
+        >>> share.value, round(share.low, 2), round(share.high, 2)
+        (0.9, 0.6, 0.98)
     """
     if arguments.whole("successes", successes, 0) > arguments.whole("total", total):
         raise ValueError(f"successes={successes}: expected at most the total, {total}.")
@@ -158,6 +193,11 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
 
     Returns:
         0..1; NaN if no image is of the class.
+
+    Example:
+        >>> import numpy as np
+        >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)
+        0.833
     """
     scores, truth = arguments.array("scores", scores, "numbers (images,)"), np.asarray(truth)
     if scores.ndim != 1 or scores.shape != truth.shape or truth.dtype != bool:
@@ -174,7 +214,12 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
 
 
 def per_class(outcomes: Outcomes) -> PerClass:
-    """Count the images and predictions of each class."""
+    """Count the images and predictions of each class.
+
+    Example:
+        >>> per_class(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).correct.tolist()
+        [1, 1]
+    """
     outcomes = checked(outcomes)
     pictures, predicted, correct = (
         np.bincount(labels, minlength=outcomes.classes)
@@ -191,6 +236,11 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
         equal: ``"width"``: bin i of n holds confidences above i/n up to (i+1)/n; ``"mass"``: each holds as many
             images, but for equal confidences, which stay together.
         bins: Number of bins.
+
+    Example:
+        >>> bins = calibrate(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1]), "width", bins=2)
+        >>> bins.counts.tolist(), round(float(bins.accuracy[0]), 3)
+        ([3], 0.667)
     """
     confidence = checked(outcomes, 1).confidence
     arguments.choice("equal", equal, ("width", "mass"))

@@ -29,6 +29,11 @@ class Tagged:
         known: (labels of the model,), whether the data says of each image whether the label applies.
         notes: Sentences on what was left out, and why.
         is_complete: Whether the model has all of the labels.
+
+    Example:
+        >>> tagged = find_tagged("flowers", [("0", "rose"), ("1", "tulip"), ("2", "daisy")])
+        >>> tagged.truth.sum(axis=0).tolist()
+        [4, 4, 4]
     """
 
     paths: Sequence[Path]
@@ -50,6 +55,11 @@ def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]
     Raises:
         FileNotFoundError: There is no such folder or file.
         ValueError: The data holds no image with a label of the model, or a table is not as described.
+
+    Example:
+        >>> tagged = find_tagged("flowers", [("0", "rose"), ("1", "tulip"), ("2", "daisy")])
+        >>> tagged.truth.shape
+        (12, 3)
     """
     data = Path(arguments.path("data", data, "a folder or a CSV file"))
     classes = checked_classes(classes)

@@ -48,6 +48,12 @@ class ExportReport(NamedTuple):
         pictures: Number of images that were compared.
         input: Input of the file, in words.
         held_out: Whether the int8 file was calibrated on other images than these; None in other precisions.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> report = export(EfficientNet(0.25, 0.25, 32, weights=None), "small.onnx", "onnx")
+        >>> report.format, report.precision, report.difference < 1e-4
+        ('onnx', 'f32', True)
     """
 
     path: Path
@@ -118,6 +124,11 @@ def export(
             or the predictions differ by more than the precision explains.
         ImportError: A package is missing; the message names the extra.
         OSError: The file cannot be written.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> export(EfficientNet(0.25, 0.25, 32, weights=None), "small.onnx", "onnx", raw_pixels=True).path.name
+        'small.onnx'
     """
     path = Path(arguments.path("path", path, "the path of the file to write"))
     arguments.flag("raw_pixels", raw_pixels)

@@ -98,6 +98,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: This package did not write the file.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> _ = export(EfficientNet(0.25, 0.25, 32, weights=None, classes=5), "small.onnx", "onnx")
+        >>> found = read_metadata("small.onnx")
+        >>> found["kind"], found["input"]["shape"]
+        ('probabilities', ['batch', 32, 32, 3])
     """
     path = Path(arguments.path("path", path, "what `efficientnet export` has written"))
     if not path.exists():

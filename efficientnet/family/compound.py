@@ -23,6 +23,10 @@ class Coefficients:
 
     Raises:
         ValueError: A number is below 1 or not finite.
+
+    Example:
+        >>> Coefficients(alpha=1.2, beta=1.1, gamma=1.15).factors(1)
+        Factors(width=1.1, depth=1.2, resolution=1.15)
     """
 
     alpha: float
@@ -57,7 +61,12 @@ def checked_coefficients(coefficients: Any) -> Coefficients:
 
 
 def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
-    """Return the growth of the multiply-adds without rounding: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3)."""
+    """Return the growth of the multiply-adds without rounding: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3).
+
+    Example:
+        >>> round(cost_factor(PAPER_COEFFICIENTS), 3)
+        1.92
+    """
     factors = checked_coefficients(coefficients).factors(phi)
     return factors.depth * factors.width**2 * factors.resolution**2
 
@@ -75,6 +84,10 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
 
     Raises:
         ValueError: An argument is out of its range.
+
+    Example:
+        >>> candidates(target=2, steps=0.1)[:2]
+        (Coefficients(alpha=1.0, beta=1.0, gamma=1.4), Coefficients(alpha=1.0, beta=1.1, gamma=1.3))
     """
     arguments.number("target", target, lambda value: 1 < value < math.inf, "a finite factor of more than 1, such as 2")
     arguments.fraction("tolerance", tolerance)
@@ -101,6 +114,10 @@ def efficiency(accuracy: float, cost: float, target: float, w: float = -0.07) ->
 
     Raises:
         ValueError: A cost is not greater than 0, or the accuracy is outside 0..1.
+
+    Example:
+        >>> efficiency(accuracy=0.8, cost=400e6, target=400e6)
+        0.8
     """
     arguments.share("accuracy", accuracy)
     arguments.factor("cost", cost)

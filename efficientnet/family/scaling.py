@@ -74,6 +74,10 @@ class Factors(NamedTuple):
         width: Factor of every number of filters.
         depth: Factor of every number of repeats.
         resolution: Factor of the side of the input.
+
+    Example:
+        >>> get_baseline("b0").pixels(Factors(resolution=1.5))
+        336
     """
 
     width: float = 1.0
@@ -119,6 +123,10 @@ def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Var
 
     Raises:
         ValueError: A factor is below 1 or not finite, or the scaled input is under 32 pixels.
+
+    Example:
+        >>> scale("b0", Factors(width=2), name="wide").width
+        2.0
     """
     variant, factors = get_variant(variant), checked_factors(factors)
     resolution = scale_resolution(variant.resolution, factors.resolution)

@@ -12,158 +12,20 @@ import fnmatch
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..common import arguments
 from ..common.files import replacing
 from ..common.json_files import read_object
 from ..common.text import plain
+from .description import PADDINGS, BlockArgs, Variant
 
-PADDINGS = ("same", "symmetric")
+__all__ = [
+    "EDGETPU_BLOCKS", "LITE_BLOCKS", "PADDINGS", "V1_BLOCKS", "BlockArgs", "Variant", "get_variant", "list_variants",
+    "save_variant",
+]  # fmt: skip
 
 # Of the files that save_variant writes.
 _FORMAT = 1
-
-# What a file may ask for, several times what the largest published network, L2, has.
-_LARGEST_FACTOR = 100
-_MOST_BLOCKS = 1_000
-_MOST_CHANNELS = 1 << 16
-_LARGEST = {"kernel_size": 99, "strides": 32, "experts": 256, "classes": 1 << 24}
-_LARGEST_NUMBER = 1 << 16
-
-
-def _check_whole(field: str, value: Any) -> None:
-    largest = _LARGEST.get(field, _LARGEST_NUMBER)
-    if not isinstance(value, int) or not 1 <= value <= largest:
-        raise ValueError(f"{field}={value!r}: expected an integer of at least 1, and at most {largest}.")
-
-
-@dataclass(frozen=True)
-class BlockArgs:
-    """One stage of the unscaled baseline: ``num_repeat`` mobile inverted bottlenecks in a row.
-
-    Attributes:
-        kernel_size: Side of the square kernel, pixels: of the depthwise convolution, or of a fused one.
-        num_repeat: Number of blocks in the stage before depth scaling.
-        input_filters: Number of input channels before width scaling.
-        output_filters: Number of output channels before width scaling.
-        expand_ratio: Factor of the input channels in the expansion; 1 for a block without an expansion convolution.
-        id_skip: Whether a block of stride 1 and equal filters adds its input to its output.
-        strides: Stride of the first block of the stage; the others have 1. A pair of equal numbers,
-            as the older ``efficientnet`` package wrote it, is taken too.
-        se_ratio: Ratio of squeeze-and-excite channels to the block's *input* filters; None for none.
-        scale_repeats: Whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
-        fused: Whether one full convolution replaces the expansion and the depthwise convolution.
-        experts: Number of kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
-    """
-
-    kernel_size: int
-    num_repeat: int
-    input_filters: int
-    output_filters: int
-    expand_ratio: int = 1
-    id_skip: bool = True
-    strides: int = 1
-    se_ratio: float | None = None
-    scale_repeats: bool = True
-    fused: bool = False
-    experts: int = 1
-
-    def __post_init__(self) -> None:
-        if isinstance(self.strides, (list, tuple)):
-            if len(set(self.strides)) != 1:
-                raise ValueError(f"strides={self.strides!r}: expected an int, or a pair of equal ints.")
-            object.__setattr__(self, "strides", self.strides[0])
-        for field in (
-            "kernel_size", "num_repeat", "input_filters", "output_filters", "expand_ratio", "strides", "experts",
-        ):  # fmt: skip
-            _check_whole(field, getattr(self, field))
-        if self.experts > 1 and self.fused:
-            raise ValueError(f"experts={self.experts} with fused=True: only pointwise and depthwise kernels are mixed.")
-        if self.se_ratio is not None and not 0 <= self.se_ratio <= 1:
-            raise ValueError(f"se_ratio={self.se_ratio!r}: expected None or a fraction between 0 and 1.")
-
-    # The name under which code written for the older package, where this was a named tuple, changes a field.
-    _replace = dataclasses.replace
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One network of the family: everything that distinguishes it from the others.
-
-    Attributes:
-        name: Name of its published weights, for example ``"efficientnet-b0"``.
-        width: Width coefficient, the factor of every number of filters.
-        depth: Depth coefficient, the factor of every number of repeats.
-        resolution: Side of the square input that it was evaluated at, pixels.
-        dropout_rate: Dropout before the classifier, 0..1.
-        blocks: Unscaled stages.
-        activation: Keras name of the activation everywhere but in the squeeze-and-excite gate.
-        stem_filters: Number of filters of the first convolution before scaling.
-        head_filters: Number of filters of the last convolution before scaling.
-        scale_stem_and_head: Whether the width coefficient applies to those two.
-        depth_divisor: Divisor to whose multiples the numbers of filters are rounded.
-        limit_rounding_loss: Whether rounding filters down may lose at most 10 %.
-        batch_norm_momentum: Momentum of the moving statistics, as Keras defines it.
-        batch_norm_epsilon: Number added to the variance.
-        padding: Padding of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
-            ``"symmetric"`` as PyTorch does, equally on all sides.
-        classes: Number of classes of the published classifier.
-        preprocessing: Mode of ``preprocess_input`` that the published weights expect by default.
-        paper: Source that defines the network.
-    """
-
-    name: str
-    width: float
-    depth: float
-    resolution: int
-    dropout_rate: float
-    blocks: tuple[BlockArgs, ...]
-    activation: str = "swish"
-    stem_filters: int = 32
-    head_filters: int = 1280
-    scale_stem_and_head: bool = True
-    depth_divisor: int = 8
-    limit_rounding_loss: bool = True
-    batch_norm_momentum: float = 0.99
-    batch_norm_epsilon: float = 1e-3
-    padding: str = "same"
-    classes: int = 1000
-    preprocessing: str = "torch"
-    paper: str = "arXiv 1905.11946"
-
-    def __post_init__(self) -> None:
-        for field in ("width", "depth"):
-            expected = f"a factor, finite, greater than 0, and at most {_LARGEST_FACTOR}"
-            arguments.number(field, getattr(self, field), lambda value: 0 < value <= _LARGEST_FACTOR, expected)
-        for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
-            _check_whole(field, getattr(self, field))
-        arguments.choice("padding", self.padding, PADDINGS)
-        if not (isinstance(self.name, str) and self.name):
-            raise ValueError(f"name={self.name!r}: expected the name of a variant.")
-        arguments.fraction("dropout_rate", self.dropout_rate)
-        if not self.blocks:
-            raise ValueError(f"{self.name} has no blocks: expected at least one BlockArgs.")
-        if other := [block for block in self.blocks if not isinstance(block, BlockArgs)]:
-            raise TypeError(f"{self.name} has the block {other[0]!r}: expected BlockArgs.")
-        repeats = sum(block.num_repeat * (self.depth if block.scale_repeats else 1) for block in self.blocks)
-        if repeats > _MOST_BLOCKS:
-            raise ValueError(
-                f"{self.name} has {repeats:.0f} blocks at depth={self.depth}: expected at most {_MOST_BLOCKS}. Lower "
-                "depth or num_repeat."
-            )
-        widest = self.width * max(
-            self.stem_filters, self.head_filters,
-            *(max(block.input_filters, block.output_filters) * block.expand_ratio for block in self.blocks),
-        )  # fmt: skip
-        if widest > _MOST_CHANNELS:
-            raise ValueError(
-                f"{self.name} has layers of {widest:.0f} channels at width={self.width}: expected at most "
-                f"{_MOST_CHANNELS}. Lower width, the filters or expand_ratio."
-            )
-
 
 # arXiv 1905.11946, table 1, rows 2 to 8.
 V1_BLOCKS = (
@@ -322,6 +184,10 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
 
     Returns:
         The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty if none matches.
+
+    Example:
+        >>> list_variants("edgetpu*")
+        ('efficientnet-edgetpu-s', 'efficientnet-edgetpu-m', 'efficientnet-edgetpu-l')
     """
     if pattern is None:
         return tuple(variant.name for variant in _TABLE)
@@ -343,6 +209,10 @@ def get_variant(name: str | os.PathLike[str] | Variant) -> Variant:
     Raises:
         ValueError: There is no such variant, and the message suggests the closest names; or the file holds none.
         OSError: The file cannot be read.
+
+    Example:
+        >>> get_variant("b4").resolution
+        380
     """
     if isinstance(name, Variant):
         return name
@@ -373,6 +243,12 @@ def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: The path has another suffix.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> save_variant(replace(get_variant("b0"), name="mine", resolution=128), "mine.json")
+        >>> get_variant("mine.json").resolution
+        128
     """
     path = Path(path)
     if path.suffix.lower() != ".json":

@@ -48,6 +48,13 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
 
     Raises:
         ValueError: Another shape, NaN or infinite scores, or a ``top`` out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> scores = np.zeros((1, 1000))
+        >>> scores[0, 388] = 1
+        >>> decode_predictions(scores, top=1)
+        [[('n02510455', 'giant_panda', 1.0)]]
     """
     scores = _to_numpy(preds)
     names = class_names()

@@ -61,6 +61,10 @@ def load_image(
             ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb), or cannot be downloaded. The
             message says which source, and what was found.
         TypeError: ``source`` is none of the above.
+
+    Example:
+        >>> load_image("misc/panda.jpg").shape
+        (600, 800, 3)
     """
     if is_pillow(source):
         with _explained(f"The given Pillow image of mode {source.mode}"):

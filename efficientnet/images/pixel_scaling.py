@@ -24,6 +24,10 @@ class Scaling(NamedTuple):
     Attributes:
         scale: Factor of each channel.
         offset: Summand of each channel.
+
+    Example:
+        >>> preprocess_input([[[0.0, 5.0, 10.0]]], mode=Scaling((0.1, 0.1, 0.1), (-1.0, -1.0, -1.0))).tolist()
+        [[[-1.0, -0.5, 0.0]]]
     """
 
     scale: tuple[float, ...]
@@ -44,6 +48,10 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
 
     Raises:
         ValueError: The mode is unknown.
+
+    Example:
+        >>> scale_and_offset("lite")
+        Scaling(scale=(0.0078125, 0.0078125, 0.0078125), offset=(-0.9921875, -0.9921875, -0.9921875))
     """
     if isinstance(mode, Scaling):
         return mode

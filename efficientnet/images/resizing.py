@@ -59,6 +59,11 @@ def center_crop_and_resize(
     Raises:
         ValueError: The image has another number of dimensions, no pixels or no numbers; a size is
             too small; the interpolation is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> center_crop_and_resize(np.zeros((300, 400, 3), np.uint8), 224).shape
+        (224, 224, 3)
     """
     image = rgb_of_image(image) if is_pillow(image) else np.asarray(image)
     if image.ndim not in (2, 3) or image.size == 0:

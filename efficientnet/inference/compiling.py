@@ -93,6 +93,12 @@ def compile(
             the message names it.
         ImportError: The engine is not installed; the message names the extra.
         FileNotFoundError: There is no model at the path.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> with compile(EfficientNet(0.25, 0.25, 32, weights=None, classes=5), cache=False) as predictor:
+        ...     print(predictor(["misc/panda.jpg"]).shape)
+        (1, 5)
     """
     if engine not in ENGINES:
         raise ValueError(f"Unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")

@@ -31,6 +31,14 @@ class Record(NamedTuple):
         outputs: Outputs of the model without the batch axis: (classes,) or features, or a list of feature maps; None
             if the image cannot be read.
         error: Reason why the image cannot be read; None if it can.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> with compile(EfficientNet(0.25, 0.25, 32, weights=None, classes=5), cache=False) as predictor:
+        ...     for record in predictor.stream(["misc/panda.jpg", "missing.jpg"]):
+        ...         print(record.source, "cannot be read" if record.error else record.outputs.shape)
+        misc/panda.jpg (5,)
+        missing.jpg cannot be read
     """
 
     source: Any
@@ -50,6 +58,12 @@ class Predictor:
             output: for int8 on images held out from the calibration (with fewer than 12, on all of them), for
             bf16 on random images; None in float32.
         timings: Milliseconds per image for each engine that ``engine="fastest"`` has tried.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> with compile(EfficientNet(0.25, 0.25, 32, weights=None), cache=False) as predictor:
+        ...     print(predictor.precision, predictor.spec.sides, len(predictor.top(["misc/panda.jpg"], k=3)[0]))
+        f32 (32, 32) 3
     """
 
     def __init__(self, engine: Engine, precision: str, timings: dict[str, float] | None = None) -> None:

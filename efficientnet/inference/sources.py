@@ -34,6 +34,13 @@ class ModelSource:
         load: Function that returns the Keras model and its spec; it loads them at the first call.
         content: Function that returns a key for all that they are made of; None if there is none.
         name: Name of the model, of its file, or of its weights.
+
+    Example:
+        >>> from efficientnet.keras import EfficientNet
+        >>> source = ModelSource.of_model(EfficientNet(0.25, 0.25, 32, weights=None, model_name="small"))
+        >>> with compile(source, cache=False) as predictor:
+        ...     print(source.name, predictor.spec.sides)
+        small (32, 32)
     """
 
     load: functools._lru_cache_wrapper[tuple[Any, InputSpec]]

@@ -109,6 +109,11 @@ def load_model(
     Raises:
         FileNotFoundError: There is nothing at ``path``.
         ValueError: The file is damaged, not a whole model, or of a kind that Keras cannot open.
+
+    Example:
+        >>> EfficientNet(0.25, 0.25, 32, weights=None, classes=5).save("small.keras")
+        >>> load_model("small.keras").output_shape
+        (None, 5)
     """
     path = locate(path)
     if not path.exists():

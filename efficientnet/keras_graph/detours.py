@@ -79,6 +79,13 @@ def onnx_bytes(model: Any) -> bytes:
 
     Raises:
         ValueError, ImportError: The model cannot be converted; the message names the layer, or the package.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+        >>> Path("small.onnx").write_bytes(onnx_bytes(model)) > 0
+        True
     """
     content: bytes = onnx_of(fold_batch_norm(model)).SerializeToString()
     return content
@@ -90,6 +97,13 @@ def litert_bytes(model: Any) -> bytes:
     Raises:
         ValueError: The model cannot be converted.
         ImportError: TensorFlow, which converts it, is not installed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()])
+        >>> Path("small.tflite").write_bytes(litert_bytes(model)) > 0
+        True
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"

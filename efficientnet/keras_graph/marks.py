@@ -74,6 +74,12 @@ def model_preprocessing(model: Any) -> str | Scaling:
     Raises:
         ValueError: Neither the model nor its graph says it.
         TypeError: The argument is not a model.
+
+    Example:
+        >>> model_preprocessing(EfficientNet(0.25, 0.25, 32, weights=None))
+        'torch'
+        >>> model_preprocessing(EfficientNet(0.25, 0.25, 32, weights=None, include_preprocessing=True))
+        'none'
     """
     if not hasattr(model, "get_config"):  # as every model and layer of Keras has
         raise TypeError(f"model={model!r}: expected a Keras model.")

@@ -43,6 +43,11 @@ def model_inputs(
         ValueError: There is no image, an item is no image, or the model does not record how its pixels are scaled or
             takes no images.
         OSError: An image cannot be read.
+
+    Example:
+        >>> model = EfficientNet(0.25, 0.25, 32, weights=None)
+        >>> model_inputs("misc/panda.jpg", model).shape
+        (1, 32, 32, 3)
     """
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it

@@ -55,6 +55,10 @@ class InputSpec(NamedTuple):
             not say.
         outputs: Numbers that the model returns per image; 0 without a vector of scores.
         remarks: Assumptions to report whenever the model is opened, after the name of its file.
+
+    Example:
+        >>> InputSpec("mine", sides=(64, 64), channels=3, channels_last=True, scaling=None).input_shape(8)
+        [8, 64, 64, 3]
     """
 
     name: str

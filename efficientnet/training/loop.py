@@ -48,6 +48,13 @@ class Task:
         weigh_classes: Whether all classes count equally, however many images they have.
         command: Options of the command line, for the run's folder; nothing depends on them.
         given: Padding, epsilon and preprocessing, if the weights do not record them.
+
+    Example:
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> task = Task(get_variant("lite0"), "imagenet", load("flowers", size=96), FINETUNE, image_size=96)
+        >>> task.data.classes
+        ['daisy', 'rose', 'tulip']
     """
 
     variant: Variant
@@ -122,6 +129,19 @@ def train(
         DivergedError: Loss or weights are no longer finite.
         ValueError: The data cannot be learnt from, or ``out`` holds another training.
         OSError: A file cannot be read or written; earlier checkpoints are kept.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
+        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0)
+        >>> best = train(Task(variant, None, load("flowers", size=32), recipe, image_size=32), Path("run"))
+        blocks: 1 epochs of 1 steps of 8 images
+        epoch 1  stage blocks ...
+        >>> Path("run/model.keras").exists()
+        True
     """
     keras = import_keras()
     if keras.backend.backend() == "openvino":
@@ -352,7 +372,13 @@ class _Training:
 
 
 def describe_data(data: Data) -> str:
-    """Return a text on how many images there are, of how many classes, and how unevenly."""
+    """Return a text on how many images there are, of how many classes, and how unevenly.
+
+    Example:
+        >>> from efficientnet.datasets import load
+        >>> describe_data(load("flowers", size=96))
+        '11 images to train on, 1 to validate with, 3 classes'
+    """
     counts = np.bincount(data.labels[data.training], minlength=len(data.classes))
     text = (
         f"{len(data.training)} images to train on, {len(data.validation)} to validate with, {len(data.classes)} classes"

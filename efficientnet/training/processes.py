@@ -17,6 +17,11 @@ class Processes(Protocol):
 
     Attributes:
         rank: Index of this process, from 0; 0 alone writes.
+
+    Example:
+        >>> processes: Processes = OneProcess()
+        >>> processes.share(32)
+        slice(0, 32, None)
     """
 
     rank: int
@@ -45,7 +50,12 @@ class Processes(Protocol):
 
 
 class OneProcess:
-    """A training in one process."""
+    """A training in one process.
+
+    Example:
+        >>> OneProcess().rank
+        0
+    """
 
     rank = 0
 

@@ -87,6 +87,11 @@ class Recipe:
         unfreeze: Number of the last blocks that are trained; None for the whole network.
         freeze_batch_norm: Whether batch norm keeps its scale, offset and statistics.
         patience: Epochs without a better one before a stage ends; None for all epochs.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> replace(FINETUNE, name="short", epochs=3).epochs
+        3
     """
 
     name: str = "finetune"
@@ -247,6 +252,11 @@ def get_recipe(name: str | os.PathLike[str], variant: Variant) -> Recipe:
     Raises:
         ValueError: There is no recipe of that name, or the file holds something else.
         FileNotFoundError: There is no such file.
+
+    Example:
+        >>> from efficientnet import get_variant
+        >>> get_recipe("v2", get_variant("v2-b0")).stages
+        4
     """
     if str(name).endswith(".json"):
         return from_json(read_object(name))
@@ -277,7 +287,16 @@ def from_json(fields: Any) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the ``.json`` file that :func:`get_recipe` reads."""
+    """Write the ``.json`` file that :func:`get_recipe` reads.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from efficientnet import get_variant
+        >>> save_recipe(replace(FINETUNE, name="short", epochs=3), Path("short.json"))
+        >>> get_recipe("short.json", get_variant("b0")).epochs
+        3
+    """
     with replacing(path) as part:
         part.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
 

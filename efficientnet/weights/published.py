@@ -131,6 +131,10 @@ def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights
 
     Raises:
         ValueError: There is no such variant.
+
+    Example:
+        >>> [weights.name for weights in list_weights("lite0")]
+        ['imagenet', 'imagenet', 'ra_in1k', 'imagenet']
     """
     if variant is None:
         return tuple(row for row in _table() if row.variant != _NO_VARIANT)
@@ -179,6 +183,11 @@ def weights_info(variant: str | Variant, name: str = "imagenet", include_top: bo
 
     Raises:
         ValueError: There is no such variant, or no such set of it; the message names the sets.
+
+    Example:
+        >>> found = weights_info("b0", "advprop")
+        >>> found.preprocessing, found.resolution, found.crop
+        ('tf', 224, 0.875)
     """
     variant = get_variant(variant)
     chosen = resolve(name, variant, include_top)
