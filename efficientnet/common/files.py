@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ _KINDS = {
 }  # fmt: skip
 # What a killed process was writing is removed when it is older than this, seconds.
 _STALE = 24 * 3600
+# A disk with less room is full, bytes.
+_LEAST_ROOM = 1 << 16
 
 
 def check_is_file(path: str | os.PathLike[str]) -> None:
@@ -86,39 +89,79 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     """Enter a path to write to, which then replaces ``path``, so that this is never half written.
 
     It has the same name and lies in a folder beside ``path`` that no other thread, process or machine writes to. It is
     removed where writing fails.
 
+    Args:
+        path: Path of the file.
+        size: Bytes that are needed; a disk without this room is full at once.
+
     Raises:
-        OSError: The path cannot be written; the error names a file.
+        OSError: The path cannot be written; the error names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with part_folder(path.parent) as folder:
+    with part_folder(path, size) as folder:
+        if shutil.disk_usage(folder).free < size:
+            raise _full(path)
         part = folder / path.name
-        try:
-            yield part
-            os.replace(part, path)
-        except OSError as error:
-            if error.filename is None and error.errno is not None:  # a full disk has no name
-                raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
-            raise
+        yield part
+        os.replace(part, path)
 
 
 @contextlib.contextmanager
-def part_folder(parent: Path) -> Iterator[Path]:
-    """Create a folder inside ``parent``, and remove it at the end with all that is still in it.
+def part_folder(path: Path, size: int = 0) -> Iterator[Path]:
+    """Create a folder beside ``path`` for what will replace it; remove it at the end with all that is still in it.
 
     Left-over ones of killed processes are removed when they are a day old.
+
+    Args:
+        path: Path of the file or folder that will be replaced.
+        size: Bytes that will be written, roughly.
+
+    Raises:
+        OSError: Writing into the folder failed; the error names ``path``.
     """
-    remove_parts(parent, _STALE)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    remove_parts(path.parent, _STALE)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=path.parent))
     try:
-        yield folder
+        with named_errors(path, folder, size):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: Path, folder: Path, size: int = 0) -> Iterator[None]:
+    """Make errors of writing into a folder name ``path``, which a user knows.
+
+    Args:
+        path: Path to name.
+        folder: Folder that is written to.
+        size: Bytes that are written, roughly.
+
+    Raises:
+        OSError: Writing failed. On a full disk, that stands for any exception that a library has made of it.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_inside = error.filename is None or os.fspath(folder) in os.fsdecode(error.filename)
+        if error.errno is not None and is_inside:  # a full disk has no name
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise
+    except Exception as error:
+        is_for_users = isinstance(error, (ValueError, ImportError)) and os.strerror(errno.ENOSPC) not in str(error)
+        # Part of what was written may be removed already.
+        if not is_for_users and shutil.disk_usage(folder).free < max(size, _LEAST_ROOM):
+            raise _full(path) from None
+        raise
+
+
+def _full(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def remove_parts(parent: Path, age: float = 0.0) -> None:

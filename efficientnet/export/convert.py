@@ -108,7 +108,8 @@ def convert_weights(
 
 
 def _write_keras(target: Path, suffix: str, model: Any, facts: Facts) -> None:
-    with replacing(target) as part:
+    # The library HDF5 ends the process where it meets with a full disk. It writes less than a MiB beside the weights.
+    with replacing(target, model.count_params() * 4 + (1 << 20)) as part:
         if suffix == ".weights.h5":
             model.save_weights(part)
             write_hdf5(part, facts)
@@ -189,4 +190,6 @@ def _save_state_dict(path: Path, arrays: dict[str, Stored]) -> None:
             "Writing .pth needs PyTorch: pip install 'efficientnet[torch]>=2'. A .safetensors file needs nothing, and "
             "PyTorch reads it as well."
         ) from error
-    torch.save({name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}, path)
+    tensors = {name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}
+    with path.open("wb") as file:  # Python's own, which says why it cannot be written
+        torch.save(tensors, file)

@@ -31,6 +31,8 @@ _TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
 # Keras on OpenVINO computes in bfloat16 itself, where the processor can.
 _TOLERANCE_ON_OPENVINO = 0.1
 _LEAST_AGREEMENT = 0.5
+# Of a weight.
+_BYTES = {"f32": 4, "f16": 2, "int8": 1}
 # Images to find the ranges of 8-bit numbers with.
 _MOST_CALIBRATED = 300
 
@@ -162,7 +164,7 @@ def export(
         unseen = len(calibrating) < len(samples)
         samples, shown = np.stack(calibrating), np.stack(others)
     options = Options(precision, None if batch == "dynamic" else int(batch), samples, scaling, input_type)
-    with _staged(path) as part:
+    with _staged(path, loaded.count_params() * _BYTES[precision]) as part:
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
         (given,), names = onnx.tensor_names(folded)
@@ -201,13 +203,14 @@ def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _staged(path: Path) -> Iterator[Path]:
+def _staged(path: Path, size: int) -> Iterator[Path]:
     """A path in a separate folder to write to; all that is there then takes its place beside ``path``, or nothing.
 
-    What is at ``path`` goes first and comes last, so that no file stands beside one of another export.
+    What is at ``path`` goes first and comes last, so that no file stands beside one of another export. About ``size``
+    bytes will be written.
     """
     try:
-        with part_folder(path.parent) as folder:
+        with part_folder(path, size) as folder:
             yield folder / path.name
             others = [file for file in folder.iterdir() if file.name != path.name]
             if others or path.is_dir():

@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ..common.files import remove_parts, replacing
+from ..common.files import named_errors, remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import plain, tell
 from ..datasets.data import Data
@@ -174,13 +174,17 @@ class RunFolder:
     @contextlib.contextmanager
     def _replacing(self, name: str) -> Iterator[Path]:
         """Replace a file like :func:`.files.replacing`; an error says how to continue."""
+        with self._explained(), replacing(self.folder / name) as part:
+            yield part
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with replacing(self.folder / name) as part:
-                yield part
+            yield
         except OSError as error:
             raise OSError(
-                f"{self.folder / name} cannot be written: {error}. What was written before is kept; make room, and go "
-                "on with --resume."
+                f"{error.filename or self.folder} cannot be written: {error.strerror or error}. What was written "
+                "before is kept; make room, and go on with --resume."
             ) from None
 
     def write_text(self, name: str, text: str) -> None:
@@ -220,12 +224,14 @@ class RunFolder:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        if self._tensorboard is None:
-            self._tensorboard = EventFileWriter(str(self.folder / "tensorboard"))
+        path = self.folder / "tensorboard"
         numbers = {key: float(row[key]) for key in LOG_FIELDS if key not in ("epoch", "stage")}
         values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
-        self._tensorboard.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
-        self._tensorboard.flush()
+        with self._explained(), named_errors(path, self.folder):
+            if self._tensorboard is None:
+                self._tensorboard = EventFileWriter(str(path))
+            self._tensorboard.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
+            self._tensorboard.flush()
 
     def write_split(self, data: Data) -> None:
         """Write tables of the training files and the validation files."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,6 +40,36 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: '.*report\.md'"), replacing(tmp_path / "report.md"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_error_of_the_part_names_the_file(tmp_path):
+    path = tmp_path / "report.md"
+    with pytest.raises(OSError) as caught, replacing(path) as part:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(part))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
+    with pytest.raises(FileNotFoundError, match="source"), replacing(path):
+        (tmp_path / "source").read_text()
+
+
+@pytest.fixture
+def full(monkeypatch):
+    usage = shutil._ntuple_diskusage(1 << 20, 1 << 20, 1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("unexpected pos"), ValueError("failed: No space left on device")])
+def test_a_full_disk_names_the_file_whatever_a_library_says(tmp_path, full, error):
+    path, message = tmp_path / "report.md", r"No space left on device: '.*report\.md'"
+    with pytest.raises(OSError, match=message), replacing(path):
+        raise error
+    with pytest.raises(OSError, match=message), replacing(path, size=1001):
+        pytest.fail("began to write")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_for_users_stays_on_a_full_disk(tmp_path, full):
+    with pytest.raises(ValueError, match="no such option"), replacing(tmp_path / "report.md"):
+        raise ValueError("no such option")
 
 
 def test_the_longest_name(tmp_path):

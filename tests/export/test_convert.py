@@ -1,6 +1,7 @@
 """Files of weights go from format to format, and back, without the change of a bit; and are told what they are."""
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -166,6 +167,15 @@ def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
     with pytest.raises(CheckpointError):
         convert.convert_weights(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
     assert (tmp_path / "b0.pth").read_bytes() == b"precious"
+
+
+def test_a_full_disk_is_refused_before_the_library_hdf5_sees_it(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 20))
+    monkeypatch.setattr("keras.Model.save_weights", lambda model, path: pytest.fail("was written"))
+    target = tmp_path / "b0.weights.h5"
+    with pytest.raises(OSError, match=r"No space left on device: .*b0\.weights\.h5'"):
+        convert.convert(source, target)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
