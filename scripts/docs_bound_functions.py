@@ -35,9 +35,9 @@ class BoundFunctions(Extension):
     """Replaces each value ``name = bind(original, …)`` by a function, and shows each ``Example:`` as a program."""
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
-        """Give the section the name that Griffe knows, once the object has been read."""
+        """Write the docstring as Griffe and Markdown take it, once the object has been read."""
         if obj.docstring is not None:
-            obj.docstring.value = _as_section(obj.docstring.value)
+            obj.docstring.value = _as_markdown(obj.docstring.value)
 
     def on_package(self, *, pkg: Module, **kwargs: Any) -> None:
         """Do so in the modules for Keras and tf_keras, once the package has been read."""
@@ -57,25 +57,32 @@ class BoundFunctions(Extension):
 
 
 def _function(name: str, original: Callable[..., Any], module: Module) -> Function:
+    signature = inspect.signature(original)
     parameters = Parameters(
         *(
             Parameter(
                 parameter.name,
                 kind=ParameterKind(parameter.kind.description),
+                annotation=None if parameter.annotation is parameter.empty else parameter.annotation,
                 default=None if parameter.default is parameter.empty else repr(parameter.default),
             )
-            for parameter in inspect.signature(original).parameters.values()
+            for parameter in signature.parameters.values()
             if parameter.name not in FILLED_IN
         )
     )
-    function = Function(name, parameters=parameters, parent=module)
+    function = Function(name, parameters=parameters, returns=signature.return_annotation, parent=module)
     text = re.sub(rf"^ *{', '.join(FILLED_IN)}:.*\n", "", inspect.getdoc(original) or "", flags=re.MULTILINE)
     style = module.docstring
     function.docstring = Docstring(
-        _as_section(text), parent=function, parser=style and style.parser, parser_options=style and style.parser_options
+        _as_markdown(text),
+        parent=function,
+        parser=style and style.parser,
+        parser_options=style and style.parser_options,
     )
     return function
 
 
-def _as_section(text: str) -> str:
-    return re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
+def _as_markdown(text: str) -> str:
+    """The text with Griffe's name for the section of examples, and without roles such as ``:func:``."""
+    text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
+    return re.sub(r":(?:func|meth|class|data|mod):`[.~]?([\w.]+)`", r"`\1`", text)
