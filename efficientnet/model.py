@@ -250,7 +250,7 @@ def assemble(
 
 def _check_network(weights: Any, name: Any) -> None:
     """Refuses what cannot be, before anything is fetched; see :func:`assemble`."""
-    if weights is not None:
+    if weights is not None and not isinstance(weights, weight_sets.Weights):
         arguments.path("weights", weights, "the name of a published set, the path of a file of weights, or None")
     if name is not None and not (isinstance(name, str) and name and "/" not in name):
         raise ValueError(f"name={name!r}: expected a name without '/', or None.")

@@ -63,15 +63,6 @@ def model_key(model: Any) -> str | None:
     return digest.hexdigest()
 
 
-def file_key(path: Path) -> str:
-    """Return a key for a file by its content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def read_entry(key: str) -> Entry | None:
     """Return what was written under a key; None if there is nothing, or it is damaged."""
     path = folder() / (key + SUFFIX)

@@ -13,6 +13,7 @@ from ..checkpoints.facts import UNKNOWN, Facts
 from ..checkpoints.hub_folder import read_config
 from ..checkpoints.marks import Mark
 from ..checkpoints.soundness import check_model
+from ..common.hashes import digest_of
 from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.variants import get_variant
@@ -111,7 +112,7 @@ class ModelSource:
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)
-            return f"{cache.file_key(path)} {given}" if keep and path.is_file() else None
+            return f"{digest_of(path)} {given}" if keep and path.is_file() else None
 
         return cls(functools.cache(load), functools.cache(content), str(path))
 
@@ -134,7 +135,7 @@ class ModelSource:
             from ..model import assemble
             from ..weights.loading import find
 
-            found = find(weights, variant)
+            found = find(weights, variant, given=given)
             reading = found.reading
             in_file, said = reading.classes, reading.checkpoint.facts
             if in_file is None:
@@ -147,12 +148,12 @@ class ModelSource:
             names = said.class_names if said.class_names and len(said.class_names) == classes else None
             activation = said.activation or "softmax"
             model = assemble(
-                variant, weights=weights, classes=classes, input_shape=(size, size, 3),
+                variant, weights=found, classes=classes, input_shape=(size, size, 3),  # type: ignore[arg-type]  # read once
                 classifier_activation=None if activation == "linear" else activation, padding=given.padding,
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
-            said = found.trained.facts
-            assumed = finding.unknown_message(finding.trained_with(said, variant, given))
+            said = finding.of_reading(reading) if chosen is None else finding.of_set(chosen)
+            assumed = finding.unknown_message(found.trained)
             contradictions = finding.contradictions(said, given)
             remarks = (
                 *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),
@@ -164,7 +165,7 @@ class ModelSource:
             file = _file(weights, chosen) if keep else None
             if file is None:
                 return None
-            return f"{variant} {chosen} {given} {cache.file_key(file)} {read_config(file)}"
+            return f"{variant} {chosen} {given} {digest_of(file)} {read_config(file)}"
 
         return cls(functools.cache(load), functools.cache(content), weights)
 

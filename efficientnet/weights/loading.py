@@ -60,7 +60,7 @@ class Weights:
 
 
 def find(
-    weights: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | Weights,
     variant: Variant,
     include_top: bool = True,
     classes: int | None = None,
@@ -71,6 +71,7 @@ def find(
     Args:
         weights: Published set of the variant, as ``published.resolve`` takes it; a path, as
             ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
+            Weights that were found already are returned unchanged.
         variant: Variant of the network to fill.
         include_top: Whether the network has a classifier.
         classes: Number of its classes; the weights' by default. A classifier of another size is left out.
@@ -80,6 +81,8 @@ def find(
         ValueError: There is no such set of this variant and no such file, or the file is not of this variant.
         OSError: The file cannot be fetched or read.
     """
+    if isinstance(weights, Weights):
+        return weights
     text = os.fspath(weights)
     chosen = published.resolve(text, variant, with_top=include_top)
     if chosen is None:
