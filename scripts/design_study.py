@@ -103,7 +103,7 @@ def main() -> None:
     report = arguments.out / "report"
     report.mkdir(exist_ok=True)
     for step in STEPS:
-        for name in (f"{step}.json", "pictures.npz"):
+        for name in (f"{step}.json", "images.npz"):
             if (arguments.out / step / name).exists():
                 shutil.copy(arguments.out / step / name, report)
     shutil.copytree(arguments.out / "compare" / "models", report / "models", dirs_exist_ok=True)

@@ -1,22 +1,22 @@
-"""Names what is in any number of pictures with Ray Data, on one machine or many.
+"""Predicts any number of images with Ray Data, on one machine or many.
 
-    python scripts/predict_many.py PICTURES --out ANSWERS --workers 2
-    python scripts/predict_many.py lists.parquet --out ANSWERS --model runs/flowers/model.keras --address auto
+    python scripts/predict_many.py IMAGES --out OUT --workers 2
+    python scripts/predict_many.py lists.parquet --out OUT --model runs/flowers/model.keras --address auto
 
-PICTURES is a folder, with all folders in it, or a Parquet file or folder of such. Each row of Parquet has a picture's
-content in ``bytes``, or where it lies in ``path``, as seen from the Parquet file; or both, or both in a struct
+IMAGES is a folder, searched with all folders in it, or a Parquet file or a folder of these. A row of Parquet has an
+image's content in ``bytes``, its place in ``path``, relative to the Parquet file, or both, or both in a struct
 ``image``.
 
-ANSWERS becomes a folder of Parquet files with a row for each picture: ``path``, its name within PICTURES (where there
-is no path, or where several contents have the same, the Parquet file and the row); ``class``, ``label`` and
-``probability``, lists, best first, or ``value`` where the model gives no probabilities; ``kind``, what the numbers are,
-as ``efficientnet predict --json`` has it; and ``error``, why it could not be read. Each file is there whole or not at
-all. A picture that has its answer is not asked again, so the same command goes on wherever a run has ended, even by
-``kill -9``. A worker that dies is replaced, and asked anew what it has not answered.
+OUT becomes a folder of Parquet files with a row for each image: ``path``, its name within IMAGES (the Parquet file and
+the row, if there is no path or several contents share one); ``class``, ``label`` and ``probability``, lists, best
+first, or ``value`` if the model gives no probabilities; ``kind``, what the numbers are, as in ``efficientnet predict
+--json``; and ``error``, why the image could not be read. Each file appears whole or not at all. Images that are in OUT
+are not predicted again, so the same command continues after any end of a run, even ``kill -9``. A worker that dies is
+replaced, and its unfinished images are predicted again.
 
 On many machines: ``ray start --head`` on the first, ``ray start --address=FIRST:6379`` on the others, then this with
-``--address auto`` on the first. All of them have this package and see PICTURES and the model under the same path; the
-answers are written where this runs.
+``--address auto`` on the first. All of them need this package, and see IMAGES and the model under the same path; OUT
+is written by the machine that runs the command.
 """
 
 from __future__ import annotations
@@ -51,41 +51,41 @@ SUCCESS, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 PREFIXES = ("", "image.")  # of the columns in Parquet
 
 
-class Picture(NamedTuple):
-    """Where a picture is: in ``file`` itself where ``row`` is negative, otherwise in that row of a Parquet file."""
+class Item(NamedTuple):
+    """Where an image is: in ``file`` itself where ``row`` is negative, otherwise in that row of a Parquet file."""
 
     path: str
     file: str
     row: int
 
 
-def find_pictures(given: Path) -> list[Picture]:
-    """The pictures of a folder or of Parquet files, each once.
+def find_images(given: Path) -> list[Item]:
+    """The images of a folder or of Parquet files, each once.
 
     Raises:
         FileNotFoundError, ValueError: there are none.
     """
     if not given.exists():
-        raise FileNotFoundError(f"There is no {given}: expected a folder of pictures, or Parquet.")
+        raise FileNotFoundError(f"There is no {given}: expected a folder of images, or Parquet.")
     files = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
     root = given if given.is_dir() else given.parent
     if tables := [file for file in files if file.suffix == ".parquet"]:
-        pictures = [picture for table in tables for picture in rows_of(table, root)]
-        times = collections.Counter(picture.path for picture in pictures if picture.row >= 0)
-        pictures = [
-            picture._replace(path=row_name(picture, root)) if picture.row >= 0 and times[picture.path] > 1 else picture
-            for picture in pictures
+        images = [image for table in tables for image in rows_of(table, root)]
+        times = collections.Counter(image.path for image in images if image.row >= 0)
+        images = [
+            image._replace(path=row_name(image, root)) if image.row >= 0 and times[image.path] > 1 else image
+            for image in images
         ]
     else:
         images = images_in(given, recursive=True) if given.is_dir() else files
-        pictures = [Picture(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
-    if not pictures:
+        images = [Item(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
+    if not images:
         raise ValueError(f"{given} holds no images: expected such as JPEG, PNG and WebP, or .parquet.")
-    return list({picture.path: picture for picture in pictures}.values())
+    return list({image.path: image for image in images}.values())
 
 
-def rows_of(table: Path, root: Path) -> list[Picture]:
-    """The pictures of a Parquet file."""
+def rows_of(table: Path, root: Path) -> list[Item]:
+    """The images of a Parquet file."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(table) as file:
@@ -95,50 +95,50 @@ def rows_of(table: Path, root: Path) -> list[Picture]:
         count = file.metadata.num_rows
         paths = file.read(columns=[has_path]).flatten()[has_path].to_pylist() if has_path else [None] * count
     here = table.resolve()
-    pictures = []
+    images = []
     for row, path in enumerate(paths):
-        in_table = Picture(path or "", str(here), row)
+        in_table = Item(path or "", str(here), row)
         name = path or row_name(in_table, root)
         is_address = "://" in (path or "")
         file = str(here) if has_bytes else path if is_address else str(here.parent / path) if path else ""
-        pictures.append(Picture(name, file, row if has_bytes else -1))
-    return pictures
+        images.append(Item(name, file, row if has_bytes else -1))
+    return images
 
 
-def row_name(picture: Picture, root: Path) -> str:
+def row_name(image: Item, root: Path) -> str:
     """What a row without a path of its own is called."""
-    return f"{Path(picture.file).relative_to(root.resolve()).as_posix()}#{picture.row}"
+    return f"{Path(image.file).relative_to(root.resolve()).as_posix()}#{image.row}"
 
 
 def find_column(file: Any, kind: str) -> str | None:
-    """The column of a Parquet file with the pictures' ``bytes`` or ``path``."""
+    """The column of a Parquet file with the images' ``bytes`` or ``path``."""
     columns = {file.schema.column(index).path for index in range(len(file.schema))}
     return next((prefix + kind for prefix in PREFIXES if prefix + kind in columns), None)
 
 
 class Contents:
-    """What ``Predictor.stream`` takes of each picture. Rows that follow each other share the reading of their group."""
+    """What ``Predictor.stream`` takes of each image. Rows that follow each other share the reading of their group."""
 
     def __init__(self) -> None:
         self.table, self.starts = "", [0]
         self.group, self.values = -1, None
 
-    def __call__(self, picture: Picture) -> str | bytes:
-        """A picture's file, or the content of its row."""
+    def __call__(self, image: Item) -> str | bytes:
+        """An image's file, or the content of its row."""
         import pyarrow.parquet as pq
 
-        if picture.row < 0:
-            return picture.file
-        if picture.file != self.table:
-            metadata = pq.read_metadata(picture.file)
+        if image.row < 0:
+            return image.file
+        if image.file != self.table:
+            metadata = pq.read_metadata(image.file)
             counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-            self.table, self.starts, self.group = picture.file, [0, *itertools.accumulate(counts)], -1
-        group = bisect.bisect_right(self.starts, picture.row) - 1
+            self.table, self.starts, self.group = image.file, [0, *itertools.accumulate(counts)], -1
+        group = bisect.bisect_right(self.starts, image.row) - 1
         if group != self.group:
             with pq.ParquetFile(self.table) as file:
                 column = find_column(file, "bytes")
                 self.group, self.values = group, file.read_row_group(group, columns=[column]).flatten()[column]
-        found: bytes | None = self.values[picture.row - self.starts[group]].as_py()
+        found: bytes | None = self.values[image.row - self.starts[group]].as_py()
         return found or b""
 
 
@@ -170,7 +170,7 @@ class Model(NamedTuple):
 
 
 def schema() -> pa.Schema:
-    """Of the answers."""
+    """Of the predictions."""
     import pyarrow as pa
 
     texts = pa.list_(pa.string())
@@ -179,12 +179,12 @@ def schema() -> pa.Schema:
     return pa.schema({**fields, "kind": pa.string(), "error": pa.string()})
 
 
-def answer(pictures: Sequence[Picture], predictor: Predictor, top: int, softmax: bool = False) -> pa.Table:
-    """The answers to some pictures, in their order."""
+def predict_items(images: Sequence[Item], predictor: Predictor, top: int, softmax: bool = False) -> pa.Table:
+    """The predictions to some images, in their order."""
     import pyarrow as pa
 
     rows = []
-    for picture, record in zip(pictures, predictor.stream(map(Contents(), pictures)), strict=True):
+    for image, record in zip(images, predictor.stream(map(Contents(), images)), strict=True):
         found, error = None, record.error
         if error is None:
             try:
@@ -196,12 +196,12 @@ def answer(pictures: Sequence[Picture], predictor: Predictor, top: int, softmax:
         columns: dict[str, Any] = {"class": keys, "label": labels, "probability": (), "value": ()}
         if found is not None:
             columns |= {"probability" if found.are_probabilities else "value": values, "kind": found.kind}
-        rows.append({"path": picture.path, **columns, "error": error})
+        rows.append({"path": image.path, **columns, "error": error})
     return pa.Table.from_pylist(rows, schema())
 
 
 class Worker:
-    """An actor of Ray: a compiled model, which answers a table of pictures after the other."""
+    """An actor of Ray: a compiled model, which predicts one table of images after another."""
 
     def __init__(self, model: Model, threads: int, max_pixels: int | None) -> None:
         self.model, self.max_pixels = model, max_pixels
@@ -210,16 +210,16 @@ class Worker:
         if model.softmax:
             self.predictor.spec.check_logits()
 
-    def __call__(self, pictures: pa.Table) -> pa.Table:
+    def __call__(self, images: pa.Table) -> pa.Table:
         with pixel_options.limited(self.max_pixels):
-            asked = [Picture(**row) for row in pictures.to_pylist()]
-            return answer(asked, self.predictor, self.model.top, self.model.softmax)
+            asked = [Item(**row) for row in images.to_pylist()]
+            return predict_items(asked, self.predictor, self.model.top, self.model.softmax)
 
 
-class Answers:
-    """The folder of answers. One process at a time writes to it: the one that starts the workers.
+class Predictions:
+    """The folder of predictions. One process at a time writes to it: the one that starts the workers.
 
-    So a picture is answered when its row is in the folder, and whatever a dying worker still does counts for nothing.
+    So an image is predicted when its row is in the folder, and whatever a dying worker still does counts for nothing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -227,7 +227,7 @@ class Answers:
         self.folder = folder
         self.lock = filelock.FileLock(folder / ".lock")
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> Predictions:
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -241,7 +241,7 @@ class Answers:
         self.lock.release()
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Makes sure that all answers in the folder are the same model's.
+        """Makes sure that all predictions in the folder are the same model's.
 
         Raises:
             ValueError: they are another's.
@@ -252,30 +252,30 @@ class Answers:
                 part.write_text(json.dumps(settings, indent=2))
         elif (before := read_object(path)) != settings:
             raise ValueError(
-                f"{self.folder} holds answers of {before}, these would be of {settings}: choose another --out, or "
+                f"{self.folder} holds predictions of {before}, these would be of {settings}: choose another --out, or "
                 "repeat the options."
             )
 
     def files(self) -> list[Path]:
         """All that has been written, in order."""
-        return sorted(self.folder.glob("answers-*.parquet"))
+        return sorted(self.folder.glob("predictions-*.parquet"))
 
-    def growths(self) -> set[str]:
-        """The pictures that have been answered."""
+    def paths(self) -> set[str]:
+        """The images that have been predicted."""
         import pyarrow.parquet as pq
 
         return {path for file in self.files() for path in pq.read_table(file, columns=["path"])["path"].to_pylist()}
 
     def add(self, table: pa.Table) -> None:
-        """Writes a file of answers, whole or not at all."""
+        """Writes a file of predictions, whole or not at all."""
         import pyarrow.parquet as pq
 
-        last = max((int(file.stem.removeprefix("answers-")) for file in self.files()), default=0)
-        with replacing(self.folder / f"answers-{last + 1:06d}.parquet") as part:
+        last = max((int(file.stem.removeprefix("predictions-")) for file in self.files()), default=0)
+        with replacing(self.folder / f"predictions-{last + 1:06d}.parquet") as part:
             pq.write_table(table, part)
 
     def drop_errors(self) -> None:
-        """Leaves out the pictures that could not be read, so that they are asked again."""
+        """Leaves out the images that could not be read, so that they are asked again."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -286,9 +286,9 @@ class Answers:
                     pq.write_table(table.filter(pc.field("error").is_null()), part)
 
 
-def answer_all(pictures: Sequence[Picture], model: Model, options: argparse.Namespace) -> Iterator[pa.Table]:
-    """The answers to pictures, shard by shard in the order in which the workers get ready."""
-    if not pictures:
+def predict_all(images: Sequence[Item], model: Model, options: argparse.Namespace) -> Iterator[pa.Table]:
+    """The predictions to images, shard by shard in the order in which the workers get ready."""
+    if not images:
         return
     import pyarrow as pa
     import ray
@@ -305,10 +305,10 @@ def answer_all(pictures: Sequence[Picture], model: Model, options: argparse.Name
     if not threads:
         raise ValueError(f"--workers {workers}: there are {processors} processors, and each worker needs one.")
     tables = [
-        pa.Table.from_pylist([picture._asdict() for picture in pictures[start : start + options.shard]])
-        for start in range(0, len(pictures), options.shard)
+        pa.Table.from_pylist([image._asdict() for image in images[start : start + options.shard]])
+        for start in range(0, len(images), options.shard)
     ]
-    answers = ray.data.from_arrow(tables).map_batches(
+    predictions = ray.data.from_arrow(tables).map_batches(
         Worker,
         fn_constructor_args=(model, threads, options.max_pixels),
         batch_size=None,  # a whole shard
@@ -317,33 +317,39 @@ def answer_all(pictures: Sequence[Picture], model: Model, options: argparse.Name
         num_cpus=threads,
         num_gpus=options.gpus,
     )
-    yield from answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    yield from predictions.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("pictures", type=Path, metavar="PICTURES", help="folder, or Parquet")
-    add("--out", type=Path, required=True, metavar="ANSWERS", help="folder for Parquet files of answers")
+    add("images", type=Path, metavar="IMAGES", help="folder, or Parquet")
+    add("--out", type=Path, required=True, metavar="OUT", help="folder for Parquet files of predictions")
     add("--model", default="lite0", help="variant, or a saved model (.keras, .h5) (default: %(default)s)")
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add("--preprocessing", choices=MODES, help="of a saved model that has none inside")
     add("--engine", choices=ENGINES, default="auto", help="(default: %(default)s)")
     add("--precision", choices=PRECISIONS, default="f32", help="(default: %(default)s)")
-    add("--calibrate", type=Path, metavar="FOLDER", help="of pictures for --precision int8")
-    add("--top", type=positive, default=5, metavar="N", help="classes per picture (default: %(default)s)")
+    add("--calibrate", type=Path, metavar="FOLDER", help="of images for --precision int8")
+    add("--top", type=positive, default=5, metavar="N", help="classes per image (default: %(default)s)")
     add("--softmax", action="store_true", help="make probabilities of a model's logits")
     pixel_options.add_options(parser)
     add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
     add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
-    add("--shard", type=positive, default=256, metavar="N", help="pictures to a file of answers (default: %(default)s)")
+    add(
+        "--shard",
+        type=positive,
+        default=256,
+        metavar="N",
+        help="images to a file of predictions (default: %(default)s)",
+    )
     add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
-    add("--retry-errors", action="store_true", help="ask those again that could not be read")
+    add("--retry-errors", action="store_true", help="predict those again that could not be read")
     return parser.parse_args(argv)
 
 
 def predict_many(options: argparse.Namespace) -> int:
-    """Does what the command line says; returns how many pictures could not be read."""
+    """Does what the command line says; returns how many images could not be read."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise ImportError("predict_many.py needs Ray Data: pip install 'efficientnet[ray]'.")
     import ray
@@ -351,35 +357,35 @@ def predict_many(options: argparse.Namespace) -> int:
     # The exceptions say what goes wrong.
     quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
     os.environ |= {**quiet, **os.environ}
-    calibration = tuple(picture.file for picture in find_pictures(options.calibrate)) if options.calibrate else ()
+    calibration = tuple(image.file for image in find_images(options.calibrate)) if options.calibrate else ()
     model = Model(
         options.model, options.weights, options.preprocessing, options.engine, options.precision, calibration,
         options.top, options.softmax,
     )  # fmt: skip
-    pictures = find_pictures(options.pictures)
+    images = find_images(options.images)
     failed = 0
-    with Answers(options.out) as answers:
-        answers.check({**model._asdict(), "calibration": len(calibration), "content": model.source().content()})
+    with Predictions(options.out) as predictions:
+        predictions.check({**model._asdict(), "calibration": len(calibration), "content": model.source().content()})
         if options.retry_errors:
-            answers.drop_errors()
-        answered = answers.growths()
-        missing = [picture for picture in pictures if picture.path not in answered]
-        with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture", disable=None) as progress:
+            predictions.drop_errors()
+        predicted = predictions.paths()
+        missing = [image for image in images if image.path not in predicted]
+        with tqdm(total=len(images), initial=len(images) - len(missing), unit="image", disable=None) as progress:
             try:
-                for table in answer_all(missing, model, options):
-                    answers.add(table)
+                for table in predict_all(missing, model, options):
+                    predictions.add(table)
                     failed += len(table) - table["error"].null_count
                     progress.update(len(table))
             except ray.exceptions.RayError as error:
                 raise RuntimeError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
             finally:
                 ray.shutdown()
-    print(f"{options.out}: {len(pictures)} pictures, {len(pictures) - len(missing)} of them answered before")
+    print(f"{options.out}: {len(images)} images, {len(images) - len(missing)} of them predicted before")
     return failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; returns its exit status: 0, 1 where a picture could not be read, 2 where it cannot go on."""
+    """Runs the script; returns its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
     try:
         failed = predict_many(parse_options(argv))
     except (ValueError, ImportError, OSError, RuntimeError) as error:
@@ -389,7 +395,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted; the same command goes on.", file=sys.stderr)
         return INTERRUPTED
     if failed:
-        print(f"{failed} pictures could not be read: column error says why; --retry-errors asks again", file=sys.stderr)
+        print(f"{failed} images could not be read: column error says why; --retry-errors asks again", file=sys.stderr)
     return SOME_FAILED if failed else SUCCESS
 
 

@@ -96,7 +96,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
     """Refuses models that give nothing to print, and options that mean nothing for the model."""
     spec.check_vector()
-    spec.check_pictures()
+    spec.check_images()
     if arguments.softmax:
         spec.check_logits()
     model_options.threshold(arguments, spec)

@@ -47,7 +47,7 @@ def class_activation_map(model: Any, pixels: NDArray[Any], class_index: int | No
     pixels = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
     if pixels.ndim != 3 or not pixels.size:
         raise ValueError(
-            f"pixels: expected one picture (height, width, channels); got shape {pixels.shape}. Pass the pictures of "
+            f"pixels: expected one image (height, width, channels); got shape {pixels.shape}. Pass the images of "
             "a batch one at a time."
         )
     pooling, classifier = _last_layers(model)

@@ -52,7 +52,7 @@ class Baseline:
         if arguments.whole("resolution", self.resolution) < MIN_RESOLUTION:
             raise ValueError(
                 f"{self.name}: resolution={self.resolution}: expected at least {MIN_RESOLUTION} pixels. Enlarge the "
-                "baseline's input; the pictures are resized to it."
+                "baseline's input; the images are resized to it."
             )
 
     @classmethod

@@ -29,7 +29,7 @@ from .trials import Stopped, Study, import_optuna
 
 logger = get_logger()
 
-_PICTURES = 6  # images that are kept for the class activation maps
+_IMAGES = 6  # images that are kept for the class activation maps
 
 
 class Job(NamedTuple):
@@ -154,7 +154,7 @@ def compare(
         baseline: Network to scale.
         budgets: Multiply-adds for one image; each is moved to the nearest that all four ways reach.
         data, folder, seeds, recipe: Arguments as for :func:`search`; the folder gets ``compare.json``, and for class
-            activation maps ``pictures.npz`` and, of the largest budget, ``models/``.
+            activation maps ``images.npz`` and, of the largest budget, ``models/``.
         coefficients: Coefficients α, β, γ of compound scaling.
         tolerance: Deviation allowed between a network's cost and its budget, as a fraction.
         widths_at: Pairs of a depth and a resolution factor. Each is grown in width, too, to the budgets that it does
@@ -205,7 +205,7 @@ def compare(
                 further.append(_job(name, baseline, factors))
     experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, prune=False)
     experiment.kept = [jobs[0], *jobs[-len(growths()) :]]
-    experiment.keep_pictures()
+    experiment.keep_images()
     return experiment.run()
 
 
@@ -346,11 +346,11 @@ class _Experiment:
         with replacing(self.folder / "models" / f"{method}.keras") as part:
             model.save(part)
 
-    def keep_pictures(self) -> None:
+    def keep_images(self) -> None:
         """Save a few validation images, of as many classes as possible."""
         rows = self.data.validation
         _, first = np.unique(self.data.labels[rows], return_index=True)
-        chosen = rows[first[:_PICTURES]]
+        chosen = rows[first[:_IMAGES]]
         pixels, labels, classes = self.data.pixels[chosen], self.data.labels[chosen], np.array(self.data.classes)
-        with replacing(self.folder / "pictures.npz") as part:
+        with replacing(self.folder / "images.npz") as part:
             np.savez(part, pixels=pixels, labels=labels, classes=classes)

@@ -168,9 +168,9 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
         grey = np.repeat(row.pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
-        for axes, method in zip(cells, ["picture", *methods], strict=True):
+        for axes, method in zip(cells, ["image", *methods], strict=True):
             axes.set_axis_off()
-            axes.imshow(row.pixels if method == "picture" else _heat(grey, row.maps[method]))
+            axes.imshow(row.pixels if method == "image" else _heat(grey, row.maps[method]))
             if index == 0:
                 colour = theme.methods.get(method, theme.ink)
                 axes.set_title(method, fontsize=FONT_SIZE, color=colour, pad=5)

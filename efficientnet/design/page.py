@@ -21,7 +21,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A figure in both themes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Table:
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
-Block = Paragraph | Picture | Table
+Block = Paragraph | Figure | Table
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def _block_to_html(block: Block, images: Mapping[str, bytes]) -> str:
     match block:
         case Paragraph():
             return f"<p>{_escape(block.text)}</p>"
-        case Picture():
-            return _picture_to_html(block, images)
+        case Figure():
+            return _figure_to_html(block, images)
         case Table():
             return _table_to_html(block)
 
@@ -141,18 +141,18 @@ def _scrolling(content: str, label: str) -> str:
     return f'<div class="scroll" tabindex="0" role="group" aria-label="{_escape(label)}">\n{content}\n</div>'
 
 
-def _picture_to_html(picture: Picture, images: Mapping[str, bytes]) -> str:
+def _figure_to_html(figure: Figure, images: Mapping[str, bytes]) -> str:
     light, dark = (
-        f"data:image/png;base64,{base64.b64encode(images[f'{picture.name}-{theme.name}.png']).decode()}"
+        f"data:image/png;base64,{base64.b64encode(images[f'{figure.name}-{theme.name}.png']).decode()}"
         for theme in (LIGHT, DARK)
     )
     content = (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{_escape(picture.alternative)}"></picture>'
+        f'<img src="{light}" alt="{_escape(figure.alternative)}"></picture>'
     )
-    if picture.is_wide:
-        content = _scrolling(content, picture.caption)
-    return f"<figure>\n{content}\n<figcaption>{_escape(picture.caption)}</figcaption>\n</figure>"
+    if figure.is_wide:
+        content = _scrolling(content, figure.caption)
+    return f"<figure>\n{content}\n<figcaption>{_escape(figure.caption)}</figcaption>\n</figure>"
 
 
 def _table_to_html(table: Table) -> str:
@@ -181,7 +181,7 @@ def _block_to_markdown(block: Block, folder: str) -> str:
     match block:
         case Paragraph():
             return _mark(block.text)
-        case Picture():
+        case Figure():
             path = f"{folder}/{block.name}"
             return (
                 f'<picture><source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'

@@ -16,7 +16,7 @@ from ..common.files import replacing
 from ..reports.theme import THEMES, Theme, render
 from .activation_maps import class_activation_map
 from .figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search, draw_width, width_series
-from .page import Page, Paragraph, Picture, Section, Table, to_html, to_markdown
+from .page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from .results import Network, Results, load_results
 from .verdict import (
     METHODS,
@@ -36,7 +36,7 @@ from .verdict import (
 )
 
 _KINDS = ("search", "compare")
-_MAX_PICTURES = 6
+_MAX_IMAGES = 6
 
 
 def write_report(folder: str | os.PathLike[str]) -> Path:
@@ -44,7 +44,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
 
     Args:
         folder: Folder with ``search.json``, ``compare.json`` or both, which ``efficientnet design search`` and
-            ``compare`` write. Class activation maps are drawn if ``pictures.npz`` and ``models/METHOD.keras`` are
+            ``compare`` write. Class activation maps are drawn if ``images.npz`` and ``models/METHOD.keras`` are
             there.
 
     Returns:
@@ -88,7 +88,7 @@ def _replace(path: Path, content: bytes) -> None:
 def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) -> Page:
     """Return the report, and put the PNG files of its figures into ``images``."""
     findings: list[str] = []
-    pictures: list[Section] = []
+    figures: list[Section] = []
     tables: list[Section] = []
     short = ""
     if "compare" in found:
@@ -96,15 +96,15 @@ def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) 
         verdicts = [judge(compare, group) for group in reversed(group_by_budget(compare))]
         short = headline([verdict.outcome for verdict in verdicts])
         findings += [verdict.text for verdict in verdicts]
-        pictures += _comparison_pictures(compare, images)
+        figures += _comparison_figures(compare, images)
         tables.append(Section("All networks of the comparison", (_comparison_table(compare),)))
     if "search" in found:
         search = found["search"]
         short = short or headline_of_search(search)
         findings.append(judge_search(search))
-        pictures += _search_picture(search, images)
+        figures += _search_figure(search, images)
         tables.append(Section("All networks of the search", (_search_table(search),)))
-    pictures += _maps_section(folder, images)
+    figures += _maps_section(folder, images)
     about = found.get("compare") or found["search"]
     return Page(
         title=f"Compound scaling of {about.baseline} on {about.data.get('name', 'your own data')}",
@@ -112,7 +112,7 @@ def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) 
         findings=tuple(findings),
         sections=(
             Section("What was done", (Paragraph(_describe(found)), Paragraph(_explain_noise(found)))),
-            *pictures,
+            *figures,
             *tables,
         ),
     )
@@ -134,7 +134,7 @@ def _describe_setting(results: Results) -> str:
     counts = [
         f"{_say(data[key])} {what}"
         for key, what in (
-            ("classes", "classes"), ("training", "pictures to train on"), ("validation", "held out"),
+            ("classes", "classes"), ("training", "images to train on"), ("validation", "held out"),
         )
         if key in data
     ]  # fmt: skip
@@ -191,7 +191,7 @@ def _times(networks: Sequence[Network]) -> str:
 def _explain_noise(found: dict[str, Results]) -> str:
     known = {kind: results.deviation for kind, results in found.items() if results.deviation >= 0}
     text = (
-        "Accuracy is top-1 on the held-out pictures: the mean over the seeds ± its standard error. A difference counts "
+        "Accuracy is top-1 on the held-out images: the mean over the seeds ± its standard error. A difference counts "
         "as noise while it is less than twice its own standard error"
     )
     if not known:
@@ -212,7 +212,7 @@ def _tell(networks: Sequence[Network], name: str) -> str:
     return f"{name[:1].upper()}{name[1:]}: {', '.join(points)}."
 
 
-def _comparison_pictures(results: Results, images: dict[str, bytes]) -> list[Section]:
+def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Section]:
     sections = []
     finished = {method: [n for n in results.finished if n.method == method] for method in ("baseline", *METHODS)}
     finished = {method: networks for method, networks in finished.items() if networks}
@@ -224,7 +224,7 @@ def _comparison_pictures(results: Results, images: dict[str, bytes]) -> list[Sec
             "Each line starts at the baseline and grows it in one way, so that points above each other cost the same. "
             "Bars are one standard error. On the axis of multiply-adds, equal distances are equal factors."
         )
-        sections.append(Section("Accuracy against cost", (Picture("accuracy", alternative, caption),)))
+        sections.append(Section("Accuracy against cost", (Figure("accuracy", alternative, caption),)))
     if series := width_series(results):
         _draw(images, "width", lambda theme: draw_width(results, theme))
         lines = [_tell([n for n in results.finished if n.method == method], method) for method in series]
@@ -233,11 +233,11 @@ def _comparison_pictures(results: Results, images: dict[str, bytes]) -> list[Sec
             "Each line grows the width, at a depth and resolution of its own. Where the lines of greater depth and "
             "resolution rise further, the dimensions help each other: the reason to scale them together."
         )
-        sections.append(Section("Width at other depths and resolutions", (Picture("width", alternative, caption),)))
+        sections.append(Section("Width at other depths and resolutions", (Figure("width", alternative, caption),)))
     return sections
 
 
-def _search_picture(results: Results, images: dict[str, bytes]) -> list[Section]:
+def _search_figure(results: Results, images: dict[str, bytes]) -> list[Section]:
     finished = [n for n in results.finished if n.method == "candidate"]
     if not finished:
         return []
@@ -259,16 +259,16 @@ def _search_picture(results: Results, images: dict[str, bytes]) -> list[Section]
         "Candidates of about the same cost, best first, by their factors of depth (d), width (w) and resolution (r). "
         "Dots are means with one standard error, short strokes the single trainings."
     )
-    return [Section("The search", (Picture("search", text, caption),))]
+    return [Section("The search", (Figure("search", text, caption),))]
 
 
 def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
     """Return class activation maps if the folder holds images and models."""
     models = {method: folder / "models" / f"{method}.keras" for method in ("baseline", *METHODS)}
     models = {method: path for method, path in models.items() if path.exists()}
-    if not models or not (folder / "pictures.npz").exists():
+    if not models or not (folder / "images.npz").exists():
         return []
-    pixels, labels, classes = _load_pictures(folder / "pictures.npz")
+    pixels, labels, classes = _load_images(folder / "images.npz")
     maps: dict[str, list[NDArray[np.float32]]] = {}
     problems = []
     from ..keras import load_model
@@ -284,41 +284,39 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
         return [Section(title, tuple(problems))]
     names = [classes[label] for label in labels]
     rows = [
-        ActivationMaps(picture, name, {method: found[index] for method, found in maps.items()})
-        for index, (picture, name) in enumerate(zip(pixels, names, strict=True))
+        ActivationMaps(image, name, {method: found[index] for method, found in maps.items()})
+        for index, (image, name) in enumerate(zip(pixels, names, strict=True))
     ]
     _draw(images, "activation-maps", lambda theme: draw_activation_maps(rows, list(maps), theme))
     shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f} % for {method}" for method, found in maps.items()]
     alternative = (
-        f"{len(rows)} held-out pictures, of {listing(names)}, each beside its class activation maps. The evidence is "
-        f"above half of its highest in this part of the pictures, on average: {listing(shares)}."
+        f"{len(rows)} held-out images, of {listing(names)}, each beside its class activation maps. The evidence is "
+        f"above half of its highest in this part of the images, on average: {listing(shares)}."
     )
     caption = (
-        "Class activation maps of the pictures' own classes: the brighter, the more of the evidence lies there. The "
+        "Class activation maps of the images' own classes: the brighter, the more of the evidence lies there. The "
         "scaled networks are those of the largest budget."
     )
-    return [Section(title, (Picture("activation-maps", alternative, caption, is_wide=True), *problems))]
+    return [Section(title, (Figure("activation-maps", alternative, caption, is_wide=True), *problems))]
 
 
-def _load_pictures(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
+def _load_images(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
     """Read at most six images (n, height, width, 3), their labels, and the names of all classes."""
     try:
         with np.load(path) as arrays:
             pixels, labels, classes = (arrays[name] for name in ("pixels", "labels", "classes"))
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(_bad_pictures(path, str(error))) from None
+        raise ValueError(_bad_images(path, str(error))) from None
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        raise ValueError(_bad_pictures(path, f"pixels are {pixels.dtype} of shape {pixels.shape}"))
+        raise ValueError(_bad_images(path, f"pixels are {pixels.dtype} of shape {pixels.shape}"))
     if labels.shape != pixels.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(
-            _bad_pictures(path, f"labels {labels} do not fit {len(pixels)} pictures, {len(classes)} classes")
-        )
-    return pixels[:_MAX_PICTURES], [int(label) for label in labels[:_MAX_PICTURES]], [str(name) for name in classes]
+        raise ValueError(_bad_images(path, f"labels {labels} do not fit {len(pixels)} images, {len(classes)} classes"))
+    return pixels[:_MAX_IMAGES], [int(label) for label in labels[:_MAX_IMAGES]], [str(name) for name in classes]
 
 
-def _bad_pictures(path: Path, problem: str) -> str:
+def _bad_images(path: Path, problem: str) -> str:
     return (
-        f"{path} does not hold the pictures of a comparison ({problem}): expected pixels (n, height, width, 3) uint8, "
+        f"{path} does not hold the images of a comparison ({problem}): expected pixels (n, height, width, 3) uint8, "
         "labels (n,) and classes. Remove the file for a report without class activation maps, or run "
         "`efficientnet design compare` again."
     )

@@ -81,7 +81,7 @@ def evaluate_predictor(
     spec = predictor.spec
     model = spec.name if model is None else arguments.path("model", model, "the name to report")
     spec.check_vector()
-    spec.check_pictures()
+    spec.check_images()
     if as_logits:
         spec.check_logits()
     if spec.kind == "labels":

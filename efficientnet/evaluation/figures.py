@@ -17,7 +17,7 @@ from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
 
 _MOST_CLASSES = 30  # of which a page holds names and numbers in letters that can be read
-# Of the contact sheet, in inches: width and height of a picture with its captions, the picture's side, what is around.
+# Of the contact sheet, in inches: width and height of an image with its captions, the image's side, what is around.
 _COLUMNS = 4
 _CELL, _SIDE, _MARGIN = (1.95, 2.5), 1.8, 0.075
 _PIXELS = 360  # to a side

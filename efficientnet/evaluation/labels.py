@@ -72,7 +72,7 @@ class LabelEvaluation:
     def overall(self) -> PerClass:
         """The same of all labels together, arrays of (1,)."""
         each = self.per_label
-        return PerClass(*(counts.sum(keepdims=True) for counts in (each.pictures, each.predicted, each.correct)))
+        return PerClass(*(counts.sum(keepdims=True) for counts in (each.images, each.predicted, each.correct)))
 
     @property
     def average_precisions(self) -> NDArray[np.float64]:
@@ -112,7 +112,7 @@ class LabelEvaluation:
             header = f"label ({_MOST_LINES} with the lowest F1)"
         names = ("average_precision", "precision", "recall", "f1")
         cells = [
-            [row["label"], row["pictures"], *(percent(np.nan if row[name] is None else row[name]) for name in names)]
+            [row["label"], row["images"], *(percent(np.nan if row[name] is None else row[name]) for name in names)]
             for row in rows
         ]
         return table([header, "images", "average precision", "precision", "recall", "F1"], cells)
@@ -124,7 +124,7 @@ class LabelEvaluation:
             "model": self.model,
             "data": self.data,
             "kind": "labels",
-            "pictures": len(self.paths),
+            "images": len(self.paths),
             "threshold": self.threshold,
             "mean_average_precision": or_none(_mean(self.average_precisions)),
             "macro_f1": or_none(_mean(self.per_label.f1)),
@@ -139,7 +139,7 @@ class LabelEvaluation:
 
     def _label_rows(self) -> list[dict[str, Any]]:
         each = self.per_label
-        counts = ("pictures", "predicted", "correct")
+        counts = ("images", "predicted", "correct")
         columns = {name: getattr(each, name).tolist() for name in counts}
         columns["average_precision"] = [or_none(value) for value in self.average_precisions.tolist()]
         for name in ("precision", "recall", "f1"):

@@ -111,7 +111,7 @@ def checked(outcomes: Any, least: int = 0) -> Outcomes:
 
     Raises:
         TypeError: they are something else.
-        ValueError: they are of fewer than ``least`` pictures.
+        ValueError: they are of fewer than ``least`` images.
     """
     found = arguments.instance("outcomes", outcomes, Outcomes, "what score gives")
     if len(found) < least:

@@ -108,7 +108,7 @@ class Evaluation:
         """Return tables of the measures, the classes and the confusions, as Markdown."""
         found = measure(self.labelled)
         parts = [
-            markdown(f"{self.model} on {self.data}: {found.pictures} images"),
+            markdown(f"{self.model} on {self.data}: {found.images} images"),
             table(["", "", "95 % interval"], _measure_rows(found, self.classes)),
             self._class_table(),
         ]
@@ -119,13 +119,13 @@ class Evaluation:
 
     def _class_table(self) -> str:
         each = per_class(self.labelled)
-        rows = np.flatnonzero(each.pictures)
+        rows = np.flatnonzero(each.images)
         if len(rows) > _MOST_LINES:
             rows = rows[np.argsort(each.f1[rows], kind="stable")[:_MOST_LINES]]
-        header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.pictures > 0).sum() else "class"
+        header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.images > 0).sum() else "class"
         shares = [[percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
         names = [self.classes[int(row)] for row in rows]
-        cells = zip(names, each.pictures[rows], *shares, strict=True)
+        cells = zip(names, each.images[rows], *shares, strict=True)
         return table([header, "images", "precision", "recall", "F1"], cells)
 
     def as_json(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Evaluation:
             "calibration": calibration,
             "per_class": self._class_rows(),
             "confusions": [
-                {"label": self.classes[label], "predicted": self.classes[predicted], "pictures": int(count)}
+                {"label": self.classes[label], "predicted": self.classes[predicted], "images": int(count)}
                 for label, predicted, count in confusions(self.labelled)
                 if label != predicted
             ],
@@ -161,7 +161,7 @@ class Evaluation:
 
     def _class_rows(self) -> list[dict[str, Any]]:
         each = per_class(self.labelled)
-        columns = ("pictures", "predicted", "correct", "precision", "recall", "f1")
+        columns = ("images", "predicted", "correct", "precision", "recall", "f1")
         arrays = [getattr(each, name).tolist() for name in columns]
         return [
             {"class": name, **{key: or_none(value) for key, value in zip(columns, values, strict=True)}}
@@ -188,7 +188,7 @@ class Evaluation:
         write_summary(folder, self.as_json(), self.text(), reported)
         write_table(folder / "classes.csv", self._class_rows())
         pairs = confusions(labelled)
-        names = [{"label": self.classes[a], "predicted": self.classes[b], "pictures": count} for a, b, count in pairs]
+        names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
         write_file(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))

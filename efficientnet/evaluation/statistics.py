@@ -35,7 +35,7 @@ class PerClass:
     """Counts of each class, arrays of (classes,).
 
     Attributes:
-        pictures: Images of the class.
+        images: Images of the class.
         predicted: Images that were predicted as the class.
         correct: Images of the class that were predicted as it.
 
@@ -45,7 +45,7 @@ class PerClass:
         ([1.0, 0.5], [0.5, 1.0])
     """
 
-    pictures: NDArray[np.int64]
+    images: NDArray[np.int64]
     predicted: NDArray[np.int64]
     correct: NDArray[np.int64]
 
@@ -57,12 +57,12 @@ class PerClass:
     @property
     def recall(self) -> NDArray[np.float64]:
         """Share of the class' images that were predicted as it; NaN without images."""
-        return _ratio(self.correct, self.pictures)
+        return _ratio(self.correct, self.images)
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """Harmonic mean of both, 0 where either is 0; NaN where the class neither has images nor was predicted."""
-        return _ratio(2 * self.correct, self.pictures + self.predicted)
+        return _ratio(2 * self.correct, self.images + self.predicted)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Measures:
     """Measures of a classifier.
 
     Attributes:
-        pictures: Number of images measured.
+        images: Number of images measured.
         top1, top5: Share of images whose label is the best class, or one of the best five; ``top5`` is None for models
             of at most five classes.
         average_precision: Average precision of the second of two classes; None for more classes.
@@ -112,7 +112,7 @@ class Measures:
         (0.667, 0.75)
     """
 
-    pictures: int
+    images: int
     top1: Share
     top5: Share | None
     average_precision: float | None
@@ -138,9 +138,9 @@ def measure(outcomes: Outcomes) -> Measures:
     if not len(checked(outcomes)) or (outcomes.labels < 0).any():
         raise ValueError(f"Measures need at least one image, and a label for each; got {len(outcomes)} images.")
     each = per_class(outcomes)
-    present = each.pictures > 0
+    present = each.images > 0
     return Measures(
-        pictures=len(outcomes),
+        images=len(outcomes),
         top1=top_k(outcomes, 1),
         top5=top_k(outcomes, 5) if outcomes.classes > 5 else None,
         average_precision=_of_second(outcomes) if outcomes.classes == 2 else None,
@@ -221,11 +221,11 @@ def per_class(outcomes: Outcomes) -> PerClass:
         [1, 1]
     """
     outcomes = checked(outcomes)
-    pictures, predicted, correct = (
+    images, predicted, correct = (
         np.bincount(labels, minlength=outcomes.classes)
         for labels in (outcomes.labels, outcomes.predicted, outcomes.labels[outcomes.is_correct])
     )
-    return PerClass(pictures, predicted, correct)
+    return PerClass(images, predicted, correct)
 
 
 def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = BINS) -> Calibration:

@@ -112,7 +112,7 @@ def _tagged(
     notes: list[str],
     tags: Sequence[str] | None = None,
 ) -> Tagged:
-    """The truth in the order of the model's labels; ``tags`` are those that the data says of each picture."""
+    """The truth in the order of the model's labels; ``tags`` are those that the data says of each image."""
     named = sorted(set().union(*labels.values())) if tags is None else tags
     matched, unmatched = match_classes(named, classes)
     if not matched:

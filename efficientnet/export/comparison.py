@@ -19,13 +19,13 @@ _MADE_UP = 4
 _KERAS_BATCH = 4
 
 
-def network_inputs(spec: InputSpec, pictures: Iterable[Any]) -> np.ndarray | None:
+def network_inputs(spec: InputSpec, images: Iterable[Any]) -> np.ndarray | None:
     """Prepare images (paths or pixels) for a model of this spec, float32; None if there are none.
 
     Raises:
         OSError, ValueError: One of them cannot be read, or the model takes no images.
     """
-    inputs = [spec.scale(read_image(picture, spec)[np.newaxis].astype(np.float32)) for picture in pictures]
+    inputs = [spec.scale(read_image(image, spec)[np.newaxis].astype(np.float32)) for image in images]
     return np.concatenate(inputs) if inputs else None
 
 

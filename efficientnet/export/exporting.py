@@ -47,7 +47,7 @@ class ExportReport(NamedTuple):
         runtime: Name and version of the runtime that was compared.
         difference: Largest difference of an output, relative to the largest output if that is above 1.
         agreement: Share of the images with the same best class, 0..1; None without classes.
-        pictures: Number of images that were compared.
+        images: Number of images that were compared.
         input: Input of the file, in words.
         held_out: Whether the int8 file was calibrated on other images than these; None in other precisions.
 
@@ -65,7 +65,7 @@ class ExportReport(NamedTuple):
     runtime: str
     difference: float
     agreement: float | None
-    pictures: int
+    images: int
     input: str
     held_out: bool | None = None
 
@@ -79,7 +79,7 @@ class ExportReport(NamedTuple):
         return (
             f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
             f"input {self.input}\n"
-            f"in {self.runtime}, predictions for {self.pictures} images{which} differ from Keras' by up to "
+            f"in {self.runtime}, predictions for {self.images} images{which} differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
         )
 
@@ -177,7 +177,7 @@ def export(
         about = describe_input(taken, given, options)
         report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
         _refuse_if_wrong(report, loaded)
-        recorded = ("runtime", "difference", "agreement", "pictures", "held_out")
+        recorded = ("runtime", "difference", "agreement", "images", "held_out")
         verification = {key: getattr(report, key) for key in recorded}
         metadata = {
             **taken._asdict(), "kind": spec.kind, "input": about.facts, "precision": precision,

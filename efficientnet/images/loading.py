@@ -23,7 +23,7 @@ from .pixels import is_pillow, rgb_of_image
 if TYPE_CHECKING:
     from PIL import Image
 
-_ACCEPTED = "Accepted are pictures such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
+_ACCEPTED = "Accepted are images such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
 _MAX_DOWNLOAD_BYTES = 100_000_000
 DOWNLOAD_SECONDS = 60.0  # of a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the response
@@ -38,7 +38,7 @@ def load_image(
     """Read an image as it is meant to be seen.
 
     The orientation that a camera noted (EXIF) is applied. Transparent pixels are laid on white,
-    an animation or a file of several pages gives its first picture. Levels of more than 8 bits are
+    an animation or a file of several pages gives its first image. Levels of more than 8 bits are
     scaled down, not cut off: 65535 becomes 255; in 32-bit files the largest level does if it is
     greater than that; in floating files white is 1, 255, 65535 or the largest level, whichever is
     the first to hold them all. Levels below 0 are black.

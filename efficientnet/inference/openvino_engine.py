@@ -107,9 +107,9 @@ class _Compiler:
     def _graph(self) -> Any:
         if self.request.precision != "int8":
             return self.exact()
-        return quantize(self.exact(), self._pictures(held_out(self.request.calibration)[0]))
+        return quantize(self.exact(), self._images(held_out(self.request.calibration)[0]))
 
-    def _pictures(self, sources: Sequence[Any]) -> list[np.ndarray]:
+    def _images(self, sources: Sequence[Any]) -> list[np.ndarray]:
         from ..model_io.images import read_image
 
         spec = self.request.source.load()[1]
@@ -122,7 +122,7 @@ class _Compiler:
         from ..keras_graph.detours import relative_difference
 
         spec = self.request.source.load()[1]
-        probes = self._pictures(held_out(self.request.calibration)[1][:_PROBES]) or _random_pictures(spec)
+        probes = self._images(held_out(self.request.calibration)[1][:_PROBES]) or _random_images(spec)
         shaped = _shaped(self.exact(), spec, 1)
         exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         run = _runner(compiled)
@@ -157,17 +157,17 @@ def _shaped(graph: Any, spec: InputSpec, batch: int) -> Any:
     return shaped
 
 
-def _content(pictures: Sequence[Any]) -> str:
+def _content(images: Sequence[Any]) -> str:
     """A key for images by their content."""
     digest = hashlib.sha256()
-    for picture in pictures:
-        is_path = isinstance(picture, (str, Path))
-        pixels = rgb_of_image(picture) if is_pillow(picture) else picture
-        digest.update(Path(picture).read_bytes() if is_path else np.asarray(pixels).tobytes())
+    for image in images:
+        is_path = isinstance(image, (str, Path))
+        pixels = rgb_of_image(image) if is_pillow(image) else image
+        digest.update(Path(image).read_bytes() if is_path else np.asarray(pixels).tobytes())
     return digest.hexdigest()
 
 
-def _random_pictures(spec: InputSpec) -> list[np.ndarray]:
+def _random_images(spec: InputSpec) -> list[np.ndarray]:
     """Coarse noise, as the model takes it; if it does not record how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
     shape = spec.image_shape(1)

@@ -101,7 +101,7 @@ class Predictor:
         x = listed(x)
         if not hasattr(x, "__array__") or isinstance(x, (str, bytes)):  # as NumPy has them, too
             check_many(x)
-            return self._predict_pictures(x)
+            return self._predict_images(x)
         images = engine.spec.check(as_array(x))
         pieces = self._pieces(images)
         return _unpack([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)])
@@ -188,7 +188,7 @@ class Predictor:
                 self._bulk = self._open().bulk()
             return self._bulk
 
-    def _predict_pictures(self, sources: Iterable[Any]) -> Outputs:
+    def _predict_images(self, sources: Iterable[Any]) -> Outputs:
         predictions = []
         for _, outputs in self._stream(sources):
             if isinstance(outputs, Exception):

@@ -20,33 +20,33 @@ FEW = 12
 _HELD_OUT_SHARE, _LEAST_HELD_OUT, _MOST_HELD_OUT = 0.2, 4, 20
 
 
-def held_out(pictures: Sequence[Item]) -> tuple[list[Item], list[Item]]:
+def held_out(images: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Split images into those to find the ranges of 8-bit numbers with, and others to measure the result on.
 
     The latter are a fifth, 4 to 20, drawn at random and always the same; of fewer than 12 images, all are both.
     """
-    if len(pictures) < FEW:
-        return list(pictures), list(pictures)
-    count = min(max(int(_HELD_OUT_SHARE * len(pictures)), _LEAST_HELD_OUT), _MOST_HELD_OUT)
-    held = {*np.random.default_rng(0).permutation(len(pictures))[:count].tolist()}
+    if len(images) < FEW:
+        return list(images), list(images)
+    count = min(max(int(_HELD_OUT_SHARE * len(images)), _LEAST_HELD_OUT), _MOST_HELD_OUT)
+    held = {*np.random.default_rng(0).permutation(len(images))[:count].tolist()}
     parts: tuple[list[Item], list[Item]] = ([], [])
-    for place, picture in enumerate(pictures):
-        parts[place in held].append(picture)
+    for place, image in enumerate(images):
+        parts[place in held].append(image)
     return parts
 
 
-def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
+def quantize(graph: Any, images: Sequence[np.ndarray]) -> Any:
     """Quantize an OpenVINO graph: weights and activations in 8 bits, with the ranges of the images' activations.
 
     Args:
         graph: Graph in float32, which stays unchanged.
-        pictures: Inputs of the graph, a batch of one image each; a few hundred of the kind that it will see.
+        images: Inputs of the graph, a batch of one image each; a few hundred of the kind that it will see.
 
     Raises:
         ValueError: There are no images.
         ImportError: nncf is not installed; the message names the extra.
     """
-    if not pictures:
+    if not images:
         raise ValueError(
             "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
             "images of the kind that the model will see (--calibrate FOLDER)."
@@ -56,15 +56,15 @@ def quantize(graph: Any, pictures: Sequence[np.ndarray]) -> Any:
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
 
-    # A range for each channel, as depthwise convolutions have it by default, fits few pictures too closely.
+    # A range for each channel, as depthwise convolutions have it by default, fits few images too closely.
     ranges = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between predictions
         return openvino.in_own_thread(
             lambda: nncf.quantize(
                 graph,
-                nncf.Dataset(list(pictures)),
+                nncf.Dataset(list(images)),
                 preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(pictures),
+                subset_size=len(images),
                 advanced_parameters=ranges,
             )
         )

@@ -31,10 +31,10 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
     which moved probabilities by 0.04 to 0.27 on photographs.
 
     Args:
-        source: Path, URL, content of a file as bytes, open file, Pillow image, pixels as in ``InputSpec.picture``,
+        source: Path, URL, content of a file as bytes, open file, Pillow image, pixels as in ``InputSpec.image``,
             or a function without arguments that returns one of these.
         spec: Spec of the model.
-        decides: As in ``InputSpec.picture``.
+        decides: As in ``InputSpec.image``.
 
     Raises:
         OSError: The image cannot be read.
@@ -43,7 +43,7 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
     if callable(source):
         source = source()
     is_file = is_path_or_content(source) or is_pillow(source)
-    return spec.picture(load_image(source) if is_file else source, decides)
+    return spec.image(load_image(source) if is_file else source, decides)
 
 
 def is_path_or_content(source: Any) -> bool:
@@ -95,10 +95,10 @@ def overlap(
     """Load images in threads while those before them are predicted; no more than a few are in memory at a time.
 
     Args:
-        sources: any number of pictures, asked for as they are needed.
+        sources: any number of images, asked for as they are needed.
         load: reads one of them.
         predict: starts to predict a group of loaded ones.
-        group_size: pictures to a group, if so many are left.
+        group_size: images to a group, if so many are left.
         most_groups: in flight at a time.
 
     Yields:
@@ -134,7 +134,7 @@ def overlap(
 def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], predicting: deque[tuple[_Members, Future[Any]]]) -> bool:
     """Whether the next image is there within a moment, or something else to do is.
 
-    A picture that takes longer, from a slow server perhaps, does not keep those before it from being predicted.
+    A image that takes longer, from a slow server perhaps, does not keep those before it from being predicted.
     """
     return bool(loading) and _wait(loading, predicting, _PATIENCE)
 

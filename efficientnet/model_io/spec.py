@@ -144,7 +144,7 @@ class InputSpec(NamedTuple):
         batch = scaled(batch)
         return batch.astype(np.float32, copy=False) if batch.dtype.kind == "f" else batch
 
-    def picture(self, pixels: Any, decides: bool = True) -> np.ndarray:
+    def image(self, pixels: Any, decides: bool = True) -> np.ndarray:
         """Crop and resize an image of any size to what ``check`` returns for it, without the batch axis.
 
         Args:
@@ -155,7 +155,7 @@ class InputSpec(NamedTuple):
         Raises:
             ValueError: The array is no image, or the model takes no images of any size.
         """
-        size = self.check_pictures()
+        size = self.check_images()
         try:
             rgb = rgb_of_array(pixels, self._are_pixels, decides)
         except ValueError as error:
@@ -163,7 +163,7 @@ class InputSpec(NamedTuple):
         square = center_crop_and_resize(rgb, size, size / self.crop - size, self.interpolation).astype(np.float32)
         return square if self.channels_last else square.transpose(2, 0, 1)
 
-    def check_pictures(self) -> int:
+    def check_images(self) -> int:
         """Return the side of the square that images are resized to, pixels.
 
         Raises:

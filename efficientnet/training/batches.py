@@ -30,7 +30,7 @@ _ASPECTS = (3 / 4, 4 / 3)  # width to height of a random crop
 _CROP_TRIALS = 10
 
 # Purposes of random numbers; each has its own stream.
-_ORDER, _PICTURES, _MIXING, _NETWORK = range(4)
+_ORDER, _IMAGES, _MIXING, _NETWORK = range(4)
 
 
 class Batch(NamedTuple):
@@ -99,10 +99,10 @@ class Batches:
         targets = np.eye(len(self.data.classes), dtype=np.float32)[self.data.labels[here]]
         if self.features is not None:
             return Batch(self.features[here], targets, weights)
-        pictures = list(threads.map(lambda row: self.picture(int(row), step), here))
-        weights = np.array([picture is not None for picture in pictures], np.float32)
+        images = list(threads.map(lambda row: self.image(int(row), step), here))
+        weights = np.array([image is not None for image in images], np.float32)
         blank = np.zeros((self.stage.image_size, self.stage.image_size, 3), np.uint8)
-        pixels = np.stack([blank if picture is None else picture for picture in pictures])
+        pixels = np.stack([blank if image is None else image for image in images])
         return Batch(pixels.astype(np.float32), targets, weights)
 
     def step_seed(self, step: int, rank: int) -> int:
@@ -138,13 +138,13 @@ class Batches:
     def _mixes(self) -> bool:
         return self.stage.mixup > 0 and self.features is None
 
-    def picture(self, row: int, step: int) -> NDArray[np.uint8] | None:
+    def image(self, row: int, step: int) -> NDArray[np.uint8] | None:
         """Return an augmented image, (size, size, 3); None if its file cannot be read."""
         pixels = read_pixels(self.data, row)
         if pixels is None:
             return None
         recipe, size = self.recipe, self.stage.image_size
-        rng = self._rng(_PICTURES, step, row)
+        rng = self._rng(_IMAGES, step, row)
         if recipe.crop < 1:
             pixels = random_crop(pixels, size, recipe.crop, rng)
         else:
@@ -183,8 +183,8 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.validation), batch_size):
             rows = data.validation[start : start + batch_size]
-            pictures = list(threads.map(lambda row: _whole(data, int(row), size), rows))
-            kept = [(picture, row) for picture, row in zip(pictures, rows, strict=True) if picture is not None]
+            images = list(threads.map(lambda row: _whole(data, int(row), size), rows))
+            kept = [(image, row) for image, row in zip(images, rows, strict=True) if image is not None]
             if kept:
                 found, labelled = zip(*kept, strict=True)
                 yield np.stack(found).astype(np.float32), data.labels[np.array(labelled)]
@@ -196,8 +196,8 @@ def all_images(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.fl
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.pixels), batch_size):
             rows = range(start, min(start + batch_size, len(data.pixels)))
-            pictures = threads.map(lambda row: _whole(data, row, size), rows)
-            yield np.stack([blank if picture is None else picture for picture in pictures]).astype(np.float32)
+            images = threads.map(lambda row: _whole(data, row, size), rows)
+            yield np.stack([blank if image is None else image for image in images]).astype(np.float32)
 
 
 def _whole(data: Data, row: int, size: int) -> NDArray[np.uint8] | None:

@@ -93,7 +93,7 @@ class Task:
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
-            "pictures": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
+            "images": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
             "given": json.loads(dataclasses.replace(self.given, class_names=None).to_json()),
         }  # fmt: skip
 
@@ -343,8 +343,8 @@ class _Training:
     def with_features(self, batches: Batches, nets: Networks) -> Batches:
         """The same batches, of the frozen body's features of each image."""
         size = batches.stage.image_size
-        pictures = all_images(self.task.data, size, batches.size)
-        features = [self.predict(nets.body, pixels, batches.size) for pixels in pictures]
+        images = all_images(self.task.data, size, batches.size)
+        features = [self.predict(nets.body, pixels, batches.size) for pixels in images]
         return batches.with_features(np.concatenate(features))
 
     def validate(self, batches: Batches, nets: Networks) -> tuple[float, float]:

@@ -268,6 +268,6 @@ def _difference(key: str, was: Any, now: Any) -> str:
     if isinstance(was, dict) and isinstance(now, dict):
         fields = [field for field in was.keys() | now.keys() if was.get(field) != now.get(field)]
         return ", ".join(_difference(f"{key}.{field}", was.get(field), now.get(field)) for field in sorted(fields))
-    if key == "pictures":
+    if key == "images":
         return "other images, classes, or images held out"
     return f"{key} was {was!r} and is {now!r}"

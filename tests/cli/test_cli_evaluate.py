@@ -62,7 +62,7 @@ def test_a_table_as_json_with_what_cannot_be_measured(model, data, capsys):
     assert main(["evaluate", model, str(table), "--json"]) == 1
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert found["pictures"] == 2
+    assert found["images"] == 2
     assert found["top1"]["value"] == 1
     assert len(found["unreadable"]) == 2
     assert "broken.png" in err

@@ -57,7 +57,7 @@ def test_calibration_by_a_folder(saved, tmp_path, capsys):
     command = (saved, tmp_path / "mine.onnx", "--format", "onnx", "--precision", "int8", "--calibrate")
     assert main(*command, folder.parent) == 0
     assert "int8" in capsys.readouterr().out
-    assert read_metadata(tmp_path / "mine.onnx")["verification"]["pictures"] == 3
+    assert read_metadata(tmp_path / "mine.onnx")["verification"]["images"] == 3
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there are no images in this folder"):
         main(*command, tmp_path / "empty")

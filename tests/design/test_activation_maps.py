@@ -95,7 +95,7 @@ def folder(tmp_path):
 
 def save_pictures(folder, picture, **changes):
     arrays = {"pixels": picture[np.newaxis], "labels": np.array([0]), "classes": np.array(["red <b>", "green"])}
-    np.savez(folder / "pictures.npz", **{**arrays, **changes})
+    np.savez(folder / "images.npz", **{**arrays, **changes})
 
 
 def test_maps_of_the_models_in_the_folder(folder, keras, corners, picture):
@@ -106,7 +106,7 @@ def test_maps_of_the_models_in_the_folder(folder, keras, corners, picture):
     flat.save(folder / "models" / "width.keras")
     (folder / "models" / "depth.keras").write_text("damaged")
     text = write_report(folder).read_text("utf-8")
-    assert 'alt="6 held-out pictures, of red &lt;b&gt;, ' in text
+    assert 'alt="6 held-out images, of red &lt;b&gt;, ' in text
     assert "on average: 2\xa0% for baseline." in text  # one of 64 pixels
     assert "No maps of width: " in text
     assert "No maps of depth: " in text
@@ -125,5 +125,5 @@ def test_damaged_pictures(folder, picture, changes):
     with pytest.raises(ValueError, match=r"pictures\.npz does not hold the pictures of a comparison"):
         write_report(folder)
     assert not (folder / "report.html").exists()
-    (folder / "pictures.npz").unlink()
+    (folder / "images.npz").unlink()
     assert "activation" not in write_report(folder).read_text("utf-8")

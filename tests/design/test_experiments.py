@@ -113,7 +113,7 @@ def test_a_comparison_from_start_to_end(data, tmp_path):
     costs = [network.macs for network in results.networks[1:]]
     assert max(costs) / min(costs) <= 1.05 / 0.95
     assert sorted(path.stem for path in (tmp_path / "models").iterdir()) == sorted(n.method for n in results.networks)
-    with np.load(tmp_path / "pictures.npz") as pictures:
+    with np.load(tmp_path / "images.npz") as pictures:
         assert pictures["pixels"].shape == (2, 32, 32, 3)
         assert pictures["classes"].tolist() == ["stand", "lie"]
 

@@ -203,7 +203,7 @@ def test_the_whole_report(folder):
     for words in (
         "Compound scaling was best",
         "The search found",
-        "1,437 pictures to train on",
+        "1,437 images to train on",
         "epochs 10",
         "flip no",
     ):
@@ -321,7 +321,7 @@ def test_activation_maps_are_brightest_where_the_evidence_is():
     evidence[0, 0] = 1
     row = ActivationMaps(np.full((4, 4, 3), 100, np.uint8), "$a cat", {"width": evidence, "compound": 1 - evidence})
     figure = draw_activation_maps([row], ["width", "compound"], LIGHT)
-    assert [axes.get_title() for axes in figure.axes] == ["picture", "width", "compound"]
+    assert [axes.get_title() for axes in figure.axes] == ["image", "width", "compound"]
     width, compound = (axes.images[0].get_array() for axes in figure.axes[1:])
     red_over_blue = width[..., 0] - width[..., 2]
     assert red_over_blue[0, 0] > 0.3

@@ -105,7 +105,7 @@ def test_measures_against_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     labels, probabilities, outcomes = random_outcomes()
     found, predicted = measure(outcomes), probabilities.argmax(axis=1)
-    assert found.pictures == 400
+    assert found.images == 400
     assert 0.5 < found.top1.value < 0.9
     assert found.top1.value == pytest.approx(metrics.accuracy_score(labels, predicted))
     for k in (1, 2, 5):
@@ -120,7 +120,7 @@ def test_measures_against_scikit_learn():
 
     each = per_class(outcomes)
     expected = metrics.precision_recall_fscore_support(labels, predicted)
-    for got, column in zip((each.precision, each.recall, each.f1, each.pictures), expected, strict=True):
+    for got, column in zip((each.precision, each.recall, each.f1, each.images), expected, strict=True):
         np.testing.assert_allclose(got, column)
     matrix = metrics.confusion_matrix(labels, predicted)
     np.testing.assert_array_equal(confusion_matrix(outcomes)[:-1, :-1], matrix)
@@ -297,14 +297,14 @@ def test_an_evaluation(predictor, pictures, tmp_path):
     found.write(tmp_path / "out")
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written["top1"]["value"] == pytest.approx(6 / 7)
-    assert written["confusions"] == [{"label": "blue", "predicted": "red", "pictures": 1}]
+    assert written["confusions"] == [{"label": "blue", "predicted": "red", "images": 1}]
     tables = {}
     for name in ("predictions", "classes", "confusions"):
         with (tmp_path / "out" / f"{name}.csv").open(newline="") as file:
             tables[name] = list(csv.DictReader(file))
     assert [row["rank_of_label"] for row in tables["predictions"]].count("1") == 6
     assert [row["class"] for row in tables["classes"]] == list(COLOURS)
-    assert sum(int(row["pictures"]) for row in tables["confusions"]) == 7
+    assert sum(int(row["images"]) for row in tables["confusions"]) == 7
     for name in ("confusion", "reliability", "mistakes"):
         with Image.open(tmp_path / "out" / f"{name}.png") as image:
             assert image.width > 200
@@ -326,7 +326,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
     found = evaluate_predictor(predictor, pictures)
     assert {path.name for path, _ in found.unreadable} == {"1.jpg"}
     assert len(found.samples) == len(found.outcomes) == 9
-    assert measure(found.labelled).pictures == 8
+    assert measure(found.labelled).images == 8
     told = " ".join(found.notes)
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told

@@ -117,7 +117,7 @@ def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
     (data / "set.csv").write_text(LISTS)
     assert main(["evaluate", path, str(data / "set.csv"), "--json", "--out", str(tmp_path / "out")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["pictures"], found["threshold"], found["kind"]) == (5, 0.5, "labels")
+    assert (found["images"], found["threshold"], found["kind"]) == (5, 0.5, "labels")
     assert found["mean_average_precision"] == found["macro_f1"] == found["exact"]["value"] == 1.0
     assert [row["label"] for row in found["per_label"]] == ["red", "green", "blue"]
     with (tmp_path / "out" / "predictions.csv").open() as file:
@@ -128,7 +128,7 @@ def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
     assert main(["evaluate", path, str(data / "set.csv"), "--json", "--threshold", "0.9"]) == 0
     found = json.loads(capsys.readouterr().out)
     red = found["per_label"][0]  # e.png has too little of it
-    assert (red["pictures"], red["predicted"], red["precision"], red["average_precision"]) == (3, 2, 1.0, 1.0)
+    assert (red["images"], red["predicted"], red["precision"], red["average_precision"]) == (3, 2, 1.0, 1.0)
     assert red["recall"] == pytest.approx(2 / 3)
     assert found["exact"]["value"] == pytest.approx(4 / 5)
 
@@ -184,7 +184,7 @@ def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save,
     (data / "set.csv").write_text("path,label\na.png,0\nb.png,1\nd.png,0\n")
     assert main(["evaluate", path, str(data / "set.csv"), "--preprocessing", "none", "--json"]) == 1
     out, err = capsys.readouterr()
-    assert json.loads(out)["pictures"] == 2
+    assert json.loads(out)["images"] == 2
     assert re.search(r"d\.png: .* gives NaN or infinite numbers for this image", err)
 
 

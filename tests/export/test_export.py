@@ -59,7 +59,7 @@ def test_what_a_file_says_about_itself(model, tmp_path, format):
     source = ModelSource.of_model(model, class_names=["ä", "b", "<c>", '"d"', "e"], keep=False)
     report = export(source, path, format)
     assert report.difference < 1e-5
-    assert (report.agreement, report.pictures, report.precision) == (1, 4, "f32")
+    assert (report.agreement, report.images, report.precision) == (1, 4, "f32")
     assert 3 * model.count_params() < report.size < 10 * model.count_params()
     expected = {"tiny.xml", "tiny.bin"} if format == "openvino" else {NAMES[format]}
     assert {file.name for file in tmp_path.iterdir()} == expected
@@ -155,7 +155,7 @@ def test_several_outputs_and_a_fixed_batch(tmp_path, format):
     pytest.importorskip(RUNTIMES[format])
     report = export(build(features_only=True), tmp_path / NAMES[format], format, batch=3)
     assert report.difference < 1e-4
-    assert (report.agreement, report.pictures) == (None, 3)
+    assert (report.agreement, report.images) == (None, 3)
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
@@ -178,7 +178,7 @@ def test_eight_bits(model, pictures, tmp_path, format, batch):
     report = export(model, tmp_path / NAMES[format], format, "int8", pictures, batch)
     assert 0 < report.difference < 0.5
     assert report.agreement >= 0.5
-    assert (report.pictures, report.held_out) == (6, False)
+    assert (report.images, report.held_out) == (6, False)
     assert "6 images that it was calibrated on (give 12 or more, and some are held out for this)" in str(report)
     with pytest.raises(ValueError, match="pass calibration="):
         export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")

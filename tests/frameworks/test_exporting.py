@@ -11,4 +11,4 @@ def test_without_tensorflow(tiny, tmp_path, format, name):
     pytest.importorskip("onnx")
     report = export(tiny(weights=None, classes=5), tmp_path / name, format)
     assert report.agreement == 1
-    assert report.pictures == 4
+    assert report.images == 4

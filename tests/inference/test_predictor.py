@@ -130,7 +130,7 @@ def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants
     for network in (body, model):
         spec = describe_model(network, "lite")
         assert spec.sides == (None, None)
-        assert spec.check_pictures() == 240
+        assert spec.check_images() == 240
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "litert", "keras"])

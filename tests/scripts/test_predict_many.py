@@ -1,4 +1,4 @@
-"""Many pictures through Ray Data: what is found, the same answers as of one process, and nothing lost or repeated."""
+"""Many images through Ray Data: what is found, the same predictions as of one process, and nothing lost or repeated."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def predict_many() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
+def images(tmp_path_factory) -> Path:
     """Pictures in folders of folders, one of them damaged, beside a file that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for index in range(COUNT - 1):
         path = folder / str(index % 3) / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((48, 40)).save(path)
     (folder / "0" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -72,11 +72,11 @@ def descendants(pid: int) -> dict[int, str]:
     return {child: names[child] for child in parents if child != pid and child in names and is_below(child)}
 
 
-def test_pictures_of_a_folder(predict_many, pictures):
-    found = predict_many.find_pictures(pictures)
+def test_images_of_a_folder(predict_many, images):
+    found = predict_many.find_images(images)
     assert len(found) == COUNT
-    assert {picture.path.partition("/")[0] for picture in found} == {"0", "1", "2"}
-    assert all(picture.row < 0 and Path(picture.file).is_file() for picture in found)
+    assert {image.path.partition("/")[0] for image in found} == {"0", "1", "2"}
+    assert all(image.row < 0 and Path(image.file).is_file() for image in found)
 
 
 def test_rows_of_parquet(predict_many, tmp_path):
@@ -87,16 +87,16 @@ def test_rows_of_parquet(predict_many, tmp_path):
     )  # fmt: skip
     pq.write_table(pa.table({"path": ["y.png", "z.png", "https://example.org/w.png"]}), tmp_path / "deep/paths.parquet")
     pq.write_table(pa.table({"image": [{"bytes": b"c", "path": None}]}), tmp_path / "nested.parquet")
-    found = predict_many.find_pictures(tmp_path)
-    assert [picture.path for picture in found] == [
+    found = predict_many.find_images(tmp_path)
+    assert [image.path for image in found] == [
         "x.png", "contents.parquet#1", "contents.parquet#2", "y.png", "z.png", "https://example.org/w.png",
         "nested.parquet#0",
     ]  # fmt: skip
     content = predict_many.Contents()
-    assert [content(picture) for picture in found] == [
+    assert [content(image) for image in found] == [
         b"a", b"b", b"", f"{tmp_path}/deep/y.png", f"{tmp_path}/deep/z.png", "https://example.org/w.png", b"c",
     ]  # fmt: skip
-    assert [content(picture) for picture in reversed(found[:3])] == [b"", b"b", b"a"]
+    assert [content(image) for image in reversed(found[:3])] == [b"", b"b", b"a"]
 
 
 def test_nothing_to_ask(predict_many, tmp_path, capsys):
@@ -105,9 +105,9 @@ def test_nothing_to_ask(predict_many, tmp_path, capsys):
     assert "There is no" in capsys.readouterr().err
     assert predict_many.main([str(tmp_path), *out]) == 2
     assert "holds no images" in capsys.readouterr().err
-    pq.write_table(pa.table({"picture": [b"a"]}), tmp_path / "odd.parquet")
+    pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "odd.parquet")
     assert predict_many.main([str(tmp_path), *out]) == 2
-    assert "columns picture: expected bytes or path" in capsys.readouterr().err
+    assert "columns image: expected bytes or path" in capsys.readouterr().err
 
 
 def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
@@ -124,18 +124,18 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
 
     left_over = tmp_path / "efficientnet-part-ab_12345"
     left_over.mkdir()
-    (left_over / "answers-000001.parquet").write_bytes(b"half")
-    with predict_many.Answers(tmp_path) as answers:
-        answers.check({"model": "b0"})
-        answers.add(table("a", None))
-        answers.add(table("b", "damaged"))
-        assert answers.paths() == {"a", "b"}
-        with pytest.raises(ValueError, match="Another run"), predict_many.Answers(tmp_path):
+    (left_over / "predictions-000001.parquet").write_bytes(b"half")
+    with predict_many.Predictions(tmp_path) as predictions:
+        predictions.check({"model": "b0"})
+        predictions.add(table("a", None))
+        predictions.add(table("b", "damaged"))
+        assert predictions.paths() == {"a", "b"}
+        with pytest.raises(ValueError, match="Another run"), predict_many.Predictions(tmp_path):
             pass
-        answers.drop_errors()
-        assert answers.paths() == {"a"}
+        predictions.drop_errors()
+        assert predictions.paths() == {"a"}
         with pytest.raises(ValueError, match="choose another --out"):
-            answers.check({"model": "b1"})
+            predictions.check({"model": "b1"})
     assert [row["path"] for row in read(tmp_path)] == ["a"]
     assert not left_over.exists()
 
@@ -148,10 +148,10 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
     network.save(tmp_path / "logits.keras")
     for name, side in (("large.png", 30), ("small.png", 20)):
         Image.new("RGB", (side, side), (200, 100, 50)).save(tmp_path / name)
-    pictures = pa.Table.from_pylist([picture._asdict() for picture in predict_many.find_pictures(tmp_path)])
+    images = pa.Table.from_pylist([image._asdict() for image in predict_many.find_images(tmp_path)])
     asked = predict_many.Model(str(tmp_path / "logits.keras"), None, "none", "keras", "f32", (), 3, softmax=True)
     limit = Image.MAX_IMAGE_PIXELS
-    large, small = predict_many.Worker(asked, 1, 400)(pictures).to_pylist()
+    large, small = predict_many.Worker(asked, 1, 400)(images).to_pylist()
     assert limit == Image.MAX_IMAGE_PIXELS
     assert "30 x 30 pixels exceed the limit of 400" in large["error"]
     logits = network.predict(np.full((1, 16, 16, 3), (200, 100, 50), "float32"), verbose=0)[0]
@@ -162,18 +162,18 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
 
 
 @pytest.mark.slow
-def test_killed_workers_and_a_killed_run(predict_many, pictures, model, tmp_path):
+def test_killed_workers_and_a_killed_run(predict_many, images, model, tmp_path):
     pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
     out = tmp_path / "out"
     command = [
-        sys.executable, SCRIPT, pictures, "--out", out, "--model", model, "--top", "2",
+        sys.executable, SCRIPT, images, "--out", out, "--model", model, "--top", "2",
         "--workers", "2", "--shard", "1",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
 
     def wait_for_answers(run: subprocess.Popen, files: int) -> None:
         deadline = time.monotonic() + 120
-        while len(list(out.glob("answers-*"))) < files and run.poll() is None and time.monotonic() < deadline:
+        while len(list(out.glob("predictions-*"))) < files and run.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
 
     with subprocess.Popen(
@@ -192,16 +192,16 @@ def test_killed_workers_and_a_killed_run(predict_many, pictures, model, tmp_path
 
     resumed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert resumed.returncode == 1, resumed.stderr
-    assert "1 pictures could not be read" in resumed.stderr
+    assert "1 images could not be read" in resumed.stderr
     rows = {row["path"]: row for row in read(out)}
     assert len(rows) == len(read(out)) == COUNT
 
     asked = predict_many.Model(str(model), None, None, "auto", "f32", (), 2)
     with asked.compile(threads=1) as predictor:
-        expected = predict_many.answer(predict_many.find_pictures(pictures), predictor, 2).to_pylist()
+        expected = predict_many.predict_items(predict_many.find_images(images), predictor, 2).to_pylist()
     for row in expected:
-        answered = rows[row["path"]]
-        assert answered["class"] == row["class"], row["path"]
-        np.testing.assert_allclose(answered["probability"], row["probability"], atol=1e-6)
-        assert answered["error"] == row["error"]
+        predicted = rows[row["path"]]
+        assert predicted["class"] == row["class"], row["path"]
+        np.testing.assert_allclose(predicted["probability"], row["probability"], atol=1e-6)
+        assert predicted["error"] == row["error"]
     assert "broken.jpg" in rows["0/broken.jpg"]["error"]
