@@ -19,7 +19,8 @@ from ..inference.quantization import FEW, held_out
 from ..inference.sources import ModelSource
 from ..keras_graph import onnx
 from ..keras_graph.fold import fold_batch_norm
-from ..keras_graph.tensorflow import Options, backend_of
+from ..keras_graph.tensorflow import Options
+from ..keras_graph.walk import backend_of
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .formats import WRITERS
 from .metadata import describe_input, taking_pixels, write_metadata

@@ -22,8 +22,8 @@ from ..images.pixel_scaling import Scaling
 from . import onnx as onnx_graph
 from . import openvino as openvino_graph
 from .fold import fold_batch_norm
-from .tensorflow import Options, backend_of, write_with_tensorflow
-from .walk import data_formats, functional
+from .tensorflow import Options, write_with_tensorflow
+from .walk import backend_of, data_formats, functional
 
 logger = get_logger()
 

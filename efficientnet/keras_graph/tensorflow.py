@@ -19,7 +19,7 @@ import numpy as np
 
 from ..images.pixel_scaling import Scaling
 from .onnx import tensor_names
-from .walk import functional
+from .walk import backend_of, functional
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
 
@@ -63,15 +63,6 @@ def write_with_tensorflow(model: Any, path: Path, format: str, options: Options)
         path.write_bytes(_litert(model, options))
     else:
         _write_saved_model(model, path, options)
-
-
-def backend_of(model: Any) -> str:
-    """Return the backend of a Keras model; legacy models have TensorFlow only."""
-    if type(functional(model)).__module__.startswith("tf_keras"):
-        return "tensorflow"
-    import keras
-
-    return str(keras.backend.backend())
 
 
 def _module(model: Any, options: Options) -> Any:

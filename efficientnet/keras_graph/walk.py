@@ -105,6 +105,15 @@ def is_idle(call: LayerCall) -> bool:
     return only_trains(call.layer) and not call.trains and takes == gives
 
 
+def backend_of(model: Any) -> str:
+    """Return the backend of a Keras model; legacy models have TensorFlow only."""
+    if type(functional(model)).__module__.startswith("tf_keras"):
+        return "tensorflow"
+    import keras
+
+    return str(keras.backend.backend())
+
+
 def data_formats(model: Any) -> set[str]:
     """Return the channel orders of a model's layers: ``"channels_last"``, ``"channels_first"``, both, or none."""
     return {layer.data_format for layer in _flatten(model) if getattr(layer, "data_format", None)}

@@ -53,6 +53,7 @@ FORMS = {
     "dense": lambda x: layers.Dense(5, activation="tanh")(x),
     "max pooling": lambda x: layers.MaxPooling2D(3, strides=2, padding="same")(x),
     "average pooling": lambda x: layers.AveragePooling2D((3, 2), strides=2, padding="same")(x),
+    "average pooling uneven": lambda x: layers.AveragePooling2D(3, strides=2, padding="same")(x),
     "average pooling by 1": lambda x: layers.AveragePooling2D(3, strides=1, padding="same")(x),
     "pooling 1d": lambda x: layers.MaxPooling1D(3)(layers.Reshape((72, 4))(x)),
     "pooling 3d": lambda x: layers.AveragePooling3D(2)(layers.Reshape((3, 3, 8, 4))(x)),
@@ -131,6 +132,8 @@ FORMS = {
 }  # fmt: skip
 if keras.backend.backend() == "tensorflow":  # which cannot compute this one on a processor
     del FORMS["mixed orders"]
+if keras.backend.backend() == "torch":  # where Keras normalises the last axes only
+    del FORMS["layer norm of sides"]
 
 ACTIVATIONS = (
     "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "glu", "silu", "swish", "mish", "sigmoid",

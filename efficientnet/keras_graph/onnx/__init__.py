@@ -14,7 +14,17 @@ import numpy as np
 
 from ...errors import UnsupportedLayerError
 from ...images.pixel_scaling import Scaling
-from ..walk import LayerCall, data_formats, functional, is_idle, keras_layer, keras_operation, only_trains, run
+from ..walk import (
+    LayerCall,
+    backend_of,
+    data_formats,
+    functional,
+    is_idle,
+    keras_layer,
+    keras_operation,
+    only_trains,
+    run,
+)
 from . import activation, convolution, merging, normalization, pooling, shape
 from .operations import write_operation
 from .writer import Value, Writer, unsupported
@@ -54,7 +64,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     except ImportError as error:
         raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]>=2'.") from error
     graph = functional(model)
-    writer = Writer(onnx)
+    writer = Writer(onnx, backend_of(model))
     inputs, outputs = (
         [
             onnx.helper.make_tensor_value_info(

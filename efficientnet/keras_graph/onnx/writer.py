@@ -47,20 +47,23 @@ class Writer:
         nodes: of ONNX, in the order in which they are computed.
         constants: of ONNX.
         input_shape: in Keras, of the first value that the layer takes.
+        layer: its name.
+        backend: of the Keras that the layers compute with.
     """
 
-    def __init__(self, onnx: Any) -> None:
+    def __init__(self, onnx: Any, backend: str) -> None:
+        self.backend = backend
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._onnx = onnx
-        self._layer = ""
+        self.layer = ""
         self.input_shape: tuple[int | None, ...] = ()
         self._seen = Counter[str]()
         self._turned: dict[str, Value] = {}
 
     def begin(self, call: LayerCall) -> None:
         """What is written from now on is named after this call of a layer."""
-        self._layer = call.name
+        self.layer = call.name
         self.input_shape = tuple(call.inputs[0].shape) if call.inputs else ()
 
     def unique(self, name: str) -> str:
@@ -77,7 +80,7 @@ class Writer:
         self, count: int, operation: str, *inputs: Value, rank: int | None = None, **attributes: Any
     ) -> list[Value]:
         """The same for an operation that gives several values."""
-        name = self.unique(f"{self._layer}:{operation}")
+        name = self.unique(f"{self.layer}:{operation}")
         names = [name] if count == 1 else [f"{name}.{number}" for number in range(count)]
         self.nodes.append(
             self._onnx.helper.make_node(operation, [x.name for x in inputs], names, name=name, **attributes)
@@ -114,7 +117,7 @@ class Writer:
 
     def constant(self, value: np.ndarray, what: str) -> Value:
         """A constant as it is; ``what`` is a part of its name."""
-        name = self.unique(f"{self._layer}:{what}")
+        name = self.unique(f"{self.layer}:{what}")
         self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return Value(name, value.ndim)
 
