@@ -122,7 +122,7 @@ def test_damaged_pictures(folder, picture, changes):
     save_pictures(folder, picture, **changes)
     (folder / "models").mkdir()
     (folder / "models" / "width.keras").touch()
-    with pytest.raises(ValueError, match=r"pictures\.npz does not hold the pictures of a comparison"):
+    with pytest.raises(ValueError, match=r"images\.npz does not hold the images of a comparison"):
         write_report(folder)
     assert not (folder / "report.html").exists()
     (folder / "images.npz").unlink()
