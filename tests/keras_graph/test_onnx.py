@@ -5,6 +5,7 @@ import builtins
 import numpy as np
 import pytest
 
+from efficientnet.errors import UnsupportedLayerError
 from efficientnet.keras_graph import onnx as onnx_graph
 
 onnx = pytest.importorskip("onnx")
@@ -161,3 +162,11 @@ def test_without_the_package_onnx(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"efficientnet\[onnx\]"):
         onnx_graph.convert(None)
+
+
+def test_more_weights_than_a_graph_holds(monkeypatch):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(32)(inputs), name="huge")
+    monkeypatch.setattr(onnx_graph, "_MOST_BYTES", 4 * model.count_params())
+    with pytest.raises(UnsupportedLayerError, match=r"huge has .* GiB of weights in float32, .* holds less than 2 GiB"):
+        onnx_graph.convert(model)

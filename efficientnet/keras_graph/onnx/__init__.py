@@ -32,6 +32,7 @@ from .writer import Value, Writer, unsupported
 __all__ = ["UnsupportedLayerError", "convert", "tensor_names"]
 
 # The oldest that has every operation needed here, so that older runtimes, too, read the file.
+_MOST_BYTES = 2 << 30  # of a file of protobuf
 _OPSET, _IR_VERSION = 13, 8
 
 _LAYERS: dict[str, Callable[[Writer, Any, Value], Value]] = {
@@ -64,6 +65,11 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     except ImportError as error:
         raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]>=2'.") from error
     graph = functional(model)
+    if (size := 4 * graph.count_params()) >= _MOST_BYTES:
+        raise UnsupportedLayerError(
+            f"{model.name} has {size / 2**30:.3g} GiB of weights in float32, and an ONNX graph, which OpenVINO reads, "
+            "too, holds less than 2 GiB. engine='keras' predicts with it."
+        )
     writer = Writer(onnx, backend_of(model))
     inputs, outputs = (
         [
