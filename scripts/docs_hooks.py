@@ -103,7 +103,7 @@ def _section(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def _value(action: argparse.Action) -> str:
     if action.choices is not None and action.metavar is None:
-        return "{" + ",".join(map(str, action.choices)) + "}"
+        return "{" + ", ".join(map(str, action.choices)) + "}"  # with spaces, to wrap in a narrow table
     return " ".join(action.metavar) if isinstance(action.metavar, tuple) else str(action.metavar or action.dest.upper())
 
 
