@@ -11,7 +11,7 @@ weights on raw pixels: ``keras.applications`` always scales them inside, so ours
 
 Contenders have a process each, with as many threads and cores for everyone, and are asked in turn, round after round:
 raw pixels of 8 bits in, probabilities out, float32 unless they say otherwise. What cannot run here is skipped, and
-told. --files adds the way from JPEGs on disk to answers.
+told. --files adds the way from JPEGs on disk to predictions.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def run_races(arguments: argparse.Namespace) -> list[Result]:
             make_photographs(arguments.files)
         settings = settings._replace(photographs=str(arguments.files.resolve()), seconds=0)
         from_files = race(list(FILE_CONTENDERS), [FILES_BATCH], settings, rounds)
-        print(f"\nFrom files to answers, speed against {FILE_REFERENCE}\n")
+        print(f"\nFrom files to predictions, speed against {FILE_REFERENCE}\n")
         print(*table(from_files, [FILES_BATCH], FILE_REFERENCE), sep="\n", flush=True)
         return [*results, *from_files]
 
@@ -121,7 +121,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     races.add_argument("--against", choices=CONTENDERS, metavar="NAME", default=REFERENCE, help=f"default: {REFERENCE}")
     races.add_argument("--rounds", type=at_least(2), default=7, metavar="N", help="that count (default: 7)")
     races.add_argument("--threads", type=at_least(1), default=2, metavar="N", help="for each contender (default: 2)")
-    races.add_argument("--files", type=Path, metavar="FOLDER", help="JPEGs to answer; made where there is no folder")
+    races.add_argument("--files", type=Path, metavar="FOLDER", help="JPEGs to predict; made where there is no folder")
     races.add_argument("--old", type=Path, metavar="PATH", help="folder or Python interpreter with efficientnet 1.1.1")
     races.add_argument(
         "--draw", nargs="?", type=Path, const=CHART, metavar="PNG", help="draw the race (default: misc/benchmark.png)"

@@ -1,4 +1,4 @@
-"""What MkDocs does besides reading docs/: the page of commands from their parsers, notebooks, the picture of the
+"""What MkDocs does besides reading docs/: the page of commands from their parsers, notebooks, the drawing of the
 floors, and the images of misc/.
 
 Pages refer to notebooks as ``….ipynb`` and to files outside docs/ as ``../misc/…``, so that the links hold on a code
@@ -50,7 +50,7 @@ def notebook_page(path: Path) -> dict[str, str | bytes]:
 
 
 def floors_picture(text: str) -> str:
-    """An SVG picture, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
+    """An SVG drawing, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
     width, height, gap = 360, 44, 18
     boxes = []
     for number, line in enumerate(text.strip().splitlines()):

@@ -1,9 +1,9 @@
-"""What pretraining is worth: Lite0 on 2,000 pictures of Fashion-MNIST, from its published weights and from random ones.
+"""What pretraining is worth: Lite0 on 2,000 images of Fashion-MNIST, from its published weights and from random ones.
 
     python scripts/fashion_study.py --out runs/fashion
 
 Both networks are trained by ``efficientnet train`` for the same number of epochs, and validated on all 10,000 test
-pictures after each. The settings were found on 2,000 other pictures of the training set. ``--out`` gets a run for each,
+images after each. The settings were found on 2,000 other images of the training set. ``--out`` gets a run for each,
 and results.json; the curves go to misc/training. Killed, the same command goes on where it was.
 """
 
@@ -45,14 +45,14 @@ def main(argv: list[str] | None = None) -> int:
         subprocess.run([*command, "--out", str(run), "--resume"], check=True)
         with (run / "log.csv").open() as file:
             rows = list(csv.DictReader(file))
-        # The last epoch's, not the best one's: the test pictures choose nothing.
+        # The last epoch's, not the best one's: the test images choose nothing.
         results[name] = {
             "accuracy": float(rows[-1]["val_accuracy"]),
             "minutes": sum(float(row["seconds"]) for row in rows) / 60,
         }
-        pictures = ROOT / "misc" / "training"
-        pictures.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / "curves.png", pictures / f"fashion-{name}.png")
+        images = ROOT / "misc" / "training"
+        images.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / "curves.png", images / f"fashion-{name}.png")
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
     return 0

@@ -1,4 +1,4 @@
-"""Trains a network on one's own pictures: the command ``efficientnet train`` as a script."""
+"""Trains a network on a folder of images: the command ``efficientnet train`` as a script."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _ported(fact: dict[str, str]) -> dict[str, str]:
     resolution = int(side or variant.resolution)
     mode = "v2" if fact["preprocessing"] == "tf, in the graph" else fact["preprocessing"].partition(",")[0]
     is_official = fact["format"] == "official-tf-ckpt"
-    # The authors' code of 2021 leaves large pictures uncropped, and resizes bilinearly where it scales its new way.
+    # The authors' code of 2021 leaves large images uncropped, and resizes bilinearly where it scales its new way.
     is_whole = name.startswith("efficientnetv2") and resolution >= 320
     is_bilinear = mode == "v2" or (is_official and ("-lite" in name or "-edgetpu" in name))
     details = {

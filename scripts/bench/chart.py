@@ -1,4 +1,4 @@
-"""The picture of a race: milliseconds per image, by contender."""
+"""The chart of a race: milliseconds per image, by contender."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Everything that can answer with an EfficientNet: from raw pixels in NumPy to probabilities in NumPy.
+"""Everything that can predict with an EfficientNet: from raw pixels in NumPy to probabilities in NumPy.
 
-A contender is opened with the race's settings, in a process of its own, and gives for each batch size a measurement
+A contender is opened with the race's settings, in a separate process, and gives for each batch size a measurement
 of the seconds that it takes per image. What it raises instead is the reason why it is skipped.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 
 from .backends import BACKENDS, start
 from .measuring import in_fresh_process, timed
-from .photographs import pictures
+from .photographs import photographs
 
 if TYPE_CHECKING:
     from efficientnet.inference import Predictor
 
 # Side of the matrices of the product: at this size, and beyond, NumPy is at its fastest.
 LARGE = 2048
-# Pictures to find the ranges of 8-bit numbers with.
+# Images to find the ranges of 8-bit numbers with.
 CALIBRATION = 32
 
 
@@ -65,13 +65,13 @@ class SkippedError(Exception):
     """Why a contender does not take part."""
 
 
-def per_image(settings: Settings, answer: Callable[[np.ndarray], Any]) -> ForBatch:
+def per_image(settings: Settings, predict: Callable[[np.ndarray], Any]) -> ForBatch:
     """The seconds per image of a function that takes (batch, height, width, 3) raw pixels, uint8."""
 
     def for_batch(batch: int) -> Measure:
         size = settings.resolution
         images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-        measure = timed(answer, images)
+        measure = timed(predict, images)
         return lambda: measure() / batch
 
     return for_batch
@@ -82,7 +82,7 @@ def this_package(engine: str, precision: str, settings: Settings) -> ForBatch:
 
 
 def compiled_from_cache(engine: str, precision: str, settings: Settings) -> Predictor:
-    """A saved model, compiled into the cache by a process of its own: this one only predicts."""
+    """A saved model, compiled into the cache by a separate process: this one only predicts."""
     from efficientnet.inference import compile
 
     path = Path(settings.folder) / "model.keras"
@@ -94,7 +94,7 @@ def compiled_from_cache(engine: str, precision: str, settings: Settings) -> Pred
         engine=engine,
         precision=precision,
         threads=settings.threads,
-        calibration=list(pictures(CALIBRATION)) if precision == "int8" else (),
+        calibration=list(photographs(CALIBRATION)) if precision == "int8" else (),
     )
     in_fresh_process(fill_cache, open_predictor, settings)
     return open_predictor()
@@ -123,16 +123,16 @@ def keras_applications(method: str, settings: Settings) -> ForBatch:
         return lambda images: function(tf.constant(images)).numpy()
 
     def called(images: np.ndarray) -> np.ndarray:
-        answer = model(images, training=False)
-        return np.asarray(answer.detach() if settings.backend == "torch" else answer)
+        outputs = model(images, training=False)
+        return np.asarray(outputs.detach() if settings.backend == "torch" else outputs)
 
-    answers: dict[str, Callable[[], Callable[[np.ndarray], Any]]] = {
+    methods: dict[str, Callable[[], Callable[[np.ndarray], Any]]] = {
         "predict": lambda: functools.partial(model.predict, verbose=0),
         "predict_on_batch": lambda: model.predict_on_batch,
         "model()": lambda: called,
         "tf.function": compiled,
     }
-    return per_image(settings, answers[method]())
+    return per_image(settings, methods[method]())
 
 
 def keras_network(settings: Settings) -> Any:
@@ -157,12 +157,12 @@ def litert(settings: Settings) -> ForBatch:
         interpreter.resize_tensor_input(source["index"], (batch, *source["shape"][1:]))
         interpreter.allocate_tensors()
 
-        def answer(images: np.ndarray) -> Any:
+        def predict(images: np.ndarray) -> Any:
             interpreter.set_tensor(source["index"], images.astype(np.float32))
             interpreter.invoke()
             return interpreter.get_tensor(target["index"])
 
-        return per_image(settings, answer)(batch)
+        return per_image(settings, predict)(batch)
 
     return for_batch
 
@@ -241,15 +241,15 @@ def from_pixels(network: Any) -> Any:
 def asked_eagerly(network: Any) -> Callable[[np.ndarray], Any]:
     import torch
 
-    def answer(images: np.ndarray) -> Any:
+    def predict(images: np.ndarray) -> Any:
         with torch.inference_mode():
             return network(torch.from_numpy(images)).numpy()
 
-    return answer
+    return predict
 
 
 def timm_export(settings: Settings, batch: int) -> Path:
-    """timm's network in ONNX, of a static shape, written by a process of its own."""
+    """timm's network in ONNX, of a static shape, written by a separate process."""
     path = Path(settings.folder) / f"timm_{batch}.onnx"
     if not path.exists():
         importlib.import_module("onnxscript")  # to miss it here
@@ -294,12 +294,12 @@ def openvino_throughput(settings: Settings) -> ForBatch:
         queue = AsyncInferQueue(compiled_by_openvino(settings, batch, "THROUGHPUT"))
         batches = max(4, 32 // batch)
 
-        def answer(images: np.ndarray) -> None:
+        def predict(images: np.ndarray) -> None:
             for _ in range(batches):
                 queue.start_async(images)
             queue.wait_all()
 
-        measure = per_image(settings, answer)(batch)
+        measure = per_image(settings, predict)(batch)
         return lambda: measure() / batches
 
     return for_batch

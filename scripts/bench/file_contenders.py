@@ -1,4 +1,4 @@
-"""From files to answers: a folder of JPEGs, and who can answer it. Contenders as in contenders.py."""
+"""From files to predictions: a folder of JPEGs, and the contenders that read it. Contenders as in contenders.py."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .contenders import ForBatch, Measure, Open, Settings, compiled_from_cache, 
 from .measuring import timed
 
 
-def per_file(settings: Settings, answer: Callable[[list[Path], int], int]) -> ForBatch:
-    """The seconds per file of a function that is given files and a batch size and returns how many it answered."""
+def per_file(settings: Settings, predict: Callable[[list[Path], int], int]) -> ForBatch:
+    """The seconds per file of a function that is given files and a batch size and returns how many it predicted."""
 
     def for_batch(batch: int) -> Measure:
         paths = sorted(Path(settings.photographs).glob("*.jpg"))
 
         def check() -> None:
-            if (answered := answer(paths, batch)) != len(paths):
-                raise RuntimeError(f"answered {answered} of {len(paths)} files")
+            if (predicted := predict(paths, batch)) != len(paths):
+                raise RuntimeError(f"predicted {predicted} of {len(paths)} files")
 
         measure = timed(check)
         return lambda: measure() / len(paths)
@@ -36,7 +36,7 @@ def keras_applications(settings: Settings) -> ForBatch:
     model = keras_network(settings)
     import keras
 
-    def answer(paths: list[Path], batch: int) -> int:
+    def predict(paths: list[Path], batch: int) -> int:
         dataset = keras.utils.image_dataset_from_directory(
             settings.photographs,
             labels=None,
@@ -47,7 +47,7 @@ def keras_applications(settings: Settings) -> ForBatch:
         )
         return len(model.predict(dataset, verbose=0))
 
-    return per_file(settings, answer)
+    return per_file(settings, predict)
 
 
 def timm_loader(settings: Settings) -> ForBatch:
@@ -67,15 +67,15 @@ def timm_loader(settings: Settings) -> ForBatch:
             return len(self.paths)
 
         def __getitem__(self, index: int) -> Any:
-            with Image.open(self.paths[index]) as picture:
-                return transform(picture.convert("RGB"))
+            with Image.open(self.paths[index]) as photograph:
+                return transform(photograph.convert("RGB"))
 
-    def answer(paths: list[Path], batch: int) -> int:
+    def predict(paths: list[Path], batch: int) -> int:
         loader = torch.utils.data.DataLoader(Files(paths), batch_size=batch, num_workers=settings.threads)
         with torch.inference_mode():
             return sum(len(network(images).softmax(1).numpy()) for images in loader)
 
-    return per_file(settings, answer)
+    return per_file(settings, predict)
 
 
 FILE_REFERENCE = "files: keras.applications, image_dataset_from_directory"

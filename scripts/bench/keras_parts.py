@@ -38,7 +38,7 @@ def rows(backends: Sequence[str], parts: Sequence[str], quick: bool, effort: Eff
         for case in fresh_cases(name, backend, quick, parts):
             # Memory hardly varies from process to process.
             yield compare(case, Effort(pairs=2, seconds=0) if case.unit == "MB" else effort)
-        # Keras on OpenVINO answers, but does not train.
+        # Keras on OpenVINO predicts, but does not train.
         shared = [part for part in ("predict", "train") if part in parts and (name, part) != ("openvino", "train")]
         if shared:
             yield from in_fresh_process(forward_and_training, backend, f"{name}:", shared, effort)
@@ -92,7 +92,7 @@ def build_seconds(backend: Backend, side: str, name: str) -> float:
 
 
 def memory_of_an_answer(backend: Backend, side: str) -> float:
-    """The most bytes that a process held while it built B0 and answered one image."""
+    """The most bytes that a process held while it built B0 and predicted one image."""
     model = start(backend)[side]("EfficientNetB0")
     model.predict_on_batch(random_images(model, 1))
     return peak_memory()
@@ -111,8 +111,8 @@ def forward_and_training(backend: Backend, prefix: str, parts: Sequence[str], ef
         ours, peer = (build[side]("EfficientNetB0") for side in SIDES)
         for batch in (1, 32):
             images = random_images(ours, batch)
-            answers = (timed(model.predict_on_batch, images) for model in (ours, peer))
-            cases.append(Case(f"{prefix} predict B0, batch {batch}", *answers))
+            timings = (timed(model.predict_on_batch, images) for model in (ours, peer))
+            cases.append(Case(f"{prefix} predict B0, batch {batch}", *timings))
     if "train" in parts:
         for what, names in TRAINED.items():
             steps = [training_step(build, side, names, TRAINING_STEPS) for side in SIDES]
@@ -151,7 +151,7 @@ def memory_of_training(backend: Backend, side: str, names: Mapping[str, str]) ->
 
 
 def preprocessing_cases() -> list[Case]:
-    """Ours keeps the small matrices of the sizes that it has met; pictures of ever new sizes show their cost."""
+    """Ours keeps the small matrices of the sizes that it has met; images of ever new sizes show their cost."""
     from efficientnet.preprocessing import center_crop_and_resize
 
     photograph = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
@@ -167,7 +167,7 @@ def preprocessing_cases() -> list[Case]:
             timed(older_center_crop_and_resize, photograph, 224),
         ),
         Case(
-            "the same, each picture of a new size",
+            "the same, each image of a new size",
             functools.partial(of_a_new_size, "ours", center_crop_and_resize),
             functools.partial(of_a_new_size, "peer", older_center_crop_and_resize),
         ),

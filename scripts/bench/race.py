@@ -1,4 +1,4 @@
-"""Asks contenders by turns, each in a process of its own that stays alive, and tells what they took."""
+"""Runs contenders in turns, each in a separate process that stays alive, and reports their times."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def race(
 ) -> list[Result]:
     """Asks all contenders in turn, round after round, batch size after batch size.
 
-    Whoever cannot answer is left out from there on; the others go on.
+    Whoever cannot predict is left out from there on; the others go on.
 
     Args:
         names: of contenders.
@@ -75,20 +75,20 @@ def race(
             for number in range(rounds + 1):
                 for name, ask in list(workers.items()):
                     time.sleep(PAUSE)
-                    answer = ask(batch)
+                    measured = ask(batch)
                     progress.update()
-                    if "skipped" in answer:
-                        results[name] = results[name]._replace(skipped=str(answer["skipped"]))
+                    if "skipped" in measured:
+                        results[name] = results[name]._replace(skipped=str(measured["skipped"]))
                         del workers[name]
                     elif number:
-                        results[name].seconds.setdefault(batch, []).append(statistics.median(answer["seconds"]))
-                        results[name] = results[name]._replace(memory=answer["memory"])
+                        results[name].seconds.setdefault(batch, []).append(statistics.median(measured["seconds"]))
+                        results[name] = results[name]._replace(memory=measured["memory"])
     return list(results.values())
 
 
 @contextmanager
 def worker(name: str, settings: Settings, older: Path | None) -> Iterator[Ask]:
-    """A process that runs ``bench.worker``, to be asked for its answer to a batch size."""
+    """A process that runs ``bench.worker``, which takes a batch size and returns its measurement."""
     has_python = older is not None and older.is_file()
     environment = {
         **os.environ,
@@ -111,12 +111,12 @@ def worker(name: str, settings: Settings, older: Path | None) -> Iterator[Ask]:
             try:
                 process.stdin.write(f"{batch}\n")
                 process.stdin.flush()
-                answer: dict[str, Any] = json.loads(process.stdout.readline())
+                measured: dict[str, Any] = json.loads(process.stdout.readline())
             except (BrokenPipeError, ValueError):
                 errors.seek(0)
                 last = (errors.read().strip().splitlines() or ["no message"])[-1]
                 return {"skipped": f"its process has ended with status {process.wait()}: {last}"}
-            return answer
+            return measured
 
         try:
             yield ask

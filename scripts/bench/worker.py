@@ -1,6 +1,6 @@
-"""One contender in a process of its own: ``python -m bench.worker CONTENDER SETTINGS``, settings as JSON.
+"""One contender in a separate process: ``python -m bench.worker CONTENDER SETTINGS``, settings as JSON.
 
-Each line on stdin is a batch size; each line on stdout the answer, as JSON: the seconds per image
+Each line on stdin is a batch size; each line on stdout the measurement, as JSON: the seconds per image
 that it took, once for each call of the turn, and the process' peak memory in bytes, or why there are none.
 """
 
@@ -31,25 +31,25 @@ def main() -> None:
     name, settings = sys.argv[1], Settings(**json.loads(sys.argv[2]))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings.threads])
-    # What libraries print must not come between the answers.
-    answers = os.fdopen(os.dup(1), "w")
+    # What libraries print must not come between the measurements.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     open_contender = (CONTENDERS | FILE_CONTENDERS)[name]
     contender: ForBatch | None = None
     opened: dict[int, Measure] = {}
     for line in sys.stdin:
         batch = int(line)
-        answer: dict[str, Any]
+        measured: dict[str, Any]
         try:
             contender = contender or open_contender(settings)
             if batch not in opened:
                 opened[batch] = contender(batch)
-            answer = {"seconds": turn(opened[batch], settings.seconds), "memory": peak_memory()}
+            measured = {"seconds": turn(opened[batch], settings.seconds), "memory": peak_memory()}
         except Exception as error:  # whatever it is, the others go on
             lines = str(error).strip().splitlines() or [""]
-            answer = {"skipped": f"{type(error).__name__}: {lines[0]}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            measured = {"skipped": f"{type(error).__name__}: {lines[0]}"}
+        output.write(json.dumps(measured) + "\n")
+        output.flush()
 
 
 if __name__ == "__main__":

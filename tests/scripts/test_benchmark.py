@@ -151,8 +151,8 @@ def test_picture_of_a_race(bench, tmp_path):
     pytest.importorskip("matplotlib")
     image = pytest.importorskip("PIL.Image")
     bench.chart.draw(results(bench), [1], "a title", tmp_path / "race.png")
-    with image.open(tmp_path / "race.png") as picture:
-        assert picture.getpixel((0, 0))[:3] == (255, 255, 255)
+    with image.open(tmp_path / "race.png") as image:
+        assert image.getpixel((0, 0))[:3] == (255, 255, 255)
 
 
 def test_photographs_are_the_same_each_time_and_all_there(bench, tmp_path):
