@@ -36,7 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Draws the floors, and makes links to notebooks and to misc/ hold within the site."""
-    markdown = re.sub(r"```floors\n(.*?)```\n", lambda block: floors_picture(block[1]), markdown, flags=re.DOTALL)
+    markdown = re.sub(r"```floors\n(.*?)```\n", lambda block: floors_drawing(block[1]), markdown, flags=re.DOTALL)
     markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown)
     return re.sub(r"\]\(((?:\.\./)*)\.\./misc/", r"](\1misc/", markdown)
 
@@ -49,7 +49,7 @@ def notebook_page(path: Path) -> dict[str, str | bytes]:
     return {f"{path.stem}.md": page, **found["outputs"]}
 
 
-def floors_picture(text: str) -> str:
+def floors_drawing(text: str) -> str:
     """An SVG drawing, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
     width, height, gap = 360, 44, 18
     boxes = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import check_writable
-from ..common.text import about, print_json, tell
+from ..common.text import about, notify, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
 from . import model_options, pixel_options
@@ -70,9 +70,9 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.part,
         )
     for path, reason in found.unreadable:
-        tell(about(path, reason))
+        notify(about(path, reason))
     for note in found.notes:
-        tell(note)
+        notify(note)
     try:
         if arguments.out:
             found.write(arguments.out)

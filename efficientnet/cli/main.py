@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
-from ..common.text import lines, plain, print_what_can_be, tell
+from ..common.text import lines, notify, plain, print_what_can_be
 from ..family.variants import get_variant, list_variants
 from . import pixel_options
 
@@ -127,7 +127,7 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         print_what_can_be(stream)
     if "stdout" in closed:
-        tell("stdout is closed: what is printed there is lost.")
+        notify("stdout is closed: what is printed there is lost.")
 
 
 class _Parser(argparse.ArgumentParser):

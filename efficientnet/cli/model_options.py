@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..common.text import tell
+from ..common.text import notify
 from ..datasets.folders import find_images
 from ..family.variants import PADDINGS, get_variant
 from ..images.pixel_scaling import MODES, Scaling
@@ -209,7 +209,7 @@ def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
 def report_folder(variant: str) -> None:
     """Prints a line on stderr where a variant's name is that of a folder, too."""
     if os.path.isdir(variant):
-        tell(f"{variant} is taken for the variant; ./{variant} is the folder of that name.")
+        notify(f"{variant} is taken for the variant; ./{variant} is the folder of that name.")
 
 
 def require_preprocessing(scaling: Scaling | None, model: str) -> None:
@@ -226,7 +226,7 @@ def images_in(folder: Path, recursive: bool) -> list[Path]:
     found = find_images(folder, recursive)
     if note := found.note(folder):
         hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
-        tell(f"{note}{hint}")
+        notify(f"{note}{hint}")
     return found.images
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.daemons import read_seconds
-from ..common.text import about, csv_cell, plain, print_json, tell
+from ..common.text import about, csv_cell, notify, plain, print_json
 from . import model_options, pixel_options
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def _predict(arguments: argparse.Namespace) -> int:
                     write(result.image, result.prediction)
                     sys.stdout.flush()
                     if not has_hint and _may_be_logits(predictor.spec, result.prediction):
-                        tell(_hint(predictor.spec))
+                        notify(_hint(predictor.spec))
                         has_hint = True
                 else:
-                    tell(about(result.image, result.error))
+                    notify(about(result.image, result.error))
                     status = SOME_FAILED
             progress.update()
     return status

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..common.text import plain, tell
+from ..common.text import notify, plain
 from ..family.variants import get_variant
 from ..keras_files.opening import is_saved_model
 from ..reports.tables import table
@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(_as_json(found, seconds) if arguments.json else _as_table(found, seconds, arguments.layers))
     if found.uncounted:
         named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
-        tell(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
+        notify(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
     return 0
 
 

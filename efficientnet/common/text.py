@@ -60,7 +60,7 @@ def print_json(value: Any) -> None:
     print(text)
 
 
-def tell(message: object) -> None:
+def notify(message: object) -> None:
     """Print a line for the reader of a command's messages, on stderr."""
     print(f"efficientnet: {lines(message)}", file=sys.stderr)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import plain, tell
+from ..common.text import notify, plain
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.resizing import center_crop_and_resize
@@ -118,7 +118,7 @@ class Data:
         if not len(self.validation):
             raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")
         if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
-            tell(f"no images to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
+            notify(f"no images to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
 
 
 def batches(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..common.text import lines, plain, tell
+from ..common.text import lines, notify, plain
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from .data import Data, Files, falls_below, square, temporary_array
@@ -67,7 +67,7 @@ def _items(data: Path, side: str | None) -> list[Item]:
     """List the files of a folder or a table; what is left out is reported."""
     samples = find_samples(data)
     for note in samples.notes:
-        tell(plain(note))
+        notify(plain(note))
     return [Item(sample.path, sample.label, side) for sample in samples.found]
 
 
@@ -94,8 +94,8 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
     with ThreadPoolExecutor() as threads:
         loaded = threads.map(load, range(len(items)))
         use = np.array(list(tqdm(loaded, total=len(items), unit="image", leave=False, disable=None)), int)
-    _tell_contradictions(items, digests)
-    _tell_overlap(digests, use)
+    _notify_contradictions(items, digests)
+    _notify_overlap(digests, use)
     labels = np.array([classes.index(item.label) for item in items])
     entries = [Entry(item.path, item.label, digest.hex()) for item, digest in zip(items, digests, strict=True)]
     return Data(
@@ -103,22 +103,22 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
     )  # fmt: skip
 
 
-def _tell_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
+def _notify_contradictions(items: Sequence[Item], digests: Sequence[bytes]) -> None:
     """Report files with the same content but different classes."""
     first: dict[bytes, Item] = {}
     for item, digest in zip(items, digests, strict=True):
         other = first.setdefault(digest, item)
         if digest and other.label != item.label:
             both = ", ".join(f"{plain(found.path)} {plain(found.label)}" for found in (other, item))
-            tell(f"the same image has two labels: {both}")
+            notify(f"the same image has two labels: {both}")
 
 
-def _tell_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:
+def _notify_overlap(digests: Sequence[bytes], use: NDArray[np.integer[Any]]) -> None:
     """Report the number of images, by content, that are in both parts."""
     trained = {digest for digest, part in zip(digests, use, strict=True) if part == 0}
     held_out = [digest in trained for digest, part in zip(digests, use, strict=True) if part == 1]
     if any(held_out):
-        tell(
+        notify(
             f"{sum(held_out)} of the {len(held_out)} images to validate with are trained on, too, so the accuracy is "
             "higher than on others: take them out of one of the parts"
         )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import plain, tell
+from ..common.text import notify, plain
 from ..errors import UnreadableImageError
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
@@ -105,7 +105,7 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
             try:
                 yield load_image(features["image/encoded"].bytes_list.value[0]), label
             except UnreadableImageError as error:
-                tell(f"skipped image {index} of {plain(pattern)}: {error}")
+                notify(f"skipped image {index} of {plain(pattern)}: {error}")
 
     try:
         data = load_batches(pattern, examples(), validation, size, crop=crop)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import plain, tell
+from ..common.text import notify, plain
 from ..datasets.data import Data, Files, square
 from ..errors import UnreadableImageError
 from .randaugment import rand_augment
@@ -219,7 +219,7 @@ def read_pixels(data: Data, row: int) -> NDArray[np.uint8] | None:
     try:
         pixels: NDArray[np.uint8] = data.pixels[row]
     except UnreadableImageError as error:
-        tell(f"left out {plain(data.pixels.paths[row])}: {error}")
+        notify(f"left out {plain(data.pixels.paths[row])}: {error}")
         return None
     return pixels
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..common.files import named_errors, remove_parts, replacing
 from ..common.json_files import read_object
-from ..common.text import plain, tell
+from ..common.text import notify, plain
 from ..datasets.data import Data
 from ..datasets.splits import write_split
 from ..errors import DivergedError
@@ -150,7 +150,7 @@ class RunFolder:
                     arrays = {name: file[name] for name in file.files}
                 return Checkpoint(State(**json.loads(str(arrays.pop("state")))), arrays)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                tell(f"{plain(path)} is damaged ({error}): going back to the checkpoint before.")
+                notify(f"{plain(path)} is damaged ({error}): going back to the checkpoint before.")
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
