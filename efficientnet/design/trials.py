@@ -134,9 +134,9 @@ class Study:
                 try:
                     values = objective(trial)
                 except Stopped:
-                    self.optuna.notify(trial, state=self._states.PRUNED)
+                    self.optuna.tell(trial, state=self._states.PRUNED)
                 else:
-                    self.optuna.notify(trial, values)
+                    self.optuna.tell(trial, values)
             progress(self)
 
     def report(self, trial: Any, step: int, value: float) -> None:
