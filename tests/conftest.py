@@ -7,6 +7,7 @@ tests run on the default, and tests/test_every_framework.py runs them on each ot
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import os
@@ -87,6 +88,27 @@ def tiny(eff: ModuleType) -> Callable[..., Any]:
     from efficientnet.family.variants import V1_BLOCKS
 
     return functools.partial(eff.EfficientNet, 0.5, 1.0, 64, blocks_args=V1_BLOCKS[:3], model_name="tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_lite(eff: ModuleType) -> Callable[..., Any]:
+    """Builds the same of Lite0, which has other activations and no gates."""
+    from efficientnet import get_variant
+
+    whole = get_variant("lite0")
+    small = dataclasses.replace(whole, name="tiny-lite", width=0.5, resolution=64, blocks=whole.blocks[:3])
+    return functools.partial(eff.create, small)
+
+
+@pytest.fixture(scope="session")
+def tiny_condconv(eff: ModuleType) -> Callable[..., Any]:
+    """Builds one stage of ordinary kernels and one of experts, with a stride."""
+    from efficientnet import get_variant
+
+    whole = get_variant("condconv-b0-4e")
+    last = dataclasses.replace(whole.blocks[5], input_filters=16, num_repeat=2)
+    small = dataclasses.replace(whole, name="tiny-condconv", width=0.5, resolution=32, blocks=(whole.blocks[0], last))
+    return functools.partial(eff.create, small)
 
 
 @pytest.fixture

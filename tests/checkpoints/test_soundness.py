@@ -1,9 +1,12 @@
 """Weights that cannot be computed with are refused, with the layer's name, wherever they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from efficientnet import get_variant, save_variant
 from efficientnet.checkpoints.soundness import check_array
 from efficientnet.cli.main import main
 from efficientnet.export.convert import convert_weights
@@ -12,11 +15,16 @@ from efficientnet.inference import compile
 keras = pytest.importorskip("keras")
 
 
+SMALL = dataclasses.replace(
+    get_variant("b0"), name="small", width=0.25, resolution=32, blocks=get_variant("b0").blocks[:1]
+)
+
+
 @pytest.fixture(scope="module")
 def model():
-    from efficientnet.keras import EfficientNetB0
+    from efficientnet.keras import create
 
-    return EfficientNetB0(weights=None, classes=3, input_shape=(32, 32, 3))
+    return create(SMALL, weights=None, classes=3)
 
 
 @pytest.fixture(params=[np.nan, np.inf, -np.inf, -1.0])
@@ -40,22 +48,23 @@ def test_a_model_is_not_compiled(damaged):
 
 @pytest.mark.parametrize("target", ["net.weights.h5", "net.safetensors"])
 def test_a_file_is_not_read(damaged, target, tmp_path):
-    from efficientnet.keras import EfficientNetB0
+    from efficientnet.keras import create
 
     model, message = damaged
     model.save_weights(tmp_path / "net.weights.h5")
     path = tmp_path / "net.weights.h5"
     with pytest.raises(ValueError, match=message) as error:
-        EfficientNetB0(weights=path, classes=3, input_shape=(32, 32, 3))
+        create(SMALL, weights=path, classes=3)
     assert str(path) in str(error.value)
     with pytest.raises(ValueError, match=message):
-        convert_weights(path, tmp_path / ("other." + target.partition(".")[2]))
+        convert_weights(path, tmp_path / ("other." + target.partition(".")[2]), variant=SMALL)
 
 
 def test_inspect_says_so(damaged, tmp_path, capsys):
     model, message = damaged
     model.save_weights(tmp_path / "a\x1b[2J.weights.h5")
-    assert main(["inspect", str(tmp_path / "a\x1b[2J.weights.h5")]) == 1
+    save_variant(SMALL, tmp_path / "small.json")
+    assert main(["inspect", str(tmp_path / "a\x1b[2J.weights.h5"), "--variant", str(tmp_path / "small.json")]) == 1
     printed = capsys.readouterr().out
     assert message in printed
     assert "a\\x1b[2J.weights.h5" in printed

@@ -1,19 +1,7 @@
 """Kernels mixed for each image (CondConv), and padding as PyTorch has it."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-
-from efficientnet import get_variant
-
-
-@pytest.fixture(scope="module")
-def variant():
-    """One stage of ordinary kernels and one of experts, with a stride."""
-    whole = get_variant("condconv-b0-4e")
-    last = dataclasses.replace(whole.blocks[5], input_filters=24, num_repeat=2)
-    return dataclasses.replace(whole, name="mixed", width=0.5, resolution=32, blocks=(*whole.blocks[:2], last))
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +9,14 @@ def x():
     return np.random.default_rng(0).normal(0, 1, (3, 32, 32, 3)).astype(np.float32)
 
 
-def test_each_image_has_its_own_kernel(eff, keras, backend, variant, x):
-    model = eff.create(variant, weights=None, classes=4)
+def test_each_image_has_its_own_kernel(keras, backend, tiny_condconv, x):
+    model = tiny_condconv(weights=None, classes=4)
     tolerance = 0.05 if backend == "openvino" else 1e-4  # there Keras computes in bfloat16 where it can
-    names = ("block3a_routing", "block2b_add", "block3a_expand_conv", "block3a_dw_experts", "block3a_dwconv")
+    names = ("block2a_routing", "block1a_project_bn", "block2a_expand_conv", "block2a_dw_experts", "block2a_dwconv")
     answers = keras.models.Model(model.input, [model.get_layer(name).output for name in names]).predict_on_batch(x)
     routing, inputs, expanded, experts, mixed = map(np.asarray, answers)
     assert ((routing > 0) & (routing < 1)).all()
-    kernels = model.get_layer("block3a_expand_experts").get_weights()[0].reshape(4, 16, -1)
+    kernels = model.get_layer("block2a_expand_experts").get_weights()[0].reshape(4, 8, -1)
     for image, weights in enumerate(routing):
         kernel = np.tensordot(weights, kernels, 1)
         np.testing.assert_allclose(expanded[image], inputs[image] @ kernel, atol=tolerance)
@@ -36,8 +24,8 @@ def test_each_image_has_its_own_kernel(eff, keras, backend, variant, x):
         np.testing.assert_allclose(mixed[image], by_expert @ weights, atol=tolerance)
 
 
-def test_it_opens_with_plain_keras(eff, keras, variant, x, tmp_path):
-    model = eff.create(variant, weights=None, classes=4)
+def test_it_opens_with_plain_keras(keras, tiny_condconv, x, tmp_path):
+    model = tiny_condconv(weights=None, classes=4)
     for file in ("model.keras", "model.h5"):
         model.save(tmp_path / file)
         again = keras.models.load_model(tmp_path / file, compile=False)
@@ -45,18 +33,18 @@ def test_it_opens_with_plain_keras(eff, keras, variant, x, tmp_path):
         np.testing.assert_allclose(np.asarray(again.predict_on_batch(x)), expected, atol=1e-6)
 
 
-def test_it_trains(eff, trainable, variant, x):
-    model = eff.create(variant, weights=None, classes=4)
-    before = [layer.get_weights() for layer in map(model.get_layer, ("block3b_routing", "block3b_project_experts"))]
+def test_it_trains(trainable, tiny_condconv, x):
+    model = tiny_condconv(weights=None, classes=4)
+    before = [layer.get_weights() for layer in map(model.get_layer, ("block2b_routing", "block2b_project_experts"))]
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.train_on_batch(x, np.array([0, 1, 2]))
-    after = [layer.get_weights() for layer in map(model.get_layer, ("block3b_routing", "block3b_project_experts"))]
+    after = [layer.get_weights() for layer in map(model.get_layer, ("block2b_routing", "block2b_project_experts"))]
     assert all((old[0] != new[0]).any() for old, new in zip(before, after, strict=True))
 
 
-def test_the_size_has_to_be_known(eff, variant):
-    with pytest.raises(ValueError, match=r"mixed mixes kernels for each image.*give\s+input_shape="):
-        eff.create(variant, weights=None, input_shape=(None, None, 3))
+def test_the_size_has_to_be_known(tiny_condconv):
+    with pytest.raises(ValueError, match=r"tiny-condconv mixes kernels for each image.*give\s+input_shape="):
+        tiny_condconv(weights=None, input_shape=(None, None, 3))
 
 
 def test_symmetric_padding(eff, keras, tiny, x, backend):

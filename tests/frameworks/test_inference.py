@@ -33,7 +33,7 @@ def check(model, x, backend, predictor=None, preprocessing="none"):
         assert np.abs(answer - reference).max() <= tolerance * max(1, np.abs(reference).max())
 
 
-@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetLite0"])
+@pytest.mark.parametrize("network", ["tiny", "tiny_lite"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -43,13 +43,13 @@ def check(model, x, backend, predictor=None, preprocessing="none"):
         {"features_only": True},
     ],
 )
-def test_every_kind_of_output(eff, backend, name, options):
-    model = getattr(eff, name)(weights=None, input_shape=(64, 96, 3), **options)
+def test_every_kind_of_output(request, backend, network, options):
+    model = request.getfixturevalue(network)(weights=None, input_shape=(64, 96, 3), **options)
     check(model, pixels(2, 64, 96, 3) / (1 if "include_preprocessing" in options else 255), backend)
 
 
-def test_any_size_and_batch_with_one_compiled_model(eff, backend):
-    model = eff.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
+def test_any_size_and_batch_with_one_compiled_model(tiny_lite, backend):
+    model = tiny_lite(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
     predictor = compile(model, "openvino", preprocessing="none")
     for shape in ((1, 32, 32, 3), (3, 47, 65, 3)):
         check(model, pixels(*shape) / 255, backend, predictor)
@@ -76,25 +76,25 @@ def test_every_batch_gives_the_same_answers(eff, tiny):
             np.testing.assert_allclose(predictor(images[:count]), together[:count], atol=1e-6)
 
 
-def test_a_head_of_ones_own(eff, keras, backend):
+def test_a_head_of_ones_own(tiny_lite, keras, backend):
     layers = keras.layers
-    body = eff.EfficientNetLite0(weights=None, input_shape=(64, 64, 3), include_top=False)
+    body = tiny_lite(weights=None, input_shape=(64, 64, 3), include_top=False)
     x = layers.Flatten()(layers.Dropout(0.5)(body.output))
     x = layers.BatchNormalization()(layers.Dense(16, activation="tanh")(x))
     check(keras.models.Model(body.input, layers.Dense(3, activation="sigmoid")(x)), pixels(2, 64, 64, 3) / 255, backend)
 
 
-def test_a_model_inside_a_model(eff, keras, backend):
+def test_a_model_inside_a_model(tiny_lite, keras, backend):
     layers = keras.layers
-    body = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), include_top=False)
+    body = tiny_lite(weights=None, input_shape=(32, 32, 3), include_top=False)
     model = keras.Sequential(
         [layers.Input((32, 32, 3)), body, layers.GlobalMaxPooling2D(), layers.Dense(3, activation="softmax")]
     )
     check(model, pixels(2, 32, 32, 3) / 255, backend)
 
 
-def test_channels_first(eff, backend, channels_first):
-    model = eff.EfficientNetB0(weights=None, input_shape=(3, 64, 64), classes=4, include_preprocessing=True)
+def test_channels_first(tiny, backend, channels_first):
+    model = tiny(weights=None, input_shape=(3, 64, 64), classes=4, include_preprocessing=True)
     x = pixels(2, 3, 64, 64)
     answer = compile(model, "openvino")(x)
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
@@ -102,9 +102,9 @@ def test_channels_first(eff, backend, channels_first):
         check(model, x, backend)
 
 
-def test_an_unknown_layer_is_named_and_auto_falls_back(eff, keras, monkeypatch):
+def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeypatch):
     monkeypatch.setattr("efficientnet.keras_graph.detours.find_spec", lambda name: None)
-    body = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), include_top=False)
+    body = tiny_lite(weights=None, input_shape=(32, 32, 3), include_top=False)
     odd = keras.layers.UpSampling2D(interpolation="bicubic", name="enlarge")(body.output)
     model = keras.models.Model(body.input, odd)
     with pytest.raises(UnsupportedLayerError, match=r"'enlarge', a UpSampling2D,.*not installed.*engine='keras'"):
@@ -127,8 +127,8 @@ def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
         np.testing.assert_allclose(predictor(np.ones((1, 4, 4, 3), "float32")), expected, rtol=1e-2)
 
 
-def test_many_threads_get_their_own_answers(eff):
-    model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
+def test_many_threads_get_their_own_answers(tiny_lite):
+    model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
     with compile(model, "openvino") as predictor:
         images = pixels(8, 32, 32, 3)
         expected = predictor(images)
@@ -145,8 +145,8 @@ def test_many_threads_get_their_own_answers(eff):
     np.testing.assert_allclose(np.stack([answers[index] for index in range(8)]), expected, atol=1e-6)
 
 
-def test_bad_calls(eff):
-    model = eff.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5)
+def test_bad_calls(tiny_lite):
+    model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5)
     with pytest.raises(ValueError, match=r"'tensorrt'.*openvino, onnxruntime"):
         compile(model, "tensorrt")
     predictor = compile(model)
