@@ -11,6 +11,8 @@ import dataclasses
 import functools
 import importlib
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +23,28 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 DATA = Path(__file__).resolve().parent / "data"
+LONGEST = 3  # seconds of a test that is not marked as slow
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _computing() -> float:
+    """Seconds of computing by this process and those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Where EFFICIENTNET_CHECK_SPEED is set, fail a test that takes too long for one without the marker ``slow``.
+
+    Neither waiting for a busy machine nor several threads count, and the first test that imports a framework pays
+    for all behind it.
+    """
+    started, computed, modules = time.monotonic(), _computing(), len(sys.modules)
+    yield
+    took = min(time.monotonic() - started, _computing() - computed)
+    is_spared = item.get_closest_marker("slow") is not None or len(sys.modules) > modules + 200
+    if os.environ.get("EFFICIENTNET_CHECK_SPEED") and took > LONGEST and not is_spared:
+        pytest.fail(f"{item.nodeid} took {took:.1f} s: make it shorter than {LONGEST} s, or mark it as slow.")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +62,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the golden files of {SHARED}, which is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def panda() -> Path:
+    """An image that Lite0 predicts as a giant panda."""
+    return DATA.parents[1] / "misc" / "panda.jpg"
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import import_torchvision
 
 WIDTH, DEPTH, SIZE, CLASSES = 0.1, 0.5, 32, 10  # depth: stages of one, two and more blocks
 IMAGES = 3
@@ -77,24 +78,12 @@ def in_torch(network: Any, folder: Path, gain: float = GAIN) -> Any:
     return network
 
 
-def import_torchvision() -> Any:
-    """torchvision has no build for processors alone; it imports once its operators are known."""
-    import torch
-
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError:
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return importlib.import_module("torchvision")
-
-
 def timm(builder: str, name: str, gain: float = GAIN, *, all_formats: bool = False) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         import safetensors.torch
         import torch
 
-        import_torchvision()
+        import_torchvision(torch)  # which timm needs
         build = getattr(importlib.import_module("timm.models.efficientnet"), builder)
         network = build(
             name, channel_multiplier=WIDTH, depth_multiplier=DEPTH, num_classes=CLASSES, pad_type="same", bn_eps=1e-3
@@ -111,7 +100,7 @@ def timm(builder: str, name: str, gain: float = GAIN, *, all_formats: bool = Fal
 def torchvision(folder: Path) -> None:
     import torch
 
-    models = import_torchvision().models.efficientnet
+    models = import_torchvision(torch).models.efficientnet
     stages = [models.MBConvConfig(*stage, width_mult=WIDTH, depth_mult=DEPTH) for stage in V1_STAGES]
     network = in_torch(models.EfficientNet(stages, dropout=0.2, num_classes=CLASSES), folder)
     torch.save(network.state_dict(), folder / "model.pth")

