@@ -15,7 +15,7 @@ JAX = ["jax", "keras>=3.5"]
 TORCH = ["torch>=2.4", "keras>=3.5"]
 # SciPy: Keras imports it on OpenVINO without asking for it. ONNX is what models are handed to OpenVINO in.
 OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy", "onnx"]
-DESIGN = ["optuna>=4", "matplotlib"]
+DESIGN = ["optuna>=4", "matplotlib", "jinja2"]
 ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
@@ -38,7 +38,7 @@ setup(
     keywords=["EfficientNet", "Keras", "image classification", "transfer learning", "pretrained models"],
     python_requires=">=3.11",
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
-    package_data={"efficientnet": ["py.typed", "data/*.tsv"]},
+    package_data={"efficientnet": ["py.typed", "data/*.tsv", "reports/templates/*"]},
     install_requires=[
         "numpy",
         "h5py",

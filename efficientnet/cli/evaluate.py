@@ -52,8 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if arguments.out:
         check_writable(arguments.out, is_folder=True)
-    if arguments.out and find_spec("matplotlib") is None:
-        raise ImportError("--out draws with Matplotlib: pip install 'efficientnet[design]>=2', or leave out --out.")
+    if arguments.out and not (find_spec("matplotlib") and find_spec("jinja2")):
+        raise ImportError("--out needs Matplotlib and Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     with model_options.open_predictor(arguments) as predictor:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..common import arguments
 from ..common.files import replacing
+from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import THEMES, Theme, render
 from .activation_maps import class_activation_map
 from .figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search, draw_width, width_series
-from .page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from .results import Network, Results, load_results
 from .verdict import (
     METHODS,

@@ -106,18 +106,23 @@ class Evaluation:
 
     def text(self) -> str:
         """Return tables of the measures, the classes and the confusions, as Markdown."""
-        found = measure(self.labelled)
-        parts = [
-            markdown(f"{self.model} on {self.data}: {found.images} images"),
-            table(["", "", "95 % interval"], _measure_rows(found, self.classes)),
-            self._class_table(),
-        ]
-        if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
-            shown = [[self.classes[label], self.classes[predicted], count] for label, predicted, count in confused[:10]]
-            parts.append(table(["true class", "predicted", "images"], shown))
-        return "\n\n".join(parts)
+        title = markdown(f"{self.model} on {self.data}: {len(self.labelled)} images")
+        return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
 
-    def _class_table(self) -> str:
+    def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
+        """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
+        found = {
+            "measures": (["", "", "95 % interval"], _measure_rows(measure(self.labelled), self.classes)),
+            "classes": self._class_table(),
+        }
+        if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
+            shown = [
+                [self.classes[label], self.classes[predicted], str(count)] for label, predicted, count in confused[:10]
+            ]
+            found["confusions"] = (["true class", "predicted", "images"], shown)
+        return found
+
+    def _class_table(self) -> tuple[list[str], list[list[str]]]:
         each = per_class(self.labelled)
         rows = np.flatnonzero(each.images)
         if len(rows) > _MOST_LINES:
@@ -125,8 +130,8 @@ class Evaluation:
         header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.images > 0).sum() else "class"
         shares = [[percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
         names = [self.classes[int(row)] for row in rows]
-        cells = zip(names, each.images[rows], *shares, strict=True)
-        return table([header, "images", "precision", "recall", "F1"], cells)
+        cells = zip(names, map(str, each.images[rows]), *shares, strict=True)
+        return [header, "images", "precision", "recall", "F1"], [list(row) for row in cells]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -172,15 +177,14 @@ class Evaluation:
         """Write measures, tables and figures into a folder, which is made; each file is replaced as a whole.
 
         They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with correct predictions),
-        ``predictions.csv``, ``confusion.png``, ``reliability.png`` and, if the model was ever wrong,
-        ``mistakes.png``.
+        ``predictions.csv``, ``confusion.png``, ``reliability.png``, if the model was ever wrong ``mistakes.png``, and
+        ``report.html``, one self-contained page with the tables and figures.
 
         Raises:
-            ImportError: Matplotlib is missing; the message names the extra.
+            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
             OSError: the files cannot be written.
         """
-        from ..reports.theme import render
-        from .figures import draw_confusion, draw_mistakes, draw_reliability
+        from .page import draw_figures, to_page
 
         folder.mkdir(parents=True, exist_ok=True)
         labelled = self.labelled
@@ -191,12 +195,13 @@ class Evaluation:
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
-        write_file(folder / "confusion.png", render(draw_confusion(labelled, self.classes)))
-        write_file(folder / "reliability.png", render(draw_reliability(labelled)))
-        if mistakes := self.worst_mistakes():
-            write_file(folder / "mistakes.png", render(draw_mistakes(mistakes)))
-        else:
-            (folder / "mistakes.png").unlink(missing_ok=True)
+        figures = draw_figures(self)
+        for name in ("confusion", "reliability", "mistakes"):
+            if content := figures.get(f"{name}-light.png"):
+                write_file(folder / f"{name}.png", content)
+            else:  # of an earlier evaluation
+                (folder / f"{name}.png").unlink(missing_ok=True)
+        write_file(folder / "report.html", to_page(self, figures).encode())
 
 
 def _measure_rows(found: Measures, classes: Sequence[str]) -> list[list[str]]:

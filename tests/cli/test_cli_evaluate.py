@@ -49,7 +49,7 @@ def test_a_folder(model, data, tmp_path, capsys):
     assert (out / "report.md").read_text().startswith(printed.rstrip())
     assert {path.name for path in out.iterdir()} == {
         "classes.csv", "confusion.png", "confusions.csv", "metrics.json", "mistakes.png", "predictions.csv",
-        "reliability.png", "report.md",
+        "reliability.png", "report.html", "report.md",
     }  # fmt: skip
 
 

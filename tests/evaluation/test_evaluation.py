@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -308,10 +309,16 @@ def test_an_evaluation(predictor, pictures, tmp_path):
     for name in ("confusion", "reliability", "mistakes"):
         with Image.open(tmp_path / "out" / f"{name}.png") as image:
             assert image.width > 200
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<p>85.7\u00a0% of 7 images are right.</p>" in page
+    assert page.count("<picture>") == 3
+    assert '<tr><th scope="row">blue</th><td>red</td><td>1</td></tr>' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere
 
     mistake.path.unlink()
     evaluate_predictor(predictor, pictures).write(tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true
+    assert (tmp_path / "out" / "report.html").read_text().count("<picture>") == 2
     assert not list((tmp_path / "out").glob("*part-*"))
 
 

@@ -1,0 +1,72 @@
+"""An evaluation as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..common.text import about
+from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html
+from ..reports.theme import THEMES, render
+from .figures import draw_confusion, draw_mistakes, draw_reliability
+from .formats import percent
+from .report import Evaluation
+from .statistics import top_k
+
+_FIGURES = {
+    "confusion": Figure(
+        "confusion", "Confusion matrix.",
+        "A row for each true class, a column for each prediction. The stronger the colour, the larger the share of "
+        "the row; correct predictions are blue.", is_wide=True,
+    ),
+    "reliability": Figure(
+        "reliability", "Reliability diagram.",
+        "Accuracy of the predictions of about the same confidence. Below the dashed line the model is too confident. "
+        "The whiskers are 95 % confidence intervals.",
+    ),
+    "mistakes": Figure(
+        "mistakes", "The wrong predictions with the greatest confidence.",
+        "Under each image its class, the predicted class, and the probability of either. Wrong labels are often among "
+        "these.", is_wide=True,
+    ),
+}  # fmt: skip
+
+
+def draw_figures(found: Evaluation) -> dict[str, bytes]:
+    """Draw the figures of an evaluation in both themes, PNG by name, ``NAME-light.png`` and ``NAME-dark.png``.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    mistakes = found.worst_mistakes()
+    drawn = {}
+    for theme in THEMES:
+        drawn[f"confusion-{theme.name}.png"] = render(draw_confusion(found.labelled, found.classes, theme))
+        drawn[f"reliability-{theme.name}.png"] = render(draw_reliability(found.labelled, theme))
+        if mistakes:
+            drawn[f"mistakes-{theme.name}.png"] = render(draw_mistakes(mistakes, theme))
+    return drawn
+
+
+def to_page(found: Evaluation, figures: Mapping[str, bytes]) -> str:
+    """Return the HTML of an evaluation with its figures from :func:`draw_figures`."""
+    top1 = top_k(found.labelled, 1)
+    tables = {
+        name: Table(name, tuple(header), (("", tuple(map(tuple, rows))),))
+        for name, (header, rows) in found.tables().items()
+    }
+    sections = [Section("Measures", (tables["measures"], _FIGURES["reliability"]))]
+    if "mistakes-light.png" in figures:
+        sections.append(Section("The worst mistakes", (_FIGURES["mistakes"],)))
+    confused = [tables["confusions"]] if "confusions" in tables else []
+    sections.append(Section("Confusions", (_FIGURES["confusion"], *confused)))
+    sections.append(Section("Classes", (tables["classes"],)))
+    reported = [*found.notes, *(about(path, reason) for path, reason in found.unreadable)]
+    if reported:
+        sections.append(Section("Notes", tuple(map(Paragraph, reported))))
+    page = Page(
+        title=f"{found.model} on {found.data}",
+        verdict=f"{percent(top1.value)} of {len(found.labelled)} images are right.",
+        findings=(f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",),
+        sections=tuple(sections),
+    )
+    return to_html(page, figures)

@@ -1,0 +1,143 @@
+"""Reports as blocks, and their two formats: one self-contained HTML file, and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..common.text import clean
+from .theme import DARK, LIGHT
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of plain text."""
+
+    kind: ClassVar[str] = "paragraph"
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure in both themes.
+
+    Attributes:
+        name: Name of the files, without theme and suffix.
+        alternative: Description for those who do not see the figure.
+        caption: Explanation of how to read the figure.
+        is_wide: Whether the figure scrolls instead of shrinking on a narrow page.
+    """
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    alternative: str
+    caption: str
+    is_wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows come in groups.
+
+    Attributes:
+        label: Description for those who do not see the table.
+        header: Header of each column; the first column names the row.
+        groups: Pairs of a heading, "" for none, and rows.
+    """
+
+    kind: ClassVar[str] = "table"
+    label: str
+    header: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+
+
+Block = Paragraph | Figure | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its blocks."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report.
+
+    Attributes:
+        title: Subject of the report.
+        verdict: Outcome in a few words.
+        findings: Outcome in whole sentences.
+        sections: Details.
+    """
+
+    title: str
+    verdict: str
+    findings: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def to_html(page: Page, images: Mapping[str, bytes]) -> str:
+    """Return the report as a self-contained HTML document.
+
+    Args:
+        page: Report; every text in it is escaped.
+        images: Content of the PNG files by name, ``NAME-light.png`` and ``NAME-dark.png`` for each figure.
+
+    Raises:
+        ImportError: Jinja2 is missing; the message names the extra.
+    """
+
+    def embedded(figure: Figure, theme: str) -> str:
+        return f"data:image/png;base64,{base64.b64encode(images[f'{figure.name}-{theme}.png']).decode()}"
+
+    return _render("page.html", page, embedded)
+
+
+def to_markdown(page: Page, folder: str) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        page: Report; every text in it is escaped.
+        folder: Folder of its PNG files, relative to the document.
+
+    Raises:
+        ImportError: Jinja2 is missing; the message names the extra.
+    """
+    return _render("page.md", page, lambda figure, theme: f"{folder}/{figure.name}-{theme}.png")
+
+
+def _render(template: str, page: Page, source: Callable[[Figure, str], str]) -> str:
+    """Fill a template of ``templates/``; ``source`` is the address of a figure in the theme of that name."""
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ImportError as error:
+        raise ImportError("Reports need Jinja2: pip install 'efficientnet[design]>=2'.") from error
+    environment = Environment(
+        loader=PackageLoader("efficientnet.reports"),
+        autoescape=template.endswith(".html"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"typeset": _typeset, "mark": _mark}
+    return environment.get_template(template).render(
+        page=page, source=source, light=LIGHT.background, dark=DARK.background
+    )
+
+
+def _typeset(text: str) -> str:
+    """Keep a number and its error or unit on one line, in text that is then escaped for HTML."""
+    text = clean(text).replace(" ± ", "\xa0±\xa0")
+    return re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=%|px\b|[GMk]\b)", "\xa0", text)
+
+
+def _mark(text: str) -> str:
+    """Escape text for Markdown, at the start of a line, too."""
+    escaped = re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", clean(text))
+    return re.sub(r"^(\d*)([#+.)-])(?=\s|$)", r"\1\\\2", escaped)
