@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import CheckpointError
+from ..family.arrays import role
 from . import architecture, facts, hdf5
 from .arrays import Stored, StoredWeights, map_file
 from .hdf5 import SIGNATURE, Object
@@ -108,12 +109,6 @@ def guarded(path: str | PathLike[str], stored: Stored, kind: str = "HDF5") -> St
             return stored.read()
 
     return Stored(stored.shape, stored.dtype, read)
-
-
-def role(weight_name: str) -> str:
-    """``"block1a_dwconv/depthwise_kernel:0"`` -> ``"kernel"``: Keras 2 and 3 name one weight differently."""
-    last = weight_name.rsplit("/", 1)[-1].split(":", 1)[0]
-    return "kernel" if last == "depthwise_kernel" else last
 
 
 def number_layers(layers: Iterable[tuple[str, str]]) -> dict[str, str]:

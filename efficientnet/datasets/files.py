@@ -17,7 +17,8 @@ from ..common.text import lines, notify, plain
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from .data import Data, Files, falls_below, square, temporary_array
-from .samples import find_samples, parent_hint
+from .folders import parent_hint
+from .samples import find_samples
 from .splits import Entry
 
 

@@ -1,4 +1,4 @@
-"""Folders of images: which of their files are images, and what is left out and why.
+"""Folders of images, and folders of a folder per class: which of their files are images, what is left out, and why.
 
 One rule for all commands: a file is an image if it has the suffix of one, or, if the suffix says nothing, the first
 bytes of one. Hidden files and what is not a regular file are left out. All that is left out is reported.
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from ..common.text import plain
 
+CLASS_FOLDERS = "a folder with a folder of images per class"
+
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 _SHOWN = 3  # names in a sentence
 _HEAD_BYTES = 64
 # What Pillow recognises and load_image does not read: programs, video, drawings and grids that need another program,
@@ -69,6 +72,52 @@ def find_images(folder: Path, recursive: bool = True) -> Listing:
         else:
             found.leave_out("not readable as images", [path])
     return found
+
+
+@dataclass
+class ClassFolders:
+    """The images of a folder with a folder per class.
+
+    Attributes:
+        images: Images of each class, by the name of its folder; they may lie in further folders within it.
+        notes: Sentences about what was left out, and why.
+    """
+
+    images: dict[str, list[Path]]
+    notes: list[str]
+
+
+def find_class_folders(data: Path) -> ClassFolders:
+    """Find the classes of a folder and their images; none is decoded. A folder without images is no class.
+
+    Raises:
+        ValueError: The folder holds images itself, or the classes lie one folder deeper.
+    """
+    loose = find_images(data, recursive=False)
+    folders = loose.left_out.pop("folders", [])
+    if not folders and loose.images:
+        raise ValueError(f"{data} holds images itself and no folders: expected {CLASS_FOLDERS}.{parent_hint(data)}")
+    if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
+        names = " or ".join(str(folder) for folder in folders)
+        raise ValueError(
+            f"{data} holds parts of a data set, not classes: pass {names}; train takes another part as --validation."
+        )
+    loose.leave_out("in no folder of a class", loose.images)
+    found = {folder.name: find_images(folder) for folder in folders}
+    for inside in found.values():
+        for reason, paths in inside.left_out.items():
+            loose.leave_out(reason, paths)
+    notes = [note] if (note := loose.note(data)) else []
+    if empty := [name for name, inside in found.items() if not inside.images]:
+        notes.append(f"{data}: no images in {', '.join(empty)}: not counted as {'classes' if empty[1:] else 'a class'}")
+    return ClassFolders({name: inside.images for name, inside in found.items() if inside.images}, notes)
+
+
+def parent_hint(data: Path) -> str:
+    """Return advice for a folder that is that of one class."""
+    parent = data.resolve().parent
+    siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))
+    return f" Is {data} the folder of one class? Then pass {parent}." if siblings > 1 else ""
 
 
 def is_image(path: Path) -> bool:

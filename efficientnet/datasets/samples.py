@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import arguments
-from .folders import find_images
+from .folders import CLASS_FOLDERS, find_class_folders
 
 _MOST_HINTS = 10
-_EXPECTED = "a folder with a folder of images per class, or a CSV file with the columns path and label"
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+_EXPECTED = f"{CLASS_FOLDERS}, or a CSV file with the columns path and label"
 
 
 class Sample(NamedTuple):
@@ -67,7 +66,9 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
     """
     data = Path(arguments.path("data", data, _EXPECTED))
     if data.is_dir():
-        samples = _in_folders(data)
+        folders = find_class_folders(data)
+        found = [Sample(path, label) for label, paths in folders.images.items() for path in paths]
+        samples = Samples(found, folders.notes)
     elif data.is_file():
         samples = _in_table(data)
     else:
@@ -75,38 +76,6 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
     if not samples.found:
         raise ValueError(" ".join([f"{data} holds no image with a class: expected {_EXPECTED}.", *samples.notes]))
     return samples
-
-
-def _in_folders(data: Path) -> Samples:
-    loose = find_images(data, recursive=False)
-    folders = loose.left_out.pop("folders", [])
-    if not folders and loose.images:
-        raise ValueError(f"{data} holds images itself and no folders: expected {_EXPECTED}.{parent_hint(data)}")
-    if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
-        names = " or ".join(str(folder) for folder in folders)
-        raise ValueError(
-            f"{data} holds parts of a data set, not classes: pass {names}; train takes another part as --validation."
-        )
-    loose.leave_out("in no folder of a class", loose.images)
-    found: list[Sample] = []
-    empty = []
-    for folder in folders:
-        inside = find_images(folder)
-        found += [Sample(path, folder.name) for path in inside.images]
-        empty += [] if inside.images else [folder.name]
-        for reason, paths in inside.left_out.items():
-            loose.leave_out(reason, paths)
-    notes = [note] if (note := loose.note(data)) else []
-    if empty:
-        notes.append(f"{data}: no images in {', '.join(empty)}: not counted as {'classes' if empty[1:] else 'a class'}")
-    return Samples(found, notes)
-
-
-def parent_hint(data: Path) -> str:
-    """Return advice for a folder that is that of one class."""
-    parent = data.resolve().parent
-    siblings = sum(path.is_dir() for path in parent.glob("[!.]*"))
-    return f" Is {data} the folder of one class? Then pass {parent}." if siblings > 1 else ""
 
 
 def _in_table(data: Path) -> Samples:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoints.keras_h5 import role
 from ..checkpoints.marks import Mark
+from ..family.arrays import role
 from ..network.backends import deep_recursion
 from ..network.initializers import call_drawing_weights
 from . import marks

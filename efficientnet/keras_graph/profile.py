@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checkpoints.keras_h5 import role
 from ..common import arguments
 from ..common.arguments import MOST_IMAGES
+from ..family.arrays import role
 from . import onnx, openvino
 from .walk import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checkpoints.keras_h5 import role
 from ..common import arguments
-from ..family.arrays import identify
+from ..family.arrays import identify, role
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, scale_and_offset
 from ..images.pixels import fault, rgb_of_array, scaled
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize

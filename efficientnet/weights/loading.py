@@ -15,10 +15,10 @@ from .. import checkpoints
 from ..checkpoints import Facts, Reading, tf_checkpoint
 from ..checkpoints.arrays import Stored, release
 from ..checkpoints.facts import UNKNOWN
-from ..checkpoints.keras_h5 import role
 from ..checkpoints.soundness import check_array
 from ..common.text import get_logger
 from ..errors import CheckpointError
+from ..family.arrays import role
 from ..family.variants import Variant
 from . import download, finding, published
 from .finding import Trained

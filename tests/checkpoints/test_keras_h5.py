@@ -19,6 +19,7 @@ h5py = pytest.importorskip("h5py")
 from efficientnet.checkpoints import keras_archive as archive_reader  # noqa: E402
 from efficientnet.checkpoints import keras_h5  # noqa: E402
 from efficientnet.errors import CheckpointError  # noqa: E402
+from efficientnet.family.arrays import role  # noqa: E402
 
 GOLDEN = ["keras-b0", "keras-v2-b0", "qubvel-b0"]
 GOLDEN += ["keras-b0-w0.25", "keras-v2b0-w0.25", "qubvel-w0.25", "qubvel-w0.25-notop"]
@@ -142,7 +143,7 @@ class TestAgainstKeras:
         found = {}
         for layer in model.layers:
             for weight, value in zip(layer.weights, layer.get_weights(), strict=True):
-                found[f"{prefix}{layer.name}/{keras_h5.role(weight.name)}"] = value
+                found[f"{prefix}{layer.name}/{role(weight.name)}"] = value
         return found
 
     def check(self, found, expected):

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.checkpoints.keras_h5 import role
 from efficientnet.family import arrays as layout
 from efficientnet.family import scaling
+from efficientnet.family.arrays import role
 
 
 @pytest.mark.parametrize("name", ["b0", "lite1", "edgetpu-s", "condconv-b0-4e", "v2-b1"])

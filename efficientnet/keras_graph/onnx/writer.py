@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ...checkpoints.keras_h5 import role
 from ...errors import UnsupportedLayerError
+from ...family.arrays import role
 from ..walk import LayerCall
 
 
