@@ -183,6 +183,7 @@ class TestHostile:
         path.write_bytes(path.read_bytes()[512:])
         refused(path, "user block")
 
+    @pytest.mark.slow
     def test_a_tree_that_is_the_same_everywhere(self, path, monkeypatch):
         """15 levels of 1,000 children, all of them one node: 10 ** 45 names."""
         monkeypatch.setattr("efficientnet.checkpoints.hdf5._MOST_STRUCTURE", 2**22)  # so that tracing takes less time

@@ -46,6 +46,7 @@ def test_a_model_is_not_compiled(damaged):
         compile(model, cache=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["net.weights.h5", "net.safetensors"])
 def test_a_file_is_not_read(damaged, target, tmp_path):
     from efficientnet.keras import create
@@ -71,6 +72,7 @@ def test_inspect_says_so(damaged, tmp_path, capsys):
     assert "\x1b" not in printed
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_reported_once(damaged, tmp_path, capsys, caplog):
     model, message = damaged
     model.save(tmp_path / "net.keras")

@@ -282,6 +282,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GREEDY)
 def test_greedy_files_get_no_memory(write, name):
     data = write(GREEDY[name], {})

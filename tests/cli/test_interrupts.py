@@ -73,6 +73,7 @@ def test_a_download_has_a_deadline_for_all_of_it(head):
         load_image(url, timeout=0.5)
 
 
+@pytest.mark.slow
 def test_a_slow_picture_keeps_nobody_waiting_and_ctrl_c_ends_it(model, pictures):
     command = [sys.executable, "-m", "efficientnet", "predict", "--model", model, "--preprocessing", "torch", "--top=1"]
     with dripping(HEAD) as url:

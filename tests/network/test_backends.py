@@ -51,6 +51,7 @@ def run(tmp_path):
 BACKENDS = ("tensorflow", "jax", "torch", "openvino")
 
 
+@pytest.mark.slow
 def test_without_tensorflow_an_installed_one_is_taken_and_said(run):
     for _ in range(2):  # the second time, Keras' own configuration file is there and says "tensorflow"
         backend, said = run(hidden=("tensorflow", "jax", "torch"))
@@ -58,6 +59,7 @@ def test_without_tensorflow_an_installed_one_is_taken_and_said(run):
         assert "Keras runs on openvino, since TensorFlow is not installed" in said
 
 
+@pytest.mark.slow
 def test_a_choice_is_never_overridden(run):
     backend, said = run(hidden=("tensorflow", "torch"), KERAS_BACKEND="openvino")
     assert backend == "openvino"
@@ -67,6 +69,7 @@ def test_a_choice_is_never_overridden(run):
     assert "tensorflow" in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_configured_backend_is_a_choice(run):
     backend, said = run(hidden=("tensorflow", "torch"), config={"backend": "openvino"})
     assert backend == "openvino"

@@ -47,12 +47,14 @@ def test_multiply_adds_as_published(name, factors, published):
     assert abs(billions(name, factors) - published) <= max(0.05, 0.03 * published)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factors", "published", "counted"), OTHERWISE)
 def test_multiply_adds_that_the_paper_has_otherwise(name, factors, published, counted):
     assert billions(name, factors) == pytest.approx(counted, abs=0.006)
     assert abs(billions(name, factors) - published) > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "published"), [("mobilenet-v2", 1.3), ("resnet-50", 16.7)])
 def test_compound_scaling_to_the_published_cost(name, published):
     """The paper does not say by which factors it scaled these two."""

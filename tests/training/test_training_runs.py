@@ -132,6 +132,7 @@ class TestEnds:
             train(small_task(), tmp_path, processes=Diverging())
         assert not list(tmp_path.glob("*.npz"))
 
+    @pytest.mark.slow
     def test_pictures_that_vanish(self, tmp_path):
         """What was trained until then is saved."""
         task = small_task(magnitude=(0, 0))
@@ -179,6 +180,7 @@ class TestEnds:
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_a_plan_trains_nothing(tmp_path):
     text = make_plan(small_task(), tmp_path)
     assert "all 1" in text

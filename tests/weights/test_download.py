@@ -569,6 +569,7 @@ def test_a_damaged_file_is_downloaded_again(home: Path, damage: bytes) -> None:
 # --- several processes ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eight_processes_download_once(home: Path) -> None:
     script = """
         import filelock, requests, tqdm

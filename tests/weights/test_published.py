@@ -33,6 +33,7 @@ def mirror(tmp_path, monkeypatch):
     return tmp_path / "mirror"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "name", "padding", "epsilon", "mode"),
     [
@@ -71,6 +72,7 @@ def edgetpu(mirror, tmp_path):
     return prefix
 
 
+@pytest.mark.slow
 def test_the_background_is_left_out(eff, edgetpu):
     kept = eff.EfficientNetEdgeTPUS(weights="official/imagenet", classes=1001, input_shape=(64, 64, 3))
     model = eff.EfficientNetEdgeTPUS(weights="official/imagenet", input_shape=(64, 64, 3))

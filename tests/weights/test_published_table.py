@@ -167,6 +167,7 @@ def test_timms_settings_are_those_of_its_configurations() -> None:
         ), row.model  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["b0", "s"])
 def test_the_mode_of_keras_applications_is_what_its_graph_does(size: str) -> None:
     keras = pytest.importorskip("keras")

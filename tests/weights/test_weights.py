@@ -72,6 +72,7 @@ def test_neither_a_set_nor_a_file(eff, name):
         eff.EfficientNetB0(weights=name)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_another_size(tiny, saved, caplog):
     model = tiny(weights=saved / "top.weights.h5", classes=5)
     assert "have 3 classes, the model 5: the body gets the weights" in caplog.text
