@@ -1,6 +1,7 @@
 """Folders as on hubs: weights under a fixed name, and beside them ``config.json``, which describes them.
 
-This module reads what timm's ``push_to_hf_hub`` and KerasHub's ``save_to_preset`` write.
+This module reads what timm's ``push_to_hf_hub``, transformers' ``save_pretrained`` and KerasHub's ``save_to_preset``
+write.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from ..common.json_files import read_object
 from ..errors import CheckpointError
-from . import architecture, timm_config
+from . import architecture, timm_config, transformers_config
 from .arrays import StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
@@ -46,6 +47,8 @@ def read_config(weights: Path) -> Facts:
         config = read_object(config_file)
         if isinstance(config.get("architecture"), str):
             return timm_config.of_config(config, config_file)
+        if config.get("model_type") == "efficientnet":
+            return transformers_config.of_config(config, config_file)
         if config.get("class_name") == "EfficientNetBackbone":
             return _kerashub(config_file, config)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

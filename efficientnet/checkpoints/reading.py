@@ -20,12 +20,12 @@ from .arrays import Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
 from .names.tensorflow import AUTHORS
-from .names.torch import LUKEMELAS, TIMM, TORCHVISION, name_children
+from .names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, name_children
 
 logger = get_logger()
 
 # The most specific first: a file of keras.applications has all but a few of our names.
-ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, AUTHORS)
+ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
 
 # Of differences in a message, and of networks in a file, which may have more of them in an attack only.
 _MOST_SHOWN, _MOST_NETWORKS = 8, 16
@@ -94,7 +94,8 @@ def open_checkpoint(path: str | PathLike[str]) -> StoredWeights:
 
     Args:
         path: File in one of the formats of ``READ``; a folder with a TensorFlow checkpoint, or the prefix of one; a
-            folder of timm's or KerasHub's for a hub, whose ``config.json`` then counts as part of the file.
+            folder of timm's, transformers' or KerasHub's for a hub, whose ``config.json`` then counts as part of the
+            file.
 
     Raises:
         CheckpointError: The file is empty, damaged, hostile, or of a kind that is not read here.

@@ -44,7 +44,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
         counts["num_classes"] = count_of_classes(config["num_classes"])
     return Facts(
         model=f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name,
-        class_names=_class_names(labels),
+        class_names=class_names_of(labels),
         class_counts=tuple((f"{path}: {key}", count) for key, count in counts.items()),
         **_trained(trained),
         **_built(arguments if isinstance(arguments, Mapping) else {}),
@@ -116,7 +116,7 @@ def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _class_names(labels: Any) -> tuple[str, ...] | None:
+def class_names_of(labels: Any) -> tuple[str, ...] | None:
     """Return names in the order of the outputs; of a map from numbers, only where it has no gap."""
     if isinstance(labels, Mapping):
         if set(labels) != {str(number) for number in range(len(labels))}:

@@ -16,7 +16,7 @@ from ..checkpoints import Facts, Reading
 from ..checkpoints.facts import of_mean_and_std, of_scale_and_offset
 from ..checkpoints.names.keras import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
 from ..checkpoints.names.tensorflow import AUTHORS
-from ..checkpoints.names.torch import TIMM, TORCHVISION
+from ..checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from ..common import arguments
 from ..family import scaling
 from ..family.variants import PADDINGS, Variant
@@ -155,6 +155,8 @@ def _of_origin(reading: Reading) -> Facts:
         is_l = variant.name == "efficientnetv2-l"
         preprocessing = of_mean_and_std((0.5,) * 3, (0.5,) * 3) if is_l else "torch"
         return Facts(origin.padding, origin.epsilon(variant), preprocessing)
+    if origin is TRANSFORMERS:  # how pixels are scaled stands in a file of its own, or nowhere
+        return Facts(origin.padding, origin.epsilon(variant))
     normalization = _normalization_arrays(reading)
     if origin is APPLICATIONS or (origin is NUMBERED and (normalization or _is_of_applications(layers))):
         return Facts(APPLICATIONS.padding, APPLICATIONS.epsilon(variant), _applications(variant, normalization, layers))

@@ -100,6 +100,19 @@ def test_kerashub(eff, backend, golden, folder, file, tmp_path, caplog):
         np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=tolerance)
 
 
+def test_transformers(eff, backend, golden):
+    """Its first block adds nothing to its output, though at this width its input has as many channels."""
+    if backend == "openvino":
+        pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
+    files = golden("hf-b0-w0.25")
+    variant = scaled("hf-b0-w0.25", "b0")
+    first, *others = variant.blocks
+    variant = dataclasses.replace(variant, blocks=(dataclasses.replace(first, id_skip=False), *others))
+    model = eff.create(variant, weights=files / "folder", classes=10)
+    with np.load(files / "io.npz") as io:
+        np.testing.assert_allclose(ask(model, io["x"], backend), io["y"], atol=1e-5)
+
+
 @pytest.mark.parametrize("folder", [folder for folder in GOLDEN if folder.startswith("keras-")])
 def test_preprocessed_pixels_of_keras_applications(eff, backend, golden, folder):
     """Without the preprocessing in the graph, given what it would have made of the pixels."""

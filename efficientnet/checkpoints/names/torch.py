@@ -1,4 +1,4 @@
-"""Names and layouts of the PyTorch implementations: timm, lukemelas' EfficientNet-PyTorch, torchvision."""
+"""Names and layouts of timm, lukemelas' EfficientNet-PyTorch, torchvision and transformers, all of PyTorch."""
 
 from __future__ import annotations
 
@@ -111,6 +111,34 @@ def _torchvision_entries(layers: Sequence[Layer]) -> Iterator[Entry]:
     return _entries(layers, lambda layer: _torchvision(layer, stages))
 
 
+_TRANSFORMERS = {
+    "stem_conv": "embeddings.convolution", "stem_bn": "embeddings.batchnorm",
+    "top_conv": "encoder.top_conv", "top_bn": "encoder.top_bn", "probs": "classifier",
+}  # fmt: skip
+_TRANSFORMERS_BLOCK = {
+    "expand_conv": "expansion.expand_conv", "expand_bn": "expansion.expand_bn",
+    "dwconv": "depthwise_conv.depthwise_conv", "bn": "depthwise_conv.depthwise_norm",
+    "se_reduce": "squeeze_excite.reduce", "se_expand": "squeeze_excite.expand",
+    "project_conv": "projection.project_conv", "project_bn": "projection.project_bn",
+}  # fmt: skip
+
+
+def _transformers(layer: Layer) -> str:
+    if layer.place is None:
+        return _TRANSFORMERS[layer.part]
+    # It has V1 only; other kinds of blocks keep our names.
+    return f"encoder.blocks.{layer.place.number}.{_TRANSFORMERS_BLOCK.get(layer.part, layer.part)}"
+
+
+def _within_transformers(before: str, name: str) -> str | None:
+    """The name within the network. The classifier stands beside the body, ``efficientnet.``, not in it."""
+    if name.startswith(before):
+        return name.removeprefix(before)
+    around = before.removesuffix("efficientnet.")
+    is_classifier = around != before and name.startswith(f"{around}classifier.")
+    return name.removeprefix(around) if is_classifier else None
+
+
 def _torchvision_epsilon(variant: Variant) -> float:
     """They train B0 to B4 with PyTorch's own, the others with the authors'."""
     small = re.fullmatch(r"efficientnet-b[0-4]", variant.name)
@@ -139,6 +167,14 @@ TORCHVISION = Origin(
     ignored=_COUNTER,
     padding="symmetric",
     epsilon=_torchvision_epsilon,
+)
+TRANSFORMERS = Origin(
+    "transformers",
+    landmark=re.compile(r"(?P<before>.*\.)?embeddings\.convolution\.weight"),
+    body=re.compile(r"(embeddings|encoder)\..*"),
+    entries=lambda layers: _entries(layers, _transformers),
+    within=_within_transformers,
+    ignored=_COUNTER,
 )
 
 # nn.Sequential(*network.children()) puts numbers in place of the names of a network's parts. For each implementation:
