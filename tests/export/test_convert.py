@@ -146,7 +146,7 @@ def test_inspecting_as_json(source, tmp_path, capsys):
 
 
 def test_inspecting_a_checkpoint_of_another_network(golden, capsys):
-    assert main(["inspect", str(golden("tensorflow") / "model.ckpt")]) == 1
+    assert main(["inspect", str(golden("official-b0-w0.25") / "model.ckpt")]) == 1
     shown = capsys.readouterr().out
     assert "origin    authors" in shown
     assert "moving averages of the weights" in shown
@@ -175,7 +175,7 @@ def test_a_full_disk_is_refused_before_the_library_hdf5_sees_it(source, tmp_path
     monkeypatch.setattr("keras.Model.save_weights", lambda model, path: pytest.fail("was written"))
     target = tmp_path / "b0.weights.h5"
     with pytest.raises(OSError, match=r"No space left on device: .*b0\.weights\.h5'"):
-        convert.convert(source, target)
+        convert.convert_weights(source, target)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -68,6 +68,8 @@ def ask(model, x, backend):
 
 @pytest.mark.parametrize("folder", GOLDEN)
 def test_answers(eff, backend, golden, folder, caplog):
+    if backend == "openvino" and folder in TOLERANCES:
+        pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
     origin = folder.split("-")[0]
     path = golden(folder) / FILES[origin][0]
     model = eff.create(narrow(folder, path), weights=path, classes=10, include_preprocessing=origin == "keras")
