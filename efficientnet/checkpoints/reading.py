@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
-from ..common.text import get_logger
+from ..common.text import log_remarks
 from ..errors import CheckpointError
 from ..family import arrays as layout
 from ..family import scaling
@@ -21,8 +21,6 @@ from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
 from .names.tensorflow import AUTHORS
 from .names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, name_children
-
-logger = get_logger()
 
 # The most specific first: a file of keras.applications has all but a few of our names.
 ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
@@ -349,8 +347,7 @@ def remarks(reading: Reading) -> list[str]:
 
 def report(reading: Reading) -> None:
     """Log the remarks on a file."""
-    for remark in remarks(reading):
-        logger.warning("%s %s", reading.path, remark)
+    log_remarks(reading.path, remarks(reading))
 
 
 def explain(reading: Reading) -> str:

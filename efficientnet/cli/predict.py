@@ -78,7 +78,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     ):
         _check(predictor.spec, arguments)
         write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
-        for result in _answer(inputs, predictor, arguments):
+        for result in _results(inputs, predictor, arguments):
             with progress.external_write_mode(file=sys.stdout):
                 if result.prediction is not None:
                     write(result.image, result.prediction)
@@ -115,7 +115,7 @@ def _hint(spec: InputSpec) -> str:
     )
 
 
-def _answer(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
+def _results(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Yields the results in the order of the inputs."""
     threshold = model_options.threshold(arguments, predictor.spec)
     standard_input = _standard_input()

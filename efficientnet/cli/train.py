@@ -127,8 +127,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     variant = get_variant(arguments.model)
     recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
-    validation = Path(arguments.validation) if isinstance(arguments.validation, str) else arguments.validation
-    data = datasets.load(arguments.data, validation, size, whole=recipe.crop < 1)
+    data = datasets.load(arguments.data, arguments.validation, size, whole=recipe.crop < 1)
     given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)

@@ -111,6 +111,16 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
         os.replace(part, path)
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OSError: The path cannot be written; the error names it.
+    """
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
 @contextlib.contextmanager
 def part_folder(path: Path, size: int = 0) -> Iterator[Path]:
     """Create a folder beside ``path`` for what will replace it; remove it at the end with all that is still in it.

@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any, TextIO
 
@@ -70,6 +71,12 @@ def get_logger() -> logging.Logger:
     logger = logging.getLogger("efficientnet")
     logger.addFilter(_make_safe)  # once, however often it is asked for
     return logger
+
+
+def log_remarks(name: object, remarks: Iterable[str]) -> None:
+    """Log remarks as warnings, each after the name of the file or model that it is about."""
+    for remark in remarks:
+        get_logger().warning("%s %s", name, remark)
 
 
 def about(file: object, problem: object) -> str:

@@ -50,7 +50,7 @@ def load(
         raise ValueError(f"classes={list(classes)!r} name the labels of batches; {what} has its own names.")
     name = os.fspath(what)
     is_apart = isinstance(validation, (str, os.PathLike))
-    if not _has_own_validation(name):
+    if _is_folder_or_table(name):
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
         return files.load_files(Path(name), held_out, None if whole else size)
     if is_apart:
@@ -66,6 +66,6 @@ def load(
     return builtin.load_digits(fraction, size) if name == "digits" else foreign.load_tfrecords(name, fraction, size)
 
 
-def _has_own_validation(name: str) -> bool:
+def _is_folder_or_table(name: str) -> bool:
     is_tfrecords = name.endswith((".tfrecord", ".tfrecords")) or "tfrecord-" in name
-    return is_tfrecords or name in BUILTIN or name.startswith("tfds:")
+    return not (is_tfrecords or name in BUILTIN or name.startswith("tfds:"))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
-from ..common.files import replacing
+from ..common.files import write_file
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import THEMES, Theme, render
 from .activation_maps import class_activation_map
@@ -74,15 +74,10 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     page = _compose(found, folder, images)
     (folder / "figures").mkdir(exist_ok=True)
     for name, content in images.items():
-        _replace(folder / "figures" / name, content)
-    _replace(folder / "report.md", to_markdown(page, "figures").encode())
-    _replace(folder / "report.html", to_html(page, images).encode())
+        write_file(folder / "figures" / name, content)
+    write_file(folder / "report.md", to_markdown(page, "figures").encode())
+    write_file(folder / "report.html", to_html(page, images).encode())
     return folder / "report.html"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with replacing(path) as part:
-        part.write_bytes(content)
 
 
 def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) -> Page:

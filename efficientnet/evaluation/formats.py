@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..common.files import replacing
+from ..common.files import replacing, write_file
 from ..common.text import csv_cell, json_text, markdown
 
 
@@ -21,12 +21,6 @@ def percent(share: float) -> str:
 def or_none(value: float | None) -> float | None:
     """A number as JSON has it, which knows no NaN."""
     return None if value is None or math.isnan(value) else value
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    with replacing(path) as part:
-        part.write_bytes(content)
 
 
 def write_summary(folder: Path, measures: dict[str, Any], text: str, items: Iterable[str]) -> None:

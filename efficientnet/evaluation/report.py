@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.files import write_file
 from ..common.text import about, markdown
 from ..datasets.samples import Sample
 from ..reports.tables import table
-from .formats import or_none, percent, write_file, write_summary, write_table
+from .formats import or_none, percent, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 
@@ -85,6 +87,11 @@ class Evaluation:
         """Outcomes of the images of the model's classes; the measures are of these."""
         return self.outcomes.rows(self.outcomes.labels >= 0)
 
+    @functools.cached_property
+    def measures(self) -> Measures:
+        """Measures of the outcomes, computed once for all tables and files."""
+        return measure(self.labelled)
+
     def prediction(self, row: int) -> ImagePrediction:
         """Return the prediction for an image of ``samples``."""
         o, sample = self.outcomes, self.samples[row]
@@ -112,7 +119,7 @@ class Evaluation:
     def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
         """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
         found = {
-            "measures": (["", "", "95 % interval"], _measure_rows(measure(self.labelled), self.classes)),
+            "measures": (["", "", "95 % interval"], _measure_rows(self.measures, self.classes)),
             "classes": self._class_table(),
         }
         if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
@@ -135,7 +142,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
-        found = measure(self.labelled)
+        found = self.measures
         plain = {
             name: value._asdict() if isinstance(value, Share) else or_none(value) if isinstance(value, float) else value
             for name, value in vars(found).items()

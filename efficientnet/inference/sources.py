@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ..checkpoints.hub_folder import read_config
 from ..checkpoints.marks import Mark
 from ..checkpoints.soundness import check_model
 from ..common.hashes import digest_of
-from ..common.text import get_logger
+from ..common.text import log_remarks
 from ..errors import CheckpointError
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
@@ -23,8 +23,6 @@ from ..keras_graph import marks
 from ..model_io.spec import InputSpec, describe_model
 from ..weights import finding, published
 from . import cache
-
-logger = get_logger()
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class ModelSource:
     def remind(self, spec: InputSpec) -> None:
         """Log a spec's remarks, as loading does, if a cached engine has made that unnecessary."""
         if not self.load.cache_info().currsize:
-            _log(self.name, spec.remarks)
+            log_remarks(self.name, spec.remarks)
 
     @classmethod
     def of_model(
@@ -107,7 +105,7 @@ class ModelSource:
             model = check_model(keras.load_model(path, compile=False), path)
             names = metadata.read_class_names(path) if class_names is None else class_names
             remarks = _remarks(marks.read_mark(model), preprocessing)
-            _log(path, remarks)
+            log_remarks(path, remarks)
             return model, describe_model(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
 
         def content() -> str | None:
@@ -168,11 +166,6 @@ class ModelSource:
             return f"{variant} {chosen} {given} {digest_of(file)} {read_config(file)}"
 
         return cls(functools.cache(load), functools.cache(content), weights)
-
-
-def _log(name: str | Path, remarks: Iterable[str]) -> None:
-    for remark in remarks:
-        logger.warning("%s %s", name, remark)
 
 
 def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]:

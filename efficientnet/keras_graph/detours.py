@@ -33,7 +33,7 @@ _ANY_SIZE = 64
 _SAVED = "saved"
 _TF2ONNX, _OPSET = "tf2onnx.convert", "17"
 
-RunBatch: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
+Runner: TypeAlias = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None) -> Any:
@@ -130,7 +130,7 @@ def _converted(
     converter: str,
     batch: int | None,
     convert: Callable[[Any, Path, int | None], Any],
-    runner_of: Callable[[Any], RunBatch],
+    runner_of: Callable[[Any], Runner],
 ) -> Any:
     """Convert a SavedModel, and check that the outputs are Keras'."""
     for package in ("tensorflow", converter):
@@ -186,7 +186,7 @@ def _by_tf2onnx(model: Any, folder: Path, batch: int | None) -> Any:
     return written
 
 
-def _openvino_runner(graph: Any) -> RunBatch:
+def _openvino_runner(graph: Any) -> Runner:
     compiled = openvino_graph.core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run_batch(batch: np.ndarray) -> list[np.ndarray]:
@@ -196,7 +196,7 @@ def _openvino_runner(graph: Any) -> RunBatch:
     return run_batch
 
 
-def _onnx_runner(written: Any) -> RunBatch:
+def _onnx_runner(written: Any) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -204,7 +204,7 @@ def _onnx_runner(written: Any) -> RunBatch:
     return lambda batch: list(session.run(None, {name: batch}))
 
 
-def _difference(model: Any, run_batch: RunBatch, batch: int | None) -> float:
+def _difference(model: Any, run_batch: Runner, batch: int | None) -> float:
     """Return the largest difference from Keras' outputs, on noise of the range of pixels; NaN if an output is NaN."""
     (tensor,) = functional(model).inputs
     rng = np.random.default_rng(0)

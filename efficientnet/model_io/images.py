@@ -17,7 +17,7 @@ from ..images.loading import load_image
 from ..images.pixels import is_pillow
 from .spec import InputSpec
 
-Outputs = TypeVar("Outputs")
+Predicted = TypeVar("Predicted")
 # Of a group: each image, and why it could not be loaded.
 _Members = list[tuple[Any, Exception | None]]
 
@@ -88,10 +88,10 @@ def _is_single(array: Any) -> bool:
 def overlap(
     sources: Iterable[Any],
     load: Callable[[Any], np.ndarray],
-    predict: Callable[[list[np.ndarray]], Future[list[Outputs]]],
+    predict: Callable[[list[np.ndarray]], Future[list[Predicted]]],
     group_size: int,
     most_groups: int,
-) -> Iterator[tuple[Any, Outputs | Exception]]:
+) -> Iterator[tuple[Any, Predicted | Exception]]:
     """Load images in threads while those before them are predicted; no more than a few are in memory at a time.
 
     Args:
@@ -108,7 +108,7 @@ def overlap(
     ahead = 2 * threads + group_size * most_groups
     remaining = iter(sources)
     loading: deque[tuple[Any, Future[np.ndarray]]] = deque()
-    predicting: deque[tuple[_Members, Future[list[Outputs]]]] = deque()
+    predicting: deque[tuple[_Members, Future[list[Predicted]]]] = deque()
     members: _Members = []
     images: list[np.ndarray] = []
     readers = Daemons(threads, "efficientnet-decode")
@@ -159,7 +159,7 @@ def _take(loading: deque[tuple[Any, Future[np.ndarray]]], members: _Members, ima
         members.append((source, error))
 
 
-def _finish_group(members: _Members, future: Future[list[Outputs]]) -> Iterator[tuple[Any, Outputs | Exception]]:
+def _finish_group(members: _Members, future: Future[list[Predicted]]) -> Iterator[tuple[Any, Predicted | Exception]]:
     outputs = iter(future.result())
     for source, error in members:
         yield source, next(outputs) if error is None else error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from ...family.arrays import Layer, Place
@@ -81,11 +81,18 @@ _LUKEMELAS_BLOCK = {
 }  # fmt: skip
 
 
-def _lukemelas(layer: Layer) -> str:
-    if layer.place is None:
-        return _LUKEMELAS[layer.part]
-    # Kinds of blocks that their package does not have keep our names, and so no file has them.
-    return f"_blocks.{layer.place.number}.{_LUKEMELAS_BLOCK.get(layer.part, layer.part)}"
+def _numbered(
+    layers: Sequence[Layer], parts: Mapping[str, str], blocks: str, block_parts: Mapping[str, str]
+) -> Iterator[Entry]:
+    """The table of an implementation that numbers all blocks through, as ``blocks``."""
+
+    def name(layer: Layer) -> str:
+        if layer.place is None:
+            return parts[layer.part]
+        # Kinds of blocks that the package does not have keep our names, and so no file has them.
+        return f"{blocks}.{layer.place.number}.{block_parts.get(layer.part, layer.part)}"
+
+    return _entries(layers, name)
 
 
 def _torchvision(layer: Layer, stages: int) -> str:
@@ -123,13 +130,6 @@ _TRANSFORMERS_BLOCK = {
 }  # fmt: skip
 
 
-def _transformers(layer: Layer) -> str:
-    if layer.place is None:
-        return _TRANSFORMERS[layer.part]
-    # It has V1 only; other kinds of blocks keep our names.
-    return f"encoder.blocks.{layer.place.number}.{_TRANSFORMERS_BLOCK.get(layer.part, layer.part)}"
-
-
 def _within_transformers(before: str, name: str) -> str | None:
     """The name within the network. The classifier stands beside the body, ``efficientnet.``, not in it."""
     if name.startswith(before):
@@ -156,7 +156,7 @@ LUKEMELAS = Origin(
     "lukemelas",
     landmark=re.compile(r"(?P<before>.*\.)?_conv_stem\.weight"),
     body=re.compile(r"(_conv_stem|_bn0|_blocks|_conv_head|_bn1)\..*"),
-    entries=lambda layers: _entries(layers, _lukemelas),
+    entries=lambda layers: _numbered(layers, _LUKEMELAS, "_blocks", _LUKEMELAS_BLOCK),
     ignored=_COUNTER,
 )
 TORCHVISION = Origin(
@@ -172,7 +172,7 @@ TRANSFORMERS = Origin(
     "transformers",
     landmark=re.compile(r"(?P<before>.*\.)?embeddings\.convolution\.weight"),
     body=re.compile(r"(embeddings|encoder)\..*"),
-    entries=lambda layers: _entries(layers, _transformers),
+    entries=lambda layers: _numbered(layers, _TRANSFORMERS, "encoder.blocks", _TRANSFORMERS_BLOCK),
     within=_within_transformers,
     ignored=_COUNTER,
 )
