@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..common.files import write_file
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
-from ..reports.theme import THEMES, Theme, render
+from ..reports.theme import render_themes
 from .activation_maps import class_activation_map
 from .figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search, draw_width, width_series
 from .results import Network, Results, load_results
@@ -196,11 +196,6 @@ def _explain_noise(found: dict[str, Results]) -> str:
     return f"{text}. Seeds alone spread the accuracy of a network with a standard deviation of {spreads}."
 
 
-def _draw(images: dict[str, bytes], name: str, draw: Callable[[Theme], Any]) -> None:
-    for theme in THEMES:
-        images[f"{name}-{theme.name}.png"] = render(draw(theme))
-
-
 def _tell(networks: Sequence[Network], name: str) -> str:
     """Return the points of a line, in words."""
     points = [f"{accuracy(n)} at {quantity(n.macs)}" for n in sorted(networks, key=lambda n: n.macs)]
@@ -212,7 +207,7 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
     finished = {method: [n for n in results.finished if n.method == method] for method in ("baseline", *METHODS)}
     finished = {method: networks for method, networks in finished.items() if networks}
     if finished.keys() & set(METHODS):
-        _draw(images, "accuracy", lambda theme: draw_accuracy(results, theme))
+        images |= render_themes("accuracy", lambda theme: draw_accuracy(results, theme))
         alternative = "Line chart of top-1 accuracy against multiply-adds, a line for each way of scaling. "
         alternative += " ".join(_tell(networks, method) for method, networks in finished.items())
         caption = (
@@ -221,7 +216,7 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
         )
         sections.append(Section("Accuracy against cost", (Figure("accuracy", alternative, caption),)))
     if series := width_series(results):
-        _draw(images, "width", lambda theme: draw_width(results, theme))
+        images |= render_themes("width", lambda theme: draw_width(results, theme))
         lines = [_tell([n for n in results.finished if n.method == method], method) for method in series]
         alternative = f"Line chart of top-1 accuracy against multiply-adds when the width grows. {' '.join(lines)}"
         caption = (
@@ -236,7 +231,7 @@ def _search_figure(results: Results, images: dict[str, bytes]) -> list[Section]:
     finished = [n for n in results.finished if n.method == "candidate"]
     if not finished:
         return []
-    _draw(images, "search", lambda theme: draw_search(results, theme))
+    images |= render_themes("search", lambda theme: draw_search(results, theme))
     best, *others = finished
     baseline = find_baseline(results)
     text = (
@@ -282,7 +277,7 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
         ActivationMaps(image, name, {method: found[index] for method, found in maps.items()})
         for index, (image, name) in enumerate(zip(pixels, names, strict=True))
     ]
-    _draw(images, "activation-maps", lambda theme: draw_activation_maps(rows, list(maps), theme))
+    images |= render_themes("activation-maps", lambda theme: draw_activation_maps(rows, list(maps), theme))
     shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f} % for {method}" for method, found in maps.items()]
     alternative = (
         f"{len(rows)} held-out images, of {listing(names)}, each beside its class activation maps. The evidence is "

@@ -100,13 +100,14 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
     return figure
 
 
-def draw_mistakes(mistakes: Sequence[ImagePrediction], theme: Theme = LIGHT) -> Any:
+def draw_mistakes(
+    mistakes: Sequence[ImagePrediction], thumbnails: Sequence[NDArray[np.uint8]], theme: Theme = LIGHT
+) -> Any:
     """Draw a contact sheet: under each image its class, the predicted class, and the probability of either.
-
-    The images are opened anew, one at a time.
 
     Args:
         mistakes: Predictions to show, at least one, for images of the model's classes.
+        thumbnails: The image of each, small, from :func:`load_thumbnail`.
         theme: Colours of the figure.
 
     Returns:
@@ -114,18 +115,19 @@ def draw_mistakes(mistakes: Sequence[ImagePrediction], theme: Theme = LIGHT) -> 
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
-        OSError: An image is no longer there.
     """
     columns = min(_COLUMNS, len(mistakes))
     width, height = columns * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
     figure = new_figure(height, theme, width=width)
     figure.set_layout_engine("none")  # all has its place already
-    for place, mistake in enumerate(mistakes):
+    for place, (mistake, thumbnail) in enumerate(zip(mistakes, thumbnails, strict=True)):
         row, column = divmod(place, columns)
         left, top = column * _CELL[0] + _MARGIN, row * _CELL[1] + _MARGIN
         axes = figure.add_axes((left / width, 1 - (top + _SIDE) / height, _SIDE / width, _SIDE / height))
         axes.set_axis_off()
-        axes.imshow(_thumbnail(mistake.path, theme))
+        high, wide = (side / _PIXELS / 2 for side in thumbnail.shape[:2])
+        axes.imshow(thumbnail, extent=(0.5 - wide, 0.5 + wide, 0.5 - high, 0.5 + high))
+        axes.set(xlim=(0, 1), ylim=(0, 1))
         lines = (
             (_shorten(mistake.label, 17), _percent(mistake.probability_of_label or 0), theme.ink, 8),
             (f"→ {_shorten(mistake.predicted, 15)}", _percent(mistake.probability), theme.methods["compound"], 8),
@@ -138,6 +140,19 @@ def draw_mistakes(mistakes: Sequence[ImagePrediction], theme: Theme = LIGHT) -> 
                     fontsize=size, color=colour, parse_math=False,
                 )  # fmt: skip
     return figure
+
+
+def load_thumbnail(path: Path) -> NDArray[np.uint8]:
+    """Return a whole image, (height, width, 3), whose longer side is small enough for a contact sheet.
+
+    Raises:
+        OSError: The image is no longer there.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(load_image(path, reduce=True))
+    scale = _PIXELS / max(image.size)
+    return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
 
 
 def _most_confused(outcomes: Outcomes) -> NDArray[np.int64]:
@@ -160,18 +175,6 @@ def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
     colours = np.where(right, to_rgb(theme.methods["width"]), to_rgb(theme.methods["compound"]))
     blended: NDArray[np.float64] = (1 - opacity) * np.array(to_rgb(theme.background)) + opacity * colours
     return blended
-
-
-def _thumbnail(path: Path, theme: Theme) -> NDArray[np.uint8]:
-    """The whole image, small, in the middle of a square."""
-    from PIL import Image
-
-    image = Image.fromarray(load_image(path, reduce=True))
-    scale = _PIXELS / max(image.size)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    square = Image.new("RGB", (_PIXELS, _PIXELS), theme.background)
-    square.paste(image, ((_PIXELS - image.width) // 2, (_PIXELS - image.height) // 2))
-    return np.asarray(square)
 
 
 def _percent(share: float) -> str:

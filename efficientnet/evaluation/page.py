@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ..common.text import about
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html
-from ..reports.theme import THEMES, render
-from .figures import draw_confusion, draw_mistakes, draw_reliability
+from ..reports.theme import render_themes
+from .figures import draw_confusion, draw_mistakes, draw_reliability, load_thumbnail
 from .formats import percent
 from .report import Evaluation
 from .statistics import top_k
@@ -36,14 +36,13 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
+        OSError: The image of a mistake is no longer there.
     """
-    mistakes = found.worst_mistakes()
-    drawn = {}
-    for theme in THEMES:
-        drawn[f"confusion-{theme.name}.png"] = render(draw_confusion(found.labelled, found.classes, theme))
-        drawn[f"reliability-{theme.name}.png"] = render(draw_reliability(found.labelled, theme))
-        if mistakes:
-            drawn[f"mistakes-{theme.name}.png"] = render(draw_mistakes(mistakes, theme))
+    drawn = render_themes("confusion", lambda theme: draw_confusion(found.labelled, found.classes, theme))
+    drawn |= render_themes("reliability", lambda theme: draw_reliability(found.labelled, theme))
+    if mistakes := found.worst_mistakes():
+        thumbnails = [load_thumbnail(mistake.path) for mistake in mistakes]
+        drawn |= render_themes("mistakes", lambda theme: draw_mistakes(mistakes, thumbnails, theme))
     return drawn
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,6 @@ DARK = Theme(
     {"width": "#7aa7f7", "depth": "#4cc4a8", "resolution": "#bd93f2", "compound": "#ff8a6b"},
     ("#7aa7f7", "#e0b04c", "#4cc4a8", "#bd93f2", "#ff8a6b", "#aab3bd"),
 )  # fmt: skip
-THEMES = (LIGHT, DARK)
 
 
 def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
@@ -66,6 +65,11 @@ def render(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor=figure.get_facecolor())
     return buffer.getvalue()
+
+
+def render_themes(name: str, draw: Callable[[Theme], Any]) -> dict[str, bytes]:
+    """Render a figure in both themes: PNG by file name, ``NAME-light.png`` and ``NAME-dark.png``."""
+    return {f"{name}-{theme.name}.png": render(draw(theme)) for theme in (LIGHT, DARK)}
 
 
 def style(axes: Any, theme: Theme, grid: str) -> None:

@@ -1,12 +1,10 @@
 """Evaluation: its measures against scikit-learn and by hand, what it makes of data, and its pictures."""
 
 import csv
-import itertools
 import json
 import math
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -369,48 +367,3 @@ def test_nothing_to_measure(predictor, tmp_path, files, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         evaluate_predictor(predictor, tmp_path)
-
-
-@pytest.mark.parametrize("classes", [2, 10, 30, 31, 1000])
-def test_a_confusion_matrix_that_can_be_read(classes):
-    pytest.importorskip("matplotlib")
-    from efficientnet.evaluation.figures import draw_confusion
-
-    _, _, outcomes = random_outcomes(3000, classes, sharpness=3)
-    figure = draw_confusion(outcomes, [f"a class with a long name, $n^{index}$" for index in range(classes)])
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
-    labels = axes.get_yticklabels()
-    assert len(labels) == (classes if classes <= 30 else 31)
-    boxes = [label.get_window_extent() for label in labels]
-    assert all(lower.y1 <= upper.y0 for upper, lower in itertools.pairwise(boxes))
-    assert min(box.x0 for box in boxes) >= 0
-    assert min(label.get_window_extent().y0 for label in axes.get_xticklabels()) >= 0
-    cell = abs(axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0])
-    assert max(text.get_window_extent().width for text in axes.texts) < cell
-    counts = sum(int(text.get_text()) for text in axes.texts)
-    assert counts == 3000 if classes <= 30 else 0 < counts < 3000
-
-
-def test_captions_stay_below_their_pictures(pictures):
-    pytest.importorskip("matplotlib")
-    from efficientnet.evaluation import ImagePrediction
-    from efficientnet.evaluation.figures import draw_mistakes
-
-    paths = [pictures / "red" / "0.png", Path(pictures / "wide.png")]
-    Image.new("RGB", (300, 2)).save(paths[1])
-    predictions = [
-        ImagePrediction(path, "a label of many words " * 3, "$x_1$ " * 9, 1.0, 0.05, 2) for path in paths * 3
-    ]
-    figure = draw_mistakes(predictions)
-    figure.draw_without_rendering()
-    assert len(figure.axes) == 6
-    for axes in figure.axes:
-        picture = axes.get_window_extent()
-        assert picture.width == pytest.approx(180)
-        boxes = [text.get_window_extent() for text in axes.texts]
-        assert max(box.y1 for box in boxes) <= picture.y0
-        assert min(box.y0 for box in boxes) >= 0
-        assert boxes[0].width + boxes[1].width < picture.width
-        assert boxes[2].width + boxes[3].width < picture.width
-        assert max(box.y1 for box in boxes[2:4]) <= min(box.y0 for box in boxes[:2])
