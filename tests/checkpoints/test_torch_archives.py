@@ -15,10 +15,7 @@ from torch_files import ONE_TENSOR, SIX, archive, load, mapping, storage, tensor
 from efficientnet.checkpoints import torch_pickle
 from efficientnet.errors import CheckpointError
 
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def test_damaged_numbers_are_found_when_they_are_read():

@@ -8,7 +8,6 @@ import io
 import json
 import tracemalloc
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from torch_files import (
     NONE,
     ONE_TENSOR,
     SIX,
-    WRITERS,
     archive,
     call,
     integer,
@@ -35,15 +33,7 @@ from torch_files import (
 from efficientnet.checkpoints import torch_pickle
 from efficientnet.errors import CheckpointError
 
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(params=LAYOUTS)
-def write(request: pytest.FixtureRequest) -> Callable[..., bytes]:
-    return WRITERS[request.param]
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def arrays_of(path: Path | str) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 
 import pytest
@@ -13,15 +12,7 @@ from efficientnet.errors import DownloadError
 from efficientnet.weights import download
 from efficientnet.weights.download import fetch
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("EFFICIENTNET_WEIGHTS_URL", raising=False)
-    monkeypatch.setattr(download, "BACKOFF", 0.001)
-    return tmp_path / "home"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_an_empty_file_is_not_kept(home):
