@@ -1,13 +1,12 @@
 """Draw the giant panda of the README: fur strokes, bamboo and soft light, in NumPy and Pillow.
 
-It is painted back to front: a blurred grove, the forest floor, the panda's body, its head, the
-bamboo it holds, its paws, and the grass before it. A part of the panda is a set of overlapping
-balls. Thousands of thin strokes follow the way its fur lies, lit as their common surface is.
+It is painted back to front: a blurred grove, the forest floor, the panda's body, its head, the bamboo it holds, its
+paws, and the grass before it. A part of the panda is a set of overlapping balls. Thousands of thin strokes follow the
+way its fur lies, lit as their common surface is.
 
-All lengths are pixels of a 1600 x 1200 canvas, scaled down at the end. A point is the complex
-number x + yj, x to the right and y down, so that multiplying by exp(1j * angle) turns it
-clockwise, and `points.view(float)` is x, y, x, y, ... as Pillow wants it; z is the height towards
-the viewer. Colours are sRGB, 0..255.
+All lengths are pixels of a 1600 x 1200 canvas, scaled down at the end. A point is the complex number x + yj, x to the
+right and y down, so that multiplying by exp(1j * angle) turns it clockwise, and `points.view(float)` is x, y, x, y, ...
+as Pillow wants it; z is the height towards the viewer. Colours are sRGB, 0..255.
 """
 
 from __future__ import annotations
@@ -368,7 +367,7 @@ def develop(rng: Rng, canvas: Image.Image, size: tuple[int, int]) -> Image.Image
 
 
 def draw_panda(seed: int = 0, width: int = 800) -> Image.Image:
-    """Draw the picture, `width` pixels wide and three quarters as high."""
+    """Draw the image, `width` pixels wide and three quarters as high."""
     rng = np.random.default_rng(seed)
     canvas = draw_grove(rng)
     draw_floor(rng, canvas, np.linspace(0.05, 0.85, 8))

@@ -337,11 +337,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
     add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
     add(
-        "--shard",
-        type=positive,
-        default=256,
-        metavar="N",
-        help="images to a file of predictions (default: %(default)s)",
+        "--shard", type=positive, default=256, metavar="N", help="images per file of predictions (default: %(default)s)"
     )
     add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
     add("--retry-errors", action="store_true", help="predict those again that could not be read")
