@@ -179,8 +179,8 @@ def assemble(
         include_preprocessing: Whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
             takes what ``preprocess_input`` returns in the mode of the weights.
         features_only: Whether to return five feature maps instead: the last one at each stride 2, 4, 8, 16, 32.
-        padding: ``"same"``, as TensorFlow pads, or ``"symmetric"``, as PyTorch does. By default what the weights were
-            trained with, or else the variant's.
+        padding: ``"same"``, as TensorFlow pads, ``"symmetric"``, as PyTorch does, or ``"edgetpu"``, as the authors'
+            EdgeTPU weights were trained. By default what the weights were trained with, or else the variant's.
         batch_norm_epsilon: Epsilon of the batch norms. By default what the weights were trained with, or else the
             variant's.
         preprocessing: Scaling of pixels before the network, a mode of ``preprocess_input`` or its numbers. By default

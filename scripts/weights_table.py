@@ -28,15 +28,16 @@ HEAD = """\
 # has_top: 1 with the classifier, 0 without. classes: of the classifier it was trained with; of 1001 the first is the
 #   background.
 # url: https; hf://OWNER/REPOSITORY, of which it is model.safetensors; or package://MODULE/PATH for a file inside an
-#   installed Python package. hash: ALGORITHM:HEX digest of the file.
+#   installed Python package. hash: ALGORITHM:HEX digest of the file, of sha256 all 64 digits or the first 8.
 # preprocessing: the `mode` of preprocess_input that the set was trained with. keras.applications scales in its graph:
 #   V2-S, M and L by Rescaling(1/128, offset=-1), which is v2, not tf.
 # resolution: side of the square input at evaluation. crop: the part of the shorter side kept before resizing to it.
 # interpolation: of that resizing. The authors' is bilinear for Lite, EdgeTPU and V2; those of lukemelas were measured
 #   with bicubic.
-# padding: of convolutions with a stride, same as TensorFlow's or symmetric as PyTorch's. epsilon: of the batch norms.
+# padding: of convolutions with a stride, same as TensorFlow's, symmetric as PyTorch's, or edgetpu as in the network
+#   that the authors trained EdgeTPU in. epsilon: of the batch norms.
 # top1: published ImageNet top-1 accuracy, 0..1, of the network with its classifier, at `resolution`; lukemelas: of the
-#   official checkpoint that it was converted from.
+#   official checkpoint that it was converted from; timm's copies of the authors' EdgeTPU: measured by geffnet 1.0.2.
 # licence: SPDX name.
 """
 
@@ -84,7 +85,9 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def table(facts: Path) -> str:
     """The whole file, out of a folder of facts. Packaged files come before the others': they need no download."""
-    published = read(facts / "published_weights.tsv")
+    # What was found out later stands in a file of its own, and replaces what was said of the same address before.
+    files = ("published_weights.tsv", "more_published_weights.tsv")
+    published = list({fact["url"]: fact for file in files for fact in read(facts / file)}.values())
     results = {(row["model"], row["img_size"]): row for row in read(facts / "timm_results.tsv")}
     first = sum(fact["format"] == "qubvel-h5" for fact in published)
     rows = [_row(fact, results) for fact in [*published[:first], *_packaged(published), *published[first:]]]
@@ -93,7 +96,7 @@ def table(facts: Path) -> str:
 
 def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
     """A row of the table out of a row of facts."""
-    details = _timm(fact, results) if fact["format"] == "timm-safetensors" else _ported(fact)
+    details = _timm(fact, results) if fact["format"] in ("timm-safetensors", "geffnet-pth") else _ported(fact)
     top1 = float(details.get("top1", fact["top1"]) or 0)
     row = {
         "classes": str(CLASSES.get(details["weights"], 1000)),
@@ -131,17 +134,19 @@ def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
     result = results.get((model, settings["test"]), {"top1": "", "crop_pct": settings["crop"]})
     # The networks that were pruned are the authors', too.
     is_ported = model.startswith("tf_") or re.match(r"efficientnet_b\d_pruned", model) is not None
+    # timm's own results are of a network that pads otherwise than the one that the weights were trained in.
+    is_edgetpu = model.startswith("tf_efficientnet_e")
     return {
         "variant": variant if variant in list_variants() else "-",
         "weights": TIMM_SETS[tag] if model.startswith("tf_") else tag,
-        "model": model,
+        "model": model if fact["format"] == "timm-safetensors" else "",
         "preprocessing": {"0.485": "torch", "0.500": "tf"}[settings["mean"]],
         "resolution": settings["test"],
         "crop": f"{float(result['crop_pct']):.6g}",
         "interpolation": fact["preprocessing"].split()[-1],
-        "padding": "same" if is_ported else "symmetric",
+        "padding": "edgetpu" if is_edgetpu else "same" if is_ported else "symmetric",
         "epsilon": "0.001" if is_ported else "1e-05",
-        "top1": result["top1"],
+        "top1": fact["top1"] if is_edgetpu else result["top1"],
     }
 
 
@@ -163,7 +168,9 @@ def _ported(fact: dict[str, str]) -> dict[str, str]:
         "crop": "1" if is_whole else f"{resolution / (resolution + 32):.6g}",
         "interpolation": "bilinear" if is_bilinear else "bicubic",
     }
-    return {**details, "classes": "1001"} if is_official and "-edgetpu" in name else details
+    if is_official and "-edgetpu" in name:
+        return {**details, "classes": "1001", "padding": "edgetpu"}
+    return details
 
 
 def main() -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..family.description import padding_of
 from ..images.pixel_scaling import Scaling, scale_and_offset
 from . import marks
 from .arrays import Stored
@@ -156,18 +157,23 @@ def _arguments(nodes: Any) -> tuple[float | None, ...]:
 
 
 def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
-    """Return the padding of the convolutions with a stride; None if they differ."""
-    found = {
-        _padding_of(node, by_name)
+    """Return the padding of the convolutions with a stride; None if it is none of ``PADDINGS``."""
+    strided = [
+        node
         for node in network
         if node.kind in _CONVOLUTIONS
         and max(_pair(node.config["strides"])) > 1 < max(_pair(node.config["kernel_size"]))
-    }
+    ]
+    found = [_padding_of(node, by_name) for node in strided]
+    if None in found:
+        return None
     # keras.applications' networks pad before such a convolution: as "same" does where a side is even, which is alike on
     # all sides where it is odd.
-    if "even" in found and found <= {"even", "same", "symmetric"}:
+    if "even" in found:
         return "same"
-    return found.pop() if len(found) == 1 else None
+    # Of the full convolutions with a stride the first is the stem, all others are fused.
+    is_fused = [number > 0 and node.kind == "Conv2D" for number, node in enumerate(strided)]
+    return padding_of(zip(is_fused, (name == "symmetric" for name in found), strict=True))
 
 
 def _padding_of(node: Node, by_name: Mapping[str, Node]) -> str | None:

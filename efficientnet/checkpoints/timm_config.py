@@ -58,7 +58,7 @@ def of_hyper_parameters(values: Mapping[Any, Any]) -> Facts:
     """
     texts = (values.get(key) for key in _NAME_KEYS)
     names = {name for text in texts if isinstance(text, str) and (name := bare_name(text))}
-    return Facts(model=names.pop()) if len(names) == 1 else Facts()
+    return _trained_there(names.pop()) if len(names) == 1 else Facts()
 
 
 def bare_name(text: str) -> str | None:
@@ -70,6 +70,11 @@ def bare_name(text: str) -> str | None:
     return match and match["name"]
 
 
+def network_padding(name: str) -> str:
+    """Return the padding of the network that timm builds under a name: as the authors', or as PyTorch's."""
+    return "same" if name.startswith("tf_") else "symmetric"
+
+
 def of_run(options: Mapping[Any, Any]) -> Facts:
     """Return the facts in the options of timm's training script; none for another script's options."""
     if not isinstance(options.get("model"), str):
@@ -77,9 +82,15 @@ def of_run(options: Mapping[Any, Any]) -> Facts:
     arguments = options.get("model_kwargs")
     built = {"bn_eps": options.get("bn_eps"), **(arguments if isinstance(arguments, Mapping) else {})}
     try:
-        return Facts(model=options["model"], **_trained(options), **_built(built))
+        return Facts(**_trained(options), **_built(built)) | _trained_there(options["model"])
     except ValueError:
         return Facts()
+
+
+def _trained_there(model: str) -> Facts:
+    """Return the facts of a training in timm, which may have begun with a published set: its padding is timm's."""
+    name = bare_name(model)
+    return Facts(model=model, padding=None if name is None else network_padding(name))
 
 
 def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:

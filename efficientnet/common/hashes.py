@@ -9,16 +9,26 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-_HASH = re.compile(r"(sha256:)?([0-9a-f]{64})|(md5:)?([0-9a-f]{32})", re.IGNORECASE)
+# Names of PyTorch's published files end in the first 8 digits of their SHA-256.
+_HASH = re.compile(
+    r"(?:sha256:)?(?P<sha256>[0-9a-f]{64})|sha256:(?P<start>[0-9a-f]{8})|(?:md5:)?(?P<md5>[0-9a-f]{32})", re.IGNORECASE
+)
 _CHUNK = 1 << 20  # bytes
 _SETTLED = 1.0  # seconds; some file systems do not tell apart the times of two writes within one
 
 
 class Expected(NamedTuple):
-    """A hash: its algorithm, ``"sha256"`` or ``"md5"``, and its hex digest."""
+    """A hash: its algorithm, ``"sha256"`` or ``"md5"``, and its hex digest or the first digits of it."""
 
     algorithm: str
     digest: str
+
+    def is_of(self, digest: str) -> bool:
+        """Return whether a file's whole digest is the expected one."""
+        return digest.startswith(self.digest)
+
+    def __str__(self) -> str:
+        return self.digest if len(self.digest) >= 32 else f"{self.digest}…"
 
 
 def parse(file_hash: str) -> Expected:
@@ -30,11 +40,11 @@ def parse(file_hash: str) -> Expected:
     match = _HASH.fullmatch(file_hash)
     if match is None:
         raise ValueError(
-            f"file_hash is {file_hash!r}: give 'sha256:' and 64 hex digits, 'md5:' and 32, or "
+            f"file_hash is {file_hash!r}: give 'sha256:' and 64 hex digits or the first 8, 'md5:' and 32, or "
             "None for an unverified file"
         )
-    sha256, md5 = match[2], match[4]
-    return Expected("sha256", sha256.lower()) if sha256 else Expected("md5", md5.lower())
+    md5, sha256 = match["md5"], match["sha256"] or match["start"]
+    return Expected("md5", md5.lower()) if md5 else Expected("sha256", sha256.lower())
 
 
 def of_nothing(expected: Expected | None) -> hashlib._Hash:
@@ -59,7 +69,7 @@ def is_intact(path: Path, expected: Expected | None) -> bool:
         return False
     if expected is None:
         return path.stat().st_size > 0
-    return digest_of(path, expected.algorithm) == expected.digest
+    return expected.is_of(digest_of(path, expected.algorithm))
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:

@@ -18,6 +18,7 @@ from ..checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
 from ..checkpoints.soundness import check_array
 from ..common import arguments
 from ..common.files import replacing
+from ..common.text import get_logger
 from ..family import arrays as layout
 from ..family.variants import Variant, get_variant
 from ..images.pixel_scaling import Scaling
@@ -26,6 +27,8 @@ from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
 from ..network.inputs import default_side
 from ..weights import finding
+
+logger = get_logger()
 
 PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}
 _KERAS_SUFFIXES = (".keras", ".weights.h5", ".h5")
@@ -97,6 +100,12 @@ def convert_weights(
     checkpoints.report(reading)
     for name, array in reading.arrays.items():
         check_array(name, array, reading.path)
+    if facts.padding == "edgetpu":
+        logger.warning(
+            "%s has the weights of a network with padding='edgetpu'. timm's EdgeTPU networks pad otherwise, and so "
+            "predict otherwise with them; geffnet's tf_efficientnet_es, em and el predict the same.",
+            target,
+        )
     arrays = dict(_for_pytorch(reading, names))
     with replacing(target) as part:
         if suffix == ".safetensors":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..common import arguments
 
-PADDINGS = ("same", "symmetric")
+PADDINGS = ("same", "symmetric", "edgetpu")
 
 # What a file may ask for, several times what the largest published network, L2, has.
 _LARGEST_FACTOR = 100
@@ -16,6 +17,32 @@ _MOST_BLOCKS = 1_000
 _MOST_CHANNELS = 1 << 16
 _LARGEST = {"kernel_size": 99, "strides": 32, "experts": 256, "classes": 1 << 24}
 _LARGEST_NUMBER = 1 << 16
+
+
+def pads_symmetrically(padding: str, fused: bool) -> bool:
+    """Return whether a convolution with a stride pads equally on all sides.
+
+    The authors' EdgeTPU code of 2019 has the stride of a fused block in its 1x1 projection, and so computes the 3x3
+    convolution before it at all positions and keeps 0, 2, 4, …: a 3x3 with the stride and equal sides does the same.
+
+    Args:
+        padding: One of ``PADDINGS``.
+        fused: Whether it is the full convolution of a fused block.
+    """
+    return padding == "symmetric" or (padding == "edgetpu" and fused)
+
+
+def padding_of(convolutions: Iterable[tuple[bool, bool]]) -> str | None:
+    """Return the padding of a network; None if no padding is like it.
+
+    Args:
+        convolutions: For each convolution with a stride: whether it is fused, and whether it pads equally on all sides.
+    """
+    found = set(convolutions)
+    if not found:
+        return None
+    fitting = (name for name in PADDINGS if all(pads_symmetrically(name, fused) == equal for fused, equal in found))
+    return next(fitting, None)
 
 
 def _check_whole(field: str, value: Any) -> None:
@@ -97,7 +124,8 @@ class Variant:
         batch_norm_momentum: Momentum of the moving statistics, as Keras defines it.
         batch_norm_epsilon: Number added to the variance.
         padding: Padding of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
-            ``"symmetric"`` as PyTorch does, equally on all sides.
+            ``"symmetric"`` as PyTorch does, equally on all sides; ``"edgetpu"`` as in the network that the authors
+            trained EdgeTPU in: fused convolutions symmetric, all others same.
         classes: Number of classes of the published classifier.
         preprocessing: Mode of ``preprocess_input`` that the published weights expect by default.
         paper: Source that defines the network.

@@ -151,7 +151,7 @@ class ModelSource:
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
             said = finding.of_reading(reading) if chosen is None else finding.of_set(chosen)
-            assumed = finding.unknown_message(found.trained)
+            assumed = finding.unknown_message(found.trained, variant)
             contradictions = finding.contradictions(said, given)
             remarks = (
                 *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..family.description import pads_symmetrically
 from ..family.scaling import Block
 from . import condconv
 from .context import Graph
@@ -23,7 +24,7 @@ def mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
     x = inputs
     if block.expands:
         size = spatial if block.fused else pointwise
-        x = conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_", *size, routing=routing)
+        x = conv_norm(graph, x, block.expanded_filters, f"{prefix}expand_", *size, fused=block.fused, routing=routing)
     if not block.fused:
         x = _norm(graph, _depthwise(graph, x, block, routing), prefix)
         x = layers.Activation(graph.variant.activation, name=f"{prefix}activation")(x)
@@ -31,7 +32,10 @@ def mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
         x = _squeeze_excite(graph, x, block)
     is_single = block.fused and not block.expands
     size = spatial if is_single else pointwise
-    x = conv_norm(graph, x, block.output_filters, f"{prefix}project_", *size, activation=is_single, routing=routing)
+    x = conv_norm(
+        graph, x, block.output_filters, f"{prefix}project_", *size, activation=is_single, fused=is_single,
+        routing=routing,
+    )  # fmt: skip
     if block.residual:
         if drop_rate > 0:
             # Stochastic depth: one draw for each image of the batch (arXiv 1603.09382).
@@ -56,9 +60,10 @@ def _depthwise(graph: Graph, x: Any, block: Block, routing: Any = None) -> Any:
     return x if routing is None else condconv.mix_outputs(graph, x, routing, f"{block.name}_dw")
 
 
-def _pad(graph: Graph, x: Any, name: str, kernel_size: int, strides: int) -> tuple[Any, str]:
+def _pad(graph: Graph, x: Any, name: str, kernel_size: int, strides: int, fused: bool = False) -> tuple[Any, str]:
     """Return the input and the ``padding`` of a convolution, so that it pads as the variant does."""
-    if strides == 1 or graph.variant.padding == "same":  # with a stride of 1 both are symmetric
+    # With a stride of 1 "same" is symmetric.
+    if strides == 1 or not pads_symmetrically(graph.variant.padding, fused):
         return x, "same"
     return graph.keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x), "valid"
 
@@ -94,6 +99,7 @@ def conv_norm(
     kernel_size: int = 1,
     strides: int = 1,
     activation: bool = True,
+    fused: bool = False,
     routing: Any = None,
 ) -> Any:
     """Add a convolution without bias, a batch norm and an activation."""
@@ -101,7 +107,7 @@ def conv_norm(
     if routing is not None:
         x = condconv.pointwise(graph, x, routing, filters, prefix)
     else:
-        x, padding = _pad(graph, x, name, kernel_size, strides)
+        x, padding = _pad(graph, x, name, kernel_size, strides, fused)
         conv = graph.keras.layers.Conv2D(
             filters,
             kernel_size,

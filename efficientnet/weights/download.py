@@ -108,10 +108,10 @@ def fetch(
 
     Args:
         url: Address as `resolve` takes it.
-        file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out). None takes
-            the file unverified, but for its length and what the Hugging Face hub itself says of
-            it: then downloads start over rather than resume, since nothing else could tell
-            whether an old part and a new rest belong together.
+        file_hash: `sha256:` or `md5:` and the hex digest (the prefix may be left out), or `sha256:` and the first 8
+            digits, which names of PyTorch's published files end in. None takes the file unverified, but for its
+            length and what the Hugging Face hub itself says of it: then downloads start over rather than resume,
+            since nothing else could tell whether an old part and a new rest belong together.
         filename: The file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with
             a digest of the address in front, so that files of one name stay apart.
@@ -201,10 +201,10 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
             digest = _copy(source, part, expected)
         else:
             digest = _download(source, part, expected, progress)
-        if expected and digest != expected.digest:
+        if expected and not expected.is_of(digest):
             part.unlink()
             raise _Failure(
-                f"its {expected.algorithm} is {digest} and should be {expected.digest}, so the "
+                f"its {expected.algorithm} is {digest} and should be {expected}, so the "
                 "copy was deleted: the file was changed or replaced (by a proxy's page?) on its "
                 "way. Try again, or from another network"
             )
@@ -267,8 +267,8 @@ def _attempt(
     if expected is None:
         part.unlink(missing_ok=True)
     hasher, start = hashes.of_file(part, expected), part.stat().st_size if part.exists() else 0
-    if expected and hasher.hexdigest() == expected.digest:
-        return expected.digest  # an earlier process ended after the last byte
+    if expected and expected.is_of(hasher.hexdigest()):
+        return hasher.hexdigest()  # an earlier process ended after the last byte
     headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges count the file's bytes
     if start:
         headers["Range"] = f"bytes={start}-"

@@ -19,6 +19,7 @@ from ..checkpoints.names.tensorflow import AUTHORS
 from ..checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from ..common import arguments
 from ..family import scaling
+from ..family.description import padding_of
 from ..family.variants import PADDINGS, Variant
 from ..images.pixel_scaling import Scaling, scale_and_offset
 from . import published
@@ -100,12 +101,19 @@ def untrained(variant: Variant, given: Facts) -> Trained:
 
 
 def of_reading(reading: Reading) -> Facts:
-    """Return the known facts of a file's weights: those in the file, and those that follow from its origin."""
+    """Return the known facts of a file's weights.
+
+    These are in the file, or follow from its origin, or from its hash if it is a published file.
+    """
     said = reading.checkpoint.facts
     if reading.origin is TIMM:
-        return said | (published.facts_of_model(said.model) if said.model else Facts())
-    # A name in a file with others' names is not timm's.
-    return dataclasses.replace(said, model=None) | _of_origin(reading)
+        known = said | (published.facts_of_model(said.model, reading.classes) if said.model else Facts())
+    else:  # a name in a file with others' names is not timm's
+        known = dataclasses.replace(said, model=None) | _of_origin(reading)
+    if all(getattr(known, name) is not None for name in ADVICE):
+        return known
+    same_file = published.published_as(reading.path, reading.variant)
+    return known if same_file is None else known | of_set(same_file)
 
 
 def of_set(weight_set: published.PublishedWeights) -> Facts:
@@ -119,15 +127,19 @@ def of_set(weight_set: published.PublishedWeights) -> Facts:
     )
 
 
-def unknown_message(trained: Trained) -> str:
-    """Return the message about unknown facts of weights, after their file's name; empty if all are known."""
+def unknown_message(trained: Trained, variant: Variant) -> str:
+    """Return the message about unknown facts of a variant's weights, after their file's name; empty for none."""
     if not trained.unknown:
         return ""
     assumed = ", ".join(f"{ADVICE[fact][0]}={getattr(trained, fact)!r}" for fact in trained.unknown)
     options = ", ".join(ADVICE[fact][1] for fact in trained.unknown)
     hint = ""
     if "padding" in trained.unknown:
-        hint = " (timm's networks have 'same' and 0.001 where their names begin with tf_, else 'symmetric' and 1e-05)"
+        ours = "; the authors' published weights 'edgetpu' and 0.001" if _is_edgetpu(variant) else ""
+        hint = (
+            " (timm's networks have 'same' and 0.001 where their names begin with tf_, else 'symmetric' and "
+            f"1e-05{ours})"
+        )
     return (
         f"does not say how its network was trained; assumed: {assumed}{hint}. If it was trained otherwise, its "
         f"predictions are wrong: pass the right values (in a command: {options})."
@@ -164,7 +176,13 @@ def _of_origin(reading: Reading) -> Facts:
         return Facts(_padding_by_names(layers, variant))
     # The authors scale V1's pixels in one of two ways, those of the other families in one.
     mode = variant.preprocessing if origin is AUTHORS and variant.preprocessing != "torch" else None
-    return Facts(origin.padding, origin.epsilon(variant), mode)
+    # Their code of EdgeTPU pads otherwise since December 2020, long after they published weights. A file has no date.
+    padding = None if origin is AUTHORS and _is_edgetpu(variant) else origin.padding
+    return Facts(padding, origin.epsilon(variant), mode)
+
+
+def _is_edgetpu(variant: Variant) -> bool:
+    return variant.name.startswith("efficientnet-edgetpu-")
 
 
 def _is_of_applications(layers: Sequence[str]) -> bool:
@@ -173,15 +191,14 @@ def _is_of_applications(layers: Sequence[str]) -> bool:
 
 def _padding_by_names(layers: Sequence[str], variant: Variant) -> str | None:
     """Return the padding that follows from layer names: a layer that pads has its convolution's name and ``_pad``."""
-    strided = ["stem_conv"]
+    strided = {"stem_conv": False}  # and whether it is fused
     for block in scaling.scale_blocks(variant):
         if block.strides > 1:
             spatial = ("expand_conv" if block.expands else "project_conv") if block.fused else "dwconv"
-            strided.append(f"{block.name}_{spatial if block.experts == 1 else 'dw_experts'}")
-    if not set(strided) <= set(layers):
+            strided[f"{block.name}_{spatial if block.experts == 1 else 'dw_experts'}"] = block.fused
+    if not strided.keys() <= set(layers):
         return None
-    padded = {f"{name}_pad" in layers for name in strided}
-    return None if len(padded) > 1 else "symmetric" if padded.pop() else "same"
+    return padding_of((fused, f"{name}_pad" in layers) for name, fused in strided.items())
 
 
 def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | None:

@@ -49,7 +49,7 @@ class Weights:
         Args:
             activation: Activation of the model's classifier, as the constructor takes it.
         """
-        if message := finding.unknown_message(self.trained):
+        if message := finding.unknown_message(self.trained, self.reading.variant):
             logger.warning("%s %s", self.reading.path, message)
         saved = self.trained.facts.activation
         if activation == "softmax" and saved not in (None, "softmax") and not self.fresh_classifier:

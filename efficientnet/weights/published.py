@@ -16,7 +16,7 @@ from importlib import resources, util
 from pathlib import Path
 
 from ..checkpoints import Facts
-from ..checkpoints.timm_config import bare_name
+from ..checkpoints.timm_config import bare_name, network_padding
 from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.variants import Variant, get_variant
@@ -31,6 +31,7 @@ _PUBLISHERS = {
     "lukemelas-pth": "lukemelas",
     "keras-applications-h5": "keras",
     "timm-safetensors": "timm",
+    "geffnet-pth": "geffnet",
     "official-tf-ckpt": "official",
 }
 _PREFERENCE = tuple(_PUBLISHERS)
@@ -64,12 +65,13 @@ class PublishedWeights:
         has_top: Whether the file holds the classifier.
         classes: Number of classes that it was trained with, whether or not the classifier is in the file.
         url: Address; ``package://module/file`` lies in an installed Python package.
-        hash: Hash ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it; empty if none is declared.
+        hash: Hash ``"sha256:…"`` or ``"md5:…"``, as the publisher declares it: of ``sha256`` 64 digits or the first 8;
+            empty if none is declared.
         preprocessing: Mode of ``preprocess_input`` that it was trained with.
         resolution: Side of the square input that it is evaluated at, pixels.
         crop: Part of an image's shorter side that evaluation keeps before it resizes, 0..1.
         interpolation: Interpolation of that resizing: ``"bicubic"`` or ``"bilinear"``.
-        padding: Padding of convolutions with a stride, as in ``Variant``: ``"same"`` or ``"symmetric"``.
+        padding: Padding of convolutions with a stride, as in ``Variant``.
         epsilon: Number that batch norms add to the variance.
         top1: Published top-1 accuracy on ImageNet's validation set, 0..1; None if unknown.
         licence: Licence of the weights.
@@ -95,7 +97,7 @@ class PublishedWeights:
 
     @property
     def publisher(self) -> str:
-        """Publisher in a word: ``"qubvel"``, ``"lukemelas"``, ``"keras"``, ``"timm"`` or ``"official"``."""
+        """Publisher in a word: ``"qubvel"``, ``"keras"``, ``"timm"``, …"""
         return _PUBLISHERS[self.format]
 
 
@@ -149,8 +151,8 @@ def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeig
         name: Name of a set (``"imagenet"``, ``"noisy-student"``), optionally with its publisher in front
             (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also as
             ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first one
-            of qubvel, lukemelas, keras, timm, official is taken. ``"imagenet"`` always means something: where no set
-            is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
+            of qubvel, lukemelas, keras, timm, geffnet, official is taken. ``"imagenet"`` always means something: where
+            no set is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
         variant: Variant of the network to fill.
         with_top: Whether the file should hold the classifier; a file with one is taken if there is no other.
 
@@ -208,11 +210,22 @@ def published_top1(variant: str | Variant) -> dict[str, float | None]:
     return found
 
 
-def facts_of_model(model: str) -> Facts:
+def published_as(file: Path, variant: Variant) -> PublishedWeights | None:
+    """Return the published set of a variant that a file on this machine is, by its hash; None if it is none."""
+    rows = (row for row in list_weights(variant) if row.hash)
+    return next((row for row in rows if download.is_intact(file, row.hash)), None)
+
+
+def facts_of_model(model: str, classes: int | None = None) -> Facts:
     """Return how timm builds and trains a network: ``"efficientnet_b0"``, ``"tf_efficientnet_b0.ap_in1k"``.
 
     Networks whose names begin with ``tf_`` are like the authors', all others like PyTorch's. For a name without a
     tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
+
+    Args:
+        model: timm's name of the network.
+        classes: Number of classes of the weights. If it is that of the published set, they are the set's, and pad as
+            the set does; other weights were trained in the network that timm builds.
     """
     if (name := bare_name(model)) is None:
         return Facts()
@@ -222,8 +235,9 @@ def facts_of_model(model: str) -> Facts:
     preprocessing, crop, interpolation = ("torch", None, None)
     if rows:
         preprocessing, crop, interpolation = rows[0].preprocessing, rows[0].crop, rows[0].interpolation
-    padding, epsilon = ("same", 1e-3) if name.startswith("tf_") else ("symmetric", 1e-5)
-    return Facts(padding, epsilon, preprocessing, crop, interpolation)
+    sets = (row.padding for row in rows if row.model == name and row.classes == classes)
+    padding = next(sets, network_padding(name))
+    return Facts(padding, 1e-5 if padding == "symmetric" else 1e-3, preprocessing, crop, interpolation)
 
 
 def unknown_message(name: str, variant: Variant) -> str:

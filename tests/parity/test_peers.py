@@ -51,9 +51,13 @@ def randomise(torch, network, seed=0):
     return network.eval()
 
 
-def answer(torch, network, x):
+def logits(torch, network, x):
     with torch.no_grad():
-        return torch.softmax(network(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())), 1).numpy()
+        return network(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+
+
+def answer(torch, network, x):
+    return torch.softmax(torch.from_numpy(logits(torch, network, x)), 1).numpy()
 
 
 def check(theirs, ours):
@@ -83,6 +87,24 @@ def test_timm(eff, torch, timm, tmp_path, name, variant, options):
     model = eff.create(variant, weights=tmp_path / "model.pth", **options)
     x = images(model.input_shape[1])
     check(answer(torch, network, x), model.predict_on_batch(x))
+
+
+@pytest.mark.parametrize("size", ["s", "m", "l"])
+def test_geffnet_has_the_network_that_edgetpu_was_trained_in(eff, torch, timm, tmp_path, size):
+    """And timm has another one of the same name: each is equal to rounding, and the two are not equal."""
+    geffnet = pytest.importorskip("geffnet")
+    theirs = randomise(torch, getattr(geffnet, f"tf_efficientnet_e{size}")())
+    timms = timm.create_model(f"tf_efficientnet_e{size}").eval()
+    timms.load_state_dict(theirs.state_dict())
+    torch.save(theirs.state_dict(), tmp_path / "model.pth")
+    found = []
+    for padding, network in (("edgetpu", theirs), ("same", timms)):
+        options = {"padding": padding, "classifier_activation": None}
+        model = eff.create(f"edgetpu-{size}", weights=tmp_path / "model.pth", **options)
+        x = images(model.input_shape[1])
+        found.append(logits(torch, network, x))
+        np.testing.assert_allclose(model.predict_on_batch(x), found[-1], rtol=0, atol=2e-6 * np.abs(found[-1]).max())
+    assert np.abs(found[0] - found[1]).max() > 1e-4 * np.abs(found[0]).max()
 
 
 def test_lukemelas(eff, torch, tmp_path):

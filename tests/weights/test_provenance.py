@@ -45,7 +45,7 @@ FAMILIES = families()
 SETTINGS = [
     ("symmetric", 1e-5, "torch"),
     ("same", 1e-5, "tf"),
-    ("symmetric", 1e-3, "v2"),
+    ("edgetpu", 1e-3, "v2"),
     ("same", 1e-3, "lite"),
     ("symmetric", 1e-4, OWN),
 ]
@@ -234,6 +234,7 @@ class TestTimm:
             ("hf-hub:me/efficientnet_b0", None, None, None),
             ("efficientnet_b0_of_mine", None, None, None),
             ("resnet50", None, None, None),
+            ("tf_efficientnet_es", "same", 1e-3, "tf"),
         ],
     )
     def test_names(self, name, padding, epsilon, preprocessing):

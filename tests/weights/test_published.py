@@ -73,10 +73,14 @@ def edgetpu(mirror, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_background_is_left_out(eff, edgetpu):
+def test_the_background_is_left_out(eff, edgetpu, caplog):
     kept = eff.EfficientNetEdgeTPUS(weights="official/imagenet", classes=1001, input_shape=(64, 64, 3))
     model = eff.EfficientNetEdgeTPUS(weights="official/imagenet", input_shape=(64, 64, 3))
     from_path = eff.EfficientNetEdgeTPUS(weights=edgetpu, input_shape=(64, 64, 3))
+    # By its name the set is the authors' own; a checkpoint could be of their later code, too.
+    paddings = [network.get_layer("block2a_expand_conv").padding for network in (model, from_path)]
+    assert paddings == ["valid", "same"]
+    assert "assumed: padding='same'" in caplog.text and "published weights 'edgetpu'" in caplog.text
     for left_out in (model, from_path):
         for place in (0, 1):
             cut, whole = (network.get_layer("probs").get_weights()[place] for network in (left_out, kept))
