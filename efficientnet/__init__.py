@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .family.features import feature_info
 from .family.variants import BlockArgs, Variant, get_variant, list_variants, save_variant
 
 __version__ = "2.0.0"
-__all__ = ["BlockArgs", "Variant", "__version__", "get_variant", "list_variants", "save_variant"]
+__all__ = ["BlockArgs", "Variant", "__version__", "feature_info", "get_variant", "list_variants", "save_variant"]
 
 
 # The older package's helpers: found when asked for, in compat.py.

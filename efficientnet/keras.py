@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import model, preprocessing
+from .family.features import feature_info
 from .family.variants import get_variant, list_variants
 from .images.imagenet import decode_predictions
 from .images.loading import load_image
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "center_crop_and_resize",
     "decode_predictions",
+    "feature_info",
     "get_variant",
     "list_variants",
     "list_weights",

@@ -1,4 +1,4 @@
-"""EfficientNet as a functional Keras model: the builder and the public constructors.
+"""The public constructors: EfficientNet as a functional Keras model with weights.
 
 ``efficientnet.keras`` and ``efficientnet.tfkeras`` bind the constructors to a Keras; here its modules (``backend``,
 ``layers``, ``models``, ``utils``) are arguments.
@@ -16,21 +16,17 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-
 from .checkpoints.marks import Mark
 from .common import arguments
 from .common.text import get_logger
 from .family import scaling
 from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
-from .images.pixel_scaling import Scaling, formula, scale_and_offset
+from .images.pixel_scaling import Scaling, formula
 from .keras_graph import marks
-from .network.backends import deep_recursion
 from .network.binding import hide_parameters
-from .network.blocks import conv_norm, mb_conv
-from .network.context import Framework, Graph
-from .network.initializers import call_drawing_weights, classifier_initializer, generator
-from .network.inputs import check_activation, check_options, default_side, input_layer
+from .network.building import build
+from .network.context import Framework
+from .network.inputs import check_options
 from .weights import finding
 from .weights import loading as weight_sets
 
@@ -52,88 +48,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def build(
-    variant: Variant,
-    keras: Framework,
-    *,
-    include_top: bool = True,
-    input_tensor: Any = None,
-    input_shape: Sequence[int | None] | None = None,
-    pooling: str | None = None,
-    classes: int | None = None,
-    classifier_activation: str | Callable[[Any], Any] | None = "softmax",
-    dropout_rate: float | None = None,
-    drop_connect_rate: float = 0.2,
-    preprocessing: str | Scaling | None = None,
-    features_only: bool = False,
-    name: str | None = None,
-    draw_weights: bool = True,
-    fresh_classifier: bool = False,
-) -> Any:
-    """Build a variant as a functional Keras model of layers that come with Keras (arXiv 1905.11946, table 1).
-
-    Args:
-        variant: Row of the table, or a custom variant.
-        keras: Modules of the Keras to build with.
-        preprocessing: Mode of ``preprocess_input``, or its numbers, to put in front of the network; None for none.
-        draw_weights: Whether to draw random weights. False leaves kernels zero, for a caller that fills them at once.
-        fresh_classifier: Whether the classifier is new on a trained body: it starts at zero, so with the same
-            probability for each class. Random weights would drown what it learns first, as the features of a trained
-            body are large.
-
-    The other arguments, the result and the errors are those of :func:`assemble`.
-    """
-    classes = check_options(pooling, features_only, classes, dropout_rate, drop_connect_rate)
-    layers = keras.layers
-    check_activation(layers, classifier_activation)
-    channels_first = keras.backend.image_data_format() == "channels_first"
-    call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
-    graph = Graph(variant, keras, 1 if channels_first else 3, call)
-
-    x = images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
-    if preprocessing is not None:
-        if images.shape[graph.channel_axis] != 3:
-            raise ValueError(
-                f"include_preprocessing=True takes RGB, 3 channels; got an input of shape {tuple(images.shape)[1:]}."
-            )
-        scale, offset = (np.reshape(v, (3, 1, 1) if channels_first else 3) for v in scale_and_offset(preprocessing))
-        x = layers.Rescaling(scale.tolist(), offset.tolist(), name="rescaling")(x)
-
-    x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)
-    stride, feature_maps = 2, {2: x}
-    for block in scaling.scale_blocks(variant):
-        x = mb_conv(graph, x, block, drop_connect_rate * block.drop_connect_fraction)
-        stride *= block.strides
-        feature_maps[stride] = x
-    if features_only:
-        x = list(feature_maps.values())
-    else:
-        x = conv_norm(graph, x, scaling.head_filters(variant), "top_")
-        if include_top:
-            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-            dropout_rate = variant.dropout_rate if dropout_rate is None else dropout_rate
-            if dropout_rate > 0:
-                x = layers.Dropout(dropout_rate, name="top_dropout")(x)
-            classes = variant.classes if classes is None else classes
-            classifier = layers.Dense(
-                classes,
-                activation=classifier_activation,
-                kernel_initializer="zeros" if fresh_classifier else classifier_initializer(classes),
-                name="probs",
-                # Half precision is too coarse for probabilities and their loss.
-                dtype="float32" if "float16" in str(x.dtype) else None,
-            )
-            x = call(classifier, x)
-        elif pooling == "avg":
-            x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        elif pooling == "max":
-            x = layers.GlobalMaxPooling2D(name="max_pool")(x)
-
-    inputs = images if input_tensor is None else keras.utils.get_source_inputs(input_tensor)
-    with deep_recursion():
-        return keras.models.Model(inputs, x, name=name or variant.name)
-
-
 def assemble(
     variant: Variant | str | os.PathLike[str],
     include_top: bool = True,
@@ -148,6 +62,9 @@ def assemble(
     drop_connect_rate: float = 0.2,
     include_preprocessing: bool = False,
     features_only: bool = False,
+    out_strides: Sequence[int] | None = None,
+    output_stride: int = 32,
+    named_features: bool = False,
     padding: str | None = None,
     batch_norm_epsilon: float | None = None,
     preprocessing: str | Scaling | None = None,
@@ -178,7 +95,13 @@ def assemble(
         drop_connect_rate: Stochastic depth of the deepest block, 0..1 (arXiv 1603.09382).
         include_preprocessing: Whether the model takes raw pixels 0..255 and scales them itself. Otherwise it
             takes what ``preprocess_input`` returns in the mode of the weights.
-        features_only: Whether to return five feature maps instead: the last one at each stride 2, 4, 8, 16, 32.
+        features_only: Whether to return feature maps instead: the last one at each stride 2, 4, 8, 16, 32.
+        out_strides: Which feature maps, by these strides: ``(4, 8, 16, 32)``. All by default.
+        output_stride: Stride of the coarsest map, 8, 16 or 32. Below 32 the last stages are dilated instead, with the
+            same weights (arXiv 1706.05587): the maps of ``out_strides`` beyond it have this stride.
+        named_features: Whether the feature maps are a dictionary instead of a list: ``{"P2": …, "P3": …}``, where
+            ``"P3"`` is the map of stride 2 ** 3 in ``out_strides``. ``feature_info`` lists them. (Keras returns a
+            list of one map as the map itself.)
         padding: ``"same"``, as TensorFlow pads, ``"symmetric"``, as PyTorch does, or ``"edgetpu"``, as the authors'
             EdgeTPU weights were trained. By default what the weights were trained with, or else the variant's.
         batch_norm_epsilon: Epsilon of the batch norms. By default what the weights were trained with, or else the
@@ -190,7 +113,8 @@ def assemble(
 
     Returns:
         A Keras model. It takes (batch, height, width, channels) float32 and returns probabilities (batch, classes), a
-        feature map (batch, height / 32, width / 32, filters), vectors (batch, filters), or a list of five feature maps.
+        feature map (batch, height / 32, width / 32, filters), vectors (batch, filters), or a list or dictionary of
+        feature maps.
 
     Raises:
         ValueError, TypeError: An argument is out of its range; the message says which and what is accepted.
@@ -213,6 +137,19 @@ def assemble(
     arguments.flag("include_preprocessing", include_preprocessing)
     arguments.flag("features_only", features_only)
     _check_network(weights, name)
+    check_options(
+        variant,
+        layers,
+        pooling=pooling,
+        classes=classes,
+        dropout_rate=dropout_rate,
+        drop_connect_rate=drop_connect_rate,
+        classifier_activation=classifier_activation,
+        features_only=features_only,
+        out_strides=out_strides,
+        output_stride=output_stride,
+        named_features=named_features,
+    )
     given = finding.given_facts(padding, batch_norm_epsilon, preprocessing)
     found = None
     if weights is None:
@@ -236,6 +173,9 @@ def assemble(
         drop_connect_rate=drop_connect_rate,
         preprocessing=trained.preprocessing if include_preprocessing else None,
         features_only=features_only,
+        out_strides=out_strides,
+        output_stride=output_stride,
+        named_features=named_features,
         name=name,
         draw_weights=found is None,
         fresh_classifier=found is not None and found.fresh_classifier,

@@ -38,6 +38,7 @@ class Block:
         experts: Kernels that each image mixes into its own; 1 for ordinary ones.
         residual: Whether the input is added to the output.
         drop_connect_fraction: Share of the network's drop connect rate in this block, 0..1, growing with depth.
+        dilation: Distance of the kernel's weights on its input, pixels; see ``features.dilate``.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Block:
     experts: int
     residual: bool
     drop_connect_fraction: float
+    dilation: int = 1
 
 
 @dataclass(frozen=True)

@@ -104,13 +104,14 @@ def litert(request: CompileRequest) -> Engine:
 
 def keras(request: CompileRequest) -> Engine:
     """Run the model itself, on the backend of its Keras, one call at a time."""
+    from ..keras_graph.detours import keras_outputs
+
     model, spec = request.source.load()
     lock = threading.Lock()  # Keras on JAX and on OpenVINO keeps a call's state in the model (3.15)
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
         with lock:
-            outputs = model.predict_on_batch(spec.scale(batch.astype(np.float32, copy=False)))
-        return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+            return keras_outputs(model, spec.scale(batch.astype(np.float32, copy=False)))
 
     return Engine("keras", spec, run, lambda: run, request.micro_batch or 8, workers=1)
 

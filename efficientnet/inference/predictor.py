@@ -17,7 +17,7 @@ from ..images.pixels import as_array
 from ..model_io.images import check_many, listed, overlap, read_image
 from .engines import Engine, Run
 
-Outputs = np.ndarray | list[np.ndarray]
+Outputs = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
 
 # So many images of a stream are predicted before it pays to compile for micro-batches.
 _FEW = 32
@@ -28,8 +28,8 @@ class Record(NamedTuple):
 
     Attributes:
         source: Image as it was given.
-        outputs: Outputs of the model without the batch axis: (classes,) or features, or a list of feature maps; None
-            if the image cannot be read.
+        outputs: Outputs of the model without the batch axis: (classes,) or features, or a list or dictionary of
+            feature maps; None if the image cannot be read.
         error: Reason why the image cannot be read; None if it can.
 
     Example:
@@ -91,7 +91,8 @@ class Predictor:
                 or functions that return one of these.
 
         Returns:
-            Outputs of the model, float32: (batch, classes) probabilities, features, or a list of feature maps.
+            Outputs of the model, float32: (batch, classes) probabilities, features, or a list or dictionary of feature
+            maps.
 
         Raises:
             ValueError: There is no image, the shape is not the model's, or the numbers cannot be pixels.
@@ -104,7 +105,9 @@ class Predictor:
             return self._predict_images(x)
         images = engine.spec.check(as_array(x))
         pieces = self._pieces(images)
-        return _unpack([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)])
+        return self._pack(
+            [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
+        )
 
     __call__ = predict
 
@@ -139,7 +142,7 @@ class Predictor:
             if isinstance(outputs, Exception):
                 yield Record(source, None, str(outputs) or type(outputs).__name__)
             else:
-                yield Record(source, _unpack(outputs))
+                yield Record(source, self._pack(outputs))
 
     def close(self) -> None:
         """Free the compiled model; the predictor cannot be called afterwards."""
@@ -182,6 +185,12 @@ class Predictor:
         pieces = [future.result() for future in futures]
         return pieces + [engine.lone(images[index : index + 1]) for index in range(together, count)]
 
+    def _pack(self, outputs: list[np.ndarray]) -> Outputs:
+        """Return outputs in the structure of the model's."""
+        if self.spec.output_names:
+            return dict(zip(self.spec.output_names, outputs, strict=True))
+        return outputs[0] if len(outputs) == 1 else outputs
+
     def _make_bulk(self) -> Run:
         with self._lock:
             if self._bulk is None:
@@ -196,7 +205,7 @@ class Predictor:
             predictions.append(outputs)
         if not predictions:
             raise ValueError("Expected at least one image; got none.")
-        return _unpack([np.stack(parts) for parts in zip(*predictions, strict=True)])
+        return self._pack([np.stack(parts) for parts in zip(*predictions, strict=True)])
 
     def _stream(self, sources: Iterable[Any]) -> Iterator[tuple[Any, list[np.ndarray] | Exception]]:
         engine = self._open()
@@ -216,7 +225,3 @@ def _each(lone: Run, bulk: Run | None, images: list[np.ndarray]) -> list[list[np
     """The outputs of each image: of all at once, or of one after the other."""
     pieces = [lone(image[np.newaxis]) for image in images] if bulk is None else [bulk(np.stack(images))]
     return [list(parts) for piece in pieces for parts in zip(*piece, strict=True)]
-
-
-def _unpack(outputs: list[np.ndarray]) -> Outputs:
-    return outputs[0] if len(outputs) == 1 else outputs

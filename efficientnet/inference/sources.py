@@ -20,7 +20,8 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
 from ..keras_graph import marks
-from ..model_io.spec import InputSpec, describe_model
+from ..model_io.describing import describe_model
+from ..model_io.spec import InputSpec
 from ..weights import finding, published
 from . import cache
 

@@ -23,7 +23,7 @@ from . import onnx as onnx_graph
 from . import openvino as openvino_graph
 from .fold import fold_batch_norm
 from .tensorflow import Options, write_with_tensorflow
-from .walk import backend_of, data_formats, functional
+from .walk import backend_of, data_formats, functional, output_names
 
 logger = get_logger()
 
@@ -114,8 +114,8 @@ def litert_bytes(model: Any) -> bytes:
 def keras_outputs(model: Any, batch: np.ndarray) -> list[np.ndarray]:
     """Return a model's outputs for a batch, in their order."""
     outputs = model.predict_on_batch(batch)
-    if isinstance(outputs, dict):
-        outputs = [outputs[name] for name in sorted(outputs)]  # as Keras orders model.outputs
+    if names := output_names(model):
+        outputs = [outputs[name] for name in names]
     return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
 
 

@@ -14,7 +14,7 @@ from ..family.arrays import role
 from ..network.backends import deep_recursion
 from ..network.initializers import call_drawing_weights
 from . import marks
-from .walk import LayerCall, functional, is_idle, keras_layer, run
+from .walk import LayerCall, functional, is_idle, keras_layer, run, structure
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
 
@@ -202,8 +202,8 @@ def _build(
         values.update(zip(step.outputs, _tree(keras).flatten(results), strict=True))
     with deep_recursion():
         folded = keras.models.Model(
-            _tree(keras).pack_sequence_as(_structure(graph, "inputs"), inputs),
-            _tree(keras).pack_sequence_as(_structure(graph, "outputs"), [values[number] for number in outputs]),
+            _tree(keras).pack_sequence_as(structure(graph, "inputs"), inputs),
+            _tree(keras).pack_sequence_as(structure(graph, "outputs"), [values[number] for number in outputs]),
             name=model.name,
         )
     marks.remember(folded, marks.read_mark(model))
@@ -235,9 +235,3 @@ def _keras_of(model: Any) -> Any:
 
 def _tree(keras: Any) -> Any:
     return keras.tree if hasattr(keras, "tree") else importlib.import_module("tensorflow").nest
-
-
-def _structure(graph: Any, part: str) -> Any:
-    """Return the structure of a functional model's inputs or outputs: one, a list, or a dictionary."""
-    name = f"_{part}_struct"
-    return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")

@@ -74,6 +74,19 @@ def functional(model: Any) -> Any:
     return graph
 
 
+def structure(graph: Any, part: str) -> Any:
+    """Return the structure of a functional model's ``"inputs"`` or ``"outputs"``: one, a list, or a dictionary."""
+    name = f"_{part}_struct"
+    return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")
+
+
+def output_names(model: Any) -> tuple[str, ...]:
+    """Return the names of the outputs of a model that returns a dictionary, in their order; else none."""
+    outputs = structure(functional(model), "outputs")
+    is_flat = isinstance(outputs, dict) and len(outputs) == len(functional(model).outputs)
+    return tuple(sorted(outputs)) if is_flat else ()  # as Keras orders model.outputs
+
+
 def keras_layer(layer: Any) -> str | None:
     """Return the name of a layer's class if that is Keras' own, so that the name says what it does; else None.
 

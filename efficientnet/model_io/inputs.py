@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..images.pixel_scaling import Scaling
 from ..images.pixels import as_array, fault, is_pillow
 from ..keras_graph.marks import model_preprocessing
+from .describing import describe_model
 from .images import check_many, is_path_or_content, listed, read_image
-from .spec import describe_model
 
 
 def model_inputs(

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..common import arguments
-from ..family.arrays import identify, role
-from ..images.pixel_scaling import EVALUATION_CROP, Scaling, scale_and_offset
+from ..images.pixel_scaling import EVALUATION_CROP, Scaling
 from ..images.pixels import fault, rgb_of_array, scaled
-from ..images.resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize
-from ..keras_graph import marks
-from ..keras_graph.walk import data_formats, functional
+from ..images.resizing import center_crop_and_resize
 from .outputs import (
     UNKNOWN,
-    Classes,
     Kind,
     Prediction,
     are_distributions,
@@ -24,14 +19,12 @@ from .outputs import (
     best_first,
     have_names,
     kind_of,
-    last_activations,
-    name_classes,
     softmax,
 )
 
 DEFAULT_INTERPOLATION = "bicubic"
 # Of images for a model that takes any size and is none of the family.
-_ANY_SIZE = 224
+ANY_SIZE = 224
 
 
 class InputSpec(NamedTuple):
@@ -53,6 +46,7 @@ class InputSpec(NamedTuple):
         activation: Activation of the output, such as "softmax", "sigmoid" or "linear"; "unknown" if the graph does
             not say.
         outputs: Numbers that the model returns per image; 0 without a vector of scores.
+        output_names: Names of the outputs, in their order, if the model returns a dictionary.
         remarks: Assumptions to report whenever the model is opened, after the name of its file.
 
     Example:
@@ -68,10 +62,11 @@ class InputSpec(NamedTuple):
     crop: float = EVALUATION_CROP
     interpolation: str = DEFAULT_INTERPOLATION
     classes: tuple[tuple[str, str], ...] = ()
-    default_size: int = _ANY_SIZE
+    default_size: int = ANY_SIZE
     takes_pixels: bool = True
     activation: str = UNKNOWN
     outputs: int = 0
+    output_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -84,6 +79,7 @@ class InputSpec(NamedTuple):
                 "sides": tuple(values["sides"]),
                 "scaling": None if scaling is None else Scaling(*map(tuple, scaling)),
                 "classes": tuple((key, label) for key, label in values["classes"]),
+                "output_names": tuple(values["output_names"]),
                 "remarks": tuple(values["remarks"]),
             }
         )
@@ -303,97 +299,3 @@ class InputSpec(NamedTuple):
             f"{start} {self.name} does not record how its pixels are scaled: compile it with preprocessing=, the mode "
             'of preprocess_input that it was trained with ("none" for raw pixels).'
         )
-
-
-def describe_model(
-    model: Any,
-    preprocessing: str | Scaling | None = None,
-    crop: float | None = None,
-    interpolation: str | None = None,
-    class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
-) -> InputSpec:
-    """Return the spec of a model.
-
-    Args:
-        model: Keras model that takes images.
-        preprocessing: Scaling of pixels that it expects; by default what it records.
-        crop, interpolation: As in ``InputSpec``; by default what the model records, or else the paper's.
-        class_names: Labels, or ids and labels, in the order of the outputs; by default ImageNet's for 1,000 outputs.
-            For a single sigmoid, both classes or the second alone.
-
-    Raises:
-        ValueError: The model does not take images, or the number of names is not that of its outputs.
-    """
-    graph = functional(model)
-    shapes = [tuple(tensor.shape) for tensor in graph.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise ValueError(
-            f"{model.name} takes {', '.join(map(str, shapes))}: expected one input, images of shape (batch, height, "
-            "width, channels)."
-        )
-    mark = marks.read_mark(model)
-    crop = (mark.crop or EVALUATION_CROP) if crop is None else crop
-    expected = "the part of the shorter side that is kept, more than 0, at most 1"
-    arguments.number("crop", crop, lambda part: 0 < part <= 1, expected)
-    if interpolation is not None:
-        arguments.choice("interpolation", interpolation, MAP_INTERPOLATION_TO_ORDER)
-    sides, channels, channels_last = _layout(model, shapes[0])
-    given = [tuple(tensor.shape) for tensor in graph.outputs]
-    count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0
-    activation = last_activations(model)[0] if count else UNKNOWN
-    spec = InputSpec(
-        name=model.name,
-        sides=sides,
-        channels=channels,
-        channels_last=channels_last,
-        scaling=_scaling(model, preprocessing, mark.preprocessing, channels),
-        crop=crop,
-        interpolation=interpolation or mark.interpolation or DEFAULT_INTERPOLATION,
-        classes=_classes(model.name, activation, count, class_names),
-        default_size=_own_size(model) if None in sides else _ANY_SIZE,
-        activation=activation,
-        outputs=count,
-    )
-    return spec._replace(takes_pixels=preprocessing is None or spec.is_scaled)
-
-
-def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:
-    """Height and width, channels, and whether these come last."""
-    channels_last = data_formats(model) != {"channels_first"}
-    height, width, channels = shape[1:] if channels_last else (shape[2], shape[3], shape[1])
-    return (height, width), int(channels), channels_last
-
-
-def _own_size(model: Any) -> int:
-    """The resolution of the variant that a model is made of."""
-    shapes = {}
-    for weight in model.weights:
-        path: str = getattr(weight, "path", weight.name)
-        layer = path.rpartition("/")[0].rpartition("/")[2]
-        shapes[f"{layer}/{role(path)}"] = tuple(weight.shape)
-    variant = identify(shapes)
-    return _ANY_SIZE if variant is None else variant.resolution
-
-
-def _scaling(model: Any, given: str | Scaling | None, own: str | Scaling | None, channels: int) -> Scaling | None:
-    wanted = own if given is None else given
-    if wanted is None:
-        return None
-    scaling = scale_and_offset(wanted)
-    if channels == len(scaling.scale):
-        return scaling
-    if len(set(scaling.scale)) == len(set(scaling.offset)) == 1:
-        return Scaling(scaling.scale[:1] * channels, scaling.offset[:1] * channels)
-    if given is None:  # what a network within the model wants of three channels
-        return None
-    raise ValueError(
-        f"preprocessing={given!r} scales red, green and blue, each in its own way; {model.name} takes "
-        f'{channels} channels. Preprocess the images yourself, and compile the model with preprocessing="none".'
-    )
-
-
-def _classes(model: str, activation: str, count: int, names: Any) -> Classes:
-    classes = name_classes(activation, count, names)
-    if classes is None:
-        raise ValueError(f"{model} has {count} outputs but {len(names)} class names.")
-    return classes

@@ -19,7 +19,7 @@ def mb_conv(graph: Graph, inputs: Any, block: Block, drop_rate: float) -> Any:
     """
     layers = graph.keras.layers
     prefix = f"{block.name}_"
-    spatial, pointwise = (block.kernel_size, block.strides), (1, 1)
+    spatial, pointwise = (block.kernel_size, block.strides, block.dilation), (1, 1, 1)
     routing = condconv.routing_weights(graph, inputs, block) if block.experts > 1 else None
     x = inputs
     if block.expands:
@@ -50,6 +50,7 @@ def _depthwise(graph: Graph, x: Any, block: Block, routing: Any = None) -> Any:
     depthwise = graph.keras.layers.DepthwiseConv2D(
         block.kernel_size,
         strides=block.strides,
+        dilation_rate=block.dilation,
         padding=padding,
         depth_multiplier=block.experts,
         use_bias=False,
@@ -98,6 +99,7 @@ def conv_norm(
     prefix: str,
     kernel_size: int = 1,
     strides: int = 1,
+    dilation: int = 1,
     activation: bool = True,
     fused: bool = False,
     routing: Any = None,
@@ -112,6 +114,7 @@ def conv_norm(
             filters,
             kernel_size,
             strides=strides,
+            dilation_rate=dilation,
             padding=padding,
             use_bias=False,
             kernel_initializer=CONV_INITIALIZER,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..common import arguments
-from ..family import scaling
+from ..family import features, scaling
 from ..family.variants import Variant
 from .context import Graph
 
@@ -21,23 +21,39 @@ def default_side(variant: Variant, has_classifier: bool) -> int | None:
 
 
 def check_options(
+    variant: Variant,
+    layers: Any,
+    *,
     pooling: str | None,
-    features_only: bool,
     classes: int | None,
     dropout_rate: float | None,
     drop_connect_rate: float,
-) -> int | None:
-    """Check the options; return the number of classes as Keras takes it."""
+    classifier_activation: Any,
+    features_only: bool,
+    out_strides: Any,
+    output_stride: int,
+    named_features: bool,
+) -> None:
+    """Refuse options that cannot be, or not together, before weights are fetched."""
     arguments.choice("pooling", pooling, _POOLINGS)
     if features_only and pooling is not None:
         raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
+    if classes is not None:
+        arguments.whole("classes", classes)
     if dropout_rate is not None:
         arguments.fraction("dropout_rate", dropout_rate)
     arguments.fraction("drop_connect_rate", drop_connect_rate)
-    return None if classes is None else arguments.whole("classes", classes)
+    _check_activation(layers, classifier_activation)
+    features.chosen_strides(variant, out_strides)
+    arguments.choice("output_stride", output_stride, features.OUTPUT_STRIDES)
+    arguments.flag("named_features", named_features)
+    given = {"out_strides": out_strides is not None, "named_features": named_features}
+    if not features_only and any(given.values()):
+        option = next(name for name, is_given in given.items() if is_given)
+        raise ValueError(f"{option}= is for feature maps: add features_only=True, or leave it out.")
 
 
-def check_activation(layers: Any, activation: Any) -> None:
+def _check_activation(layers: Any, activation: Any) -> None:
     """Refuse an activation that Keras does not know, before the network is built."""
     try:
         layers.Activation(activation)

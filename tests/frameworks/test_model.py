@@ -9,7 +9,7 @@ import pytest
 
 from efficientnet import get_variant, list_variants
 from efficientnet.family.scaling import cost
-from efficientnet.model import build
+from efficientnet.network.building import build
 
 
 def pixels(*shape, seed=0):

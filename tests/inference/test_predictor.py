@@ -17,7 +17,7 @@ from PIL import Image
 from efficientnet.images.loading import load_image
 from efficientnet.inference import ModelSource, compile
 from efficientnet.keras_graph import openvino
-from efficientnet.model_io.spec import describe_model
+from efficientnet.model_io.describing import describe_model
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 pytest.importorskip("openvino")
@@ -122,6 +122,17 @@ def test_feature_maps_and_features(tiny, images):
             predictor.top(images)
     with compile(tiny(weights=None, include_top=False, pooling="avg")) as predictor:
         assert predictor(images).ndim == 2
+
+
+@pytest.mark.parametrize("engine", ["openvino", "keras"])
+def test_a_dictionary_of_feature_maps(tiny, images, engine):
+    model = tiny(weights=None, features_only=True, out_strides=(8, 4), named_features=True, input_shape=(64, 64, 3))
+    expected = {"P2": (7, 16, 16, 16), "P3": (7, 8, 8, 24)}
+    for _ in range(2):  # the second from the cache
+        with compile(model, engine) as predictor:
+            assert {name: part.shape for name, part in predictor(images).items()} == expected
+            record = next(predictor.stream(images))
+            assert {name: (7, *part.shape) for name, part in record.outputs.items()} == expected
 
 
 def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():

@@ -13,8 +13,8 @@ from PIL import Image
 
 from efficientnet.cli.main import main
 from efficientnet.inference import InputSpec
+from efficientnet.model_io.describing import describe_model
 from efficientnet.model_io.outputs import last_activations
-from efficientnet.model_io.spec import describe_model
 
 keras = pytest.importorskip("keras")
 layers = keras.layers

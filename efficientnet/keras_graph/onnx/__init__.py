@@ -23,6 +23,7 @@ from ..walk import (
     keras_layer,
     keras_operation,
     only_trains,
+    output_names,
     run,
 )
 from . import activation, convolution, merging, normalization, pooling, shape
@@ -53,7 +54,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
         scaling: what is done to the colours of each input image before the model; nothing by default.
 
     Returns:
-        An ``onnx.ModelProto``. Inputs are named as the model's input layers, outputs as the layers that give them.
+        An ``onnx.ModelProto``. Inputs are named as the model's input layers, outputs as in :func:`tensor_names`.
 
     Raises:
         UnsupportedLayerError: the model has a layer that is not written down here; the message names it.
@@ -95,7 +96,10 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
 
 
 def tensor_names(model: Any) -> tuple[list[str], list[str]]:
-    """What a functional model's inputs and outputs are called: as the layers they come from, without repetitions."""
+    """What a functional model's inputs and outputs are called, without repetitions.
+
+    Outputs have the names that the model gives them in a dictionary, else those of the layers that they come from.
+    """
     graph, seen = functional(model), Counter[str]()
 
     def unique(name: str) -> str:
@@ -103,7 +107,7 @@ def tensor_names(model: Any) -> tuple[list[str], list[str]]:
         return name if seen[name] == 1 else f"{name}_{seen[name]}"
 
     inputs = [unique(tensor._keras_history[0].name) for tensor in graph.inputs]
-    return inputs, [unique(tensor._keras_history[0].name) for tensor in graph.outputs]
+    return inputs, [*map(unique, output_names(model) or [tensor._keras_history[0].name for tensor in graph.outputs])]
 
 
 def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
