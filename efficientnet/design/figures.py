@@ -6,7 +6,7 @@ They follow figures 3, 4, 7 and 8 of arXiv 1905.11946. Nothing of Matplotlib's g
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 from ..common.text import clean
 from ..reports.theme import FONT_SIZE, Theme, new_figure, style
 from .results import Network, Results
-from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity
+from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity, standing
 
-_MARKERS = {"width": "s", "depth": "^", "resolution": "D", "compound": "o"}
-_LINES = {"width": (0, (5, 2)), "depth": (0, (1, 1.5)), "resolution": (0, (5, 1.5, 1, 1.5)), "compound": "-"}
+_MARKERS = {"width": "s", "depth": "^", "resolution": "D", "compound": "o", "baseline": "o"}
+_LINES = {
+    "width": (0, (5, 2)),
+    "depth": (0, (1, 1.5)),
+    "resolution": (0, (5, 1.5, 1, 1.5)),
+    "compound": "-",
+    "baseline": "",
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,30 @@ class ActivationMaps:
     maps: Mapping[str, NDArray[np.float32]]
 
 
-def draw_accuracy(results: Results, theme: Theme) -> Any:
-    """Draw accuracy against multiply-adds, a line for each method from the baseline on (figures 3 and 8).
+def accuracy_lines(results: Results) -> dict[str, list[Network]]:
+    """Return the finished networks of each method, cheapest first, and the baseline (figures 3 and 8)."""
+    return _lines(results, (*METHODS, "baseline"))
+
+
+def width_lines(results: Results) -> dict[str, list[Network]]:
+    """Return those of each width scaling, at several depths and resolutions (figure 4); none without a second one."""
+    others = dict.fromkeys(n.method for n in results.networks if n.method.startswith("width at "))
+    lines = _lines(results, ("width", *others))
+    return lines if lines.keys() - {"width"} else {}
+
+
+def _lines(results: Results, methods: Iterable[str]) -> dict[str, list[Network]]:
+    finished = sorted(results.finished, key=lambda n: n.macs)
+    lines = {method: [n for n in finished if n.method == method] for method in methods}
+    return {method: networks for method, networks in lines.items() if networks}
+
+
+def draw_lines(results: Results, lines: Mapping[str, Sequence[Network]], theme: Theme) -> Any:
+    """Draw accuracy against multiply-adds, a line for each method; those of ``METHODS`` begin at the baseline.
 
     Args:
         results: Results of a comparison.
+        lines: Networks by method, from :func:`accuracy_lines` or :func:`width_lines`.
         theme: ``LIGHT`` or ``DARK``.
 
     Returns:
@@ -55,49 +80,27 @@ def draw_accuracy(results: Results, theme: Theme) -> Any:
     axes = figure.subplots()
     baseline = find_baseline(results)
     start = [baseline] if baseline else []
-    for method in METHODS:
-        networks = sorted((n for n in results.finished if n.method == method), key=lambda n: n.macs)
-        if networks:
-            style = {
-                "marker": _MARKERS[method],
-                "linestyle": _LINES[method],
-                "zorder": 4 if method == "compound" else 3,
-            }
-            _draw_line(axes, [*start, *networks], theme.methods[method], method, **style)
-    if baseline:
-        _draw_line(axes, start, theme.ink, "baseline", marker="o", linestyle="", zorder=5)
-    costs = [budget_of(group) for group in group_by_budget(results)]
-    _finish_cost_axes(figure, axes, [*(n.macs for n in start), *costs], theme)
+    for index, (method, networks) in enumerate(lines.items()):
+        colour = (
+            theme.ink if method == "baseline" else theme.methods.get(method, theme.series[index % len(theme.series)])
+        )
+        drawn = [*start, *networks] if method in METHODS else networks
+        axes.errorbar(
+            [n.macs for n in drawn], [100 * n.mean for n in drawn], yerr=_error(drawn), color=colour,
+            label=method.removeprefix("width ") if "width" in lines and method != "width" else method,
+            marker=_MARKERS.get(method, "osD^vP"[index % 6]), linestyle=_LINES.get(method, "-"), markersize=5,
+            linewidth=1.8 if method == "compound" else 1.4, elinewidth=1.1, capsize=2.5, zorder=3 + index / 10,
+        )  # fmt: skip
+    # Equal factors of multiply-adds are equally far apart.
+    axes.set_xscale("log")
+    ticks = [*(n.macs for n in start), *(budget_of(group) for group in group_by_budget(results))]
+    axes.set_xticks(ticks, [quantity(tick) for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="multiply-adds", ylabel="top-1 accuracy (%)")
+    style(axes, theme, grid="y")
+    bars, labels = axes.get_legend_handles_labels()
+    _legend(figure, [bar[0] for bar in bars], labels, theme)
     return figure
-
-
-def draw_width(results: Results, theme: Theme) -> Any:
-    """Draw width scaling at several depths and resolutions (figure 4), a line for ``"width"`` and ``"width at …"``.
-
-    Args, return value and errors are those of :func:`draw_accuracy`.
-    """
-    figure = new_figure(3.5, theme)
-    axes = figure.subplots()
-    baseline = find_baseline(results)
-    costs = []
-    for index, method in enumerate(width_series(results)):
-        networks = sorted((n for n in results.finished if n.method == method), key=lambda n: n.macs)
-        if method == "width" and baseline:
-            networks = [baseline, *networks]
-        costs += [n.macs for n in networks]
-        label = "width" if method == "width" else method.removeprefix("width ")
-        marker = "osD^vP"[index % 6]
-        _draw_line(axes, networks, theme.series[index % len(theme.series)], label, marker=marker, zorder=3)
-    ticks = np.geomspace(min(costs), max(costs), 4) if min(costs) < max(costs) else costs[:1]
-    _finish_cost_axes(figure, axes, list(ticks), theme)
-    return figure
-
-
-def width_series(results: Results) -> list[str]:
-    """Return the methods of :func:`draw_width`, in their order in the results; empty without any ``"width at …"``."""
-    found = dict.fromkeys(n.method for n in results.networks if n.accuracies and n.method.startswith("width at "))
-    has_width = any(n.method == "width" for n in results.finished)
-    return [*(["width"] if has_width else []), *found] if found else []
 
 
 def draw_search(results: Results, theme: Theme) -> Any:
@@ -106,7 +109,7 @@ def draw_search(results: Results, theme: Theme) -> Any:
     Filled dots are the best candidate and those within its noise; a cross marks candidates whose trainings were
     given up.
 
-    Args, return value and errors are those of :func:`draw_accuracy`.
+    Args, return value and errors are those of :func:`draw_lines`.
     """
     baseline = find_baseline(results)
     finished = [n for n in results.finished if n.method == "candidate"]
@@ -116,9 +119,9 @@ def draw_search(results: Results, theme: Theme) -> Any:
     axes = figure.subplots()
     legend: dict[str, Any] = {}
     for place, network in enumerate(finished):
-        equal = results.within_noise(finished[0], network)
-        colour = theme.methods["compound"] if equal else theme.faint
-        face = colour if equal else theme.background
+        kind = standing(results, network)
+        colour = theme.faint if kind == "worse" else theme.methods["compound"]
+        face = theme.background if kind == "worse" else colour
         seeds = axes.plot(
             [100 * value for value in network.accuracies], [place] * len(network.accuracies),
             "|", color=colour, markersize=6, alpha=0.55, zorder=2,
@@ -128,7 +131,6 @@ def draw_search(results: Results, theme: Theme) -> Any:
             [100 * network.mean], [place], xerr=_error([network]), fmt="o", color=colour, markerfacecolor=face,
             markersize=8 if not place else 5.5, elinewidth=1.4, capsize=2.5, zorder=3,
         )  # fmt: skip
-        kind = "best" if not place else "within noise of it" if equal else "worse"
         legend.setdefault(kind, dot[0])
     if baseline:
         line = axes.axvline(100 * baseline.mean, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -205,24 +207,6 @@ def _factors(network: Network, baseline: Network | None) -> str:
 def _error(networks: Sequence[Network]) -> list[float]:
     """Return the lengths of the error bars, per cent; 0 without a standard error."""
     return [0.0 if math.isnan(n.standard_error) else 100 * n.standard_error for n in networks]
-
-
-def _draw_line(axes: Any, networks: Sequence[Network], colour: str, label: str, **style: Any) -> None:
-    axes.errorbar(
-        [n.macs for n in networks], [100 * n.mean for n in networks], yerr=_error(networks), label=label, color=colour,
-        markersize=5, linewidth=1.8 if label == "compound" else 1.4, elinewidth=1.1, capsize=2.5, **style,
-    )  # fmt: skip
-
-
-def _finish_cost_axes(figure: Any, axes: Any, ticks: Sequence[float], theme: Theme) -> None:
-    """Give the axes a logarithmic scale of multiply-adds, on which equal factors are equally far apart."""
-    axes.set_xscale("log")
-    axes.set_xticks(ticks, [quantity(tick) for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set(xlabel="multiply-adds", ylabel="top-1 accuracy (%)")
-    style(axes, theme, grid="y")
-    bars, labels = axes.get_legend_handles_labels()
-    _legend(figure, [bar[0] for bar in bars], labels, theme)
 
 
 def _legend(figure: Any, handles: Sequence[Any], labels: Sequence[str], theme: Theme) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from ..common.files import write_file
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import render_themes
 from .activation_maps import class_activation_map
-from .figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search, draw_width, width_series
+from .figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_lines, draw_search, width_lines
 from .results import Network, Results, load_results
 from .verdict import (
     METHODS,
     SINGLE_DIMENSIONS,
     accuracy,
     budget_of,
+    count,
     find_baseline,
     group_by_budget,
     headline,
@@ -33,6 +35,7 @@ from .verdict import (
     percent,
     proportions,
     quantity,
+    standing,
 )
 
 _KINDS = ("search", "compare")
@@ -115,13 +118,8 @@ def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) 
 
 def _describe(found: dict[str, Results]) -> str:
     sentences = {"search": _describe_search, "compare": _describe_comparison}
-    settings = {kind: _describe_setting(results) for kind, results in found.items()}
-    text: list[str] = []
-    for kind, results in found.items():
-        if settings[kind] not in text:  # equal settings of a search and a comparison are described once
-            text.append(settings[kind])
-        text.append(sentences[kind](results))
-    return " ".join(text)
+    parts = [text for kind, results in found.items() for text in (_describe_setting(results), sentences[kind](results))]
+    return " ".join(dict.fromkeys(parts))  # equal settings of a search and a comparison are described once
 
 
 def _describe_setting(results: Results) -> str:
@@ -148,16 +146,15 @@ def _say(value: Any) -> str:
 
 
 def _describe_search(results: Results) -> str:
-    networks = [n for n in results.networks if n.method == "candidate"]
+    networks = tuple(n for n in results.networks if n.method == "candidate")
     baseline = next((n for n in results.networks if n.method == "baseline"), None)
-    text = f"The search had {len(networks)} candidate{'' if len(networks) == 1 else 's'}"
+    text = f"The search had {count(len(networks), 'candidate')}"
     if baseline and networks:
-        text += f" of about {budget_of(tuple(networks)) / baseline.macs:.2g} times the baseline's multiply-adds"
-    stopped = sum(n.stopped for n in networks)
-    ending = (
-        f"; {stopped} training{' was' if stopped == 1 else 's were'} given up early, as hopeless" if stopped else ""
-    )
-    return f"{text}, {_times(networks)}{ending}."
+        text += f" of about {budget_of(networks) / baseline.macs:.2g} times the baseline's multiply-adds"
+    text += f", {_times(networks)}"
+    if stopped := sum(n.stopped for n in networks):
+        text += f"; {count(stopped, 'training')} {'was' if stopped == 1 else 'were'} given up early, as hopeless"
+    return f"{text}."
 
 
 def _describe_comparison(results: Results) -> str:
@@ -168,8 +165,8 @@ def _describe_comparison(results: Results) -> str:
     words += ["by all three at once (compound)"] if "compound" in methods else []
     budgets = listing([quantity(budget_of(group)) for group in groups])
     return (
-        f"The comparison scaled it {listing(words)} to equal multiply-adds, at {len(groups)} "
-        f"budget{'' if len(groups) == 1 else 's'} (about {budgets}), {_times(results.networks)}."
+        f"The comparison scaled it {listing(words)} to equal multiply-adds, at {count(len(groups), 'budget')} (about "
+        f"{budgets}), {_times(results.networks)}."
     )
 
 
@@ -179,8 +176,8 @@ def _times(networks: Sequence[Network]) -> str:
     if not counts:
         return "none of them trained to the end"
     who = "each" if len(counts) == len(networks) else f"{len(counts)} of {len(networks)}"
-    seeds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
-    return f"{who} trained to the end with {seeds} seed{'' if seeds == '1' else 's'}"
+    fewest = f"{min(counts)} to " if min(counts) < max(counts) else ""
+    return f"{who} trained to the end with {fewest}{count(max(counts), 'seed')}"
 
 
 def _explain_noise(found: dict[str, Results]) -> str:
@@ -196,34 +193,28 @@ def _explain_noise(found: dict[str, Results]) -> str:
     return f"{text}. Seeds alone spread the accuracy of a network with a standard deviation of {spreads}."
 
 
-def _tell(networks: Sequence[Network], name: str) -> str:
-    """Return the points of a line, in words."""
-    points = [f"{accuracy(n)} at {quantity(n.macs)}" for n in sorted(networks, key=lambda n: n.macs)]
-    return f"{name[:1].upper()}{name[1:]}: {', '.join(points)}."
-
-
 def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Section]:
     sections = []
-    finished = {method: [n for n in results.finished if n.method == method] for method in ("baseline", *METHODS)}
-    finished = {method: networks for method, networks in finished.items() if networks}
-    if finished.keys() & set(METHODS):
-        images |= render_themes("accuracy", lambda theme: draw_accuracy(results, theme))
-        alternative = "Line chart of top-1 accuracy against multiply-adds, a line for each way of scaling. "
-        alternative += " ".join(_tell(networks, method) for method, networks in finished.items())
-        caption = (
+    for name, lines, title, alternative, caption in (
+        (
+            "accuracy", accuracy_lines(results), "Accuracy against cost", "a line for each way of scaling",
             "Each line starts at the baseline and grows it in one way, so that points above each other cost the same. "
-            "Bars are one standard error. On the axis of multiply-adds, equal distances are equal factors."
-        )
-        sections.append(Section("Accuracy against cost", (Figure("accuracy", alternative, caption),)))
-    if series := width_series(results):
-        images |= render_themes("width", lambda theme: draw_width(results, theme))
-        lines = [_tell([n for n in results.finished if n.method == method], method) for method in series]
-        alternative = f"Line chart of top-1 accuracy against multiply-adds when the width grows. {' '.join(lines)}"
-        caption = (
+            "Bars are one standard error. On the axis of multiply-adds, equal distances are equal factors.",
+        ),
+        (
+            "width", width_lines(results), "Width at other depths and resolutions", "a line for each of these",
             "Each line grows the width, at a depth and resolution of its own. Where the lines of greater depth and "
-            "resolution rise further, the dimensions help each other: the reason to scale them together."
-        )
-        sections.append(Section("Width at other depths and resolutions", (Figure("width", alternative, caption),)))
+            "resolution rise further, the dimensions help each other: the reason to scale them together.",
+        ),
+    ):  # fmt: skip
+        if not lines.keys() - {"baseline"}:
+            continue
+        images |= render_themes(name, functools.partial(draw_lines, results, lines))
+        text = f"Line chart of top-1 accuracy against multiply-adds, {alternative}."
+        for method, networks in lines.items():
+            points = ", ".join(f"{accuracy(n)} at {quantity(n.macs)}" for n in networks)
+            text += f" {method[:1].upper()}{method[1:]}: {points}."
+        sections.append(Section(title, (Figure(name, text, caption),)))
     return sections
 
 
@@ -232,16 +223,14 @@ def _search_figure(results: Results, images: dict[str, bytes]) -> list[Section]:
     if not finished:
         return []
     images |= render_themes("search", lambda theme: draw_search(results, theme))
-    best, *others = finished
-    baseline = find_baseline(results)
+    best, baseline = finished[0], find_baseline(results)
     text = (
         f"Dot plot of {len(finished)} candidates, ranked by accuracy. The best, {proportions(best, baseline)}, has "
         f"{accuracy(best)}."
     )
-    groups = {"Within the noise of it": True, "Worse": False}
-    for name, is_equal in groups.items():
-        if group := [n for n in others if results.within_noise(best, n) == is_equal]:
-            text += f" {name}: {len(group)}, from {accuracy(group[0])} to {accuracy(group[-1])}."
+    for kind, heading in (("within noise", "Within the noise of it"), ("worse", "Worse")):
+        if group := [n for n in finished if standing(results, n) == kind]:
+            text += f" {heading}: {len(group)}, from {accuracy(group[0])} to {accuracy(group[-1])}."
     if pruned := sum(n.stopped > 0 for n in results.networks):
         text += f" Given up early: {pruned}."
     text += f" The baseline has {accuracy(baseline)}." if baseline else ""
@@ -295,21 +284,17 @@ def _load_images(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
     try:
         with np.load(path) as arrays:
             pixels, labels, classes = (arrays[name] for name in ("pixels", "labels", "classes"))
+        if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise ValueError(f"pixels are {pixels.dtype} of shape {pixels.shape}")
+        if labels.shape != pixels.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):
+            raise ValueError(f"labels {labels} do not fit {len(pixels)} images, {len(classes)} classes")
     except (ValueError, LookupError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(_bad_images(path, str(error))) from None
-    if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        raise ValueError(_bad_images(path, f"pixels are {pixels.dtype} of shape {pixels.shape}"))
-    if labels.shape != pixels.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(_bad_images(path, f"labels {labels} do not fit {len(pixels)} images, {len(classes)} classes"))
+        raise ValueError(
+            f"{path} does not hold the images of a comparison ({error}): expected pixels (n, height, width, 3) uint8, "
+            "labels (n,) and classes. Remove the file for a report without class activation maps, or run "
+            "`efficientnet design compare` again."
+        ) from None
     return pixels[:_MAX_IMAGES], [int(label) for label in labels[:_MAX_IMAGES]], [str(name) for name in classes]
-
-
-def _bad_images(path: Path, problem: str) -> str:
-    return (
-        f"{path} does not hold the images of a comparison ({problem}): expected pixels (n, height, width, 3) uint8, "
-        "labels (n,) and classes. Remove the file for a report without class activation maps, or run "
-        "`efficientnet design compare` again."
-    )
 
 
 def _row(network: Network, name: str) -> tuple[str, ...]:
@@ -326,24 +311,19 @@ def _table(label: str, first: str, groups: Sequence[tuple[str, Sequence[tuple[st
 
 
 def _comparison_table(results: Results) -> Table:
-    groups = group_by_budget(results)
-    baseline = [_row(n, n.method) for n in results.networks if n.method == "baseline"]
-    rest = [_row(n, n.method) for n in results.networks if n.method not in ("baseline", *METHODS)]
-    scaled = [
-        (f"About {quantity(budget_of(group))} multiply-adds", [_row(n, n.method) for n in group]) for group in groups
+    groups = [
+        ("", [n for n in results.networks if n.method == "baseline"]),
+        *((f"About {quantity(budget_of(group))} multiply-adds", group) for group in group_by_budget(results)),
+        ("Other ways of scaling", [n for n in results.networks if n.method not in ("baseline", *METHODS)]),
     ]
-    return _table("The comparison", "Method", [("", baseline), *scaled, ("Other ways of scaling", rest)])
+    return _table(
+        "The comparison", "Method", [(heading, [_row(n, n.method) for n in group]) for heading, group in groups]
+    )
 
 
 def _search_table(results: Results) -> Table:
-    candidates = [n for n in results.networks if n.method == "candidate"]
-    finished = sorted((n for n in candidates if n.accuracies), key=lambda n: -n.mean)
-    rows = []
-    for place, network in enumerate(finished):
-        kind = "best" if not place else "within noise" if results.within_noise(finished[0], network) else "worse"
-        rows.append(_row(network, kind))
-    unfinished = [_row(n, "given up" if n.stopped else "not trained") for n in candidates if not n.accuracies]
+    rows = [_row(n, standing(results, n)) for n in results.finished if n.method == "candidate"]
+    unfinished = [n for n in results.networks if n.method == "candidate" and not n.accuracies]
+    rows += [_row(n, "given up" if n.stopped else "not trained") for n in unfinished]
     baseline = [_row(n, n.method) for n in results.networks if n.method == "baseline"]
-    return _table(
-        "The search's candidates", "Candidate", [("", baseline), ("Candidates, best first", rows + unfinished)]
-    )
+    return _table("The search's candidates", "Candidate", [("", baseline), ("Candidates, best first", rows)])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .results import Network, Results
 
@@ -18,8 +17,7 @@ _SAME_BUDGET = 1.4
 Outcome = Literal["better", "worse", "noise", "unknown", "no comparison"]
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of compound scaling at one budget.
 
     Attributes:
@@ -52,6 +50,11 @@ def quantity(number: float) -> str:
             scaled = number / 10**power
             return f"{scaled:.{max(0, 2 - int(math.log10(scaled) + 2e-4))}f} {prefix}"
     return f"{number:.0f}"
+
+
+def count(number: int, noun: str) -> str:
+    """Format a number of things: "1 seed", "2 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listing(words: list[str]) -> str:
@@ -120,7 +123,8 @@ def _against(results: Results, compound: Network, rivals: list[Network], place: 
         return "unknown", (
             f"{place}, compound scaling reached {accuracy(compound)} and the best single dimension, {rival.method}, "
             f"{accuracy(rival)}. Each network was trained once, so nothing is known of the noise: a difference of "
-            f"{_points(compound.mean - rival.mean)} may be chance. Train with more seeds to decide."
+            f"{percent(abs(compound.mean - rival.mean))} percentage points may be chance. Train with more seeds to "
+            "decide."
         )
     if ahead := [n for n in rivals if n.mean > compound.mean and not results.within_noise(n, compound)]:
         text = (
@@ -173,6 +177,12 @@ def headline(outcomes: Sequence[Outcome]) -> str:
     return "Compound scaling has not been compared yet"
 
 
+def standing(results: Results, candidate: Network) -> str:
+    """Return the place of a search's finished candidate: "best", "within noise" of the best, or "worse"."""
+    best = next(n for n in results.finished if n.method == "candidate")
+    return "best" if candidate is best else "within noise" if results.within_noise(best, candidate) else "worse"
+
+
 def headline_of_search(results: Results) -> str:
     """Summarise the best proportions in a few words."""
     best = next((n for n in results.finished if n.method == "candidate"), None)
@@ -205,10 +215,6 @@ def proportions(network: Network, baseline: Network | None) -> str:
     """Return a network's factors in the paper's order: "depth × 1.2, width × 1.1 and resolution × 1.15"."""
     resolution = f"× {network.resolution / baseline.resolution:.3g}" if baseline else f"{network.resolution} px"
     return f"depth × {network.depth:.3g}, width × {network.width:.3g} and resolution {resolution}"
-
-
-def _points(difference: float) -> str:
-    return f"{percent(abs(difference))} percentage points"
 
 
 def _difference(results: Results, one: Network, other: Network) -> str:

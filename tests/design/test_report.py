@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from efficientnet.common.text import clean
-from efficientnet.design.figures import ActivationMaps, draw_accuracy, draw_activation_maps, draw_search
+from efficientnet.design.figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_lines, draw_search
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 from efficientnet.design.verdict import (
@@ -297,7 +297,8 @@ def test_without_matplotlib(folder, monkeypatch):
 
 
 def test_lines_start_at_the_baseline_and_bars_are_standard_errors():
-    (axes,) = draw_accuracy(comparison(), LIGHT).axes
+    found = comparison()
+    (axes,) = draw_lines(found, accuracy_lines(found), LIGHT).axes
     containers = {container.get_label(): container for container in axes.containers}
     assert list(containers) == ["width", "depth", "resolution", "compound", "baseline"]
     line, _, (bars,) = containers["compound"]
