@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from efficientnet.checkpoints.names.torch import TORCHVISION
 from efficientnet.family.variants import get_variant, list_variants
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,13 @@ def table(facts: Path) -> str:
 
 def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
     """A row of the table out of a row of facts."""
-    details = _timm(fact, results) if fact["format"] in ("timm-safetensors", "geffnet-pth") else _ported(fact)
+    match fact["format"]:
+        case "timm-safetensors" | "geffnet-pth":
+            details = _timm(fact, results)
+        case "torchvision-pth":
+            details = _torchvision(fact)
+        case _:
+            details = _ported(fact)
     top1 = float(details.get("top1", fact["top1"]) or 0)
     row = {
         "classes": str(CLASSES.get(details["weights"], 1000)),
@@ -147,6 +154,23 @@ def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
         "padding": "edgetpu" if is_edgetpu else "same" if is_ported else "symmetric",
         "epsilon": "0.001" if is_ported else "1e-05",
         "top1": fact["top1"] if is_edgetpu else result["top1"],
+    }
+
+
+def _torchvision(fact: dict[str, str]) -> dict[str, str]:
+    mode, *sides, interpolation = fact["preprocessing"].split()
+    settings = dict(side.split("=") for side in sides)
+    variant = get_variant(fact["variant"])
+    return {
+        "variant": variant.name,
+        "weights": fact["weights"],
+        "preprocessing": mode,
+        "resolution": settings["crop"],
+        "crop": f"{int(settings['crop']) / int(settings['resize']):.6g}",
+        "interpolation": interpolation,
+        "padding": TORCHVISION.padding,
+        "epsilon": f"{TORCHVISION.epsilon(variant):g}",
+        "licence": "BSD-3-Clause",
     }
 
 

@@ -33,6 +33,8 @@ _PUBLISHERS = {
     "timm-safetensors": "timm",
     "geffnet-pth": "geffnet",
     "official-tf-ckpt": "official",
+    "torchvision-pth": "torchvision",
+    "transformers-safetensors": "google",
 }
 _PREFERENCE = tuple(_PUBLISHERS)
 
@@ -151,8 +153,9 @@ def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeig
         name: Name of a set (``"imagenet"``, ``"noisy-student"``), optionally with its publisher in front
             (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also as
             ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first one
-            of qubvel, lukemelas, keras, timm, geffnet, official is taken. ``"imagenet"`` always means something: where
-            no set is called so, the most accurate one trained on ImageNet-1k alone, or else the most accurate one.
+            of qubvel, lukemelas, keras, timm, geffnet, official, torchvision, google is taken. ``"imagenet"`` always
+            means something: where no set is called so, the most accurate one trained on ImageNet-1k alone, or else the
+            most accurate one.
         variant: Variant of the network to fill.
         with_top: Whether the file should hold the classifier; a file with one is taken if there is no other.
 

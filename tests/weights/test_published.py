@@ -1,5 +1,6 @@
 """From the name of a published set to a model like the one that was trained, with a folder for its publisher."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -9,9 +10,10 @@ import tf_bundle_writer
 from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import safetensors
 from efficientnet.checkpoints.names.tensorflow import AUTHORS
-from efficientnet.checkpoints.names.torch import TIMM
+from efficientnet.checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from efficientnet.cli.main import main
 from efficientnet.family import arrays as layout
+from efficientnet.weights import published
 from efficientnet.weights.published import weights_info
 
 pytest.importorskip("keras")
@@ -54,6 +56,31 @@ def test_timm(eff, mirror, variant, name, padding, epsilon, mode):
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     expected = np.asarray(model.predict_on_batch(eff.preprocess_input(pixels, mode=mode)))
     np.testing.assert_allclose(np.asarray(raw.predict_on_batch(pixels)), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variant", "name", "origin", "padding"),
+    [("b1", "torchvision/imagenet-v2", TORCHVISION, "valid"), ("b0", "google/imagenet", TRANSFORMERS, "same")],
+)
+def test_torchvision_and_google(eff, mirror, monkeypatch, caplog, variant, name, origin, padding):
+    row = dataclasses.replace(weights_info(variant, name), hash="")
+    arrays = dict(arrays_of(origin, variant, 1000))
+    if name.startswith("google"):
+        arrays = {f"efficientnet.{k}" if "classifier" not in k else k: array for k, array in arrays.items()}
+        safetensors.write(mirror / "google--efficientnet-b0--model.safetensors", arrays)
+    else:
+        torch = pytest.importorskip("torch")
+        digest = hashlib.sha256(row.url.encode()).hexdigest()[:8]
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        torch.save(tensors, mirror / f"{digest}-{row.url.rsplit('/', 1)[-1]}")
+    monkeypatch.setattr(published, "list_weights", lambda _: (row,))
+    model = eff.create(variant, weights=name, input_shape=(64, 64, 3))
+    assert model.get_layer("stem_conv").padding == padding
+    assert eff.model_preprocessing(model) == "torch"
+    assert "does not say" not in caplog.text
+    classifier = "classifier.1.weight" if origin is TORCHVISION else "classifier.weight"
+    np.testing.assert_array_equal(model.get_layer("probs").get_weights()[0], arrays[classifier].T)
 
 
 @pytest.fixture

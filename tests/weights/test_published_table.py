@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from flaky_server import FlakyServer
+from peers import import_torchvision
 
 from efficientnet.family.variants import PADDINGS, Variant, get_variant, list_variants
 from efficientnet.preprocessing import MODES
@@ -113,9 +114,11 @@ def test_a_row_is_sane(row: registry.PublishedWeights) -> None:
     assert 224 <= row.resolution <= 800
     assert 0.87 <= row.crop <= 1
     assert row.top1 is None or 0.74 < row.top1 < 0.89
-    assert row.licence == "Apache-2.0"
-    assert (row.padding == "symmetric") == (row.epsilon == 1e-5)
-    assert row.padding != "symmetric" or (row.publisher == "timm" and not row.model.startswith("tf_"))
+    assert row.licence == ("BSD-3-Clause" if row.publisher == "torchvision" else "Apache-2.0")
+    is_torchvision = row.publisher == "torchvision"
+    assert is_torchvision or (row.padding == "symmetric") == (row.epsilon == 1e-5)
+    if row.padding == "symmetric":
+        assert is_torchvision or (row.publisher == "timm" and not row.model.startswith("tf_"))
     assert (row.publisher == "timm") == (row.model != "")
     if row.variant != "-":
         assert row in list_weights(row.variant)
@@ -162,10 +165,8 @@ def test_rows_by_hand() -> None:
 
 
 def test_timms_settings_are_those_of_its_configurations() -> None:
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # the latter where torchvision was built for another torch
-        pytest.skip(f"needs timm: {error}")
+    import_torchvision(pytest.importorskip("torch"))
+    timm = pytest.importorskip("timm")
     rows = [row for row in EVERY_ROW if row.publisher == "timm"]
     assert len(rows) > 70
     for row in rows:
@@ -176,6 +177,22 @@ def test_timms_settings_are_those_of_its_configurations() -> None:
         assert (config.num_classes, size, crop, config.interpolation, mode, config.license.lower()) == (
             row.classes, row.resolution, row.crop, row.interpolation, row.preprocessing, row.licence.lower(),
         ), row.model  # fmt: skip
+
+
+def test_torchvisions_settings_are_those_of_its_weights() -> None:
+    torchvision = import_torchvision(pytest.importorskip("torch"))
+    names = [name for name in torchvision.models.list_models() if name.startswith("efficientnet")]
+    theirs = {weights.url: weights for name in names for weights in torchvision.models.get_model_weights(name)}
+    rows = {row.url: row for row in EVERY_ROW if row.publisher == "torchvision"}
+    assert rows.keys() == theirs.keys()
+    for url, row in rows.items():
+        crop, means = theirs[url].transforms(), {"torch": [0.485, 0.456, 0.406], "tf": [0.5, 0.5, 0.5]}
+        assert row.hash.startswith(f"sha256:{url[-12:-4]}")
+        assert (row.resolution, row.interpolation) == (crop.crop_size[0], crop.interpolation.value)
+        assert row.crop == pytest.approx(crop.crop_size[0] / crop.resize_size[0], abs=1e-6)
+        assert crop.mean == means[row.preprocessing]
+        accuracy = theirs[url].meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        assert row.top1 == pytest.approx(accuracy / 100, abs=1e-9)
 
 
 @pytest.mark.slow
@@ -229,6 +246,10 @@ def test_the_first_publisher_is_taken() -> None:
     assert named("b0", "official/advprop").publisher == "official"
     assert named("b0", "keras/imagenet").publisher == "keras"
     assert named("b0", "timm/imagenet").model == "tf_efficientnet_b0.in1k"
+    assert named("b1", "imagenet").publisher == "qubvel"
+    assert named("b1", "imagenet-v2").url.endswith("/efficientnet_b1-c27df63c.pth")
+    assert named("b1", "torchvision/imagenet").url.endswith("/efficientnet_b1_rwightman-bac287d4.pth")
+    assert named("b1", "google/imagenet").url == "hf://google/efficientnet-b1"
 
 
 def test_a_file_without_a_classifier_only_where_there_is_one() -> None:
@@ -356,7 +377,7 @@ def test_only_timms_own_trainings_and_the_authors_edgetpu_differ_from_their_vari
     """In padding and epsilon."""
     for row in list_weights():
         variant: Variant = get_variant(row.variant)
-        is_own = row.publisher == "timm" and not row.model.startswith("tf_")
+        is_own = row.publisher == "torchvision" or (row.publisher == "timm" and not row.model.startswith("tf_"))
         if not is_own and row.variant.startswith("efficientnet-edgetpu-"):
             assert (row.padding, row.epsilon) == ("edgetpu", 1e-3)
         else:
