@@ -91,13 +91,16 @@ def _mark(network: list[Node]) -> marks.Mark:
 def kerashub(config: Mapping[str, Any]) -> Facts:
     """Return the facts in the options of KerasHub's EfficientNetBackbone.
 
-    Its "v1" blocks always pad equally on all sides; so does a "valid" stem if a layer pads before it.
+    Its "unfused" blocks pad as TensorFlow does, all others equally on all sides; so does a "valid" stem if a layer pads
+    before it.
     """
-    stem = (config.get("include_stem_padding"), config.get("stem_conv_padding"))
-    is_symmetric = stem == (True, "valid") and set(config.get("stackwise_block_types", ())) == {"v1"}
+    pads = config.get("include_stem_padding")
+    is_known = (pads, config.get("stem_conv_padding")) in ((True, "valid"), (False, "same"))
+    blocks = zip(config["stackwise_block_types"], config["stackwise_strides"], strict=True)
+    strided = [(kind in ("fused", "cba"), kind != "unfused") for kind, stride in blocks if stride > 1]
     epsilon = config.get("batch_norm_epsilon")
     return Facts(
-        padding="symmetric" if is_symmetric else None,
+        padding=padding_of([(False, bool(pads)), *strided]) if is_known else None,
         epsilon=None if epsilon is None else positive_fraction(epsilon),
     )
 

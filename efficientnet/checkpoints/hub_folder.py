@@ -10,6 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common.json_files import read_object
 from ..errors import CheckpointError
 from . import architecture, timm_config, transformers_config
@@ -17,15 +19,18 @@ from .arrays import StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
-_CLASSIFIER = "task.weights.h5"
+_BACKBONE, _CLASSIFIER = "model.weights.h5", "task.weights.h5"
 # In the order of preference.
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.weights.h5")
+WEIGHTS = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", _BACKBONE, "model.keras",
+    "model.pth",
+)  # fmt: skip
 
 
 def find_weights(folder: Path) -> list[Path]:
     """Return the files of weights in a folder: the network's, and the classifier's if it has a separate one."""
-    files = [folder / name for name in _WEIGHTS if (folder / name).is_file()][:1]
-    is_backbone = files and files[0].name == _WEIGHTS[-1] and (folder / _CLASSIFIER).is_file()
+    files = [folder / name for name in WEIGHTS if (folder / name).is_file()][:1]
+    is_backbone = files and files[0].name == _BACKBONE and (folder / _CLASSIFIER).is_file()
     return [*files, folder / _CLASSIFIER] if is_backbone else files
 
 
@@ -41,7 +46,7 @@ def read_config(weights: Path) -> Facts:
         CheckpointError: A value in it is impossible.
         OSError: The file cannot be read.
     """
-    if weights.name not in _WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
+    if weights.name not in WEIGHTS or not (config_file := weights.with_name(_CONFIG)).is_file():
         return Facts()
     try:
         config = read_object(config_file)
@@ -63,10 +68,7 @@ def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
     facts = architecture.kerashub(config["config"])
     converter = config_file.with_name(_IMAGE_CONVERTER)
     if converter.is_file():
-        options = read_object(converter)["config"]
-        if options.get("scale") is not None:
-            scaling = of_scale_and_offset(options["scale"], options.get("offset") or 0.0)
-            facts = dataclasses.replace(facts, preprocessing=scaling)
+        facts = facts | _of_converter(read_object(converter)["config"])
     task = config_file.with_name(_TASK)
     if task.is_file():
         options = read_object(task)["config"]
@@ -75,3 +77,17 @@ def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
         if (classes := options.get("num_classes")) is not None:
             facts = dataclasses.replace(facts, class_counts=((f"{task}: num_classes", count_of_classes(classes)),))
     return facts
+
+
+def _of_converter(options: dict[str, Any]) -> Facts:
+    """Return the facts of an ImageConverter: earlier ones had mean and variance in place of scale and offset."""
+    scale, offset = options.get("scale"), options.get("offset")
+    if scale is not None and options.get("variance") is not None and options.get("mean") is not None:
+        std = np.sqrt(options["variance"])
+        scale, offset = scale / std, -np.asarray(options["mean"]) / std
+    interpolation = options.get("interpolation", "bilinear")
+    return Facts(
+        preprocessing=None if scale is None else of_scale_and_offset(scale, 0.0 if offset is None else offset),
+        crop=1.0 if options.get("crop_to_aspect_ratio", True) else None,  # as large a square as there is
+        interpolation=interpolation if interpolation in ("bilinear", "bicubic") else None,
+    )

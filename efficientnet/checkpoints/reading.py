@@ -19,11 +19,12 @@ from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, t
 from .arrays import Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, NUMBERED, OURS
+from .names.kerashub import KERASHUB
 from .names.tensorflow import AUTHORS
 from .names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, name_children
 
 # The most specific first: a file of keras.applications has all but a few of our names.
-ORIGINS = (APPLICATIONS, OURS, NUMBERED, TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
+ORIGINS = (APPLICATIONS, OURS, NUMBERED, *KERASHUB.values(), TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
 
 # Of differences in a message, and of networks in a file, which may have more of them in an attack only.
 _MOST_SHOWN, _MOST_NETWORKS = 8, 16
@@ -123,8 +124,8 @@ def _open_file(path: Path) -> StoredWeights:
         return tf_checkpoint.read(path)
     if path.is_dir():
         raise CheckpointError(
-            f"{path} is a folder without a TensorFlow checkpoint, and without model.safetensors, pytorch_model.bin or "
-            "model.weights.h5, as hubs have them: give the file of weights in it."
+            f"{path} is a folder without a TensorFlow checkpoint, and without {', '.join(hub_folder.WEIGHTS)}, as hubs "
+            "have them: give the file of weights in it."
         )
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}, nor a TensorFlow checkpoint of that prefix.")
@@ -183,7 +184,7 @@ def _unknown(path: str | PathLike[str], checkpoint: StoredWeights) -> Checkpoint
         )
     return CheckpointError(
         f"{fspath(path)} is a file of weights ({checkpoint.format}), but its names ({', '.join(names[:3])}, …) are "
-        f"not those of an EfficientNet of {', '.join(o.name for o in ORIGINS)}.{hint}"
+        f"not those of an EfficientNet of {', '.join(dict.fromkeys(o.name for o in ORIGINS))}.{hint}"
     )
 
 

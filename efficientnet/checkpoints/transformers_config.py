@@ -13,7 +13,7 @@ from .facts import Facts, count_of_classes, of_scale_and_offset, positive_fracti
 from .timm_config import class_names_of
 
 _PREPROCESSOR = "preprocessor_config.json"
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _HALF = (0.5, 0.5, 0.5)  # of EfficientNetImageProcessor, where the file does not say otherwise
 
 
@@ -31,7 +31,8 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     if (activation := config.get("hidden_act", "swish")) not in ("swish", "silu"):
         raise ValueError(f"its hidden_act is {str(activation)[:80]!r}, where EfficientNets have 'swish'")
     size = config.get("image_size")
-    if size is not None and _padded_symmetrically(config, size) != (0, set(config.get("depthwise_padding") or ())):
+    padded = set(config.get("depthwise_padding") or ())
+    if size is not None and (padded != blocks_padded_equally(config, size) or size % 2):  # the stem, at an odd size
         raise ValueError(
             f"its depthwise_padding {str(config.get('depthwise_padding'))[:80]} pads otherwise than TensorFlow does at "
             f"image_size {size}"
@@ -52,8 +53,16 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     )
 
 
-def _padded_symmetrically(config: Mapping[str, Any], size: Any) -> tuple[int, set[int]]:
-    """Where TensorFlow pads both sides alike at this size: 1 for the stem, else 0, and the numbers of such blocks."""
+def blocks_padded_equally(config: Mapping[str, Any], size: Any) -> set[int]:
+    """Return the numbers of the blocks with a stride that TensorFlow pads equally on all sides, at a size of the input.
+
+    Args:
+        config: Content of ``config.json``.
+        size: Side of the input, pixels.
+
+    Raises:
+        ValueError: The size is no number of pixels.
+    """
     if type(size) is not int or size < 1:
         raise ValueError(f"its image_size is {str(size)[:80]!r}, where a number of pixels is due")
     strides = config.get("strides", (1, 2, 2, 2, 1, 2, 1))
@@ -66,7 +75,7 @@ def _padded_symmetrically(config: Mapping[str, Any], size: Any) -> tuple[int, se
             found |= {number} if side % 2 else set()
             side = -(-side // 2)
         number += math.ceil(depth * count)
-    return size % 2, found
+    return found
 
 
 def _of_processor(options: Mapping[str, Any]) -> Facts:
@@ -76,7 +85,7 @@ def _of_processor(options: Mapping[str, Any]) -> Facts:
     return Facts(
         preprocessing=_scaling(options),
         crop=positive_fraction(min(crop, 1.0)),
-        interpolation=_INTERPOLATIONS.get(options.get("resample", 3)),
+        interpolation=INTERPOLATIONS.get(options.get("resample", 3)),
     )
 
 

@@ -24,7 +24,7 @@ def add_parsers(commands: Any) -> None:
             help="write a file of weights in another format",
             description="Writes the weights of a file in another format, without changing a bit of them. The format of "
             "the source is detected from its content, that of the target from its suffix: .keras or .h5 (a whole "
-            "model), .weights.h5, .safetensors, .pth.",
+            "model), .weights.h5, .safetensors, .pth. With --to it writes a folder that another package opens.",
         )
     )
     inspect = commands.add_parser(
@@ -43,12 +43,13 @@ def add_parsers(commands: Any) -> None:
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``efficientnet convert`` and ``scripts/convert_checkpoint.py`` take."""
     parser.add_argument("source", metavar="IN", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
-    parser.add_argument("target", metavar="OUT", help="file to write")
+    parser.add_argument("target", metavar="OUT", help="file to write, or with --to a folder")
     parser.add_argument("--variant", help="variant of the weights, or its .json file (default: detected from the file)")
     parser.add_argument(
-        "--names",
-        default="timm",
-        help="naming scheme in .safetensors and .pth: timm, lukemelas or torchvision (default: timm)",
+        "--to",
+        metavar="PACKAGE",
+        help="package to write for: keras, transformers, kerashub, timm, torchvision or lukemelas; OUT is then a "
+        "folder with weights, configuration and model card, or a state dict with the package's names (default: timm's)",
     )
     model_options.add_network_options(parser)
     parser.add_argument(
@@ -67,7 +68,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         arguments.source,
         arguments.target,
         variant=arguments.variant,
-        names=arguments.names,
+        to=arguments.to,
         padding=given.padding,
         batch_norm_epsilon=given.epsilon,
         preprocessing=given.preprocessing,

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import checkpoints
-from ..checkpoints import Facts, Reading, safetensors
-from ..checkpoints.arrays import Stored
-from ..checkpoints.facts import KEY, UNKNOWN, write_archive, write_hdf5
-from ..checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
-from ..checkpoints.soundness import check_array
+from ..checkpoints import Facts, Reading
+from ..checkpoints.facts import UNKNOWN, write_hdf5
+from ..checkpoints.names.torch import TIMM
 from ..common import arguments
 from ..common.files import replacing
 from ..common.text import get_logger
-from ..family import arrays as layout
 from ..family.variants import Variant, get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files import metadata
@@ -27,12 +24,14 @@ from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
 from ..network.inputs import default_side
 from ..weights import finding
+from . import folders, state_dicts
+from .packages import PACKAGES
 
 logger = get_logger()
 
-PYTORCH_ORIGINS = {origin.name: origin for origin in (TIMM, LUKEMELAS, TORCHVISION)}
+_KERAS = "keras"
 _KERAS_SUFFIXES = (".keras", ".weights.h5", ".h5")
-_PYTORCH_SUFFIXES = (".safetensors", ".pth", ".pt")
+_MODEL = "model.keras"  # in a folder
 
 
 def read_weights(path: str | os.PathLike[str], variant: Variant | str | os.PathLike[str] | None = None) -> Reading:
@@ -55,20 +54,23 @@ def convert_weights(
     target: str | os.PathLike[str],
     *,
     variant: Variant | str | os.PathLike[str] | None = None,
-    names: str = "timm",
+    to: str | None = None,
     padding: str | None = None,
     batch_norm_epsilon: float | None = None,
     preprocessing: str | Scaling | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Reading:
-    """Write the weights of a file in another format, which follows from the suffix of the target.
+    """Write the weights of a file in another format, or as a folder that another package opens.
 
     Args:
         source: File or folder, as for ``checkpoints.open_checkpoint``.
-        target: File to write: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``; ``.safetensors``, or ``.pth``
-            (``.pt``), a state dict, which needs PyTorch. An existing file is replaced as a whole.
+        target: File to write, whose suffix is its format: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``;
+            ``.safetensors``, or ``.pth`` (``.pt``), a state dict, which needs PyTorch. An existing file is replaced as
+            a whole. Or, with ``to``, a folder that is not there yet.
         variant: Variant of the weights; detected from the file by default.
-        names: Naming scheme of the arrays in a file for PyTorch: ``"timm"``, ``"lukemelas"`` or ``"torchvision"``.
+        to: Package to write for: ``"keras"``, ``"transformers"``, ``"kerashub"``, ``"timm"``, ``"torchvision"`` or
+            ``"lukemelas"``. A folder holds what its own functions open, with the configuration, the class names and a
+            model card. A state dict has its names; timm's by default.
         padding, batch_norm_epsilon, preprocessing: Settings that the network was trained with, if the source does not
             record them. Every format records what is known of them.
         class_names: Class names in the order of the outputs; those in the source by default.
@@ -77,19 +79,24 @@ def convert_weights(
         What was read.
 
     Raises:
-        ValueError: The format cannot be written, or the naming scheme lacks the variant; CheckpointError: the
-            source cannot be read, or is not one variant's.
-        OSError: A file cannot be opened or written.
+        ValueError: The format cannot be written, or the package lacks the network; CheckpointError: the source cannot
+            be read, or is not one variant's.
+        OSError: A file cannot be opened or written, or the folder is there.
         ImportError: The package that writes the format is not installed.
+
+    Example:
+        >>> convert_weights("model.pth", "for-transformers", to="transformers").variant.name
+        'efficientnet-b0'
     """
     source = arguments.path("source", source, "a file or folder of weights")
-    target = Path(arguments.path("target", target, "the path of the file to write"))
-    arguments.choice("names", names, PYTORCH_ORIGINS)
+    target = Path(arguments.path("target", target, "the path of the file or folder to write"))
+    if to is not None:
+        arguments.choice("to", to, (*PACKAGES, _KERAS))
     given = finding.given_facts(padding, batch_norm_epsilon, preprocessing)
     if class_names is not None:
         named = arguments.items("class_names", class_names, str, "names of the classes, in the order of the outputs")
         given = dataclasses.replace(given, class_names=tuple(named))
-    suffix = _suffix(target)
+    suffix = _suffix(target, to)
     reading = read_weights(source, variant)
     if class_names is not None and len(class_names) != (reading.classes or 0):
         raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
@@ -97,23 +104,30 @@ def convert_weights(
     if suffix in _KERAS_SUFFIXES:
         _write_keras(target, suffix, open_model(reading, given), facts)
         return reading
+    if to == _KERAS:
+        _write_keras_folder(target, reading, given, facts)
+        return reading
     checkpoints.report(reading)
-    for name, array in reading.arrays.items():
-        check_array(name, array, reading.path)
+    if to is not None:
+        folders.write_package(target, PACKAGES[to], reading, given, facts.class_names)
+        return reading
     if facts.padding == "edgetpu":
         logger.warning(
             "%s has the weights of a network with padding='edgetpu'. timm's EdgeTPU networks pad otherwise, and so "
             "predict otherwise with them; geffnet's tf_efficientnet_es, em and el predict the same.",
             target,
         )
-    arrays = dict(_for_pytorch(reading, names))
-    with replacing(target) as part:
-        if suffix == ".safetensors":
-            safetensors.write(part, arrays, {"format": "pt", KEY: facts.to_json()})
-        else:
-            _save_state_dict(part, arrays)
-            write_archive(part, facts)
+    state_dicts.write(target, state_dicts.named_arrays(reading, TIMM), facts)
     return reading
+
+
+def _write_keras_folder(target: Path, reading: Reading, given: Facts, facts: Facts) -> None:
+    model, row = open_model(reading, given), folders.published_row(reading)
+    usage = f'import keras\n\nmodel = keras.models.load_model("{{folder}}/{_MODEL}")'
+    with folders.new_folder(target, model.count_params() * 4) as folder:
+        _write_keras(folder / _MODEL, ".keras", model, facts)
+        network = folders.describe(reading, given, facts.class_names, row)
+        folders.write_card(folder, target.name, network, "Keras", "keras", usage, row)
 
 
 def _write_keras(target: Path, suffix: str, model: Any, facts: Facts) -> None:
@@ -169,36 +183,18 @@ def largest_difference(model: Any, other: Any, seed: int = 0) -> float:
     return float(np.abs(outputs[0] - outputs[1]).max())
 
 
-def _suffix(target: Path) -> str:
+def _suffix(target: Path, to: str | None) -> str:
+    """Return the suffix that is a format; empty for a folder."""
     name = target.name.lower()
-    for suffix in (*_KERAS_SUFFIXES, *_PYTORCH_SUFFIXES):  # the longer one first
-        if name.endswith(suffix):
-            return suffix
-    raise ValueError(
-        f"{target}: cannot detect the format to write; give a name that ends in "
-        f"{', '.join((*_KERAS_SUFFIXES, *_PYTORCH_SUFFIXES))}."
-    )
-
-
-def _for_pytorch(reading: Reading, names: str) -> Iterator[tuple[str, Stored]]:
-    """The arrays under an origin's names and in its layout, with the counters that PyTorch's batch norms have."""
-    table = PYTORCH_ORIGINS[names].entries(layout.layers(reading.variant, reading.classes, reading.channels))
-    counter = Stored((), np.dtype(np.int64), lambda: np.zeros((), np.int64))
-    for entry in table:
-        if entry.ours in reading.arrays:
-            yield entry.theirs, entry.to_theirs(reading.arrays[entry.ours])
-            if entry.ours.endswith("/moving_variance"):
-                yield entry.theirs.replace(".running_var", ".num_batches_tracked"), counter
-
-
-def _save_state_dict(path: Path, arrays: dict[str, Stored]) -> None:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "Writing .pth needs PyTorch: pip install 'efficientnet[torch]>=2'. A .safetensors file needs nothing, and "
-            "PyTorch reads it as well."
-        ) from error
-    tensors = {name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}
-    with path.open("wb") as file:  # Python's own, which says why it cannot be written
-        torch.save(tensors, file)
+    known = (*_KERAS_SUFFIXES, *state_dicts.SUFFIXES)  # the longer one first
+    suffix = next((suffix for suffix in known if name.endswith(suffix)), "")
+    if not suffix and to is None:
+        raise ValueError(
+            f"{target}: cannot detect the format to write; give a name that ends in {', '.join(known)}, or a folder "
+            "and the package that it is for (to=, in a command --to)."
+        )
+    fitting = {"": known, _KERAS: _KERAS_SUFFIXES, "kerashub": ()}.get(to or "", state_dicts.SUFFIXES)
+    if suffix and suffix not in fitting:
+        named = f"a name that ends in {', '.join(fitting)}, or " if fitting else ""
+        raise ValueError(f"{target} is no file for {to}: give {named}the name of a folder, without such a suffix.")
+    return suffix

@@ -15,6 +15,7 @@ import numpy as np
 from ..checkpoints import Facts, Reading
 from ..checkpoints.facts import of_mean_and_std, of_scale_and_offset
 from ..checkpoints.names.keras import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
+from ..checkpoints.names.kerashub import KERASHUB
 from ..checkpoints.names.tensorflow import AUTHORS
 from ..checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from ..common import arguments
@@ -169,6 +170,8 @@ def _of_origin(reading: Reading) -> Facts:
         return Facts(origin.padding, origin.epsilon(variant), preprocessing)
     if origin is TRANSFORMERS:  # how pixels are scaled stands in a file of its own, or nowhere
         return Facts(origin.padding, origin.epsilon(variant))
+    if origin in KERASHUB.values():  # its configuration says all, or nothing does
+        return Facts()
     normalization = _normalization_arrays(reading)
     if origin is APPLICATIONS or (origin is NUMBERED and (normalization or _is_of_applications(layers))):
         return Facts(APPLICATIONS.padding, APPLICATIONS.epsilon(variant), _applications(variant, normalization, layers))

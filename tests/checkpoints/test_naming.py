@@ -7,6 +7,7 @@ from efficientnet import checkpoints, get_variant, list_variants
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
 from efficientnet.checkpoints.names.keras import APPLICATIONS
+from efficientnet.checkpoints.names.kerashub import KERASHUB
 from efficientnet.checkpoints.names.tensorflow import AUTHORS
 from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
 from efficientnet.checkpoints.reading import ORIGINS
@@ -34,7 +35,8 @@ def test_every_array_has_one_place(origin, name):
     }
     assert len({e.theirs for e in entries}) == len(entries)
     assert all(np.prod(e.shape) == np.prod(e.their_shape) == np.prod(e.view) for e in entries)
-    if origin is not APPLICATIONS or name.startswith("efficientnetv2"):
+    is_fused = any(stage.fused for stage in get_variant(name).blocks)
+    if origin not in (APPLICATIONS, KERASHUB[True]) or is_fused:
         assert origin is AUTHORS or any(origin.landmark.fullmatch(e.theirs) for e in entries)
 
 

@@ -60,14 +60,14 @@ def test_there_and_back(source, tmp_path, target):
 
 
 def test_names_of_lukemelas(source, tmp_path):
-    convert.convert_weights(source, tmp_path / "b0.safetensors", names="lukemelas")
+    convert.convert_weights(source, tmp_path / "b0.safetensors", to="lukemelas", padding="same")
     assert checkpoints.read_checkpoint(tmp_path / "b0.safetensors").origin is LUKEMELAS
     assert_equal(source, tmp_path / "b0.safetensors")
 
 
 def test_pytorch_loads_it_strictly(source, tmp_path):
     torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_pytorch")
-    convert.convert_weights(source, tmp_path / "b0.pth", names="lukemelas")
+    convert.convert_weights(source, tmp_path / "b0.pth", to="lukemelas", padding="same")
     network = package.EfficientNet.from_name("efficientnet-b0", num_classes=3)
     network.load_state_dict(torch.load(tmp_path / "b0.pth", weights_only=True), strict=True)
 
@@ -114,7 +114,8 @@ def test_real_weights_on_an_image(panda, tmp_path):
     ("target", "options", "message"),
     [
         ("b0.onnx", {}, "cannot detect the format to write"),
-        ("b0.safetensors", {"names": "jax"}, "expected one of 'timm', 'lukemelas', 'torchvision'"),
+        ("b0.safetensors", {"to": "jax"}, "expected one of 'transformers', 'kerashub', 'timm'"),
+        ("b0.safetensors", {"to": "keras"}, "is no file for keras: give a name that ends in .keras"),
         ("b0.keras", {"variant": "b1"}, "These are weights of efficientnet-b0"),
     ],
 )

@@ -130,11 +130,14 @@ _TRANSFORMERS_BLOCK = {
 }  # fmt: skip
 
 
+# Before the names of all layers but the classifier, which stands beside the body.
+TRANSFORMERS_BODY = "efficientnet."
+
+
 def _within_transformers(before: str, name: str) -> str | None:
-    """The name within the network. The classifier stands beside the body, ``efficientnet.``, not in it."""
     if name.startswith(before):
         return name.removeprefix(before)
-    around = before.removesuffix("efficientnet.")
+    around = before.removesuffix(TRANSFORMERS_BODY)
     is_classifier = around != before and name.startswith(f"{around}classifier.")
     return name.removeprefix(around) if is_classifier else None
 
