@@ -32,6 +32,12 @@ def _computing() -> float:
     return sum(os.times()[:4])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes minutes first, so that pytest-xdist's workers share out what is short at the end."""
+    longest = ("test_every_framework.py", "test_fuzz.py")
+    items.sort(key=lambda item: item.path.name not in longest)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Where EFFICIENTNET_CHECK_SPEED is set, fail a test that takes too long for one without the marker ``slow``.

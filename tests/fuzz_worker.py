@@ -26,6 +26,11 @@ EXTREMES = (0, 1, 2**7, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**60, 2**63 - 1
 FORBIDDEN = {"os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "ctypes.dlopen"}
 
 
+def memory_folder() -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder in memory where the system has one: a disk takes longer than the reading."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+
+
 def limit_time(seconds):
     """A signal ends the process after so many seconds of computing, or of hanging for twenty times as long.
 
@@ -103,27 +108,27 @@ def watch() -> Callable[[], list[str]]:
 
 def main(samples: Path, first: int, last: int, step: int) -> None:
     sources = sorted(samples.iterdir())
-    for source in sources:
-        checkpoint = open_checkpoint(source / source.name)
-        assert checkpoint.arrays and all(stored.read() is not None for stored in checkpoint.arrays.values())
-    with tempfile.TemporaryDirectory() as folder:
+    with memory_folder() as folder:
+        targets = [Path(shutil.copytree(source, Path(folder) / source.name)) for source in sources]
+        contents = [{path: path.read_bytes() for path in sorted(target.iterdir())} for target in targets]
+        for target in targets:
+            checkpoint = open_checkpoint(target / target.name)
+            assert checkpoint.arrays and all(stored.read() is not None for stored in checkpoint.arrays.values())
         done = watch()
         for number in range(first, last, step):
             rng = random.Random(number)
-            source = sources[number % len(sources)]
-            target = Path(folder) / "case"
-            shutil.copytree(source, target)
-            victim = rng.choice(sorted(target.iterdir()))
-            other = rng.choice(sources)
-            victim.write_bytes(damage(victim.read_bytes(), rng, (other / other.name).read_bytes()))
+            target, content = targets[number % len(targets)], contents[number % len(targets)]
+            victim = rng.choice(list(content))
+            other = rng.randrange(len(targets))
+            victim.write_bytes(damage(content[victim], rng, contents[other][targets[other] / targets[other].name]))
             print(number, flush=True)
             limit_time(SECONDS)
-            problem = attempt(target / source.name)
+            problem = attempt(target / target.name)
             limit_time(0)
             if problem or done():
-                print(number, source.name, problem, *done(), flush=True)
+                print(number, target.name, problem, *done(), flush=True)
                 done().clear()
-            shutil.rmtree(target)
+            victim.write_bytes(content[victim])
 
 
 if __name__ == "__main__":

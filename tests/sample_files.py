@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -112,15 +114,24 @@ def safetensors_index(path: Path) -> None:
     path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": files}))
 
 
-def tensorflow(path: Path) -> None:
+@functools.cache
+def _tensorflow_files() -> dict[str, bytes]:
+    """What TensorFlow writes, in a process of its own: it takes long to import."""
     code = (
         "import sys, numpy as np, tensorflow as tf\n"
         "names = [f'net/layer_{i}/kernel' for i in range(20)]\n"
         "arrays = [np.full((3, i + 1), i, 'f4') for i in range(20)]\n"
         "tf.raw_ops.SaveV2(prefix=sys.argv[1], tensor_names=names, shape_and_slices=[''] * 20, tensors=arrays)\n"
     )
-    prefix = path.with_suffix("")
-    subprocess.run([sys.executable, "-c", code, prefix], check=True, stderr=subprocess.DEVNULL, timeout=120)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code, f"{folder}/net.ckpt"]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=600)
+        return {path.suffix: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def tensorflow(path: Path) -> None:
+    for suffix, content in _tensorflow_files().items():
+        path.with_suffix(suffix).write_bytes(content)
 
 
 def tensorflow_tar(path: Path) -> None:

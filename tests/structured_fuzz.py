@@ -16,19 +16,19 @@ import json
 import random
 import resource
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzz_worker import SECONDS, damage, limit_time
+from fuzz_worker import SECONDS, damage, limit_time, memory_folder
 from PIL import Image
 from sample_files import FORMATS, config
 
 from efficientnet import get_variant
 from efficientnet.checkpoints import open_checkpoint
+from efficientnet.common.json_files import MOST_BYTES
 from efficientnet.design.results import load_results
 from efficientnet.images.loading import load_image
 from efficientnet.keras_files import metadata
@@ -72,9 +72,9 @@ def text(value: Any, rng: random.Random) -> bytes:
     """A JSON text, mostly of the value changed, at times cut, endless or deep."""
     match rng.randrange(20):
         case 0:
-            return b"[" * rng.choice((10, 1000, 100_000))
+            return b"[" * rng.choice((10, 1000, 10_000))
         case 1:
-            return b" " * rng.choice((0, 2**20, 2**25))
+            return b" " * rng.choice((0, 2**20, MOST_BYTES + 1))
         case 2 | 3:
             return damage(json.dumps(value).encode(), rng, b"\xff\xfe{}")
     return json.dumps(changed(value, rng), ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
@@ -162,7 +162,7 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
 
 
 def main(first: int, last: int, step: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with memory_folder() as folder:
         tried = cases(Path(folder))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number in range(first, last, step):

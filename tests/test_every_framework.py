@@ -17,56 +17,51 @@ FILES = [
     for folder in ("frameworks", "parity")
     for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
 ]
-PARTS = 4  # of a framework's files: a process each, so that the workers have about the same to do until the end
+ONLY_OF_THE_BACKEND = ("-m", "not once_per_keras")
+# JAX compiles each network, which takes longer than computing it: it does so in little time and once.
+JAX = {
+    "KERAS_BACKEND": "jax",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 class Framework(NamedTuple):
     package: str
     environment: dict[str, str]
-    tests: tuple[str, ...] = tuple(FILES)
+    arguments: tuple[str, ...] = (*FILES, *ONLY_OF_THE_BACKEND)
 
 
 # The default of this process, Keras 3 on TensorFlow through `efficientnet.keras`, is not among them.
 FRAMEWORKS = {
-    "keras-jax": Framework("jax", {"KERAS_BACKEND": "jax"}),
+    "keras-jax": Framework("jax", JAX),
     "keras-torch": Framework("torch", {"KERAS_BACKEND": "torch"}),
     "keras-openvino": Framework("openvino", {"KERAS_BACKEND": "openvino"}),
-    "tf_keras": Framework("tf_keras", {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"}),
+    "tf_keras": Framework(
+        "tf_keras", {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"}, tuple(FILES)
+    ),
     # The same Keras as this process' by another door: what goes through the door is enough.
     "tensorflow.keras": Framework(
         "tensorflow",
         {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras"},
-        ("tests/frameworks/test_training.py", "tests/frameworks/test_saving.py", "tests/parity/test_qubvel.py"),
+        ("tests/frameworks/test_saving.py", "tests/parity/test_qubvel.py", *ONLY_OF_THE_BACKEND),
     ),
 }
 
 
-@pytest.fixture(scope="session")
-def compilations(tmp_path_factory):
-    """Where JAX keeps what it has compiled: most tests build the same small networks."""
-    shared = tmp_path_factory.getbasetemp().parent  # of all of pytest-xdist's workers
-    return {
-        "JAX_COMPILATION_CACHE_DIR": str(shared / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_framework(name, part, compilations):
+def test_framework(name, tmp_path):
     framework = FRAMEWORKS[name]
-    tests = framework.tests[part::PARTS]
     if any(variable in os.environ for variable in ("KERAS_BACKEND", "EFFICIENTNET_TEST_MODULE")):
         pytest.skip("this run is for one framework, chosen by the environment")
     if find_spec(framework.package) is None:
         pytest.skip(f"{framework.package} is not installed: pip install 'efficientnet[test]>=2'")
-    if not tests:
-        pytest.skip(f"{name} has fewer files than parts")
-    command = [sys.executable, "-m", "pytest", "-q", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", *framework.arguments]
     # What is short on one framework is long where each network is compiled; all of it runs as slow here.
-    environment = {**os.environ, **framework.environment, **compilations, "EFFICIENTNET_CHECK_SPEED": ""}
+    ours = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "EFFICIENTNET_CHECK_SPEED": ""}
+    environment = {**os.environ, **framework.environment, **ours}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     print(run.stdout[-8000:], run.stderr[-1000:])
     assert run.returncode == 0, f"tests failed on {name}; their output is above"

@@ -24,6 +24,7 @@ def test_each_image_has_its_own_kernel(keras, backend, tiny_condconv, x):
         np.testing.assert_allclose(mixed[image], by_expert @ weights, atol=tolerance)
 
 
+@pytest.mark.once_per_keras
 def test_it_opens_with_plain_keras(keras, tiny_condconv, x, tmp_path):
     model = tiny_condconv(weights=None, classes=4)
     for file in ("model.keras", "model.h5"):
@@ -42,6 +43,7 @@ def test_it_trains(trainable, tiny_condconv, x):
     assert all((old[0] != new[0]).any() for old, new in zip(before, after, strict=True))
 
 
+@pytest.mark.once_per_keras
 def test_the_size_has_to_be_known(tiny_condconv):
     with pytest.raises(ValueError, match=r"tiny-condconv mixes kernels for each image.*give\s+input_shape="):
         tiny_condconv(weights=None, input_shape=(None, None, 3))

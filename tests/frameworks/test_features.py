@@ -32,7 +32,7 @@ def predict(model, x):
     return [np.asarray(output) for output in outputs]
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.once_per_keras)])
 def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_stride, eff):
     strided, dilated = lite(), lite(output_stride=output_stride)
     dilated.set_weights(strided.get_weights())
@@ -44,6 +44,7 @@ def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_str
         np.testing.assert_allclose(fine[:, ::step, ::step], coarse, atol=1e-5 * np.abs(coarse).max())
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s", "v2-b0", "condconv-b0-4e"])
 @pytest.mark.parametrize("output_stride", [8, 32])
 def test_feature_info_is_what_the_model_has(eff, name, output_stride):
@@ -56,6 +57,7 @@ def test_feature_info_is_what_the_model_has(eff, name, output_stride):
         assert feature.name == f"P{int(np.log2(feature.stride))}" or feature.stride == output_stride
 
 
+@pytest.mark.once_per_keras
 def test_feature_info_of_a_network_of_fewer_and_larger_strides(eff):
     stages = get_variant("lite0").blocks[:2]
     variant = dataclasses.replace(
@@ -65,19 +67,21 @@ def test_feature_info_of_a_network_of_fewer_and_larger_strides(eff):
     assert [feature[:2] for feature in eff.feature_info(variant, 8)] == [("P1", 2), ("P3", 2)]
 
 
+@pytest.mark.once_per_keras
 def test_chosen_maps_in_the_order_asked_for(lite):
     whole, some = lite(), lite(out_strides=(32, 4))
     assert [output.shape[-1] for output in some.outputs] == [whole.outputs[place].shape[-1] for place in (4, 1)]
     assert tuple(lite(out_strides=[8]).outputs[0].shape) == tuple(whole.outputs[2].shape)
 
 
+@pytest.mark.once_per_keras
 def test_a_body_and_a_classifier_may_be_dilated(eff):
     body = eff.create(small("b0"), weights=None, include_top=False, output_stride=16, input_shape=(64, 64, 3))
     assert tuple(body.output.shape)[1:3] == (4, 4)
     assert eff.create(small("b0"), weights=None, classes=3, output_stride=8).output_shape == (None, 3)
 
 
-@pytest.mark.parametrize("kind", ["model.keras", "model.h5"])
+@pytest.mark.parametrize("kind", ["model.keras", pytest.param("model.h5", marks=pytest.mark.once_per_keras)])
 def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, lite, kind, tmp_path):
     model = lite(out_strides=(4, 8, 16, 32), output_stride=16, named_features=True, input_shape=(64, 64, 3))
     x = images(2, 64, 64, 3)
@@ -91,6 +95,7 @@ def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, l
             np.testing.assert_allclose(found[name], value, atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 def test_strided_weights_fill_a_dilated_network(eff, lite, tmp_path):
     whole = eff.create(small("lite0", padding="symmetric"), weights=None, classes=3)
     whole.save_weights(tmp_path / "w.weights.h5")
@@ -99,7 +104,7 @@ def test_strided_weights_fill_a_dilated_network(eff, lite, tmp_path):
     np.testing.assert_array_equal(body.get_layer(name).get_weights()[0], whole.get_layer(name).get_weights()[0])
 
 
-@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.once_per_keras)])
 def test_an_export_has_the_same_dilated_maps_by_name(lite, format, tmp_path):
     for package in ("onnx", {"onnx": "onnxruntime"}.get(format, format)):
         pytest.importorskip(package)
@@ -110,6 +115,7 @@ def test_an_export_has_the_same_dilated_maps_by_name(lite, format, tmp_path):
     assert list(open_exported(path, format)(images(1, 64, 64, 3))) == ["P2", "P5"]
 
 
+@pytest.mark.once_per_keras
 def test_a_dilated_network_costs_more_and_has_no_more_parameters(lite):
     strided, dilated = (profile(lite(output_stride=s, input_shape=(64, 64, 3))) for s in (32, 8))
     assert dilated.parameters == strided.parameters
@@ -118,6 +124,7 @@ def test_a_dilated_network_costs_more_and_has_no_more_parameters(lite):
     assert {name: fine[name] / coarse[name] for name in factors} == factors
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize(
     ("options", "message"),
     [

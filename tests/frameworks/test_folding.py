@@ -54,10 +54,10 @@ def noise(*shape):
 @pytest.mark.parametrize(
     "options",
     [
-        {"classes": 5, "classifier_activation": None},
+        pytest.param({"classes": 5, "classifier_activation": None}, marks=pytest.mark.once_per_keras),
         {"include_preprocessing": True, "padding": "symmetric", "classes": 5},
         {"features_only": True},
-        {"include_top": False},
+        pytest.param({"include_top": False}, marks=pytest.mark.once_per_keras),
     ],
 )
 def test_every_kind_of_output(tiny, backend, options):
@@ -71,6 +71,7 @@ def test_every_kind_of_output(tiny, backend, options):
     np.testing.assert_equal(model.get_weights(), weights)  # it stays as it is
 
 
+@pytest.mark.once_per_keras
 def test_mixed_kernels(tiny_condconv, backend):
     """Behind CondConv's mixing there is nothing to fold into."""
     model = with_statistics(tiny_condconv(weights=None, include_top=False))
@@ -87,6 +88,7 @@ def test_channels_first(tiny, backend, channels_first):
         check(model, noise(2, 3, 64, 64), backend, folded)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, sequential):
     """As Keras' tutorial on fine-tuning has it: there the batch norm goes into the classifier behind it."""
@@ -112,6 +114,7 @@ def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, se
     assert folded.get_layer("mine").trainable
 
 
+@pytest.mark.once_per_keras
 def test_what_several_layers_need_stays(keras, backend):
     layers = keras.layers
     inputs = layers.Input((8, 8, 3), name="pixels")
@@ -134,6 +137,7 @@ def test_what_several_layers_need_stays(keras, backend):
     np.testing.assert_array_equal(folded.get_layer("seen_twice").get_weights()[0], model.get_layer("seen_twice").kernel)
 
 
+@pytest.mark.once_per_keras
 def test_grouped_and_multiplied_convolutions(keras, backend):
     layers = keras.layers
     inputs = layers.Input((9, 9, 4))
@@ -158,6 +162,7 @@ def test_what_trains_while_answering_stays(keras, backend, is_legacy):
         assert not kinds(check(model, noise(2, 8, 8, 3), backend)) & IDLE
 
 
+@pytest.mark.once_per_keras
 def test_random_changes_of_images_are_left_out_and_adapted_numbers_stay(keras, backend):
     layers = keras.layers
     inputs = layers.Input((8, 8, 3))
@@ -168,6 +173,7 @@ def test_random_changes_of_images_are_left_out_and_adapted_numbers_stay(keras, b
     assert kinds(folded) == {"InputLayer", "Normalization"}
 
 
+@pytest.mark.once_per_keras
 def test_names_and_arrangement_of_inputs_and_outputs(keras, backend):
     layers = keras.layers
     left, right = layers.Input((4,), name="left"), layers.Input((4,), name="right")
@@ -192,6 +198,7 @@ def test_plain_keras_saves_and_opens_it(eff, tiny, keras, backend, tmp_path):
     check(model, noise(2, 64, 64, 3), backend, keras.models.load_model(tmp_path / "folded.keras"))
 
 
+@pytest.mark.once_per_keras
 def test_a_model_without_a_graph(keras):
     with pytest.raises(ValueError, match="no graph of layers"):
         fold_batch_norm(keras.Sequential([keras.layers.Dense(3)]))

@@ -33,13 +33,13 @@ def check(model, x, backend, predictor=None, preprocessing="none"):
         assert np.abs(answer - reference).max() <= tolerance * max(1, np.abs(reference).max())
 
 
-@pytest.mark.parametrize("network", ["tiny", "tiny_lite"])
+@pytest.mark.parametrize("network", ["tiny", pytest.param("tiny_lite", marks=pytest.mark.once_per_keras)])
 @pytest.mark.parametrize(
     "options",
     [
         {"include_preprocessing": True, "classes": 10},
-        {"include_top": False, "pooling": "max"},
-        {"include_top": False},
+        pytest.param({"include_top": False, "pooling": "max"}, marks=pytest.mark.once_per_keras),
+        pytest.param({"include_top": False}, marks=pytest.mark.once_per_keras),
         {"features_only": True},
     ],
 )
@@ -55,7 +55,14 @@ def test_any_size_and_batch_with_one_compiled_model(tiny_lite, backend):
         check(model, pixels(*shape) / 255, backend, predictor)
 
 
-@pytest.mark.parametrize("mode", ["torch", "lite", None])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "torch",
+        pytest.param("lite", marks=pytest.mark.once_per_keras),
+        pytest.param(None, marks=pytest.mark.once_per_keras),
+    ],
+)
 def test_raw_pixels_are_preprocessed_as_the_model_wants_it(eff, tiny, backend, mode):
     model = tiny(weights=None, classes=5, include_preprocessing=mode is None)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
@@ -67,6 +74,7 @@ def test_raw_pixels_are_preprocessed_as_the_model_wants_it(eff, tiny, backend, m
     np.testing.assert_allclose(answers, reference, atol=0.1 if backend == "openvino" else 1e-5)
 
 
+@pytest.mark.once_per_keras
 def test_every_batch_gives_the_same_answers(eff, tiny):
     model = tiny(weights=None, classes=5, include_preprocessing=True)
     images = pixels(11, 64, 64, 3)
@@ -76,6 +84,7 @@ def test_every_batch_gives_the_same_answers(eff, tiny):
             np.testing.assert_allclose(predictor(images[:count]), together[:count], atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 def test_a_head_of_ones_own(tiny_lite, keras, backend):
     layers = keras.layers
     body = tiny_lite(weights=None, input_shape=(64, 64, 3), include_top=False)
@@ -84,6 +93,7 @@ def test_a_head_of_ones_own(tiny_lite, keras, backend):
     check(keras.models.Model(body.input, layers.Dense(3, activation="sigmoid")(x)), pixels(2, 64, 64, 3) / 255, backend)
 
 
+@pytest.mark.once_per_keras
 def test_a_model_inside_a_model(tiny_lite, keras, backend):
     layers = keras.layers
     body = tiny_lite(weights=None, input_shape=(32, 32, 3), include_top=False)
@@ -102,6 +112,7 @@ def test_channels_first(tiny, backend, channels_first):
         check(model, x, backend)
 
 
+@pytest.mark.once_per_keras
 def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeypatch):
     monkeypatch.setattr("efficientnet.keras_graph.detours.find_spec", lambda name: None)
     body = tiny_lite(weights=None, input_shape=(32, 32, 3), include_top=False)
@@ -113,6 +124,7 @@ def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeyp
     assert compile(body).engine == "openvino"
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.slow
 def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
     class Activation(keras.layers.Layer):
@@ -128,6 +140,7 @@ def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
         np.testing.assert_allclose(predictor(np.ones((1, 4, 4, 3), "float32")), expected, rtol=1e-2)
 
 
+@pytest.mark.once_per_keras
 def test_many_threads_get_their_own_answers(tiny_lite):
     model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
     with compile(model, "openvino") as predictor:
@@ -146,6 +159,7 @@ def test_many_threads_get_their_own_answers(tiny_lite):
     np.testing.assert_allclose(np.stack([answers[index] for index in range(8)]), expected, atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 def test_bad_calls(tiny_lite):
     model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5)
     with pytest.raises(ValueError, match=r"'tensorrt'.*openvino, onnxruntime"):

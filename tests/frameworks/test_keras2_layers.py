@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.once_per_keras
 PIXELS, STEPS, VECTOR = (8, 8, 3), (6, 4), (5,)
 
 

@@ -14,7 +14,10 @@ from efficientnet.preprocessing import Scaling
 LITE = Mark("lite", 0.9, "bilinear")
 
 
-@pytest.fixture(params=[LITE, Mark(Scaling((0.5, 0.25, 0.125), (-1.0, 0.0, 2.0)))], ids=["mode", "numbers"])
+NUMBERS = Mark(Scaling((0.5, 0.25, 0.125), (-1.0, 0.0, 2.0)))
+
+
+@pytest.fixture(params=[LITE, pytest.param(NUMBERS, marks=pytest.mark.once_per_keras)], ids=["mode", "numbers"])
 def mark(request):
     return request.param
 
@@ -63,6 +66,7 @@ def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy
         np.testing.assert_allclose(*results, atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("mark", [LITE])
 def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
     images, numbers = keras.layers.Input((64, 64, 3)), keras.layers.Input((2,))
@@ -73,6 +77,7 @@ def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
         assert marks.read_mark(folded) == mark
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("mark", [LITE])
 def test_what_stands_before_a_network_is_seen(keras, body, mark):
     layers = keras.layers
@@ -102,6 +107,7 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
             marks.model_preprocessing(model(*steps))
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("mark", [LITE])
 def test_networks_in_unusual_places(tiny, keras, body, mark):
     layers = keras.layers
@@ -117,6 +123,7 @@ def test_networks_in_unusual_places(tiny, keras, body, mark):
     assert marks.read_mark(keras.Model(images, layers.Add()([body(images), other(images)]))) == Mark()
 
 
+@pytest.mark.once_per_keras
 def test_what_a_network_is_built_with(tiny, keras):
     assert marks.read_mark(tiny(weights=None)) == Mark("torch", is_known=False)
     assert marks.read_mark(tiny(weights=None, include_preprocessing=True)) == Mark("none")
@@ -124,6 +131,7 @@ def test_what_a_network_is_built_with(tiny, keras):
     assert marks.read_mark(tiny(weights=None, input_tensor=scaled)) == Mark("none")
 
 
+@pytest.mark.once_per_keras
 def test_models_of_others(keras):
     layers = keras.layers
     inputs = layers.Input((8, 8, 3))
@@ -134,6 +142,7 @@ def test_models_of_others(keras):
     assert marks.read_mark(keras.Model(inputs, layers.Rescaling(0.1)(layers.Conv2D(2, 3)(inputs)))) == Mark()
 
 
+@pytest.mark.once_per_keras
 def test_texts_of_others_are_no_marks():
     for value in (
         0.5,

@@ -25,6 +25,7 @@ def model(tiny):
     return tiny(weights=None)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("name", ["b0", "b2", "lite0", "lite4", "edgetpu-m", "v2-b1"])
 def test_parameters(eff, name):
     variant = get_variant(name)
@@ -42,6 +43,7 @@ def test_parameters_of_every_variant(eff, is_legacy, backend):
         assert scalars(model.trainable_variables) == cost(variant).parameters, name
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.slow
 def test_the_deepest_variant_is_saved_and_opened(eff, is_legacy, tmp_path):
     """Its layers in a row are more than Python lets Keras call itself."""
@@ -56,6 +58,7 @@ def test_the_deepest_variant_is_saved_and_opened(eff, is_legacy, tmp_path):
     assert sys.getrecursionlimit() == limit
 
 
+@pytest.mark.once_per_keras
 def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
     names = [name for name in eff.__all__ if name.startswith("EfficientNet") and name != "EfficientNet"]
     constructors = {get_variant(name).name: getattr(eff, name) for name in names}
@@ -75,11 +78,13 @@ def test_answers_are_probabilities(model):
     np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-2)
 
 
+@pytest.mark.once_per_keras
 def test_the_graph_holds_only_layers_of_keras(keras, model):
     for layer in model.layers:
         assert getattr(keras.layers, type(layer).__name__) is type(layer)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
@@ -94,6 +99,7 @@ def test_tops(tiny, options, shape):
     assert tiny(weights=None, input_shape=(96, 64, 3), **options).output_shape == shape
 
 
+@pytest.mark.once_per_keras
 def test_logits_become_the_probabilities(tiny, keras):
     keras.utils.set_random_seed(1)
     probabilities = tiny(weights=None, input_shape=(64, 64, 3), classes=5)
@@ -105,7 +111,9 @@ def test_logits_become_the_probabilities(tiny, keras):
     np.testing.assert_allclose(probabilities.predict(x, verbose=0), expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("options", [{"include_top": False}, {"features_only": True}])
+@pytest.mark.parametrize(
+    "options", [{"include_top": False}, pytest.param({"features_only": True}, marks=pytest.mark.once_per_keras)]
+)
 def test_any_size_without_a_classifier(tiny_lite, options):
     model = tiny_lite(weights=None, **options)
     assert model.input_shape == (None, None, None, 3)
@@ -114,11 +122,13 @@ def test_any_size_without_a_classifier(tiny_lite, options):
         assert np.asarray(last[-1] if "features_only" in options else last).shape[1:3] == shape
 
 
+@pytest.mark.once_per_keras
 def test_a_classifier_or_experts_fix_the_size(eff):
     assert eff.EfficientNetLite0(weights=None).input_shape == (None, 224, 224, 3)
     assert eff.EfficientNetCondConvB0x4(weights=None, include_top=False).input_shape == (None, 224, 224, 3)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("classes", [2, 1000])
 def test_a_random_classifier_starts_alike_whatever_the_classes(eff, tiny, classes):
     kernel = tiny(weights=None, classes=classes).get_layer("probs").get_weights()[0]
@@ -126,11 +136,13 @@ def test_a_random_classifier_starts_alike_whatever_the_classes(eff, tiny, classe
     assert kernel.std() == pytest.approx((3 * 1000) ** -0.5, rel=0.05)
 
 
+@pytest.mark.once_per_keras
 def test_other_numbers_of_channels(tiny):
     model = tiny(weights=None, input_shape=(32, 32, 5), classes=3)
     assert np.asarray(model.predict(pixels(1, 32, 32, 5), verbose=0)).shape == (1, 3)
 
 
+@pytest.mark.once_per_keras
 def test_built_on_a_tensor_of_an_earlier_layer(tiny, keras):
     earlier = keras.layers.Input((64, 64, 1))
     rgb = keras.layers.Concatenate(name="grey_to_rgb")([earlier, earlier, earlier])
@@ -139,6 +151,7 @@ def test_built_on_a_tensor_of_an_earlier_layer(tiny, keras):
     assert np.asarray(model.predict(pixels(1, 64, 64, 1), verbose=0)).shape == (1, 3)
 
 
+@pytest.mark.once_per_keras
 def test_weights_load_behind_an_earlier_layer(tiny, keras, is_legacy, tmp_path):
     original = tiny(weights=None, input_shape=(32, 32, 3), classes=3)
     original.save_weights(tmp_path / "w.weights.h5")
@@ -152,6 +165,7 @@ def test_weights_load_behind_an_earlier_layer(tiny, keras, is_legacy, tmp_path):
     )
 
 
+@pytest.mark.once_per_keras
 def test_five_feature_maps(eff):
     model = eff.EfficientNetB0(weights=None, input_shape=(64, 96, 3), features_only=True)
     assert [tuple(shape) for shape in model.output_shape] == [
@@ -175,6 +189,7 @@ def test_preprocessing_inside_is_preprocessing_outside(eff, keras, tiny, tiny_li
         np.testing.assert_allclose(a, b, atol=1e-2 if keras.backend.backend() == "openvino" else 1e-5)
 
 
+@pytest.mark.once_per_keras
 def test_drop_connect_grows_with_depth_and_can_be_off(tiny):
     model = tiny(weights=None, drop_connect_rate=0.32, dropout_rate=0.0)
     rates = {layer.name: layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"}
@@ -218,7 +233,7 @@ def test_channels_first(tiny, backend, channels_first):
         assert np.asarray(model.predict(pixels(1, 3, 64, 96), verbose=0)).shape == (1, 640, 8, 12)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=pytest.mark.once_per_keras), "mixed_bfloat16"])
 def test_mixed_precision(tiny, keras, backend, trainable, policy):
     if policy == "mixed_float16" and backend == "torch":
         pytest.skip("PyTorch has no float16 convolutions on a CPU")
@@ -234,6 +249,7 @@ def test_mixed_precision(tiny, keras, backend, trainable, policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -253,11 +269,13 @@ def test_bad_options_are_named(eff, options, message):
         eff.EfficientNetB0(weights=None, **options)
 
 
+@pytest.mark.once_per_keras
 def test_an_array_is_no_input_tensor(eff):
     with pytest.raises(TypeError, match=r"ndarray.*layers\.Input"):
         eff.EfficientNetB0(weights=None, input_tensor=np.zeros((1, 64, 64, 3)))
 
 
+@pytest.mark.once_per_keras
 def test_the_framework_free_constructor_says_what_it_lacks():
     from efficientnet import model
 

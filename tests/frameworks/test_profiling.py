@@ -7,6 +7,8 @@ from efficientnet import get_variant
 from efficientnet.family import scaling
 from efficientnet.keras_graph.profile import block_of, measure, profile
 
+pytestmark = pytest.mark.once_per_keras
+
 
 @pytest.mark.parametrize("name", ["b0", "lite0"])
 def test_the_same_as_counted_from_the_blocks(eff, name):

@@ -149,7 +149,9 @@ def save_keras(model, path, version):
 # --- opening ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version", [KERAS_2_2, *(pytest.param(version, marks=pytest.mark.once_per_keras) for version in VERSIONS[1:])]
+)
 def test_a_model_of_an_older_keras(eff, keras, model, x, tmp_path, version):
     path = save_h5(model, tmp_path / "model.h5", version)
     content = path.read_bytes()
@@ -162,6 +164,7 @@ def test_a_model_of_an_older_keras(eff, keras, model, x, tmp_path, version):
     assert opened.get_layer("stem_bn").get_config()["momentum"] == 0.99
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [TF_1_14, TF_2_9, TF_2_15])
 def test_keras_3_alone_refuses_it(keras, is_legacy, model, tmp_path, version):
     path = save_h5(model, tmp_path / "model.h5", version)
@@ -172,6 +175,7 @@ def test_keras_3_alone_refuses_it(keras, is_legacy, model, tmp_path, version):
         keras.models.load_model(path)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [KERAS_2_2, TF_2_15])
 def test_a_new_head_goes_on_top(eff, keras, model, tmp_path, version):
     opened = eff.load_model(save_h5(model, tmp_path / "model.h5", version))
@@ -179,6 +183,7 @@ def test_a_new_head_goes_on_top(eff, keras, model, tmp_path, version):
     assert keras.models.Model(opened.input, head).output_shape == (None, 3)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_network_inside_a_model(eff, keras, x, tmp_path, version):
     layers = keras.layers
@@ -189,6 +194,7 @@ def test_a_network_inside_a_model(eff, keras, x, tmp_path, version):
     check_same_answers(eff.load_model(save_h5(model, tmp_path / "model.h5", version)), model, x)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_network_first_in_a_sequence(eff, keras, x, tmp_path, version):
     body = network(eff, input_shape=(32, 32, 3), include_top=False)
@@ -197,6 +203,7 @@ def test_a_network_first_in_a_sequence(eff, keras, x, tmp_path, version):
     check_same_answers(eff.load_model(save_h5(model, tmp_path / "model.h5", version)), model, x)
 
 
+@pytest.mark.once_per_keras
 def test_two_calls_of_a_network_and_two_outputs(eff, keras, x, tmp_path):
     left, right = keras.layers.Input((32, 32, 3)), keras.layers.Input((32, 32, 3))
     body = network(eff, input_shape=(32, 32, 3), include_top=False, pooling="avg")
@@ -206,7 +213,7 @@ def test_two_calls_of_a_network_and_two_outputs(eff, keras, x, tmp_path):
     check_same_answers(eff.load_model(save_h5(model, tmp_path / "model.h5", TF_2_9)), model, [x, -x])
 
 
-@pytest.mark.parametrize("name", ["Policy", "PolicyV1"])
+@pytest.mark.parametrize("name", ["Policy", pytest.param("PolicyV1", marks=pytest.mark.once_per_keras)])
 def test_mixed_precision_stays(eff, model, tmp_path, name):
     policy = {"class_name": name, "config": {"name": "mixed_bfloat16"}}
     if name == "PolicyV1":
@@ -263,6 +270,7 @@ def ours(caplog):
     return [record for record in caplog.records if record.name == "efficientnet"]
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", COMPILED)
 def test_a_compiled_model(eff, keras, backend, is_legacy, model, x, tmp_path, caplog, version):
     path = save_h5(model, tmp_path / "model.h5", version, training=COMPILED[version])
@@ -280,6 +288,7 @@ def test_a_compiled_model(eff, keras, backend, is_legacy, model, x, tmp_path, ca
         assert np.isfinite(np.asarray(opened.train_on_batch(x, np.eye(4)[[0, 1]]))).all()
 
 
+@pytest.mark.once_per_keras
 def test_a_compiled_model_opened_without(eff, model, x, tmp_path, caplog):
     path = save_h5(model, tmp_path / "model.h5", TF_2_9, training=COMPILED[TF_2_9])
     opened = eff.load_model(path, compile=False)
@@ -301,6 +310,7 @@ def test_a_model_compiled_today_goes_on_training(eff, keras, trainable, x, tmp_p
 # --- what a caller may ask for ----------------------------------------------------------------------------------
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [KERAS_2_2, TF_2_15])
 def test_own_objects(eff, keras, model, tmp_path, version):
     class OwnDropout(keras.layers.Dropout):
@@ -320,6 +330,7 @@ def test_own_objects(eff, keras, model, tmp_path, version):
         eff.load_model(path)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [KERAS_2_2, TF_2_15])
 def test_own_objects_come_first(eff, keras, is_legacy, model, tmp_path, version):
     if is_legacy:
@@ -338,6 +349,7 @@ def test_own_objects_come_first(eff, keras, is_legacy, model, tmp_path, version)
     assert type(eff.load_model(path).get_layer("block2b_drop")) is keras.layers.Dropout
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("kind", ["keras", "h5"])
 def test_the_kind_is_told_by_content(eff, model, x, tmp_path, kind):
     model.save(tmp_path / f"model.{kind}")

@@ -5,6 +5,8 @@ import pytest
 
 from efficientnet.family.variants import V1_BLOCKS
 
+pytestmark = pytest.mark.once_per_keras
+
 
 @pytest.fixture(scope="module")
 def model(eff):

