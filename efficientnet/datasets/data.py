@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +119,6 @@ class Data:
             raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")
         if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
             notify(f"no images to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
-
-
-def batches(
-    inputs: NDArray[Any], targets: NDArray[Any], rows: NDArray[Any], batch_size: int, augment: Any = None
-) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Yield one pass over some rows of inputs, as float32, and targets."""
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        x = np.asarray(inputs[batch], np.float32)
-        yield x if augment is None else augment(x), targets[batch]
 
 
 class Files(Sequence[NDArray[np.uint8]]):

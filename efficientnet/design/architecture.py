@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import arguments
-from ..common.files import replacing
+from ..common.files import write_file
 from ..datasets.data import Data
 from ..errors import DivergedError
 from ..family import scaling
 from ..family.compound import efficiency
 from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
+from ..reports.theme import LIGHT, new_figure, render, style
 from .baselines import Baseline
-from .recipe import ShortTraining, checked, train_anew
+from .recipe import ShortTraining, checked, train
 from .trials import Study, import_optuna
 
-KERNELS = (3, 5)
-EXPANSIONS = (1, 3, 6)
-SE_RATIOS = (0.0, 0.25)
-FILTER_FACTORS = (0.75, 1.0, 1.25)
-EXTRA_REPEATS = (-1, 0, 1)
+# What a stage may have: repeats added to its own, a factor of its filters, kernel, expansion, squeeze-and-excite.
+_SPACE: dict[str, tuple[float, ...]] = {
+    "repeats": (-1, 0, 1), "filters": (0.75, 1.0, 1.25), "kernel": (3, 5), "expansion": (1, 3, 6), "se": (0.0, 0.25),
+}  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -110,7 +110,7 @@ def search_architecture(
     def objective(trial: Any) -> tuple[float, float]:
         variant = Baseline.from_variant(_suggest(trial, baseline), len(data.classes))
         try:
-            accuracy, _ = train_anew(lambda: variant.build(Factors()), small, recipe, seed)
+            accuracy, _ = train(lambda: variant.build(Factors()), small, recipe, seed)
         except DivergedError:
             accuracy = 0.0
         return accuracy, variant.cost(Factors()).macs
@@ -154,33 +154,27 @@ def pareto_front(found: Sequence[Found]) -> list[Found]:
 def _suggest(trial: Any, baseline: Variant) -> Variant:
     blocks: list[BlockArgs] = []
     for index, block in enumerate(baseline.blocks, start=1):
-        repeats = block.num_repeat + trial.suggest_categorical(f"repeats{index}", EXTRA_REPEATS)
-        filters = round(block.output_filters * trial.suggest_categorical(f"filters{index}", FILTER_FACTORS))
-        blocks.append(
-            dataclasses.replace(
-                block,
-                kernel_size=trial.suggest_categorical(f"kernel{index}", KERNELS),
-                expand_ratio=trial.suggest_categorical(f"expansion{index}", EXPANSIONS),
-                se_ratio=trial.suggest_categorical(f"se{index}", SE_RATIOS) or None,
-                num_repeat=max(1, repeats),
-                input_filters=blocks[-1].output_filters if blocks else block.input_filters,
-                output_filters=filters,
-            )
+        drawn = {name: trial.suggest_categorical(f"{name}{index}", choices) for name, choices in _SPACE.items()}
+        changed = dataclasses.replace(
+            block,
+            kernel_size=drawn["kernel"],
+            expand_ratio=drawn["expansion"],
+            se_ratio=drawn["se"] or None,
+            num_repeat=max(1, block.num_repeat + drawn["repeats"]),
+            input_filters=blocks[-1].output_filters if blocks else block.input_filters,
+            output_filters=round(block.output_filters * drawn["filters"]),
         )
+        blocks.append(changed)
     return dataclasses.replace(baseline, name=f"{baseline.name}-trial{trial.number}", blocks=tuple(blocks))
 
 
-def _unchanged(baseline: Variant) -> dict[str, Any]:
+def _unchanged(baseline: Variant) -> dict[str, float]:
     """Return the suggestions that give the baseline, or the nearest network of the space."""
-    parameters: dict[str, Any] = {}
+    parameters = {}
     for index, block in enumerate(baseline.blocks, start=1):
-        parameters |= {
-            f"repeats{index}": 0,
-            f"filters{index}": 1.0,
-            f"kernel{index}": min(KERNELS, key=lambda size: abs(size - block.kernel_size)),
-            f"expansion{index}": min(EXPANSIONS, key=lambda ratio: abs(ratio - block.expand_ratio)),
-            f"se{index}": min(SE_RATIOS, key=lambda ratio: abs(ratio - (block.se_ratio or 0.0))),
-        }
+        own = {"repeats": 0, "filters": 1, "kernel": block.kernel_size, "expansion": block.expand_ratio}
+        for name, value in {**own, "se": block.se_ratio or 0}.items():
+            parameters[f"{name}{index}"] = min(_SPACE[name], key=lambda choice: abs(choice - value))
     return parameters
 
 
@@ -192,19 +186,20 @@ def _found(trial: Any, baseline: Variant, target: float, w: float) -> Found:
 
 def _draw(path: Path, found: Sequence[Found], front: Sequence[Found], target: float, w: float) -> None:
     """Draw the networks as points and the Pareto front as a line, and mark the network of the best objective."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = new_figure(5, LIGHT, width=8)
     axes = figure.subplots()
     best = max(found, key=lambda one: one.efficiency)
-    for networks, color, line, label in ((found, "0.7", "", "tried"), (front, "C0", "-", "Pareto front")):
+    for networks, colour, line, label in (
+        (found, LIGHT.faint, "", "tried"),
+        (front, LIGHT.series[0], "-", "Pareto front"),
+    ):
         macs, accuracies = ([one.macs / 1e6 for one in networks], [100 * one.accuracy for one in networks])
-        axes.plot(macs, accuracies, color=color, marker="o", linestyle=line, label=label)
+        axes.plot(macs, accuracies, color=colour, marker="o", linestyle=line, label=label)
     axes.scatter(
-        best.macs / 1e6, 100 * best.accuracy, s=200, facecolors="none", edgecolors="C3",
+        best.macs / 1e6, 100 * best.accuracy, s=200, facecolors="none", edgecolors=LIGHT.methods["compound"],
         label=f"best accuracy · (multiply-adds / {target / 1e6:.3g} M)^{w:g}",
     )  # fmt: skip
     axes.set(xlabel="multiply-adds, millions", ylabel="top-1 accuracy, %", xscale="log")
-    axes.legend()
-    with replacing(path) as part:
-        figure.savefig(part, dpi=150)
+    style(axes, LIGHT, grid="y")
+    axes.legend(frameon=False)
+    write_file(path, render(figure))

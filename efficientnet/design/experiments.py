@@ -7,6 +7,7 @@ import functools
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from ..family.scaling import Factors
 from ..network.backends import import_keras
 from .baselines import Baseline, checked
 from .budget import at_equal_cost, growths, widths
-from .recipe import ShortTraining, train_anew
+from .recipe import ShortTraining, train
 from .recipe import checked as checked_recipe
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
@@ -203,8 +204,8 @@ def compare(
                 name = f"width at depth {depth:g}, resolution {resolution:g}"
                 factors = at_equal_cost(baseline, {name: grow}, jobs[-1].network.macs, tolerance)[name]
                 further.append(_job(name, baseline, factors))
-    experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, prune=False)
-    experiment.kept = [jobs[0], *jobs[-len(growths()) :]]
+    kept = [jobs[0], *jobs[-len(growths()) :]]
+    experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, kept=kept)
     experiment.keep_images()
     return experiment.run()
 
@@ -223,48 +224,41 @@ def _for_data(baseline: Baseline, data: Data) -> Baseline:
     return dataclasses.replace(checked(baseline), classes=len(data.classes))
 
 
+@dataclass
 class _Experiment:
     """Networks that are trained in the same way, once for each seed."""
 
+    kind: str
+    baseline: Baseline
+    data: Data
+    folder: Path
+    jobs: Sequence[Job]
+    seeds: Sequence[int]
+    recipe: ShortTraining
+    prune: bool = False
     kept: Sequence[Job] = ()  # networks whose first model is saved
 
-    def __init__(
-        self,
-        kind: str,
-        baseline: Baseline,
-        data: Data,
-        folder: Path,
-        jobs: Sequence[Job],
-        seeds: Sequence[int],
-        recipe: ShortTraining,
-        prune: bool,
-    ) -> None:
+    def __post_init__(self) -> None:
         pruners = import_optuna().pruners
-        self.kind, self.baseline, self.data, self.folder = kind, baseline, data, folder
-        self.jobs, self.seeds, self.recipe, self.prune = jobs, seeds, recipe, prune
-        self.resized = functools.lru_cache(maxsize=2)(data.resized)
-        self.about = {
-            "name": data.name,
-            "classes": len(data.classes),
-            "training": len(data.training),
-            "validation": len(data.validation),
-        }
+        self.resized = functools.lru_cache(maxsize=2)(self.data.resized)
+        numbers = {part: len(getattr(self.data, part)) for part in ("classes", "training", "validation")}
+        self.about = {"name": self.data.name, **numbers}
         settings = {
-            "kind": kind,
-            "baseline": baseline.name,
-            "networks": [dataclasses.asdict(job.network) for job in jobs],
-            "seeds": list(seeds),
-            "recipe": dataclasses.asdict(recipe),
-            "data": {**self.about, "fingerprint": data.fingerprint()},
-            "prune": prune,
+            "kind": self.kind,
+            "baseline": self.baseline.name,
+            "networks": [dataclasses.asdict(job.network) for job in self.jobs],
+            "seeds": list(self.seeds),
+            "recipe": dataclasses.asdict(self.recipe),
+            "data": {**self.about, "fingerprint": self.data.fingerprint()},
+            "prune": self.prune,
             "backend": import_keras().backend.backend(),
         }
         # One seed of all networks before the next: so the pruner soon detects hopeless ones.
-        queue = [{"network": index, "seed": seed} for seed in seeds for index in range(len(jobs))]
+        queue = [{"network": index, "seed": seed} for seed in self.seeds for index in range(len(self.jobs))]
         self.study = Study(
-            folder, settings, len(queue), queue,
-            pruner=pruners.MedianPruner(n_startup_trials=len(jobs) // 2, n_warmup_steps=recipe.epochs // 3)
-            if prune else pruners.NopPruner(),
+            self.folder, settings, len(queue), queue,
+            pruner=pruners.MedianPruner(n_startup_trials=len(self.jobs) // 2, n_warmup_steps=self.recipe.epochs // 3)
+            if self.prune else pruners.NopPruner(),
         )  # fmt: skip
 
     def run(self) -> Results:
@@ -281,13 +275,10 @@ class _Experiment:
             raise Stopped
         begun = time.monotonic()
         try:
-            accuracy, model = train_anew(
-                lambda: self.baseline.build(job.factors),
-                self.resized(job.network.resolution),
-                self.recipe,
-                seed,
-                lambda epoch, accuracy: self.report(trial, epoch, accuracy),
-            )
+            accuracy, model = train(
+                functools.partial(self.baseline.build, job.factors), self.resized(job.network.resolution), self.recipe,
+                seed, functools.partial(self.report, trial),
+            )  # fmt: skip
         except DivergedError as error:
             logger.warning("%s, seed %d: %s", job.network, seed, error)
             raise Stopped from None
@@ -327,17 +318,18 @@ class _Experiment:
     def print_progress(self, study: Study) -> None:
         """Print what is done and how long the rest will take, estimated from the multiply-adds."""
         finished = study.finished()
-        macs = [job.network.macs for job in self.jobs]
         timed = [trial for trial in finished if "seconds" in trial.user_attrs]
-        seconds = sum(trial.user_attrs["seconds"] for trial in timed)
-        rate = seconds / max(1, sum(macs[trial.params["network"]] for trial in timed))
-        left = len(self.seeds) * sum(macs) - sum(macs[trial.params["network"]] for trial in finished)
+
+        def macs(trials: Sequence[Any]) -> int:
+            return sum(self.jobs[trial.params["network"]].network.macs for trial in trials)
+
+        left = len(self.seeds) * sum(job.network.macs for job in self.jobs) - macs(finished)
+        rate = sum(trial.user_attrs["seconds"] for trial in timed) / max(1, macs(timed))
         best = max((trial.value for trial in timed if trial.value is not None), default=float("nan"))
         given_up = len(finished) - len(timed)
-        minutes = left * rate / 60 / (1 + study.elsewhere())
         print(
             f"{len(finished)} of {study.count} trainings, {given_up} given up early; best {best:.4f}; "
-            f"about {minutes:.0f} min left",
+            f"about {left * rate / 60 / (1 + study.elsewhere()):.0f} min left",
             flush=True,
         )
 

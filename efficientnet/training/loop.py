@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..checkpoints.facts import UNKNOWN, Facts
@@ -27,11 +26,12 @@ from ..errors import DivergedError, Interrupted
 from ..family.variants import Variant
 from ..network.backends import import_keras
 from . import stages
-from .batches import Batches, all_images, balanced_weights, validation_batches
+from .batches import Batches, all_images, balanced_weights
 from .processes import OneProcess, Processes
 from .recipes import Recipe, Stage, to_json
 from .run_folder import LOG_FIELDS, Checkpoint, RunFolder, State, diverged, quality
 from .stages import Networks
+from .steps import predict, take_step, validate
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,7 @@ class _Training:
                 started = time.monotonic()
                 with self.saving_where_unreadable(nets):
                     batch = next(stream)
-                self.seed_step(batches)
-                logs = self.processes.step(nets.trained, batch)
+                logs = take_step(nets.trained, batches, state.step, batch, self.processes)
                 if not math.isfinite(logs["loss"]):
                     raise DivergedError(diverged("The loss is", state))
                 state.step += 1
@@ -286,17 +285,6 @@ class _Training:
             self.save(nets)
             raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from None
 
-    def seed_step(self, batches: Batches) -> None:
-        """On PyTorch, where Keras' dropout draws from the global generator, makes the step's draws its own.
-
-        The other backends have their random states among the network's variables.
-        """
-        keras = import_keras()
-        if keras.backend.backend() == "torch":
-            import torch
-
-            torch.manual_seed(batches.step_seed(self.state.step, self.processes.rank))
-
     def rows(self, batches: Batches) -> list[dict[str, Any]]:
         """Those of the stage in the log."""
         return [row for row in self.state.history if row["stage"] == batches.stage.name]
@@ -316,7 +304,7 @@ class _Training:
         """Validates and writes all files, the checkpoint last: with it the epoch counts, without it is repeated."""
         started, state = time.monotonic(), self.state
         with stages.averaged(nets):
-            loss, accuracy = self.validate(batches, nets)
+            loss, accuracy = validate(nets.trained, batches, self.processes)
             rate = nets.trained.optimizer.learning_rate
             row = {
                 "epoch": len(state.history) + 1, "stage": batches.stage.name, "image_size": batches.stage.image_size,
@@ -344,31 +332,8 @@ class _Training:
         """The same batches, of the frozen body's features of each image."""
         size = batches.stage.image_size
         images = all_images(self.task.data, size, batches.size)
-        features = [self.predict(nets.body, pixels, batches.size) for pixels in images]
+        features = [predict(nets.body, pixels, batches.size, self.processes) for pixels in images]
         return batches.with_features(np.concatenate(features))
-
-    def validate(self, batches: Batches, nets: Networks) -> tuple[float, float]:
-        """Cross-entropy and accuracy on the validation images."""
-        losses, right = [], 0
-        for inputs, labels in self.validation(batches):
-            probabilities = self.predict(nets.trained, inputs, batches.size)
-            losses.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)))
-            right += int(np.sum(np.argmax(probabilities, axis=1) == labels))
-        found = np.concatenate(losses)
-        return float(np.mean(found, dtype=np.float64)), right / len(found)
-
-    def predict(self, network: Any, inputs: NDArray[Any], size: int) -> NDArray[np.float32]:
-        """A network's outputs. Fewer inputs than ``size`` are filled up: TensorFlow traces anew for each number."""
-        count = len(inputs)
-        filling = np.zeros((max(0, size - count), *inputs.shape[1:]), inputs.dtype)
-        return self.processes.predict(network, np.concatenate([inputs, filling]))[:count]
-
-    def validation(self, batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        data = self.task.data
-        if batches.features is None:
-            yield from validation_batches(data, batches.stage.image_size, batches.size)
-        else:
-            yield batches.features[data.validation], data.labels[data.validation]
 
 
 def describe_data(data: Data) -> str:

@@ -69,14 +69,22 @@ def build(
         _freeze(full, recipe, keras)
         # A second model, so that the first is saved without an optimizer.
         trained = keras.Model(full.input, full.output)
+    rates = compile_network(trained, recipe, stage, steps)
+    return Networks(full, body, trained, rates)
+
+
+def compile_network(network: Any, recipe: Recipe, stage: Stage, steps: int, *, jit_compile: bool | str = "auto") -> Any:
+    """Compile what a stage trains, with the recipe's optimizer and loss; return the schedule of the learning rate."""
+    import keras
+
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
-    optimizer = make_optimizer(recipe, rates, trained.trainable_variables, epochs * steps)
+    optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps)
     # The head converges to a logistic regression, which smooths nothing.
     smoothing = 0.0 if stage.trained == "head" else recipe.label_smoothing
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
-    trained.compile(optimizer, loss, metrics=["accuracy"])
-    return Networks(full, body, trained, rates)
+    network.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile)
+    return rates
 
 
 def _freeze(model: Any, recipe: Recipe, keras: Any) -> None:
