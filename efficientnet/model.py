@@ -21,7 +21,7 @@ from .common import arguments
 from .common.text import get_logger
 from .family import scaling
 from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
-from .images.pixel_scaling import Scaling, formula
+from .images.pixel_scaling import Scaling, for_channels, formula
 from .keras_graph import marks
 from .network.binding import hide_parameters
 from .network.building import build
@@ -57,6 +57,7 @@ def assemble(
     pooling: str | None = None,
     classes: int = 1000,
     *,
+    in_channels: int | None = None,
     classifier_activation: str | Callable[[Any], Any] | None = "softmax",
     dropout_rate: float | None = None,
     drop_connect_rate: float = 0.2,
@@ -86,10 +87,14 @@ def assemble(
         input_tensor: Keras tensor (batch, height, width, channels) to build on instead of a new input.
         input_shape: (height, width, channels), sides of at least 32 pixels or None for any size. By default the
             variant's size with a classifier, and any size without one (CondConv's graph holds the size, and so has
-            the variant's). Other numbers of channels than 3 need ``weights=None`` or a file made so.
+            the variant's).
         pooling: Pooling of a network without a classifier: None for the last feature map, ``"avg"`` or ``"max"`` for
             vectors.
         classes: Number of outputs of the classifier.
+        in_channels: Channels of the images, 3 by default, if ``input_shape`` does not say it. From weights for RGB, a
+            grey image (1) predicts as the same in RGB, exactly so with ``include_preprocessing=True``: the first kernel
+            is summed over its channels. For other numbers it is repeated, red, green, blue in turn, and scaled by
+            3 / ``in_channels``.
         classifier_activation: Activation of the classifier; None for logits.
         dropout_rate: Dropout before the classifier, 0..1; the variant's by default.
         drop_connect_rate: Stochastic depth of the deepest block, 0..1 (arXiv 1603.09382).
@@ -140,6 +145,7 @@ def assemble(
     check_options(
         variant,
         layers,
+        in_channels=in_channels,
         pooling=pooling,
         classes=classes,
         dropout_rate=dropout_rate,
@@ -171,7 +177,9 @@ def assemble(
         classifier_activation=classifier_activation,
         dropout_rate=dropout_rate,
         drop_connect_rate=drop_connect_rate,
+        in_channels=in_channels,
         preprocessing=trained.preprocessing if include_preprocessing else None,
+        grey_as_rgb=found is not None and found.reading.channels == 3,
         features_only=features_only,
         out_strides=out_strides,
         output_stride=output_stride,
@@ -184,7 +192,9 @@ def assemble(
         in_front = [] if input_tensor is None else models.Model(model.inputs, input_tensor).layers
         weight_sets.load(model, found, skip_layers={layer.name for layer in in_front})
     is_known = found is not None and "preprocessing" not in trained.unknown
-    marks.put(model, Mark(trained.preprocessing, trained.facts.crop, trained.facts.interpolation, is_known))
+    channels = model.get_layer("stem_conv").weights[0].shape[2]
+    mode = for_channels(trained.preprocessing, channels)
+    marks.put(model, Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
     return model
 
 

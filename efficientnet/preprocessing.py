@@ -43,9 +43,9 @@ def preprocess_input(
 
     Args:
         x: (..., height, width, 3) RGB levels 0..255, or (..., 3, height, width) where data_format
-            is "channels_first". A NumPy array, anything that ``np.asarray`` takes (a list, a Pillow
-            image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic ones included. It stays
-            unchanged. Modes that treat all channels alike take any number of them.
+            is "channels_first"; with a ``Scaling`` as many channels as it has numbers. A NumPy array, anything that
+            ``np.asarray`` takes (a list, a Pillow image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic
+            ones included. It stays unchanged. Modes that treat all channels alike take any number of them.
         mode: "torch" (the default), "tf", "lite", "v2", "none" or a ``Scaling``; see ``scale_and_offset``.
         data_format: "channels_last" or "channels_first". None means the
             ``backend.image_data_format()`` of a given backend, and "channels_last" without one.
@@ -59,7 +59,7 @@ def preprocess_input(
 
     Raises:
         ValueError: The mode or data format is unknown, a mode and a model are both given, the model does not say its
-            mode, or mode "torch" gets other than three channels.
+            mode, or the mode scales each channel in its own way and ``x`` has another number of them.
         TypeError: A keyword argument is unknown, or values are not numbers.
 
     Example:
@@ -79,19 +79,20 @@ def preprocess_input(
         raise ValueError(f"data_format is 'channels_last' or 'channels_first'; got {data_format!r}.")
 
     x = _as_floating(x)
+    count = len(scale)
     if len(set(scale)) == len(set(offset)) == 1:  # one scale and one offset for all channels
         return x * scale[0] + offset[0]
     channel_axis = -1 if data_format == "channels_last" else -3
     # Within tf.data, even the number of dimensions may be unknown until an image is decoded.
     if getattr(x.shape, "rank", 0) is not None:
         shape = tuple(x.shape)
-        if len(shape) < -channel_axis or shape[channel_axis] not in (3, None):
+        if len(shape) < -channel_axis or shape[channel_axis] not in (count, None):
             raise ValueError(
-                f"Mode {mode!r} scales red, green and blue, each in its own way: with {data_format} "
-                f"x needs length 3 on axis {channel_axis}; got shape {shape}. Convert grey images "
-                "to RGB, or choose another mode."
+                f"Mode {mode!r} scales each channel in its own way: with {data_format} x needs length {count} on axis "
+                f"{channel_axis}; got shape {shape}. Give the images of a model with model=, convert grey ones to RGB, "
+                "or choose another mode."
             )
-    per_channel = (3,) + (1,) * (-channel_axis - 1)
+    per_channel = (count,) + (1,) * (-channel_axis - 1)
     return x * _constant(scale, per_channel, x) + _constant(offset, per_channel, x)
 
 

@@ -224,15 +224,15 @@ def _preprocessing(
     in_front = [node for node in nodes[:first] if not marks.IDLE.fullmatch(node.kind)]
     if not in_front:
         return marked if before is None else before
-    scale, offset = (np.array(values) for values in scale_and_offset("none" if before is None else before))
+    scale, offset = (np.array(values) for values in (((1.0,), (0.0,)) if before is None else scale_and_offset(before)))
     for node in in_front:
         try:
             step = _step(node, arrays)
+            if step is None:
+                return None
+            scale, offset = scale * step[0], offset * step[0] + step[1]
         except ValueError:  # for another number of channels, or no numbers
-            step = None
-        if step is None:
             return None
-        scale, offset = scale * step[0], offset * step[0] + step[1]
     return of_scale_and_offset(scale, offset)
 
 
@@ -250,6 +250,8 @@ def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndar
             return scale, -_numbers(mean) * scale
     factor_and_summand: tuple[float, float] | None = None
     match node.kind, node.numbers:
+        case "Concatenate", _:  # of grey pixels, as RGB
+            factor_and_summand = 1, 0
         case "TrueDivide" | "Divide", (None, float() | int() as number) if number:
             factor_and_summand = 1 / number, 0
         case "Multiply", (None, float() | int() as number) | (float() | int() as number, None):
@@ -265,5 +267,4 @@ def _numbers(value: Any) -> np.ndarray:
     # A list of many axes, or {"class_name": "__numpy__", "config": {"value": …}}.
     if isinstance(value, dict):
         value = value["config"]["value"]
-    numbers = np.ravel(np.asarray(value, np.float64))
-    return np.broadcast_to(numbers, 3)
+    return np.ravel(np.asarray(value, np.float64))

@@ -133,12 +133,14 @@ def write_archive(path: str | PathLike[str], facts: Facts) -> None:
 
 
 def of_scale_and_offset(scale: Any, offset: Any) -> str | Scaling:
-    """Return the mode or numbers of ``pixels * scale + offset``, each a number or one for each of three channels.
+    """Return the mode or numbers of ``pixels * scale + offset``, each a number or one for each channel.
 
     Raises:
         ValueError, TypeError: The arguments are not such numbers.
     """
-    factor, summand = (np.broadcast_to(np.ravel(np.asarray(value, np.float64)), 3) for value in (scale, offset))
+    factor, summand = np.broadcast_arrays(*(np.ravel(np.asarray(value, np.float64)) for value in (scale, offset)))
+    if len(factor) == 1:
+        factor, summand = factor.repeat(3), summand.repeat(3)
     if not np.isfinite([factor, summand]).all():
         raise ValueError("it scales pixels by numbers that are not finite")
     return simplest(Scaling(tuple(factor.tolist()), tuple(summand.tolist())))

@@ -61,6 +61,34 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
     return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 
+def for_channels(mode: str | Scaling, channels: int) -> str | Scaling:
+    """Return the mode or numbers for images of another number of channels.
+
+    Several channels are scaled as red, green and blue in turn; a single one as the mean of these three, which is what
+    a network sees whose first kernel is the sum over RGB.
+
+    Raises:
+        ValueError: The numbers are for another number of channels, which is not 3.
+    """
+    scale, offset = scale_and_offset(mode)
+    if channels == len(scale) or len(set(scale)) == len(set(offset)) == 1:
+        return mode
+    if len(scale) != 3:
+        raise ValueError(
+            f"preprocessing= has numbers for {len(scale)} channels, the images have {channels}: give as many."
+        )
+    if channels == 1:
+        return Scaling((sum(scale) / 3,), (sum(offset) / 3,))
+    turns = [channel % 3 for channel in range(channels)]
+    return Scaling(tuple(scale[turn] for turn in turns), tuple(offset[turn] for turn in turns))
+
+
+def numbers_for(mode: str | Scaling, channels: int) -> Scaling:
+    """Return a scale and an offset for each of so many channels; see :func:`for_channels`."""
+    scale, offset = scale_and_offset(for_channels(mode, channels))
+    return Scaling(scale, offset) if len(scale) == channels else Scaling(scale[:1] * channels, offset[:1] * channels)
+
+
 def formula(mode: str | Scaling) -> str:
     """Return a preprocessing mode as a formula to read: ``'"lite", (pixels - 127) / 128'``."""
     scaling = scale_and_offset(mode)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..common import arguments
 from ..family.arrays import identify, role
-from ..images.pixel_scaling import EVALUATION_CROP, Scaling, scale_and_offset
+from ..images.pixel_scaling import EVALUATION_CROP, Scaling, for_channels, numbers_for, scale_and_offset
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..keras_graph import marks
 from ..keras_graph.walk import data_formats, functional, output_names
@@ -90,17 +90,9 @@ def _scaling(model: Any, given: str | Scaling | None, own: str | Scaling | None,
     wanted = own if given is None else given
     if wanted is None:
         return None
-    scaling = scale_and_offset(wanted)
-    if channels == len(scaling.scale):
-        return scaling
-    if len(set(scaling.scale)) == len(set(scaling.offset)) == 1:
-        return Scaling(scaling.scale[:1] * channels, scaling.offset[:1] * channels)
-    if given is None:  # what a network within the model wants of three channels
-        return None
-    raise ValueError(
-        f"preprocessing={given!r} scales red, green and blue, each in its own way; {model.name} takes "
-        f'{channels} channels. Preprocess the images yourself, and compile the model with preprocessing="none".'
-    )
+    if given is None and len(scale_and_offset(wanted).scale) != channels and for_channels(wanted, channels) != wanted:
+        return None  # what a network within the model wants of another number of channels
+    return numbers_for(wanted, channels)
 
 
 def _classes(model: str, activation: str, count: int, names: Any) -> Classes:

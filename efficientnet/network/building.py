@@ -10,7 +10,7 @@ import numpy as np
 
 from ..family import features, scaling
 from ..family.variants import Variant
-from ..images.pixel_scaling import Scaling, scale_and_offset
+from ..images.pixel_scaling import Scaling, for_channels, numbers_for
 from .backends import deep_recursion
 from .blocks import conv_norm, mb_conv
 from .context import Framework, Graph
@@ -30,7 +30,9 @@ def build(
     classifier_activation: str | Callable[[Any], Any] | None = "softmax",
     dropout_rate: float | None = None,
     drop_connect_rate: float = 0.2,
+    in_channels: int | None = None,
     preprocessing: str | Scaling | None = None,
+    grey_as_rgb: bool = False,
     features_only: bool = False,
     out_strides: Sequence[int] | None = None,
     output_stride: int = 32,
@@ -45,6 +47,8 @@ def build(
         variant: Row of the table, or a custom variant.
         keras: Modules of the Keras to build with.
         preprocessing: Mode of ``preprocess_input``, or its numbers, to put in front of the network; None for none.
+        grey_as_rgb: Whether grey pixels become RGB before they are scaled, where the scaling is another for each color:
+            zeros of the padding are then other levels in each, which no kernel for a single channel can do.
         draw_weights: Whether to draw random weights. False leaves kernels zero, for a caller that fills them at once.
         fresh_classifier: Whether the classifier is new on a trained body: it starts at zero, so with the same
             probability for each class. Random weights would drown what it learns first, as the features of a trained
@@ -57,13 +61,14 @@ def build(
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, 1 if channels_first else 3, call)
 
-    x = images = input_layer(graph, input_tensor, input_shape, default_side(variant, include_top and not features_only))
+    side = default_side(variant, include_top and not features_only)
+    x = images = input_layer(graph, input_tensor, input_shape, side, in_channels)
     if preprocessing is not None:
-        if images.shape[graph.channel_axis] != 3:
-            raise ValueError(
-                f"include_preprocessing=True takes RGB, 3 channels; got an input of shape {tuple(images.shape)[1:]}."
-            )
-        scale, offset = (np.reshape(v, (3, 1, 1) if channels_first else 3) for v in scale_and_offset(preprocessing))
+        if grey_as_rgb and x.shape[graph.channel_axis] == 1 and for_channels(preprocessing, 1) != preprocessing:
+            x = layers.Concatenate(graph.channel_axis, name="grey_to_rgb")([x, x, x])
+        count = x.shape[graph.channel_axis]
+        each = (count, 1, 1) if channels_first else count
+        scale, offset = (np.reshape(values, each) for values in numbers_for(preprocessing, count))
         x = layers.Rescaling(scale.tolist(), offset.tolist(), name="rescaling")(x)
 
     x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)

@@ -24,6 +24,7 @@ def check_options(
     variant: Variant,
     layers: Any,
     *,
+    in_channels: int | None,
     pooling: str | None,
     classes: int | None,
     dropout_rate: float | None,
@@ -38,8 +39,9 @@ def check_options(
     arguments.choice("pooling", pooling, _POOLINGS)
     if features_only and pooling is not None:
         raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
-    if classes is not None:
-        arguments.whole("classes", classes)
+    for name, value in (("in_channels", in_channels), ("classes", classes)):
+        if value is not None:
+            arguments.whole(name, value)
     if dropout_rate is not None:
         arguments.fraction("dropout_rate", dropout_rate)
     arguments.fraction("drop_connect_rate", drop_connect_rate)
@@ -64,7 +66,9 @@ def _check_activation(layers: Any, activation: Any) -> None:
         ) from None
 
 
-def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None) -> Any:
+def input_layer(
+    graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None, channels: int | None = None
+) -> Any:
     """Return the input layer's tensor, or the checked tensor that was given."""
     if tensor is not None:
         try:
@@ -78,8 +82,8 @@ def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, d
             )
         shape = tuple(tensor.shape)[1:]
     elif shape is None:
-        square = (default, default)
-        shape = (*square, 3) if graph.channel_axis == 3 else (3, *square)
+        square, count = (default, default), channels or 3
+        shape = (*square, count) if graph.channel_axis == 3 else (count, *square)
     order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
     try:
         shape = tuple(None if side is None else operator.index(side) for side in shape)
@@ -91,6 +95,9 @@ def input_layer(graph: Graph, tensor: Any, shape: Sequence[int | None] | None, d
         raise ValueError(f"input_shape={shape}: expected {order}; height and width may be None, channels may not.")
     if (shape[graph.channel_axis - 1] or 0) < 1:
         raise ValueError(f"input_shape={shape}: expected {order} with at least one channel.")
+    if channels is not None and shape[graph.channel_axis - 1] != channels:
+        given = "input_shape" if tensor is None else "an input_tensor of shape "
+        raise ValueError(f"in_channels={channels} with {given}={shape}: make them equal, or leave in_channels out.")
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
     if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
         raise ValueError(

@@ -261,7 +261,6 @@ def test_mixed_precision(tiny, keras, backend, trainable, policy):
         ({"input_shape": (31, 64, 3)}, r"\(31, 64, 3\).*at least 32 pixels"),
         ({"input_shape": (64, 64)}, r"\(64, 64\).*\(height, width, channels\)"),
         ({"input_shape": (64, 64, None)}, "channels may not"),
-        ({"input_shape": (64, 64, 1), "include_preprocessing": True}, "3 channels"),
     ],
 )
 def test_bad_options_are_named(eff, options, message):
