@@ -15,9 +15,7 @@ from ..family.scaling import MIN_RESOLUTION, Cost, Factors, checked_factors, sca
 from ..family.variants import Variant, get_variant
 from ..keras_graph.profile import profile
 from ..network.backends import deep_recursion
-from .mobilenet_v1 import mobilenet_v1
-from .mobilenet_v2 import mobilenet_v2
-from .resnet50 import resnet50
+from .networks import mobilenet_v1, mobilenet_v2, resnet50
 
 # (width, depth, resolution in pixels, classes) -> Keras model
 Build = Callable[[float, float, int, int], Any]
@@ -159,7 +157,6 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
 
 
 _FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "resnet-50": resnet50}
-NAMES = tuple(_FUNCTIONS)
 
 
 def checked(baseline: Any) -> Baseline:
