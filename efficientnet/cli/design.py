@@ -21,7 +21,7 @@ from .train import VALIDATION, fraction_or_path
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
-    from ..design import Baseline, Results
+    from ..design import Baseline, Network, Results
 
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _NETWORK = "network to scale"
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     ).add_subparsers(required=True, metavar="COMMAND")
 
     parser = design.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
-    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help="network to scale (default: list only the grid)")
+    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help=f"{_NETWORK} (default: list only the grid)")
     _add_grid(parser)
     _add_resolution(parser)
     parser.set_defaults(run=_candidates)
@@ -63,32 +63,19 @@ def add_parser(commands: Any) -> None:
     parser = design.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
     _add_training(parser)
     _add_grid(parser)
-    parser.add_argument(
-        "--cost-tolerance",
-        type=float,
-        default=0.1,
-        help="deviation allowed between a candidate's cost and the target, as a fraction (default: 0.1)",
-    )
+    parser.add_argument("--cost-tolerance", type=float, default=0.1,
+        help="deviation allowed between a candidate's cost and the target, as a fraction (default: 0.1)")  # fmt: skip
     parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings too")
     parser.set_defaults(run=_search)
 
     parser = design.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
     _add_training(parser)
-    parser.add_argument(
-        "--macs",
-        type=_amount,
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="N",
-        help="budgets in multiply-adds, such as 20M 40M",
-    )
+    parser.add_argument("--macs", type=_amount, nargs="+", action="extend", required=True, metavar="N",
+        help="budgets in multiply-adds, such as 20M 40M")  # fmt: skip
     _add_coefficients(parser)
-    parser.add_argument(
-        "--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
+    parser.add_argument("--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
         help="depth and resolution factors at which to scale the width too, as in the paper's figure 4, such as "
-        "2,1 1,1.3 2,1.3 (default: none)",
-    )  # fmt: skip
+        "2,1 1,1.3 2,1.3 (default: none)")  # fmt: skip
     parser.set_defaults(run=_compare)
 
     parser = design.add_parser("report", help="write report.html and report.md from the results of search and compare")
@@ -97,60 +84,40 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_resolution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--resolution",
-        type=model_options.positive,
-        metavar="PIXELS",
-        help="input size of the baseline (default: the network's, or 224)",
-    )
+    parser.add_argument("--resolution", type=model_options.positive, metavar="PIXELS",
+        help="input size of the baseline (default: the network's, or 224)")  # fmt: skip
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", type=float, default=2.0, help="cost factor α·β²·γ² (default: 2)")
-    parser.add_argument(
-        "--tolerance", type=float, default=0.05,
-        help="deviation allowed from the target, as a fraction (default: 0.05)",
-    )  # fmt: skip
-    parser.add_argument("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
+    add = parser.add_argument
+    add("--target", type=float, default=2.0, help="cost factor α·β²·γ² (default: 2)")
+    add("--tolerance", type=float, default=0.05, help="deviation allowed from the target, as a fraction "
+        "(default: 0.05)")  # fmt: skip
+    add("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
 
 
 def _add_coefficients(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--coefficients",
-        type=float,
-        nargs=3,
-        metavar=("ALPHA", "BETA", "GAMMA"),
-        help="scaling coefficients α, β, γ (default: the paper's, 1.2 1.1 1.15)",
-    )
-    source.add_argument("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("--coefficients", type=float, nargs=3, metavar=("ALPHA", "BETA", "GAMMA"),
+        help="scaling coefficients α, β, γ (default: the paper's, 1.2 1.1 1.15)")  # fmt: skip
+    add("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="DATA",
-        help="images to train on, as in train: folder with a folder per class, CSV file, digits, fashion-mnist, …",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it"
-    )
-    parser.add_argument("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
+    add = parser.add_argument
+    add("baseline", metavar="NETWORK", help=_NETWORK)
+    add("--data", required=True, metavar="DATA",
+        help="images to train on, as in train: folder with a folder per class, CSV file, digits, fashion-mnist, "
+        "…")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it")
+    add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
     for part in ("training", "validation"):
-        parser.add_argument(
-            f"--{part}-images",
-            type=model_options.positive,
-            metavar="N",
-            help=f"{part} images to draw at random (default: all)",
-        )
-    parser.add_argument(
-        "--seeds", type=model_options.positive, default=3, metavar="N",
-        help="trainings per network, with different random seeds (default: 3)",
-    )  # fmt: skip
+        add(f"--{part}-images", type=model_options.positive, metavar="N",
+            help=f"{part} images to draw at random (default: all)")  # fmt: skip
+    add("--seeds", type=model_options.positive, default=3, metavar="N",
+        help="trainings per network, with different random seeds (default: 3)")  # fmt: skip
     for name, kind, help_text in _TRAINING:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=help_text)
+        add(f"--{name.replace('_', '-')}", type=kind, help=help_text)
     pixel_options.add_options(parser)
     _add_resolution(parser)
 
@@ -200,9 +167,10 @@ def _coefficients(arguments: argparse.Namespace, baseline: Baseline) -> Coeffici
         return Coefficients(*arguments.coefficients)
     if not arguments.search:
         return PAPER_COEFFICIENTS
-    best = next(
-        network for network in load_results(arguments.search / "search.json").finished if network.method != "baseline"
-    )
+    path = arguments.search / "search.json"
+    best = next((n for n in load_results(path).finished if n.method == "candidate"), None)
+    if best is None:
+        raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --coefficients.")
     return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
 
 
@@ -251,9 +219,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     from ..design import ShortTraining
 
-    given = {name: getattr(arguments, name) for name, *_ in _TRAINING}
-    recipe = ShortTraining(**{name: value for name, value in given.items() if value is not None})
-    return {"seeds": tuple(range(arguments.seeds)), "recipe": recipe}
+    given = {name: value for name, *_ in _TRAINING if (value := getattr(arguments, name)) is not None}
+    return {"seeds": range(arguments.seeds), "recipe": ShortTraining(**given)}
 
 
 def _data(arguments: argparse.Namespace, size: int) -> Data:
@@ -294,15 +261,19 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _print_results(results: Results, folder: Path) -> int:
-    best = results.finished[0]
+    best = next(iter(results.finished), None)
+
+    def place(network: Network) -> str:
+        if network is best or best is None:
+            return "best"
+        return "within the noise" if results.within_noise(best, network) else ""
+
     rows = [
         [
-            network.method, f"{network.width:.3f}", f"{network.depth:.3f}", network.resolution, f"{network.macs:,}",
-            f"{network.mean:.2%}" if network.accuracies else "given up", f"± {network.standard_error:.2%}",
-            "" if not network.accuracies else "best" if network is best
-            else "within the noise" if results.within_noise(best, network) else "",
+            n.method, f"{n.width:.3f}", f"{n.depth:.3f}", n.resolution, f"{n.macs:,}",
+            *([f"{n.mean:.2%}", f"± {n.standard_error:.2%}", place(n)] if n.accuracies else ["given up", "", ""]),
         ]
-        for network in (*results.finished, *(n for n in results.networks if not n.accuracies))
+        for n in sorted(results.networks, key=lambda n: -n.mean if n.accuracies else 0)
     ]  # fmt: skip
     print(table(["", "width", "depth", "input", "multiply-adds", "top-1", "s.e.", ""], rows))
     print(f"\n`efficientnet design report {folder}` makes pages and figures of it.")

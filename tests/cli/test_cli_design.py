@@ -51,6 +51,21 @@ def test_fit_with_the_coefficients_that_a_search_found(tmp_path, capsys):
     assert float(factors.split(", ")[0].split()[-1]) == pytest.approx(1.2 ** float(phi.split()[-1]), abs=2e-3)
 
 
+def test_a_search_that_found_nothing_has_no_coefficients(tmp_path, capsys):
+    networks = (Network("baseline", 1.0, 1.0, 224, 1, 1, (0.5,)), Network("candidate", 1.0, 1.4, 280, 1, 1, stopped=1))
+    Results("search", "efficientnet-b0", {}, {}, networks).save(tmp_path / "search.json")
+    assert main(["design", "fit", "b0", "--macs", "1G", "--search", str(tmp_path)]) == 2
+    assert "no training of a candidate was finished" in capsys.readouterr().err
+
+
+def test_results_of_trainings_that_were_all_given_up(tmp_path, capsys):
+    from efficientnet.cli.design import _print_results
+
+    networks = (Network("baseline", 1.0, 1.0, 224, 1, 1, stopped=1), Network("candidate", 1.0, 1.4, 280, 1, 1))
+    _print_results(Results("search", "efficientnet-b0", {}, {}, networks), tmp_path)
+    assert "| given up |" in capsys.readouterr().out
+
+
 def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_networks.py").write_text(
         "import keras\n"
