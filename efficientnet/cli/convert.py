@@ -33,7 +33,7 @@ def add_parsers(commands: Any) -> None:
         description="Reports the format, origin and variant of a file of weights, and which arrays are missing or left "
         "over. The exit status is 1 unless the file fits one variant completely.",
     )
-    inspect.add_argument("file", metavar="FILE", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    inspect.add_argument("file", metavar="FILE", help="file or folder of weights, or hf://… or kaggle://…")
     inspect.add_argument("--variant", help="variant to compare with (default: the one that fits best)")
     model_options.add_network_options(inspect)
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -42,7 +42,7 @@ def add_parsers(commands: Any) -> None:
 
 def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``efficientnet convert`` and ``scripts/convert_checkpoint.py`` take."""
-    parser.add_argument("source", metavar="IN", help="file of weights, or prefix or folder of a TensorFlow checkpoint")
+    parser.add_argument("source", metavar="IN", help="file or folder of weights, or hf://… or kaggle://…")
     parser.add_argument("target", metavar="OUT", help="file to write, or with --to a folder")
     parser.add_argument("--variant", help="variant of the weights, or its .json file (default: detected from the file)")
     parser.add_argument(
@@ -86,10 +86,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from .. import checkpoints
-    from ..weights import finding
+    from ..weights import finding, loading
 
     variant = None if arguments.variant is None else get_variant(arguments.variant)
-    reading = checkpoints.read_checkpoint(arguments.file, variant)
+    reading = checkpoints.read_checkpoint(loading.locate(arguments.file), variant)
     problem = checkpoints.explain(reading)
     given, said = model_options.network_facts(arguments), finding.of_reading(reading)
     trained = finding.trained_with(said, reading.variant, given)

@@ -24,6 +24,7 @@ from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
 from ..network.inputs import default_side
 from ..weights import finding
+from ..weights.loading import locate
 from . import folders, state_dicts
 from .packages import PACKAGES
 
@@ -38,14 +39,15 @@ def read_weights(path: str | os.PathLike[str], variant: Variant | str | os.PathL
     """Read a file that holds all weights of one variant, whatever else it holds.
 
     Args:
-        path: File or folder, as for ``checkpoints.open_checkpoint``.
+        path: File or folder, as for ``checkpoints.open_checkpoint``; or an address: ``hf://owner/repository``,
+            ``kaggle://…``, ``https://…#sha256=…``.
         variant: Variant of the weights; detected from the file by default.
 
     Raises:
         CheckpointError: The file cannot be read, or an array of the network is missing or has another shape.
         OSError: The file cannot be opened.
     """
-    path = arguments.path("path", path, "a file or folder of weights")
+    path = locate(os.fspath(arguments.path("path", path, "a file or folder of weights")))
     return checkpoints.accept(checkpoints.read_checkpoint(path, None if variant is None else get_variant(variant)))
 
 
@@ -63,7 +65,7 @@ def convert_weights(
     """Write the weights of a file in another format, or as a folder that another package opens.
 
     Args:
-        source: File or folder, as for ``checkpoints.open_checkpoint``.
+        source: File, folder or address, as for ``read_weights``.
         target: File to write, whose suffix is its format: ``.keras`` or ``.h5``, a whole model; ``.weights.h5``;
             ``.safetensors``, or ``.pth`` (``.pt``), a state dict, which needs PyTorch. An existing file is replaced as
             a whole. Or, with ``to``, a folder that is not there yet.

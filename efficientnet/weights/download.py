@@ -12,16 +12,16 @@ import random
 import re
 import shutil
 import time
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 from ..common import hashes
 from ..common.daemons import read_seconds, within
 from ..common.text import get_logger, plain
 from ..errors import DownloadError
+from .addresses import DEFAULT_FILE, HubFile, default_name, on_hub, resolve
 
 if TYPE_CHECKING:
     import requests
@@ -36,12 +36,16 @@ DEADLINE = 3600.0  # seconds for a whole file, unless $EFFICIENTNET_DOWNLOAD_TIM
 CHUNK = 1 << 16  # bytes
 MOST_BYTES = 16 * 2**30  # limit of a file; a training checkpoint of L2 has 6 GB
 
-_HF = re.compile(r"hf://([^/]+)/([^/]+)(?:/(.+))?")
-_HF_DEFAULT_FILE = "model.safetensors"
+# huggingface_hub's: there is no such file on the hub, or none in its cache while the hub cannot be reached.
+_MISSING = ("EntryNotFoundError", "LocalEntryNotFoundError")
 
 
 class _Failure(Exception):
     """The final failure of a download."""
+
+
+class _NotFound(_Failure):
+    """There is no such file."""
 
 
 class _TemporaryFailure(_Failure):
@@ -65,32 +69,12 @@ def cache_dir() -> Path:
     return Path(user_cache_dir("efficientnet", appauthor=False))
 
 
-def resolve(url: str) -> str:
-    """Return the web address behind `url`.
-
-    Args:
-        url: Address. `https://…` and `http://…` stay unchanged; `hf://owner/repository` and
-            `hf://owner/repository/file` are files on the Hugging Face hub (`model.safetensors`
-            unless named), whose address $HF_ENDPOINT overrides.
-
-    Raises:
-        ValueError: The address is of another kind.
-    """
-    if re.match(r"https?://.", url):
-        return url
-    if match := _HF.fullmatch(url):
-        owner, repository, file = match.groups()
-        endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        file = quote(file or _HF_DEFAULT_FILE)
-        return f"{endpoint.rstrip('/')}/{owner}/{repository}/resolve/main/{file}"
-    raise ValueError(f"cannot download {url!r}: give https://…, http://… or hf://owner/repository[/file]")
-
-
 def fetch(
     url: str,
     *,
     file_hash: str | None,
     filename: str | None = None,
+    folder: str | None = None,
     progress: bool | None = None,
 ) -> Path:
     """Return a verified local copy of a file; download it if necessary.
@@ -115,6 +99,7 @@ def fetch(
         filename: The file's name in the cache folder and on a mirror. By default the last part of
             the address; for `hf://` addresses `owner--repository--file`, and without a hash with
             a digest of the address in front, so that files of one name stay apart.
+        folder: Name of a folder in the cache folder, where the file has its own name: for files of one repository.
         progress: Whether to show a progress bar on stderr; None shows it if stderr is a terminal.
 
     Returns:
@@ -124,20 +109,43 @@ def fetch(
         ValueError: An address, hash or file name has the wrong form.
         DownloadError: The file cannot be downloaded (offline, not found, wrong hash, …) or stored.
     """
-    address = resolve(url)
+    found = _fetch(url, file_hash, filename, folder, progress)
+    assert found is not None
+    return found
+
+
+def fetch_if_there(url: str, *, file_hash: str | None = None, folder: str | None = None) -> Path | None:
+    """Return a verified local copy of a file as :func:`fetch` does; None if there is no such file."""
+    return _fetch(url, file_hash, None, folder, None, optional=True)
+
+
+def _fetch(
+    url: str,
+    file_hash: str | None,
+    filename: str | None,
+    folder: str | None,
+    progress: bool | None,
+    *,
+    optional: bool = False,
+) -> Path | None:
+    address, place = resolve(url), on_hub(url)
     expected = None if file_hash is None else hashes.parse(file_hash)
-    name = _check_name(filename or _default_name(url, hashed=expected is not None), url)
+    name = _check_name(filename or default_name(url, hashed=expected is not None), url)
     target = cache_dir() / name
+    if folder is not None and place is not None:
+        target = cache_dir() / _check_name(folder, url) / _check_name(PurePosixPath(place.file).name, url)
     mirror = os.environ.get("EFFICIENTNET_WEIGHTS_URL")
     source = _on_mirror(mirror, name) if mirror else address
     try:
         # Before the lock, so that a complete cache may be read-only.
         if hashes.is_intact(target, expected):
             return target
-        if (match := _HF.fullmatch(url)) and not mirror and (path := _from_hub(match, expected)):
+        if place and place.scheme == "hf" and not mirror and (path := _from_hub(place, expected)):
             return path
         _fetch_locked(source, target, expected, progress)
     except _Failure as failure:
+        if optional and isinstance(failure, _NotFound):
+            return None
         raise DownloadError(
             f"cannot download {plain(name)} from {plain(source)}: {plain(failure)}.\n"
             f"Download {address} with a browser and put it at {target}, or set "
@@ -158,7 +166,7 @@ def is_intact(path: Path, file_hash: str) -> bool:
     return hashes.is_intact(path, hashes.parse(file_hash))
 
 
-def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path | None:
+def _from_hub(place: HubFile, expected: hashes.Expected | None) -> Path | None:
     """Return the file from huggingface_hub; None if that package is not installed."""
     is_offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     try:
@@ -167,19 +175,19 @@ def _from_hub(address: re.Match[str], expected: hashes.Expected | None) -> Path 
         if is_offline:
             raise _Failure("HF_HUB_OFFLINE forbids to ask for it, and the file is not in the cache yet") from None
         return None
-    owner, repository, file = address.groups()
     try:
         # It reads its environment when it is imported; here, what holds now.
         path = Path(
             hf_hub_download(
-                f"{owner}/{repository}",
-                file or _HF_DEFAULT_FILE,
+                place.repository,
+                place.file or DEFAULT_FILE,
                 endpoint=os.environ.get("HF_ENDPOINT") or None,
                 local_files_only=is_offline,
             )
         )
     except Exception as error:  # its own, and those of the library that it sends requests with
-        raise _Failure(f"huggingface_hub says: {error}") from None
+        is_missing = any(kind.__name__ in _MISSING for kind in type(error).__mro__)
+        raise (_NotFound if is_missing else _Failure)(f"huggingface_hub says: {error}") from None
     if not (expected is None or hashes.is_intact(path, expected)):
         raise _Failure(f"{path}, which huggingface_hub has brought, has another {expected.algorithm} than it should")
     return path
@@ -214,7 +222,7 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
 def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
     """Copy a file of a local mirror to `part`, and return the copy's digest."""
     if not source.is_file():
-        raise _Failure(f"the folder {source.parent} holds no file {source.name}")
+        raise _NotFound(f"the folder {source.parent} holds no file {source.name}")
     shutil.copyfile(source, part)
     return hashes.of_file(part, expected).hexdigest()
 
@@ -337,7 +345,7 @@ def _check_status(response: requests.Response, part: Path, start: int) -> None:
         raise _TemporaryFailure(f"{reason} to a request from byte {start}")
     if status in (408, 425, 429) or status >= 500:
         raise _TemporaryFailure(reason, _retry_after(response))
-    raise _Failure(reason)
+    raise (_NotFound if status in (404, 410) else _Failure)(reason)
 
 
 def _check_checkable(response: requests.Response) -> None:
@@ -367,16 +375,6 @@ def _retry_after(response: requests.Response) -> float:
     except InvalidHeader:
         return 0.0
     return min(wait, RETRY_AFTER_CAP)
-
-
-def _default_name(url: str, *, hashed: bool) -> str:
-    if match := _HF.fullmatch(url):
-        owner, repository, file = match.groups()
-        return "--".join((owner, repository, file or _HF_DEFAULT_FILE)).replace("/", "--")
-    name = unquote(PurePosixPath(urlsplit(url).path).name)
-    if hashed or not name:
-        return name
-    return f"{sha256(url.encode()).hexdigest()[:8]}-{name}"
 
 
 def _check_name(name: str, url: str) -> str:

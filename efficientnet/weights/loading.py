@@ -21,7 +21,7 @@ from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.arrays import role
 from ..family.variants import Variant
-from . import download, finding, published
+from . import addresses, download, finding, hubs, published
 from .finding import Trained
 from .published import PublishedWeights, list_weights, weights_info
 
@@ -71,8 +71,8 @@ def find(
 
     Args:
         weights: Published set of the variant, as ``published.resolve`` takes it; a path, as
-            ``checkpoints.open_checkpoint`` does; ``https://…#sha256=…``; ``hf://owner/repository[/file]``.
-            Weights that were found already are returned unchanged.
+            ``checkpoints.open_checkpoint`` does; or an address, as :func:`locate` does. Weights that were found already
+            are returned unchanged.
         variant: Variant of the network to fill.
         include_top: Whether the network has a classifier.
         classes: Number of its classes; the weights' by default. A classifier of another size is left out.
@@ -160,15 +160,32 @@ def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Tra
 
 
 def _locate(text: str, variant: Variant) -> Path:
-    """Return the file behind a path or an address."""
-    if text.startswith("hf://"):
-        return download.fetch(text.partition("#")[0], file_hash=_hash(text) if "#" in text else None)
-    if re.match(r"https?://", text):
-        return download.fetch(text.partition("#")[0], file_hash=_hash(text))
-    path = Path(text).expanduser()
+    path = locate(text)
     if not path.exists() and not tf_checkpoint.recognises(path):
         raise ValueError(published.unknown_message(text, variant))
     return path
+
+
+def locate(text: str) -> Path:
+    """Return the path behind a path or an address: of a file, or of a folder of a repository on a hub.
+
+    Args:
+        text: Path; ``https://…#sha256=…``; ``hf://owner/repository[/file]`` or
+            ``kaggle://owner/model/framework/variation/version[/file]``, both with or without ``#sha256=…``, the hash of
+            the file of weights.
+
+    Raises:
+        ValueError: An address is incomplete.
+        DownloadError: A file cannot be downloaded.
+    """
+    if not addresses.is_address(text):
+        return Path(text).expanduser()
+    address, sharp, _ = text.partition("#")
+    place = addresses.on_hub(address)
+    file_hash = _hash(text) if sharp or not address.startswith(("hf://", "kaggle://")) else None
+    if place is not None and hubs.is_repository(place):
+        return hubs.fetch(place, file_hash)
+    return download.fetch(address, file_hash=file_hash)
 
 
 def _hash(text: str) -> str:

@@ -12,7 +12,7 @@ from flaky_server import Fault, FlakyServer
 
 from efficientnet.common import hashes
 from efficientnet.errors import DownloadError
-from efficientnet.weights import download
+from efficientnet.weights import addresses
 from efficientnet.weights.download import cache_dir, fetch, resolve
 from efficientnet.weights.published import list_weights
 
@@ -235,7 +235,7 @@ def test_published_addresses_and_hashes_are_usable() -> None:
     rows = [row for row in list_weights() if not row.url.startswith("package://")]
     assert len(rows) > 200
     assert all(resolve(row.url) for row in rows)
-    names = {download._default_name(row.url, hashed=row.hash != "") for row in rows}
+    names = {addresses.default_name(row.url, hashed=row.hash != "") for row in rows}
     assert len(names) == len(rows)  # one cache folder and one mirror hold them all
     for row in rows:
         assert not row.hash or hashes.parse(row.hash)
