@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
+from ..common.text import get_logger
+from ..errors import CheckpointError
 from .arrays import Stored
+from .reading import Reading
 
-STEM = "stem_conv/kernel"
+logger = get_logger()
+
+_STEM = "stem_conv/kernel"
 
 
-def can_adapt(theirs: int, ours: int) -> bool:
-    """Return whether a kernel for so many channels can be made one for another number of them."""
-    return theirs in (1, 3) or theirs == ours
+def with_channels(reading: Reading, channels: int) -> Reading:
+    """Return a reading for images of so many channels; see :func:`adapt`.
+
+    Raises:
+        CheckpointError: The weights are for another number of channels, which is neither 1 nor 3.
+    """
+    if reading.channels == channels:
+        return reading
+    if reading.channels not in (1, 3):
+        raise CheckpointError(
+            f"{reading.path} holds weights for inputs of {reading.channels} channels, not {channels}, and only weights "
+            f"for 1 or 3 channels can be made for others: pass in_channels={reading.channels} or weights=None."
+        )
+    how = "summed over them" if channels == 1 else f"repeated and scaled by {reading.channels}/{channels}"
+    logger.info("%s: weights for %d channels, the images have %d: the first kernel is %s.",
+                reading.path, reading.channels, channels, how)  # fmt: skip
+    return replace(reading, channels=channels, arrays={**reading.arrays, _STEM: adapt(reading.arrays[_STEM], channels)})
 
 
 def adapt(kernel: Stored, channels: int) -> Stored:

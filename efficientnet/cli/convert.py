@@ -22,9 +22,10 @@ def add_parsers(commands: Any) -> None:
         commands.add_parser(
             "convert",
             help="write a file of weights in another format",
-            description="Writes the weights of a file in another format, without changing a bit of them. The format of "
-            "the source is detected from its content, that of the target from its suffix: .keras or .h5 (a whole "
-            "model), .weights.h5, .safetensors, .pth. With --to it writes a folder that another package opens.",
+            description="Writes the weights of a file in another format, without changing a bit of them but by "
+            "--in-channels. The format of the source is detected from its content, that of the target from its suffix: "
+            ".keras or .h5 (a whole model), .weights.h5, .safetensors, .pth. With --to it writes a folder that another "
+            "package opens.",
         )
     )
     inspect = commands.add_parser(
@@ -51,6 +52,13 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
         help="package to write for: keras, transformers, kerashub, timm, torchvision or lukemelas; OUT is then a "
         "folder with weights, configuration and model card, or a state dict with the package's names (default: timm's)",
     )
+    parser.add_argument(
+        "--in-channels",
+        type=int,
+        metavar="N",
+        help="channels of the images that OUT is for: the first kernel is summed over the colors for 1, and repeated "
+        "and scaled by 3 / N for others (default: those of IN)",
+    )
     model_options.add_network_options(parser)
     parser.add_argument(
         "--check", action="store_true", help="predict a random image with both and print the largest difference"
@@ -60,6 +68,7 @@ def add_convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _convert(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ..checkpoints.channels import with_channels
     from ..export import convert
 
     check_writable(Path(arguments.target))
@@ -73,11 +82,12 @@ def _convert(arguments: argparse.Namespace) -> int:
         batch_norm_epsilon=given.epsilon,
         preprocessing=given.preprocessing,
         class_names=given.class_names,
+        in_channels=arguments.in_channels,
     )
     print(f"{plain(arguments.target)}: {reading.variant.name}, {_classes(reading.classes)}")
     if arguments.check:
         models = [
-            convert.open_model(convert.read_weights(path, reading.variant), given)
+            convert.open_model(with_channels(convert.read_weights(path, reading.variant), reading.channels), given)
             for path in (arguments.source, arguments.target)
         ]
         print(f"largest difference of the predictions for a random image: {convert.largest_difference(*models):.3g}")

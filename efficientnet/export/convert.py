@@ -12,13 +12,14 @@ import numpy as np
 
 from .. import checkpoints
 from ..checkpoints import Facts, Reading
+from ..checkpoints.channels import with_channels
 from ..checkpoints.facts import UNKNOWN, write_hdf5
 from ..checkpoints.names.torch import TIMM
 from ..common import arguments
 from ..common.files import replacing
 from ..common.text import get_logger
 from ..family.variants import Variant, get_variant
-from ..images.pixel_scaling import Scaling
+from ..images.pixel_scaling import Scaling, for_channels
 from ..keras_files import metadata
 from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
@@ -61,6 +62,7 @@ def convert_weights(
     batch_norm_epsilon: float | None = None,
     preprocessing: str | Scaling | None = None,
     class_names: Sequence[str] | None = None,
+    in_channels: int | None = None,
 ) -> Reading:
     """Write the weights of a file in another format, or as a folder that another package opens.
 
@@ -76,6 +78,8 @@ def convert_weights(
         padding, batch_norm_epsilon, preprocessing: Settings that the network was trained with, if the source does not
             record them. Every format records what is known of them.
         class_names: Class names in the order of the outputs; those in the source by default.
+        in_channels: Channels of the images that the new weights are for, as in ``create``; those of the source by
+            default. This changes the first kernel, and nothing else.
 
     Returns:
         What was read.
@@ -100,9 +104,13 @@ def convert_weights(
         given = dataclasses.replace(given, class_names=tuple(named))
     suffix = _suffix(target, to)
     reading = read_weights(source, variant)
+    if in_channels is not None:
+        reading = with_channels(reading, arguments.whole("in_channels", in_channels))
     if class_names is not None and len(class_names) != (reading.classes or 0):
         raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
     facts = dataclasses.replace(given | finding.of_reading(reading), model=None)
+    if facts.preprocessing is not None:
+        facts = dataclasses.replace(facts, preprocessing=for_channels(facts.preprocessing, reading.channels))
     if suffix in _KERAS_SUFFIXES:
         _write_keras(target, suffix, open_model(reading, given), facts)
         return reading

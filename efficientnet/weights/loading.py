@@ -14,7 +14,7 @@ import numpy as np
 from .. import checkpoints
 from ..checkpoints import Facts, Reading, tf_checkpoint
 from ..checkpoints.arrays import Stored, release
-from ..checkpoints.channels import STEM, adapt, can_adapt
+from ..checkpoints.channels import with_channels
 from ..checkpoints.facts import UNKNOWN
 from ..checkpoints.soundness import check_array
 from ..common.text import get_logger
@@ -140,7 +140,8 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
     expected = {
         f"{layer.name}/{role(weight.name)}": tuple(weight.shape) for layer in layers for weight in layer.weights
     }
-    arrays = _for_channels(_without_background(weights.reading, expected), expected, weights.reading)
+    reading = with_channels(weights.reading, expected["stem_conv/kernel"][2])
+    arrays = _without_background(reading, expected)
     _check_fits(expected, arrays, weights.reading.path)
     for layer in layers:
         names = [f"{layer.name}/{role(weight.name)}" for weight in layer.weights]
@@ -210,21 +211,8 @@ def _without_background(reading: Reading, expected: Mapping[str, tuple[int, ...]
     return {**reading.arrays, **cut}
 
 
-def _for_channels(
-    arrays: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]], reading: Reading
-) -> Mapping[str, Stored]:
-    """Return the arrays, the first kernel made for as many channels as the model's images have."""
-    channels = expected[STEM][2]
-    if reading.channels == channels or not can_adapt(reading.channels, channels):
-        return arrays
-    how = "summed over them" if channels == 1 else f"repeated and scaled by {reading.channels}/{channels}"
-    logger.info("%s: weights for %d channels, the model has %d: the first kernel is %s.",
-                reading.path, reading.channels, channels, how)  # fmt: skip
-    return {**arrays, STEM: adapt(arrays[STEM], channels)}
-
-
 def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, Stored], path: Path) -> None:
-    """Check that a file of the right variant also has the model's classes, channels and top."""
+    """Check that a file of the right variant also has the model's classes and top."""
     missing = [key for key in expected if key not in arrays]
     unequal = [key for key in expected if key in arrays and arrays[key].shape != expected[key]]
     if any(key.startswith("probs/") for key in missing):
@@ -235,12 +223,6 @@ def _check_fits(expected: Mapping[str, tuple[int, ...]], arrays: Mapping[str, St
     if missing:
         raise CheckpointError(
             f"{path} ends with the last block: {', '.join(missing)} are missing from it. Pass features_only=True."
-        )
-    if "stem_conv/kernel" in unequal:
-        channels, wanted = arrays["stem_conv/kernel"].shape[2], expected["stem_conv/kernel"][2]
-        raise CheckpointError(
-            f"{path} holds weights for inputs of {channels} channels, the model has {wanted}, and only weights "
-            f"for 1 or 3 channels can be made for others: pass in_channels={channels} or weights=None."
         )
     if unequal:
         classes = arrays["probs/bias"].shape[0]

@@ -137,6 +137,30 @@ def test_the_commands(source, tmp_path, capsys):
         assert line in shown
 
 
+@pytest.mark.parametrize(("channels", "target"), [(1, "grey.keras"), (6, "six.safetensors")])
+def test_other_numbers_of_channels(source, tmp_path, capsys, channels, target):
+    """Only the first kernel changes; a file that says how pixels are scaled says it for each channel."""
+    path = tmp_path / target
+    command = ["convert", str(source), str(path), "--in-channels", str(channels), "--preprocessing", "torch"]
+    assert main([*command, *(["--check"] if channels == 1 else [])]) == 0
+    assert channels == 6 or float(capsys.readouterr().out.rsplit(" ", 1)[1]) < 1e-5
+    before, after = arrays_of(source), arrays_of(path)
+    kernel, stem = before.pop("stem_conv/kernel"), after.pop("stem_conv/kernel")
+    expected = kernel.sum(2, keepdims=True) if channels == 1 else np.concatenate([kernel, kernel], 2) / 2
+    np.testing.assert_allclose(stem, expected, atol=1e-6)
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+    facts = checkpoints.open_checkpoint(path).facts
+    assert len(facts.preprocessing.scale) == channels
+
+
+def test_channels_that_cannot_be_made(source, tmp_path, capsys):
+    assert main(["convert", str(source), str(tmp_path / "six.safetensors"), "--in-channels", "6"]) == 0
+    for wrong, message in (("4", "6 channels, not 4"), ("0", "in_channels=0: expected an integer")):
+        assert main(["convert", str(tmp_path / "six.safetensors"), str(tmp_path / "w.pth"), "--in-channels", wrong])
+        assert message in capsys.readouterr().err
+
+
 def test_inspecting_as_json(source, tmp_path, capsys):
     assert main(["inspect", str(source), "--variant", "b1", "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)

@@ -125,7 +125,7 @@ def test_weights_for_grey_are_made_ones_for_rgb_and_others_are_not(tiny, build, 
     rgb = tiny(weights=tmp_path / "grey.weights.h5", input_shape=(33, 32, 3), classes=4)
     np.testing.assert_allclose(predict(rgb, np.repeat(x, 3, axis=-1)), predict(grey, x), atol=tolerance)
     build(4).save_weights(tmp_path / "four.weights.h5")
-    with pytest.raises(ValueError, match=r"of 4 channels, the model has 3, .* pass in_channels=4 or weights=None"):
+    with pytest.raises(ValueError, match=r"of 4 channels, not 3, .* pass in_channels=4 or weights=None"):
         tiny(weights=tmp_path / "four.weights.h5", input_shape=(33, 32, 3), classes=4)
 
 
