@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,13 +31,29 @@ Checked = TypeVar("Checked")
 _RECIPE = "recipe.json"
 
 
-def write_class_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
-    """Add the names, in the order of the model's outputs, to a ``.keras`` file; all or nothing.
+def write_facts(path: str | os.PathLike[str], facts: Facts, recipe: dict[str, Any] | None = None) -> None:
+    """Add to a ``.keras`` file what is known of its model and not in its graph; all or nothing.
+
+    Args:
+        path: Path of the file.
+        facts: Class names, in the order of the model's outputs; the mode of ``preprocess_input`` that it wants; and
+            the part of an image's shorter side that it is to see. Those that are None are left out.
+        recipe: Fields of the recipe that the model was trained by, if it is known.
 
     Raises:
-        ValueError: The file is no ``.keras`` file, or has names already.
+        ValueError: The file is no ``.keras`` file, or has such notes already.
     """
-    _write(path, CLASS_NAMES, list(names), "class names")
+    notes = {CLASS_NAMES: facts.class_names, PREPROCESSING: facts.preprocessing, CROP: facts.crop, _RECIPE: recipe}
+    notes = {member: content for member, content in notes.items() if content is not None}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
+    if there := [member for member in notes if _read(path, member) is not None]:
+        raise ValueError(f"{path} already holds {', '.join(there)}: save the model again first.")
+    with replacing(Path(path)) as part:
+        shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a") as archive:
+            for member, content in notes.items():
+                archive.writestr(member, json.dumps(content, ensure_ascii=False))
 
 
 def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
@@ -46,15 +62,6 @@ def read_class_names(path: str | os.PathLike[str]) -> list[str] | None:
     if names is None:
         names = _in_hdf5(path).class_names
     return None if names is None else list(names)
-
-
-def write_preprocessing(path: str | os.PathLike[str], mode: str | Scaling) -> None:
-    """Add the mode of ``preprocess_input`` that the model wants to a ``.keras`` file; all or nothing.
-
-    Raises:
-        ValueError: The file is no ``.keras`` file, or has a mode already.
-    """
-    _write(path, PREPROCESSING, mode, "preprocessing")
 
 
 def read_preprocessing(path: str | os.PathLike[str]) -> str | Scaling | None:
@@ -74,42 +81,10 @@ def _are_numbers(values: Any) -> bool:
     return is_list and all(map(is_number, values))
 
 
-def write_crop(path: str | os.PathLike[str], crop: float) -> None:
-    """Add the part of an image's shorter side that the model is to see, 0..1, to a ``.keras`` file; all or nothing.
-
-    Raises:
-        ValueError: The file is no ``.keras`` file, or has a crop already.
-    """
-    _write(path, CROP, crop, "a crop")
-
-
 def read_crop(path: str | os.PathLike[str]) -> float | None:
     """Read the part of an image's shorter side that the model is to see, 0..1; None if the file does not say."""
     crop = _checked(path, CROP, positive_fraction, "a number greater than 0, at most 1")
     return _in_hdf5(path).crop if crop is None else crop
-
-
-def write_facts(path: str | os.PathLike[str], facts: Facts) -> None:
-    """Add to a ``.keras`` file what is known of its model and not in its graph.
-
-    Raises:
-        ValueError: The file is no ``.keras`` file, or has such notes already.
-    """
-    if facts.preprocessing is not None:
-        write_preprocessing(path, facts.preprocessing)
-    if facts.class_names is not None:
-        write_class_names(path, facts.class_names)
-    if facts.crop is not None:
-        write_crop(path, facts.crop)
-
-
-def write_recipe(path: str | os.PathLike[str], recipe: dict[str, Any]) -> None:
-    """Add how the model was trained, a recipe's fields, to a ``.keras`` file; all or nothing.
-
-    Raises:
-        ValueError: The file is no ``.keras`` file, or has a recipe already.
-    """
-    _write(path, _RECIPE, recipe, "a recipe")
 
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -118,17 +93,6 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if recipe is not None and not isinstance(recipe, dict):
         raise _wrong(path, _RECIPE, "an object of a recipe's fields", recipe)
     return recipe
-
-
-def _write(path: str | os.PathLike[str], member: str, content: Any, what: str) -> None:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
-    if _read(path, member) is not None:
-        raise ValueError(f"{path} already holds {what}: save the model again first.")
-    with replacing(Path(path)) as part:
-        shutil.copyfile(path, part)
-        with zipfile.ZipFile(part, "a") as archive:
-            archive.writestr(member, json.dumps(content, ensure_ascii=False))
 
 
 def _read(path: str | os.PathLike[str], member: str) -> Any:

@@ -20,13 +20,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from ..checkpoints.facts import Facts
 from ..common.files import named_errors, remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import notify, plain
 from ..datasets.data import Data
 from ..datasets.splits import write_split
 from ..errors import DivergedError
-from ..keras_files.metadata import write_class_names, write_crop, write_preprocessing, write_recipe
+from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
 LOG_FIELDS = (
@@ -196,10 +197,7 @@ class RunFolder:
         """Write the model, with its class names, preprocessing (none: it takes raw pixels), crop and recipe."""
         with self._replacing(self.model_path.name) as part:
             model.save(part)
-            write_class_names(part, classes)
-            write_preprocessing(part, "none")
-            write_crop(part, crop)
-            write_recipe(part, recipe)
+            write_facts(part, Facts(class_names=tuple(classes), preprocessing="none", crop=crop), recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""

@@ -15,7 +15,8 @@ keras = pytest.importorskip("keras")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Tells dark pictures from light ones."""
-    from efficientnet.keras_files.metadata import write_class_names
+    from efficientnet.checkpoints.facts import Facts
+    from efficientnet.keras_files.metadata import write_facts
 
     layers = [
         keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
@@ -25,7 +26,7 @@ def model(tmp_path_factory):
     network.layers[-1].set_weights([np.array([[-4.0, 4.0]] * 3), np.array([6.0, -6.0])])
     path = tmp_path_factory.mktemp("model") / "model.keras"
     network.save(path)
-    write_class_names(path, ["dark", "light"])
+    write_facts(path, Facts(class_names=("dark", "light")))
     return str(path)
 
 

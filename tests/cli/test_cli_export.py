@@ -5,6 +5,7 @@ import argparse
 import numpy as np
 import pytest
 
+from efficientnet.checkpoints.facts import Facts
 from efficientnet.cli import export
 from efficientnet.export import read_metadata
 from efficientnet.keras_files import metadata as notes
@@ -30,8 +31,7 @@ def saved(tmp_path):
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2, padding="same")(inputs))
     path = tmp_path / "mine.keras"
     keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x), name="mine").save(path)
-    notes.write_class_names(path, ["cat", "dog"])
-    notes.write_preprocessing(path, "tf")
+    notes.write_facts(path, Facts(class_names=("cat", "dog"), preprocessing="tf"))
     return path
 
 

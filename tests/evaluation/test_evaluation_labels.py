@@ -38,12 +38,13 @@ def network(outputs, activation, kernel, bias):
 @pytest.fixture
 def save(tmp_path):
     def save(model, names=None):
-        from efficientnet.keras_files.metadata import write_class_names
+        from efficientnet.checkpoints.facts import Facts
+        from efficientnet.keras_files.metadata import write_facts
 
         path = tmp_path / "model.keras"
         model.save(path)
         if names is not None:
-            write_class_names(path, names)
+            write_facts(path, Facts(class_names=names))
         return str(path)
 
     return save

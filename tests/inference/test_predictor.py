@@ -324,10 +324,11 @@ def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
 
 
 def test_a_saved_model_by_its_path(model, images, expected, tmp_path):
-    from efficientnet.keras_files.metadata import write_class_names
+    from efficientnet.checkpoints.facts import Facts
+    from efficientnet.keras_files.metadata import write_facts
 
     model.save(tmp_path / "model.keras")
-    write_class_names(tmp_path / "model.keras", ["a", "b", "c", "d", "e"])
+    write_facts(tmp_path / "model.keras", Facts(class_names=tuple("abcde")))
     with compile(tmp_path / "model.keras", preprocessing="torch") as predictor:
         np.testing.assert_allclose(predictor(images), expected, atol=1e-5)
         assert predictor.top(images[:1], 1)[0][0][1] == "abcde"[expected[0].argmax()]

@@ -5,15 +5,14 @@ import zipfile
 import numpy as np
 import pytest
 
+from efficientnet.checkpoints.facts import Facts
 from efficientnet.checkpoints.zip_members import check_sizes
 from efficientnet.keras_files import metadata
 from efficientnet.keras_files.metadata import (
     read_class_names,
     read_crop,
     read_recipe,
-    write_class_names,
-    write_crop,
-    write_recipe,
+    write_facts,
 )
 
 keras = pytest.importorskip("keras")
@@ -26,10 +25,9 @@ def test_notes_travel_in_the_file(tmp_path):
     assert read_class_names(path) is None
     assert read_recipe(path) is None
     assert read_crop(path) is None
-    write_crop(path, 0.9)
+    write_facts(path, Facts(crop=0.9))
     assert read_crop(path) == 0.9
-    write_class_names(path, ["Löwe", "tiger"])
-    write_recipe(path, {"epochs": 3, "dropout": [0.1, 0.3]})
+    write_facts(path, Facts(class_names=("Löwe", "tiger")), {"epochs": 3, "dropout": [0.1, 0.3]})
     assert read_class_names(path) == ["Löwe", "tiger"]
     assert read_recipe(path) == {"epochs": 3, "dropout": [0.1, 0.3]}
     x = np.ones((1, 2), "float32")
@@ -40,12 +38,13 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
     path = tmp_path / "model.keras"
     model.save(path)
-    write_class_names(path, ["a", "b"])
-    with pytest.raises(ValueError, match="already holds class names"):
-        write_class_names(path, ["a", "b"])
+    write_facts(path, Facts(class_names=("a", "b")))
+    with pytest.raises(ValueError, match=r"already holds class_names\.json"):
+        write_facts(path, Facts(class_names=("a", "b"), crop=0.9))
+    assert read_crop(path) is None
     (tmp_path / "text.keras").write_text("no archive")
     with pytest.raises(ValueError, match=r"no \.keras file"):
-        write_recipe(tmp_path / "text.keras", {})
+        write_facts(tmp_path / "text.keras", Facts(crop=0.9))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "text.keras"]
 
 
