@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 
 # What efficientnet.keras and efficientnet.tfkeras bind to a Keras.
 __all__ = [
-    "EfficientNet", "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
-    "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetB8", "EfficientNetCondConvB0x4",
-    "EfficientNetCondConvB0x8", "EfficientNetCondConvB0x8Depth", "EfficientNetEdgeTPUL", "EfficientNetEdgeTPUM",
-    "EfficientNetEdgeTPUS", "EfficientNetL2", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2",
-    "EfficientNetLite3", "EfficientNetLite4", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
-    "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2S", "EfficientNetV2XL", "create",
+    "EfficientNet", "EfficientNetB0", "EfficientNetB1", "EfficientNetB1Pruned", "EfficientNetB2",
+    "EfficientNetB2Pruned", "EfficientNetB3", "EfficientNetB3Pruned", "EfficientNetB4", "EfficientNetB5",
+    "EfficientNetB6", "EfficientNetB7", "EfficientNetB8", "EfficientNetCondConvB0x4", "EfficientNetCondConvB0x8",
+    "EfficientNetCondConvB0x8Depth", "EfficientNetEdgeTPUL", "EfficientNetEdgeTPUM", "EfficientNetEdgeTPUS",
+    "EfficientNetL2", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2", "EfficientNetLite3",
+    "EfficientNetLite4", "EfficientNetTest", "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2",
+    "EfficientNetV2B3", "EfficientNetV2L", "EfficientNetV2M", "EfficientNetV2RWM", "EfficientNetV2RWS",
+    "EfficientNetV2RWT", "EfficientNetV2S", "EfficientNetV2XL", "create",
 ]  # fmt: skip
 
 logger = get_logger()
@@ -339,6 +341,13 @@ EfficientNetV2S = constructor(create, "EfficientNetV2S")
 EfficientNetV2M = constructor(create, "EfficientNetV2M")
 EfficientNetV2L = constructor(create, "EfficientNetV2L")
 EfficientNetV2XL = constructor(create, "EfficientNetV2XL")
+EfficientNetV2RWT = constructor(create, "EfficientNetV2RWT")
+EfficientNetV2RWS = constructor(create, "EfficientNetV2RWS")
+EfficientNetV2RWM = constructor(create, "EfficientNetV2RWM")
+EfficientNetTest = constructor(create, "EfficientNetTest")
+EfficientNetB1Pruned = constructor(create, "EfficientNetB1Pruned")
+EfficientNetB2Pruned = constructor(create, "EfficientNetB2Pruned")
+EfficientNetB3Pruned = constructor(create, "EfficientNetB3Pruned")
 
 # The older package's further names: found when asked for, in compat.py.
 _OLDER_NAMES = ("DEFAULT_BLOCKS_ARGS", "get_dropout", "get_swish", "preprocess_input", "round_filters", "round_repeats")

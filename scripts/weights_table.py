@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import csv
 import difflib
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from efficientnet.checkpoints.names.torch import TORCHVISION
+from efficientnet.checkpoints.timm_config import network_padding
 from efficientnet.family.variants import get_variant, list_variants
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +58,9 @@ TIMM_NETWORKS = {
     "efficientnet_es": "efficientnet-edgetpu-s",
     "efficientnet_em": "efficientnet-edgetpu-m",
     "efficientnet_el": "efficientnet-edgetpu-l",
+    "efficientnet_es_pruned": "efficientnet-edgetpu-s",
+    "efficientnet_el_pruned": "efficientnet-edgetpu-l",
+    "test_efficientnet": "efficientnet-test",
     "efficientnet_cc_b0_4e": "efficientnet-condconv-b0-4e",
     "efficientnet_cc_b0_8e": "efficientnet-condconv-b0-8e",
     "efficientnet_cc_b1_8e": "efficientnet-condconv-b0-8e-depth",
@@ -73,6 +76,8 @@ TIMM_SETS = {
     "in21k": "imagenet21k",
     "in21k_ft_in1k": "imagenet21k-ft1k",
 }
+# Pruned without a change of shapes: what was pruned is zero.
+WHOLE = ("efficientnet_es_pruned", "efficientnet_el_pruned")
 CLASSES = {"imagenet21k": 21843, "sw_in12k": 11821}
 # timm's results by model and side of the input.
 Results = Mapping[tuple[str, str], Mapping[str, str]]
@@ -139,13 +144,12 @@ def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
     # Many are evaluated at a larger side than they were trained at, too, and score higher there. The facts' own
     # accuracy is that of the smaller. Networks with other classes than ImageNet-1k's have no results.
     result = results.get((model, settings["test"]), {"top1": "", "crop_pct": settings["crop"]})
-    # The networks that were pruned are the authors', too.
-    is_ported = model.startswith("tf_") or re.match(r"efficientnet_b\d_pruned", model) is not None
+    is_ported = network_padding(model) == "same"
     # timm's own results are of a network that pads otherwise than the one that the weights were trained in.
     is_edgetpu = model.startswith("tf_efficientnet_e")
     return {
         "variant": variant if variant in list_variants() else "-",
-        "weights": TIMM_SETS[tag] if model.startswith("tf_") else tag,
+        "weights": TIMM_SETS[tag] if model.startswith("tf_") else f"pruned_{tag}" if network in WHOLE else tag,
         "model": model if fact["format"] == "timm-safetensors" else "",
         "preprocessing": {"0.485": "torch", "0.500": "tf"}[settings["mean"]],
         "resolution": settings["test"],

@@ -14,7 +14,8 @@ from .facts import Facts, count_of_classes, of_mean_and_std, positive_fraction
 # As timm.create_model takes them, and segmentation_models_pytorch with "tu-" in front.
 _NAME = re.compile(
     r"(?:(?:(?:hf[-_]hub:|hf://)?timm/)|tu-)?"
-    r"(?P<name>(?:tf_)?efficientnet(?:_(?:b\d|l2|lite\d|e[sml]|cc_b\d_\de)|v2_(?:b\d|s|m|l|xl))(?:\.[^/\s]+)?)"
+    r"(?P<name>(?:(?:tf_)?efficientnet(?:_(?:b\d|l2|lite\d|e[sml]|cc_b\d_\de)|v2_(?:b\d|s|m|l|xl|rw_[tsm]))|"
+    r"test_efficientnet|efficientnet_(?:b\d|e[sl])_pruned)(?:\.[^/\s]+)?)"
 )
 # Where Lightning modules keep it among their hyper-parameters.
 _NAME_KEYS = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "encoder_name")
@@ -71,8 +72,11 @@ def bare_name(text: str) -> str | None:
 
 
 def network_padding(name: str) -> str:
-    """Return the padding of the network that timm builds under a name: as the authors', or as PyTorch's."""
-    return "same" if name.startswith("tf_") else "symmetric"
+    """Return the padding of the network that timm builds under a name: as the authors', or as PyTorch's.
+
+    V1's pruned networks began with the authors' weights.
+    """
+    return "same" if re.match(r"tf_|efficientnet_b\d_pruned", name) else "symmetric"
 
 
 def of_run(options: Mapping[Any, Any]) -> Facts:

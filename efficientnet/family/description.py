@@ -68,6 +68,10 @@ class BlockArgs:
         scale_repeats: Whether the depth coefficient applies (EfficientNet-Lite fixes two stages).
         fused: Whether one full convolution replaces the expansion and the depthwise convolution.
         experts: Number of kernels that each image mixes into its own (CondConv, arXiv 1904.04971); 1 for ordinary ones.
+        always_expand: Whether a block has an expansion convolution even if ``expand_ratio`` is 1.
+        expanded_filters: Number of channels within each block of the stage, as in a pruned network; empty for the
+            input's times ``expand_ratio``. Such a stage is not scaled.
+        se_filters: Number of squeeze-and-excite channels of each block, likewise; empty for what ``se_ratio`` gives.
 
     Example:
         >>> BlockArgs(kernel_size=3, num_repeat=2, input_filters=16, output_filters=24, strides=2).output_filters
@@ -85,8 +89,20 @@ class BlockArgs:
     scale_repeats: bool = True
     fused: bool = False
     experts: int = 1
+    always_expand: bool = False
+    expanded_filters: tuple[int, ...] = ()
+    se_filters: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for field in ("expanded_filters", "se_filters"):
+            listed = tuple(getattr(self, field))  # JSON has lists
+            object.__setattr__(self, field, listed)
+            if listed and len(listed) != self.num_repeat:
+                raise ValueError(
+                    f"{field} lists {len(listed)} blocks: expected num_repeat={self.num_repeat} numbers, or none."
+                )
+            for number in listed:
+                _check_whole(field, number)
         if isinstance(self.strides, (list, tuple)):
             if len(set(self.strides)) != 1:
                 raise ValueError(f"strides={self.strides!r}: expected an int, or a pair of equal ints.")
@@ -174,6 +190,11 @@ class Variant:
             raise ValueError(
                 f"{self.name} has {repeats:.0f} blocks at depth={self.depth}: expected at most {_MOST_BLOCKS}. Lower "
                 "depth or num_repeat."
+            )
+        if (self.width, self.depth) != (1, 1) and any(b.expanded_filters or b.se_filters for b in self.blocks):
+            raise ValueError(
+                f"{self.name} lists the filters of its blocks, and so it cannot be scaled: expected width=1 and "
+                f"depth=1, got {self.width} and {self.depth}."
             )
         widest = self.width * max(
             self.stem_filters, self.head_filters,

@@ -216,6 +216,13 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
             strides = stage.strides if repeat == 0 else 1
             # A stage widens the input filters of its row, whatever the stem in front of it returns.
             widened = scale_filters(variant, stage.input_filters) if repeat == 0 else output_filters
+            expands = stage.expand_ratio > 1 or stage.always_expand
+            expanded = widened * stage.expand_ratio if expands else input_filters
+            squeezed = max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0
+            if stage.expanded_filters:
+                expanded = stage.expanded_filters[repeat]
+            if stage.se_filters:
+                squeezed = stage.se_filters[repeat]
             blocks.append(
                 Block(
                     name=f"block{stage_index + 1}{_letters(repeat)}",
@@ -223,9 +230,9 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
                     strides=strides,
                     fused=stage.fused,
                     input_filters=input_filters,
-                    expands=stage.expand_ratio > 1,
-                    expanded_filters=widened * stage.expand_ratio if stage.expand_ratio > 1 else input_filters,
-                    se_filters=max(1, int(input_filters * stage.se_ratio)) if stage.se_ratio else 0,
+                    expands=expands,
+                    expanded_filters=expanded,
+                    se_filters=squeezed,
                     output_filters=output_filters,
                     experts=stage.experts,
                     residual=stage.id_skip and strides == 1 and input_filters == output_filters,

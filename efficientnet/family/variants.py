@@ -13,11 +13,13 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ..common.files import replacing
 from ..common.json_files import read_object
 from ..common.text import plain
 from .description import PADDINGS, BlockArgs, Variant
+from .pruned import pruned
 
 __all__ = [
     "EDGETPU_BLOCKS", "LITE_BLOCKS", "PADDINGS", "V1_BLOCKS", "BlockArgs", "Variant", "get_variant", "list_variants",
@@ -73,7 +75,13 @@ _V2_STAGES = {
         (4, 32, 32, 1), (8, 32, 64, 4), (8, 64, 96, 4), (16, 96, 192, 4), (24, 192, 256, 6), (32, 256, 512, 6),
         (8, 512, 640, 6),
     ),
+    # timm's networks of 2021, drawn from the paper before the authors' release.
+    "rw-s": ((2, 24, 24, 1), (4, 24, 48, 4), (4, 48, 64, 4), (6, 64, 128, 4), (9, 128, 160, 6), (15, 160, 272, 6)),
+    "rw-m": ((3, 24, 24, 1), (5, 24, 48, 4), (5, 48, 64, 4), (8, 64, 128, 4), (15, 128, 160, 6), (24, 160, 272, 6)),
+    # timm's for its own tests.
+    "test": ((1, 24, 16, 1), (1, 16, 24, 4), (1, 24, 32, 4), (1, 32, 48, 4), (1, 48, 64, 4)),
 }  # fmt: skip
+_TIMM = {"padding": "symmetric", "batch_norm_epsilon": 1e-5, "paper": "timm, the networks that it trained itself"}
 
 
 def _v2_blocks(stages: tuple[tuple[int, int, int, int], ...]) -> tuple[BlockArgs, ...]:
@@ -124,6 +132,26 @@ def _v2(name: str, blocks: str, width: float, depth: float, resolution: int, dro
     )  # fmt: skip
 
 
+def _rw(size: str, blocks: str, width: float, depth: float, resolution: int, dropout_rate: float) -> Variant:
+    """Return V2 as timm built it: T scales the authors' S; S and M expand in the first stage, too, and end wider."""
+    v2 = _v2(f"rw-{size}", blocks, width, depth, resolution, dropout_rate)
+    changes: dict[str, Any] = {"limit_rounding_loss": True, "preprocessing": "torch", **_TIMM}
+    if blocks.startswith("rw-"):
+        changes |= {
+            "head_filters": 1792,
+            "blocks": (dataclasses.replace(v2.blocks[0], always_expand=True), *v2.blocks[1:]),
+        }
+    return dataclasses.replace(v2, **changes)
+
+
+def _test() -> Variant:
+    """Return timm's smallest network, a V2 whose last stage has a stride."""
+    small = _v2("test", "test", 1.0, 1.0, 160, 0.2)
+    blocks = (*small.blocks[:-1], dataclasses.replace(small.blocks[-1], strides=2))
+    changes: dict[str, Any] = {"head_filters": 256, "preprocessing": "torch", **_TIMM}
+    return dataclasses.replace(small, name="efficientnet-test", blocks=blocks, **changes)
+
+
 _TABLE = (
     #    name     width depth resolution dropout
     _v1("b0",     1.0,  1.0,  224,  0.2),
@@ -157,6 +185,11 @@ _TABLE = (
     _v2("m",  "m",    1.0,  1.0,  480,  0.3),
     _v2("l",  "l",    1.0,  1.0,  480,  0.4),
     _v2("xl", "xl",   1.0,  1.0,  512,  0.4),
+    _rw("t",  "s",    0.8,  0.9,  288,  0.2),
+    _rw("s",  "rw-s", 1.0,  1.0,  384,  0.2),
+    _rw("m",  "rw-m", 1.2,  1.0,  416,  0.2),
+    _test(),
+    *pruned(V1_BLOCKS),
 )  # fmt: skip
 
 

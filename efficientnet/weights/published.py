@@ -49,10 +49,10 @@ _MODEL = re.compile(
 _NO_VARIANT = "-"
 # Reasons why a published network is not of this family, by a part of its name.
 _OUTSIDE = {
-    "_pruned": "it is a pruned network, and only whole ones are built here",
-    "efficientnetv2_rw_": "its layers are timm's own version of EfficientNetV2, not the authors'",
-    "efficientnet_x_": "it is an EfficientNet-X, another family",
-    "efficientnet_h_": "it is an EfficientNet-H, another family",
+    "gc_efficientnetv2_": "it has global context blocks in the place of squeeze-and-excite",
+    "efficientnet_x_": "it is an EfficientNet-X, which begins with a convolution from space to depth",
+    "efficientnet_h_": "it is an EfficientNet-H, which begins with a convolution from space to depth",
+    "test_efficientnet_": "it normalises by groups, layers or EvoNorm, and all networks here by batches",
 }
 
 

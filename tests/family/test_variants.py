@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from efficientnet import BlockArgs, get_variant, list_variants, save_variant
+from efficientnet.family.scaling import scale_blocks
 
 
 def test_every_published_variant_is_listed():
@@ -16,12 +17,23 @@ def test_every_published_variant_is_listed():
     assert names[10:15] == tuple(f"efficientnet-lite{i}" for i in range(5))
     assert names[15:18] == tuple(f"efficientnet-edgetpu-{size}" for size in "sml")
     assert names[18:21] == tuple(f"efficientnet-condconv-b0-{kind}" for kind in ("4e", "8e", "8e-depth"))
-    assert names[21:] == tuple(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"))
+    assert names[21:29] == tuple(f"efficientnetv2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"))
+    assert names[29:33] == (*(f"efficientnetv2-rw-{size}" for size in "tsm"), "efficientnet-test")
+    assert names[33:] == tuple(f"efficientnet-b{size}-pruned" for size in (1, 2, 3))
 
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("*lite?", 5), ("b[0-7]", 8), ("B0", 1), ("v2*", 8), ("*edgetpu*", 3), ("efficientnet-l2", 1), ("resnet*", 0)],
+    [
+        ("*lite?", 5),
+        ("b[0-7]", 8),
+        ("B0", 1),
+        ("v2*", 11),
+        ("*pruned", 3),
+        ("*edgetpu*", 3),
+        ("efficientnet-l2", 1),
+        ("resnet*", 0),
+    ],
 )
 def test_patterns(pattern, found):
     assert len(list_variants(pattern)) == found
@@ -50,6 +62,29 @@ def test_block_args_take_what_the_older_package_wrote():
     )  # fmt: skip
     assert block.strides == 2
     assert block._replace(kernel_size=5).kernel_size == 5
+
+
+def test_filters_that_are_listed_are_saved_and_not_scaled(tmp_path):
+    pruned = dataclasses.replace(get_variant("b1-pruned"), name="mine")
+    save_variant(pruned, tmp_path / "mine.json")
+    assert get_variant(tmp_path / "mine.json") == pruned
+    assert [block.expanded_filters for block in scale_blocks(pruned)[2:5]] == [48, 62, 48]
+    assert scale_blocks(pruned)[16].se_filters == 27
+    with pytest.raises(ValueError, match="mine lists the filters of its blocks, and so it cannot be scaled"):
+        dataclasses.replace(pruned, width=1.1)
+    for field in ("expanded_filters", "se_filters"):
+        with pytest.raises(ValueError, match=f"{field} lists 1 blocks: expected num_repeat=3"):
+            dataclasses.replace(pruned.blocks[1], **{field: (48,)})
+        with pytest.raises(ValueError, match=f"{field}=0: expected an integer"):
+            dataclasses.replace(pruned.blocks[1], **{field: (48, 0, 48)})
+
+
+def test_a_block_may_expand_by_nothing():
+    fused = BlockArgs(3, 1, 24, 24, fused=True)
+    for block, expands in ((fused, False), (dataclasses.replace(fused, always_expand=True), True)):
+        variant = dataclasses.replace(get_variant("v2-s"), name="mine", blocks=(block,))
+        scaled = scale_blocks(variant)[0]
+        assert (scaled.expands, scaled.expanded_filters) == (expands, 24)
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,10 @@ def test_a_row_is_sane(row: registry.PublishedWeights) -> None:
     assert row.padding in PADDINGS
     assert row.interpolation in ("bicubic", "bilinear")
     assert row.classes in (1000, 1001, 11821, 21843)
-    assert 224 <= row.resolution <= 800
+    is_test = row.model.startswith("test_")
+    assert 224 <= row.resolution <= 800 or (is_test and row.resolution == 160)
     assert 0.87 <= row.crop <= 1
-    assert row.top1 is None or 0.74 < row.top1 < 0.89
+    assert row.top1 is None or 0.74 < row.top1 < 0.89 or (is_test and 0.43 < row.top1 < 0.47)
     assert row.licence == ("BSD-3-Clause" if row.publisher == "torchvision" else "Apache-2.0")
     is_torchvision = row.publisher == "torchvision"
     assert is_torchvision or (row.padding == "symmetric") == (row.epsilon == 1e-5)
@@ -313,10 +314,8 @@ def test_a_model_of_another_variant_says_whose_it_is() -> None:
 def test_networks_that_are_none_of_ours_are_refused_with_the_reason() -> None:
     outside = {row.model for row in EVERY_ROW if row.variant == "-"}
     assert outside == {
-        "efficientnet_es_pruned.in1k", "efficientnet_el_pruned.in1k", "efficientnet_b1_pruned.in1k",
-        "efficientnet_b2_pruned.in1k", "efficientnet_b3_pruned.in1k", "efficientnetv2_rw_t.ra2_in1k",
-        "efficientnetv2_rw_s.ra2_in1k", "efficientnetv2_rw_m.agc_in1k", "efficientnet_x_b5.sw_r448_e450_in1k",
-        "efficientnet_h_b5.sw_r448_e450_in1k",
+        "efficientnet_x_b5.sw_r448_e450_in1k", "efficientnet_h_b5.sw_r448_e450_in1k", "gc_efficientnetv2_rw_t.agc_in1k",
+        "test_efficientnet_gn.r160_in1k", "test_efficientnet_ln.r160_in1k", "test_efficientnet_evos.r160_in1k",
     }  # fmt: skip
     for model in outside:
         with pytest.raises(ValueError, match=r"cannot be loaded: it.* Take another set"):
@@ -378,6 +377,8 @@ def test_only_timms_own_trainings_and_the_authors_edgetpu_differ_from_their_vari
     for row in list_weights():
         variant: Variant = get_variant(row.variant)
         is_own = row.publisher == "torchvision" or (row.publisher == "timm" and not row.model.startswith("tf_"))
+        # Networks that only timm has are as it trains.
+        is_own = is_own and row.variant in list_variants()[:29]
         if not is_own and row.variant.startswith("efficientnet-edgetpu-"):
             assert (row.padding, row.epsilon) == ("edgetpu", 1e-3)
         else:
