@@ -25,7 +25,7 @@ from peers import import_torchvision
 WIDTH, DEPTH, SIZE, CLASSES = 0.1, 0.5, 32, 10  # depth: stages of one, two and more blocks
 IMAGES = 3
 GAIN, GAIN_OF_V2 = 1.7, 1.3  # of the weights: so that images differ in their output, but not by rounding errors
-V1_STAGES = [  # of torchvision, which has no width: expansion, kernel, stride, input, output, repeats
+V1_STAGES = [  # expansion, kernel, stride, input, output, repeats
     (1, 3, 1, 32, 16, 1),
     (6, 3, 2, 16, 24, 2),
     (6, 5, 2, 24, 40, 2),
@@ -33,6 +33,14 @@ V1_STAGES = [  # of torchvision, which has no width: expansion, kernel, stride, 
     (6, 5, 1, 80, 112, 3),
     (6, 5, 2, 112, 192, 4),
     (6, 3, 1, 192, 320, 1),
+]
+V2_STAGES = [
+    (1, 3, 1, 32, 16, 1),
+    (4, 3, 2, 16, 32, 2),
+    (4, 3, 2, 32, 48, 2),
+    (4, 3, 2, 48, 96, 3),
+    (6, 3, 1, 96, 112, 5),
+    (6, 3, 2, 112, 192, 8),
 ]
 
 
@@ -134,38 +142,39 @@ def keras_applications(module: str, gain: float, builder: str, **options: str) -
     return make
 
 
-def kerashub(folder: Path) -> None:
-    import keras
-    import keras_hub
+def kerashub(types: list[str], stages: list[tuple[int, ...]], gain: float, **options: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        import keras
+        import keras_hub
 
-    stages = list(zip(*V1_STAGES, strict=True))
-    backbone = keras_hub.models.EfficientNetBackbone(
-        stackwise_width_coefficients=[WIDTH] * 7,
-        stackwise_depth_coefficients=[DEPTH] * 7,
-        stackwise_expansion_ratios=stages[0],
-        stackwise_kernel_sizes=stages[1],
-        stackwise_strides=stages[2],
-        stackwise_input_filters=stages[3],
-        stackwise_output_filters=stages[4],
-        stackwise_num_repeats=stages[5],
-        stackwise_squeeze_and_excite_ratios=[0.25] * 7,
-        stackwise_block_types=["v1"] * 7,
-        stackwise_force_input_filters=[0] * 7,
-        include_stem_padding=True,
-        use_depth_divisor_as_min_depth=True,
-        cap_round_filter_decrease=True,
-        stem_conv_padding="valid",
-        batch_norm_momentum=0.9,
-        batch_norm_epsilon=1e-5,
-        activation="swish",
-    )
-    task = keras_hub.models.EfficientNetImageClassifier(backbone, num_classes=CLASSES, activation="softmax")
-    fill(task)
-    x = preprocessed(np.random.default_rng(1))
-    y, features = (keras.ops.convert_to_numpy(model(x, training=False)) for model in (task, backbone))
-    save_io(folder, x, y=y, features=features)
-    task.save_to_preset(folder / "preset")
-    task.save(folder / "task.keras")
+        columns = list(zip(*stages, strict=True))
+        count = len(stages)
+        backbone = keras_hub.models.EfficientNetBackbone(
+            stackwise_width_coefficients=[WIDTH] * count,
+            stackwise_depth_coefficients=[DEPTH] * count,
+            stackwise_expansion_ratios=columns[0],
+            stackwise_kernel_sizes=columns[1],
+            stackwise_strides=columns[2],
+            stackwise_input_filters=columns[3],
+            stackwise_output_filters=columns[4],
+            stackwise_num_repeats=columns[5],
+            stackwise_squeeze_and_excite_ratios=[0.0 if kind in ("fused", "cba") else 0.25 for kind in types],
+            stackwise_block_types=types,
+            stackwise_force_input_filters=[0] * count,
+            use_depth_divisor_as_min_depth=True,
+            batch_norm_momentum=0.9,
+            activation="swish",
+            **options,
+        )
+        task = keras_hub.models.EfficientNetImageClassifier(backbone, num_classes=CLASSES, activation="softmax")
+        fill(task, gain)
+        x = preprocessed(np.random.default_rng(1))
+        y, features = (keras.ops.convert_to_numpy(model(x, training=False)) for model in (task, backbone))
+        save_io(folder, x, y=y, features=features)
+        task.save_to_preset(folder / "preset")
+        task.save(folder / "task.keras")
+
+    return make
 
 
 def qubvel(folder: Path) -> None:
@@ -206,7 +215,24 @@ def tensorflow(folder: Path) -> None:
 MAKERS: dict[str, Callable[[Path], None]] = {
     "keras-b0": keras_applications("efficientnet", GAIN, "EfficientNet"),
     "keras-v2-b0": keras_applications("efficientnet_v2", GAIN_OF_V2, "EfficientNetV2", name="efficientnetv2-b0"),
-    "kerashub-b0": kerashub,
+    "kerashub-b0": kerashub(
+        ["v1"] * 7,
+        V1_STAGES,
+        GAIN,
+        include_stem_padding=True,
+        stem_conv_padding="valid",
+        batch_norm_epsilon=1e-5,
+        cap_round_filter_decrease=True,
+    ),
+    "kerashub-v2-b0": kerashub(  # as "edgetpu" pads: fused blocks equally on all sides, others as TensorFlow does
+        ["cba", "fused", "fused", "unfused", "unfused", "unfused"],
+        V2_STAGES,
+        GAIN_OF_V2,
+        include_stem_padding=False,
+        stem_conv_padding="same",
+        batch_norm_epsilon=1e-3,
+        cap_round_filter_decrease=False,
+    ),
     "qubvel-b0": qubvel,
     "tensorflow": tensorflow,
     "timm-b0": timm("_gen_efficientnet", "tf_efficientnet_b0", all_formats=True),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ import numpy as np
 from ..checkpoints import Facts, Reading
 from ..checkpoints.facts import of_mean_and_std, of_scale_and_offset
 from ..checkpoints.names.keras import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
-from ..checkpoints.names.kerashub import KERASHUB
+from ..checkpoints.names.kerashub import KERASHUB, TYPES
 from ..checkpoints.names.tensorflow import AUTHORS
 from ..checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from ..common import arguments
 from ..family import scaling
 from ..family.description import padding_of
+from ..family.scaling import Block
 from ..family.variants import PADDINGS, Variant
 from ..images.pixel_scaling import Scaling, scale_and_offset
 from . import published
@@ -170,8 +171,8 @@ def _of_origin(reading: Reading) -> Facts:
         return Facts(origin.padding, origin.epsilon(variant), preprocessing)
     if origin is TRANSFORMERS:  # how pixels are scaled stands in a file of its own, or nowhere
         return Facts(origin.padding, origin.epsilon(variant))
-    if origin in KERASHUB.values():  # its configuration says all, or nothing does
-        return Facts()
+    if origin in KERASHUB.values():  # its configuration says the rest, or nothing does
+        return Facts(_padding_in_kerashub(TYPES[origin is KERASHUB[True]], layers, variant))
     normalization = _normalization_arrays(reading)
     if origin is APPLICATIONS or (origin is NUMBERED and (normalization or _is_of_applications(layers))):
         return Facts(APPLICATIONS.padding, APPLICATIONS.epsilon(variant), _applications(variant, normalization, layers))
@@ -202,6 +203,15 @@ def _padding_by_names(layers: Sequence[str], variant: Variant) -> str | None:
     if not strided.keys() <= set(layers):
         return None
     return padding_of((fused, f"{name}_pad" in layers) for name, fused in strided.items())
+
+
+def _padding_in_kerashub(type_of: Callable[[Block], str], layers: Sequence[str], variant: Variant) -> str | None:
+    """Return the padding that follows from the types of KerasHub's blocks, and from a layer before the stem."""
+    if not layers:
+        return None
+    strided = [block for block in scaling.scale_blocks(variant) if block.strides > 1]
+    pads_equally = [(block.fused, type_of(block) != "unfused") for block in strided]
+    return padding_of([(False, "stem_conv_pad" in layers), *pads_equally])
 
 
 def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | None:
