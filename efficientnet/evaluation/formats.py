@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..common.files import replacing, write_file
-from ..common.text import csv_cell, json_text, markdown
+from ..common.text import about, csv_cell, json_text, markdown
+from .statistics import PerClass
+
+_MOST_LINES = 25  # of a table in the text; the files have it all
 
 
-def percent(share: float) -> str:
-    """A share with one decimal."""
-    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+def percent(share: float | None) -> str:
+    """A share with one decimal; a dash for one that cannot be computed."""
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def or_none(value: float | None) -> float | None:
@@ -23,8 +29,40 @@ def or_none(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def write_summary(folder: Path, measures: dict[str, Any], text: str, items: Iterable[str]) -> None:
-    """Writes ``metrics.json``, and ``report.md`` with a list below the text."""
+def rows_of(what: str, names: Sequence[str], each: PerClass, **more: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """A row for each name, under the key ``what``: counts, shares and further columns; None is what is not known."""
+    counts = {name: getattr(each, name) for name in ("images", "predicted", "correct")}
+    shares = {name: getattr(each, name) for name in ("precision", "recall", "f1")}
+    columns = {key: map(or_none, values.tolist()) for key, values in {**counts, **more, **shares}.items()}
+    return [
+        {what: name, **dict(zip(columns, values, strict=True))}
+        for name, *values in zip(names, *columns.values(), strict=True)
+    ]
+
+
+def table_of(rows: Sequence[dict[str, Any]], shares: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table for the text, of what :func:`rows_of` gives: the worst rows, if there are many."""
+    what = next(iter(rows[0]))
+    header = what
+    if len(rows) > _MOST_LINES:
+        rows = sorted(rows, key=lambda row: -1 if row["f1"] is None else row["f1"])[:_MOST_LINES]
+        header = f"{what} ({_MOST_LINES} with the lowest F1)"
+    names = [share.replace("_", " ").replace("f1", "F1") for share in shares]
+    cells = [[row[what], str(row["images"]), *(percent(row[share]) for share in shares)] for row in rows]
+    return [header, "images", *names], cells
+
+
+def unreadable_rows(unreadable: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
+    """Files that could not be read, as JSON has them."""
+    return [{"path": str(path), "error": reason} for path, reason in unreadable]
+
+
+def write_summary(
+    folder: Path, measures: dict[str, Any], text: str, unreadable: Sequence[tuple[Path, str]], notes: Sequence[str]
+) -> None:
+    """Writes ``metrics.json``, and ``report.md`` with what was left out at its end, into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    items = [*(about(path, reason) for path, reason in unreadable), *notes]
     write_file(folder / "metrics.json", json_text(measures, indent=1).encode())
     write_file(folder / "report.md", "\n".join([text, "", *(f"- {markdown(item)}" for item in items), ""]).encode())
 

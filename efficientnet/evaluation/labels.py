@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import about, markdown
+from ..common.text import markdown
 from ..reports.tables import table
-from .formats import or_none, percent, write_summary, write_table
+from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .statistics import PerClass, Share, average_precision, wilson
-
-_MOST_LINES = 25  # of a table in the text; the files have it all
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,9 @@ class LabelEvaluation:
             f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images, labels from a probability "
             f"of {self.threshold:g}",
             table(["", "", "95 % interval"], rows),
-            self._label_table(),
+            table(*table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1"))),
         ]
         return "\n\n".join(parts)
-
-    def _label_table(self) -> str:
-        rows = self._label_rows()
-        header = "label"
-        if len(rows) > _MOST_LINES:
-            rows = sorted(rows, key=lambda row: -1 if row["f1"] is None else row["f1"])[:_MOST_LINES]
-            header = f"label ({_MOST_LINES} with the lowest F1)"
-        names = ("average_precision", "precision", "recall", "f1")
-        cells = [
-            [row["label"], row["images"], *(percent(np.nan if row[name] is None else row[name]) for name in names)]
-            for row in rows
-        ]
-        return table([header, "images", "average precision", "precision", "recall", "F1"], cells)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -133,21 +118,12 @@ class LabelEvaluation:
             "micro_recall": or_none(float(overall.recall[0])),
             "exact": self.exact._asdict(),
             "per_label": self._label_rows(),
-            "unreadable": [{"path": str(path), "error": reason} for path, reason in self.unreadable],
+            "unreadable": unreadable_rows(self.unreadable),
             "notes": list(self.notes),
         }
 
     def _label_rows(self) -> list[dict[str, Any]]:
-        each = self.per_label
-        counts = ("images", "predicted", "correct")
-        columns = {name: getattr(each, name).tolist() for name in counts}
-        columns["average_precision"] = [or_none(value) for value in self.average_precisions.tolist()]
-        for name in ("precision", "recall", "f1"):
-            columns[name] = [or_none(value) for value in getattr(each, name).tolist()]
-        return [
-            {"label": label, **{name: values[index] for name, values in columns.items()}}
-            for index, label in enumerate(self.labels)
-        ]
+        return rows_of("label", self.labels, self.per_label, average_precision=self.average_precisions)
 
     def write(self, folder: Path) -> None:
         """Write measures and tables into a folder, which is made; each file is replaced as a whole.
@@ -158,9 +134,7 @@ class LabelEvaluation:
         Raises:
             OSError: The files cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        reported = [*(about(path, reason) for path, reason in self.unreadable), *self.notes]
-        write_summary(folder, self.as_json(), self.text(), reported)
+        write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
         write_table(folder / "labels.csv", self._label_rows())
         write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
 

@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.files import write_file
-from ..common.text import about, markdown
+from ..common.text import markdown
 from ..datasets.samples import Sample
 from ..reports.tables import table
-from .formats import or_none, percent, write_summary, write_table
+from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
-
-_MOST_LINES = 25  # of a table in the text; the files have it all
 
 
 class ImagePrediction(NamedTuple):
@@ -120,7 +118,7 @@ class Evaluation:
         """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
         found = {
             "measures": (["", "", "95 % interval"], _measure_rows(self.measures, self.classes)),
-            "classes": self._class_table(),
+            "classes": table_of([row for row in self._class_rows() if row["images"]], ("precision", "recall", "f1")),
         }
         if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
             shown = [
@@ -128,17 +126,6 @@ class Evaluation:
             ]
             found["confusions"] = (["true class", "predicted", "images"], shown)
         return found
-
-    def _class_table(self) -> tuple[list[str], list[list[str]]]:
-        each = per_class(self.labelled)
-        rows = np.flatnonzero(each.images)
-        if len(rows) > _MOST_LINES:
-            rows = rows[np.argsort(each.f1[rows], kind="stable")[:_MOST_LINES]]
-        header = f"class ({len(rows)} with the lowest F1)" if len(rows) < (each.images > 0).sum() else "class"
-        shares = [[percent(share) for share in column[rows]] for column in (each.precision, each.recall, each.f1)]
-        names = [self.classes[int(row)] for row in rows]
-        cells = zip(names, map(str, each.images[rows]), *shares, strict=True)
-        return [header, "images", "precision", "recall", "F1"], [list(row) for row in cells]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -167,18 +154,12 @@ class Evaluation:
             "worst_mistakes": [
                 {**prediction._asdict(), "path": str(prediction.path)} for prediction in self.worst_mistakes()
             ],
-            "unreadable": [{"path": str(path), "error": reason} for path, reason in self.unreadable],
+            "unreadable": unreadable_rows(self.unreadable),
             "notes": list(self.notes),
         }
 
     def _class_rows(self) -> list[dict[str, Any]]:
-        each = per_class(self.labelled)
-        columns = ("images", "predicted", "correct", "precision", "recall", "f1")
-        arrays = [getattr(each, name).tolist() for name in columns]
-        return [
-            {"class": name, **{key: or_none(value) for key, value in zip(columns, values, strict=True)}}
-            for name, *values in zip(self.classes, *arrays, strict=True)
-        ]
+        return rows_of("class", self.classes, per_class(self.labelled))
 
     def write(self, folder: Path) -> None:
         """Write measures, tables and figures into a folder, which is made; each file is replaced as a whole.
@@ -193,12 +174,9 @@ class Evaluation:
         """
         from .page import draw_figures, to_page
 
-        folder.mkdir(parents=True, exist_ok=True)
-        labelled = self.labelled
-        reported = [*(about(path, reason) for path, reason in self.unreadable), *self.notes]
-        write_summary(folder, self.as_json(), self.text(), reported)
+        write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
         write_table(folder / "classes.csv", self._class_rows())
-        pairs = confusions(labelled)
+        pairs = confusions(self.labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
