@@ -38,7 +38,8 @@ from tqdm import tqdm
 
 from efficientnet.checkpoints import Facts
 from efficientnet.cli import pixel_options
-from efficientnet.cli.model_options import find_source, images_in, positive
+from efficientnet.cli.model_options import find_source, images_in
+from efficientnet.cli.number_types import positive
 from efficientnet.common.files import remove_parts, replacing
 from efficientnet.common.json_files import read_object
 from efficientnet.inference import ENGINES, PRECISIONS, ModelSource, Predictor, compile

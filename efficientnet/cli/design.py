@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import importlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,14 @@ from ..family import compound, scaling
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients
 from ..family.variants import save_variant
 from ..reports.tables import table
-from . import model_options, pixel_options
+from . import pixel_options
+from .number_types import amount, positive
 from .train import VALIDATION, fraction_or_path
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
     from ..design import Baseline, Network, Results
 
-_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _NETWORK = "network to scale"
 # Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
 _TRAINING = (
@@ -52,8 +51,8 @@ def add_parser(commands: Any) -> None:
     parser = design.add_parser("fit", help="find the largest network within a budget")
     parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
     budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--macs", type=_amount, metavar="N", help="most multiply-adds, such as 1.8G")
-    budget.add_argument("--parameters", type=_amount, metavar="N", help="most parameters, such as 12M")
+    budget.add_argument("--macs", type=amount, metavar="N", help="most multiply-adds, such as 1.8G")
+    budget.add_argument("--parameters", type=amount, metavar="N", help="most parameters, such as 12M")
     budget.add_argument("--milliseconds", type=float, metavar="T", help="most time per image on this machine")
     _add_coefficients(parser)
     _add_resolution(parser)
@@ -70,7 +69,7 @@ def add_parser(commands: Any) -> None:
 
     parser = design.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
     _add_training(parser)
-    parser.add_argument("--macs", type=_amount, nargs="+", action="extend", required=True, metavar="N",
+    parser.add_argument("--macs", type=amount, nargs="+", action="extend", required=True, metavar="N",
         help="budgets in multiply-adds, such as 20M 40M")  # fmt: skip
     _add_coefficients(parser)
     parser.add_argument("--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
@@ -84,7 +83,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_resolution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resolution", type=model_options.positive, metavar="PIXELS",
+    parser.add_argument("--resolution", type=positive, metavar="PIXELS",
         help="input size of the baseline (default: the network's, or 224)")  # fmt: skip
 
 
@@ -112,21 +111,14 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it")
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
     for part in ("training", "validation"):
-        add(f"--{part}-images", type=model_options.positive, metavar="N",
+        add(f"--{part}-images", type=positive, metavar="N",
             help=f"{part} images to draw at random (default: all)")  # fmt: skip
-    add("--seeds", type=model_options.positive, default=3, metavar="N",
+    add("--seeds", type=positive, default=3, metavar="N",
         help="trainings per network, with different random seeds (default: 3)")  # fmt: skip
     for name, kind, help_text in _TRAINING:
         add(f"--{name.replace('_', '-')}", type=kind, help=help_text)
     pixel_options.add_options(parser)
     _add_resolution(parser)
-
-
-def _amount(text: str) -> float:
-    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kMGB]?)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _pair(text: str) -> tuple[float, float]:

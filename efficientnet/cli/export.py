@@ -15,9 +15,9 @@ from .model_options import (
     calibration_images,
     find_source,
     network_facts,
-    positive,
     require_preprocessing,
 )
+from .number_types import positive
 
 
 def add_parser(commands: Any) -> None:

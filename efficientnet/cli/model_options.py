@@ -6,21 +6,19 @@ import argparse
 import glob
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ..common.text import notify
 from ..datasets.folders import find_images
 from ..family.variants import PADDINGS, get_variant
 from ..images.pixel_scaling import MODES, Scaling
 from ..keras_files.opening import is_saved_model
+from .number_types import epsilon, positive, share
 
 if TYPE_CHECKING:
     from ..checkpoints import Facts
     from ..inference import InputSpec, ModelSource, Predictor
-
-T = TypeVar("T")
 
 _THRESHOLD = 0.5
 
@@ -44,7 +42,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add("--padding", choices=PADDINGS, help="padding of the convolutions (default: what the weights record)")
     add(
         "--epsilon",
-        type=_epsilon,
+        type=epsilon,
         metavar="NUMBER",
         help="epsilon of the batch norms (default: what the weights record)",
     )
@@ -80,13 +78,6 @@ def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
         )
 
 
-def _epsilon(text: str) -> float:
-    value = number(float, text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
-    return value
-
-
 def preprocessing(text: str) -> str | Scaling:
     """A mode, or mean and standard deviation of levels 0..1, of all channels or of each: ``0.5,0.5,0.5/0.25``."""
     if text in MODES:
@@ -111,35 +102,11 @@ def preprocessing(text: str) -> str | Scaling:
     return of_mean_and_std(means, stds)
 
 
-def number(kind: Callable[[str], T], text: str) -> T:
-    """What ``kind``, int or float, makes of an option's text; a text that is no number is reported as one."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    value = number(int, text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def natural(text: str) -> int:
-    """A whole number that is not negative."""
-    value = number(int, text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Adds how a model's outputs are read, for commands that call :func:`threshold`."""
     parser.add_argument("--softmax", action="store_true", help="turn logits into probabilities")
     parser.add_argument(
-        "--threshold", type=_share, metavar="P",
+        "--threshold", type=share, metavar="P",
         help=f"least probability of a predicted label, for a multi-label model (default: {_THRESHOLD})",
     )  # fmt: skip
 
@@ -154,14 +121,6 @@ def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float:
         return _THRESHOLD
     spec.check_labels()
     return float(arguments.threshold)
-
-
-def _share(text: str) -> float:
-    """A number from 0 to 1."""
-    value = number(float, text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 def expand(given: str, recursive: bool) -> list[str]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import re
 from collections.abc import Iterator
 from typing import Any
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+from .number_types import whole_amount
 
 
 def add_options(parser: argparse.ArgumentParser, reduces: bool = False) -> None:
     """Adds ``--max-pixels``; with ``reduces`` also ``--reduce-larger``, for commands that call :func:`source`."""
     parser.add_argument(
-        "--max-pixels", type=_amount, metavar="N", help="refuse larger images (default: 89.5M, which is Pillow's limit)"
+        "--max-pixels",
+        type=whole_amount,
+        metavar="N",
+        help="refuse larger images (default: 89.5M, which is Pillow's limit)",
     )
     if reduces:
         parser.add_argument(
@@ -49,11 +51,3 @@ def source(image: Any, arguments: argparse.Namespace) -> Any:
     from ..images.loading import load_image
 
     return functools.partial(load_image, image, **{key: value for key, value in options.items() if value})
-
-
-def _amount(text: str) -> int:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kMG]?)", text)
-    value = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels such as 200M or 200000000")
-    return value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..common.daemons import read_seconds
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import model_options, pixel_options
+from .number_types import positive
 
 if TYPE_CHECKING:
     from ..inference import InputSpec, Predictor
@@ -43,7 +44,7 @@ def add_parser(commands: Any) -> None:
     add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
     add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")
     add(
-        "--top", type=model_options.positive, metavar="N",
+        "--top", type=positive, metavar="N",
         help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
     model_options.add_output_options(predict)

@@ -12,6 +12,7 @@ from ..family.variants import get_variant
 from ..keras_files.opening import is_saved_model
 from ..reports.tables import table
 from . import model_options
+from .number_types import positive
 
 if TYPE_CHECKING:
     from ..keras_graph.profile import LayerCost, Profile
@@ -26,12 +27,10 @@ def add_parser(commands: Any) -> None:
         "layers for one image, and the memory of its layers' outputs.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
-    parser.add_argument(
-        "--size", type=model_options.positive, metavar="PIXELS", help="side of the input (default: the model's)"
-    )
+    parser.add_argument("--size", type=positive, metavar="PIXELS", help="side of the input (default: the model's)")
     parser.add_argument(
         "--batch-size",
-        type=model_options.positive,
+        type=positive,
         default=1,
         metavar="N",
         help="images whose activations to count (default: 1)",

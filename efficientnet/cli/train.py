@@ -16,6 +16,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
 from . import model_options, pixel_options
+from .number_types import natural, positive
 
 if TYPE_CHECKING:
     from ..training import Recipe
@@ -62,23 +63,23 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", help="published set, file, or none (default: imagenet for finetune, none for v1 and v2)")
     model_options.add_network_options(parser)
     add("--out", type=Path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
-    add("--image-size", type=model_options.positive, metavar="PIXELS",
+    add("--image-size", type=positive, metavar="PIXELS",
         help="side of the last stage's images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
-    add("--training-images", type=model_options.positive, metavar="N",
+    add("--training-images", type=positive, metavar="N",
         help="training images to draw at random (default: all)")  # fmt: skip
     add("--class-weights", action="store_const", const=True,
         help="weight the classes so that all count equally (default: each image counts equally)")  # fmt: skip
-    add("--seed", type=model_options.natural, metavar="N", help=f"random seed (default: {_DEFAULTS['seed']})")
-    add("--checkpoint-steps", type=model_options.positive, metavar="N",
+    add("--seed", type=natural, metavar="N", help=f"random seed (default: {_DEFAULTS['seed']})")
+    add("--checkpoint-steps", type=positive, metavar="N",
         help="steps between checkpoints within an epoch (default: checkpoints only after each epoch)")  # fmt: skip
-    add("--keep", type=model_options.positive, metavar="N",
+    add("--keep", type=positive, metavar="N",
         help=f"checkpoints to keep (default: {_DEFAULTS['keep']})")  # fmt: skip
     add("--resume", action="store_true", help="continue the training in --out, with its data and options")
     add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
         help="addresses of all processes of a distributed training, the same for each; none where the launcher names "
         "them: TF_CONFIG, torchrun, Slurm (default: one process)")  # fmt: skip
-    add("--rank", type=model_options.natural, metavar="N",
+    add("--rank", type=natural, metavar="N",
         help="index of this process among the addresses, from 0 (default: the launcher's)")  # fmt: skip
     add("--plan", action="store_true", help="print steps, learning rates, memory and time instead of training")
     pixel_options.add_options(parser)

@@ -1,0 +1,69 @@
+"""Types of the command line's numbers; a text that is none is refused with what is accepted."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+
+
+def number(kind: Callable[[str], T], text: str) -> T:
+    """What ``kind``, int or float, makes of an option's text; a text that is no number is reported as one."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = number(int, text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number that is not negative."""
+    value = number(int, text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(float, text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def epsilon(text: str) -> float:
+    """A number greater than 0, at most 1."""
+    value = number(float, text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
+    return value
+
+
+def amount(text: str) -> float:
+    """A number greater than 0, perhaps with a unit: "1.8G"."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kMGB]?)", text)
+    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000")
+    return value
+
+
+def whole_amount(text: str) -> int:
+    """The same, of things that are counted: at least 1."""
+    value = int(amount(text))
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
