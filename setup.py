@@ -24,7 +24,7 @@ RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "safetensors", "nbclient", "ipykernel",
+    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "nbclient", "ipykernel",
 ]  # fmt: skip
 
 setup(
@@ -61,6 +61,8 @@ setup(
         "lite2": [LITE2],
         "lite": LITE,
         "hub": ["huggingface_hub"],
+        # Of more channels or bits than Pillow reads.
+        "tiff": ["tifffile"],
         "onnx": ONNX,
         # By which models with a layer that has no form here are converted, through TensorFlow.
         "tf2onnx": [*TENSORFLOW, *ONNX, "tf2onnx"],

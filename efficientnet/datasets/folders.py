@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..common.text import plain
+from ..images.bands import is_npy
 
 CLASS_FOLDERS = "a folder with a folder of images per class"
 
@@ -152,7 +153,7 @@ def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]
     readable = Image.OPEN.keys() - _UNREAD_FORMATS
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
     beginnings = (Image.OPEN[name][1] for name in sorted(readable))
-    return frozenset(suffixes), tuple(accept for accept in beginnings if accept is not None)
+    return frozenset({*suffixes, ".npy"}), (is_npy, *(accept for accept in beginnings if accept is not None))
 
 
 def _entries(folder: Path, recursive: bool, seen: set[str]) -> Iterator[Path]:

@@ -9,21 +9,24 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common import arguments
 from ..common.daemons import within
 from ..common.files import check_is_file
 from ..common.text import plain
 from ..errors import UnreadableImageError
-from .pixels import is_pillow, rgb_of_image
+from . import bands
+from .pixels import is_pillow
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_ACCEPTED = "Accepted are images such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM."
+_ACCEPTED = "Accepted are images such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM, and arrays of NumPy (.npy)."
 _MAX_DOWNLOAD_BYTES = 100_000_000
 DOWNLOAD_SECONDS = 60.0  # of a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the response
@@ -34,6 +37,7 @@ def load_image(
     source: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image,
     reduce: bool = False,
     timeout: float = DOWNLOAD_SECONDS,
+    channels: int = 3,
 ) -> NDArray[np.uint8]:
     """Read an image as it is meant to be seen.
 
@@ -51,9 +55,11 @@ def load_image(
             pixels at a half, a quarter or an eighth of its size, the largest that has no more,
             instead of refusing it. Smaller files are decoded whole.
         timeout: Seconds that the download of an address may take as a whole.
+        channels: Channels of the result: 3 for RGB, 1 for grey, which is the luminance of colors. For others the file
+            has to have as many: a NumPy array (.npy), a TIFF file, or for 4 also RGBA, whose last is then no opacity.
 
     Returns:
-        (height, width, 3) uint8, RGB levels 0..255.
+        (height, width, channels) uint8, levels 0..255.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -66,13 +72,33 @@ def load_image(
         >>> load_image("misc/panda.jpg").shape
         (600, 800, 3)
     """
+    from PIL import UnidentifiedImageError
+
+    arguments.whole("channels", channels)
     if is_pillow(source):
         with _explained(f"The given Pillow image of mode {source.mode}"):
-            return rgb_of_image(source)
+            return bands.of_image(source, channels)
     name, file = _open(source, timeout)
-    with file, _explained(name, file), _identify(file) as image:
-        _limit(image, reduce)
-        return rgb_of_image(image)
+    with file, _explained(name, file):
+        start = file.read(16)
+        if bands.is_npy(start) or (bands.is_tiff(start) and channels not in (1, 3)):
+            return _load_bands(file, channels)
+        try:
+            image = _identify(file)
+        except UnidentifiedImageError:
+            if bands.is_tiff(start) and find_spec("tifffile"):  # of 16 bits in each of several channels, for example
+                return _load_bands(file, channels)
+            raise
+        with image:
+            _limit(image, reduce)
+            return bands.of_image(image, channels)
+
+
+def _load_bands(file: IO[bytes], channels: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    file.seek(0)
+    return bands.of_file(file.read(), channels, Image.MAX_IMAGE_PIXELS)
 
 
 @contextlib.contextmanager
@@ -82,6 +108,8 @@ def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
 
     try:
         yield
+    except ImportError as error:
+        raise UnreadableImageError(f"{name} cannot be read: {error}.") from None
     except UnidentifiedImageError:
         head = b""
         if file is not None:
@@ -174,6 +202,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
+    file.seek(0)
     start = file.read(16)
     for name, (make, accepts) in Image.OPEN.items():
         if name == "EPS":

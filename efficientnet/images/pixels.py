@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = get_logger()
 
 # Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
-_WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
+WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
 # Pixels of a strip: an image is converted strip by strip, so that it is in memory once more and not three times.
 _STRIP = 1 << 20
 
@@ -198,7 +198,7 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
     stored = _as_stored(upright, orientation)
     white = _white_level(image) if image.mode.startswith(("I", "F")) else None
     for rows, strip in _strips(image):
-        stored[rows] = _rgb(strip) if white is None else _to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
+        stored[rows] = _rgb(strip) if white is None else to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
     return upright
 
 
@@ -255,9 +255,10 @@ def _white_level(image: Image.Image) -> float:
             f"white is 65535 in more than 8 bits, and its highest level is {highest:g}, which is all but black; if "
             "white is 255, it has to be in 8 bits"
         )
-    return next((level for level in _WHITE_LEVELS[image.mode[0]] if highest <= level), highest)
+    return next((level for level in WHITE_LEVELS[image.mode[0]] if highest <= level), highest)
 
 
-def _to_8_bits(levels: NDArray[Any], white: float) -> NDArray[np.uint8]:
+def to_8_bits(levels: NDArray[Any], white: float) -> NDArray[np.uint8]:
+    """Levels 0..255 of levels whose white is another number; darker than black is black."""
     scaled_levels: NDArray[np.float64] = np.clip(levels, 0, white) * (255 / white)
     return np.rint(scaled_levels).astype(np.uint8)

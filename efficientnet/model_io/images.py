@@ -43,7 +43,7 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
     if callable(source):
         source = source()
     is_file = is_path_or_content(source) or is_pillow(source)
-    return spec.image(load_image(source) if is_file else source, decides)
+    return spec.image(load_image(source, channels=spec.channels) if is_file else source, decides)
 
 
 def is_path_or_content(source: Any) -> bool:

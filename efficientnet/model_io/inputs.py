@@ -28,7 +28,8 @@ def model_inputs(
 
     Args:
         images: One image or an iterable of them: paths, URLs, contents of files as bytes, open files, Pillow
-            images, arrays (height, width, 3) of 0..255; or an array (batch, height, width, 3).
+            images, arrays (height, width, 3) of 0..255; or an array (batch, height, width, 3). A model of other
+            channels takes arrays and files of these, and grey ones the luminance of colors.
         model: Keras model that takes square images.
         preprocessing: Scaling of pixels, for a model that does not record it: a mode, or a ``Scaling``.
         crop: Part of an image's shorter side that is kept, 0..1; 1 for images that are cropped already. By default
@@ -37,7 +38,7 @@ def model_inputs(
             that of the weights' evaluation, or "bicubic".
 
     Returns:
-        (batch, size, size, 3) float32, channels first if the model takes them so; batch is 1 for one image.
+        (batch, size, size, channels) float32, channels first if the model takes them so; batch is 1 for one image.
 
     Raises:
         ValueError: There is no image, an item is no image, or the model does not record how its pixels are scaled or

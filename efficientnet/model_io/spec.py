@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common import arguments
+from ..images.bands import with_channels
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling
-from ..images.pixels import fault, rgb_of_array, scaled
+from ..images.pixels import fault, scaled
 from ..images.resizing import center_crop_and_resize
 from .outputs import (
     UNKNOWN,
@@ -144,7 +145,8 @@ class InputSpec(NamedTuple):
 
         Args:
             pixels: (height, width) or (height, width, 1) of grey levels, (height, width, 3) of RGB, (height, width, 4)
-                with opacity, 0..255, or 0..65535 in uint16.
+                with opacity, 0..255, or 0..65535 in uint16. For a model of other than 1 or 3 channels (height, width,
+                channels).
             decides: Whether these levels alone say what white is, as in ``pixels.fault``.
 
         Raises:
@@ -152,25 +154,25 @@ class InputSpec(NamedTuple):
         """
         size = self.check_images()
         try:
-            rgb = rgb_of_array(pixels, self._are_pixels, decides)
+            levels = with_channels(pixels, self.channels, self._are_pixels, decides)
         except ValueError as error:
             raise ValueError(f"{error}{self._advice(pixels)}") from None
-        square = center_crop_and_resize(rgb, size, size / self.crop - size, self.interpolation).astype(np.float32)
+        square = center_crop_and_resize(levels, size, size / self.crop - size, self.interpolation).astype(np.float32)
         return square if self.channels_last else square.transpose(2, 0, 1)
 
     def check_images(self) -> int:
         """Return the side of the square that images are resized to, pixels.
 
         Raises:
-            ValueError: The model takes no square RGB images, or does not record how their pixels are scaled.
+            ValueError: The model takes no square images, or does not record how their pixels are scaled.
         """
         height, width = self.image_sides
         if self.scaling is None:
             raise ValueError(self._untold("Images need to be scaled, but"))
-        if height != width or self.channels != 3:
+        if height != width:
             raise ValueError(
-                f"{self.name} takes images of {height} x {width} pixels with {self.channels} channels; image files are "
-                "made square, with 3 channels. Pass arrays of the model's shape."
+                f"{self.name} takes images of {height} x {width} pixels; image files are made square. Pass arrays of "
+                "the model's shape."
             )
         return height
 

@@ -18,6 +18,7 @@ from efficientnet.images.loading import load_image
 from efficientnet.inference import ModelSource, compile
 from efficientnet.keras_graph import openvino
 from efficientnet.model_io.describing import describe_model
+from efficientnet.model_io.inputs import model_inputs
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 pytest.importorskip("openvino")
@@ -133,6 +134,26 @@ def test_a_dictionary_of_feature_maps(tiny, images, engine):
             assert {name: part.shape for name, part in predictor(images).items()} == expected
             record = next(predictor.stream(images))
             assert {name: (7, *part.shape) for name, part in record.outputs.items()} == expected
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("options", [{}, {"include_preprocessing": True}])
+def test_files_of_other_numbers_of_channels(tiny, tmp_path, channels, options):
+    model = tiny(weights=None, in_channels=channels, classes=5, **options)
+    arrays = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), dtype=np.uint8)
+    paths = [tmp_path / "0.npy", tmp_path / "1.npy"]
+    for path, array in zip(paths, arrays, strict=True):
+        np.save(path, array)
+    with compile(model, crop=1.0) as predictor:
+        np.testing.assert_allclose(predictor(paths), predictor(arrays), atol=1e-5)
+    inputs = model_inputs(paths, model, crop=1.0)
+    assert inputs.shape == (2, 64, 64, channels)
+    np.testing.assert_allclose(model.predict_on_batch(inputs), predict(compile(model), arrays), atol=1e-5)
+
+
+def predict(predictor, images):
+    with predictor:
+        return predictor(images)
 
 
 def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():

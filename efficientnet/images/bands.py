@@ -1,0 +1,129 @@
+"""Images of any number of channels: arrays in NPY files, and TIFF files of more channels or bits than Pillow reads."""
+
+from __future__ import annotations
+
+import io
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .pixels import WHITE_LEVELS, as_array, fault, rgb_of_array, rgb_of_image, scaled, to_8_bits
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_NPY = b"\x93NUMPY"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_npy(start: bytes) -> bool:
+    """Return whether a file that begins like this is an array of NumPy's."""
+    return start.startswith(_NPY)
+
+
+def is_tiff(start: bytes) -> bool:
+    """Return whether a file that begins like this is a TIFF file."""
+    return start.startswith(_TIFF)
+
+
+def with_channels(array: Any, channels: int, are_pixels: bool = True, decides: bool = True) -> NDArray[Any]:
+    """Return an image with so many channels: levels 0..255, floating ones in their own type, others as uint8.
+
+    Args:
+        array: As for ``rgb_of_array`` for 1 and 3 channels: grey becomes RGB, and colors their luminance. For other
+            numbers (height, width, channels), of which none is opacity.
+        channels: Number of channels of the result.
+        are_pixels, decides: As in ``pixels.fault``.
+
+    Raises:
+        ValueError: It is no image of so many channels; the message says what to pass.
+    """
+    if channels in (1, 3):
+        rgb = rgb_of_array(array, are_pixels, decides)
+        return rgb if channels == 3 else _grey(rgb)
+    array = as_array(array)
+    if array.ndim != 3 or array.shape[-1] != channels or not array.size:
+        raise ValueError(
+            f"An image for this model is an array (height, width, {channels}) of at least one pixel; got {array.shape}."
+        )
+    if problem := fault(array, are_pixels, decides):
+        raise ValueError(problem)
+    levels: NDArray[Any] = scaled(array)
+    return levels if levels.dtype.kind == "f" else levels.astype(np.uint8, copy=False)
+
+
+def of_image(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Return a Pillow image with so many channels; for others than 1 and 3 it has to have as many.
+
+    Raises:
+        ValueError: It has another number.
+    """
+    if channels in (1, 3):
+        rgb = rgb_of_image(image)
+        return rgb if channels == 3 else _grey(rgb)
+    if len(image.getbands()) != channels:
+        raise ValueError(f"it has {len(image.getbands())} channels ({image.mode}), and {channels} are expected")
+    return with_channels(np.asarray(image), channels)
+
+
+def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[np.uint8]:
+    """Return the image in the content of an NPY or a TIFF file; channels may be its first axis or its last.
+
+    Raises:
+        ValueError: It holds no image of so many channels, or one of too many pixels.
+        ImportError: The package tifffile, which reads such a TIFF file, is missing.
+    """
+    array = np.load(io.BytesIO(content), allow_pickle=False) if is_npy(content) else _read_tiff(content, most_pixels)
+    # Grey and RGB files may have opacity, too.
+    accepted = (1, 2, 3, 4) if channels in (1, 3) else (channels,)
+    if array.ndim == 3 and array.shape[-1] not in accepted and array.shape[0] in accepted:
+        array = array.transpose(1, 2, 0)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in accepted):
+        raise ValueError(f"it holds an array of shape {array.shape}, and an image of {channels} channels is expected")
+    _check_size(array.shape[0], array.shape[1], most_pixels)
+    return with_channels(_eight_bits(array), channels)
+
+
+def _read_tiff(content: bytes, most_pixels: int | None) -> NDArray[Any]:
+    if find_spec("tifffile") is None:
+        raise ImportError(
+            "TIFF files of more channels or bits than Pillow reads need tifffile: pip install 'efficientnet[tiff]>=2'"
+        )
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages.first
+        _check_size(page.imagelength, page.imagewidth, most_pixels)
+        pages: NDArray[Any] = file.series[0].asarray()
+        return pages
+
+
+def _check_size(height: int, width: int, most_pixels: int | None) -> None:
+    if most_pixels is not None and height * width > most_pixels:
+        from PIL import Image
+
+        raise Image.DecompressionBombError(f"{width} x {height} pixels exceed the limit of {most_pixels}.")
+
+
+def _eight_bits(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return levels 0..255. In uint16 white is 65535, in floating numbers the least of 1, 255, 65535 that holds all."""
+    if levels.dtype.kind == "f" and levels.size:
+        highest = float(levels.max())  # NaN where any is
+        if not np.isfinite(levels).all():
+            raise ValueError("it has NaN or infinite levels")
+        return to_8_bits(levels, next((level for level in WHITE_LEVELS["F"] if highest <= level), highest))
+    if problem := fault(levels) if levels.size else None:
+        raise ValueError(problem)
+    return scaled(levels).astype(np.uint8)
+
+
+def _grey(rgb: NDArray[Any]) -> NDArray[Any]:
+    """Return the luminance (ITU-R BT.601), (height, width, 1); that of equal channels is their level."""
+    if rgb.dtype == np.uint8:
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
+    grey: NDArray[Any] = (rgb @ np.array([0.299, 0.587, 0.114]))[..., np.newaxis].astype(rgb.dtype)
+    return grey
