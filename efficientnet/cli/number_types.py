@@ -12,44 +12,24 @@ T = TypeVar("T")
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
-def number(kind: Callable[[str], T], text: str) -> T:
-    """What ``kind``, int or float, makes of an option's text; a text that is no number is reported as one."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
-
-
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = number(int, text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    return _number(int, text, lambda value: value >= 1, "is not at least 1")
 
 
 def natural(text: str) -> int:
     """A whole number that is not negative."""
-    value = number(int, text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+    return _number(int, text, lambda value: value >= 0, "is negative")
 
 
 def share(text: str) -> float:
     """A number from 0 to 1."""
-    value = number(float, text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    return _number(float, text, lambda value: 0 <= value <= 1, "is not between 0 and 1")
 
 
 def epsilon(text: str) -> float:
     """A number greater than 0, at most 1."""
-    value = number(float, text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
-    return value
+    return _number(float, text, lambda value: 0 < value <= 1, "is not more than 0 and at most 1")
 
 
 def amount(text: str) -> float:
@@ -66,4 +46,15 @@ def whole_amount(text: str) -> int:
     value = int(amount(text))
     if not value:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _number(kind: Callable[[str], T], text: str, fits: Callable[[T], bool], otherwise: str) -> T:
+    """What ``kind``, int or float, makes of a text, if it fits."""
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{text} {otherwise}")
     return value
