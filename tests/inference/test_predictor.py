@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import subprocess
 import sys
 import threading
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -240,52 +239,6 @@ def test_a_thousand_requests_from_eight_threads(model, images, expected):
     assert wrong == []
 
 
-@pytest.mark.parametrize(
-    ("x", "message"),
-    [
-        ([], "at least one image"),
-        (np.zeros((0, 64, 64, 3), np.uint8), r"at least one image.*\(0, 64, 64, 3\)"),
-        (np.zeros((64, 64, 3), np.uint8), r"image\[None\]"),
-        (np.zeros((1, 32, 64, 3), np.uint8), r"\(batch, 64, 64, 3\)"),
-        (np.full((1, 64, 64, 3), "a"), "numbers 0..255"),
-        (np.stack([np.zeros((64, 64, 3), "f"), np.full((64, 64, 3), np.nan, "f")]), "image 1 of the batch has NaN"),
-        (np.full((1, 64, 64, 3), -2.1, "f"), 'look preprocessed already.*preprocessing="none"'),
-        ([np.zeros((0, 5, 3), np.uint8)], "at least one pixel"),
-        ([np.zeros((5, 5, 5), np.uint8)], r"\(height, width, 3\)"),
-        (np.full((1, 64, 64, 3), 0.9), 'look like 0..1. Pass them times 255.*preprocessing="none"'),
-        (np.full((1, 64, 64, 3), 200, np.uint16), "If white is 255, pass it as uint8"),
-        (np.full((1, 64, 64, 3), -5), "no level is below 0"),
-        (np.full((1, 64, 64, 3), 255000.0), "black is 0 and white is 255"),
-        ([np.full((70, 80, 3), 0.9)], 'look like 0..1. Pass them times 255.*preprocessing="none"'),
-        ([np.full((70, 80, 3), 300)], "pass it as uint16"),
-        (np.zeros((70, 80), np.uint8), r"\[image\]"),
-        (Path("a.jpg"), r"predict\(\['a.jpg'\]\)"),
-        (b"a" * 999, r"predict\(\[content\]\) for a content of 999 bytes"),
-        (memoryview(b"a" * 999), r"predict\(\[content\]\)"),
-        (Image.new("RGB", (70, 80)), r"list of images.*predict\(\[image\]\)"),
-        (io.BytesIO(b"a"), r"predict\(\[image\]\)"),
-        ([np.full((70, 70, 3), np.nan, "f")], "NaN"),
-        ("a.jpg", "list of images"),
-    ],
-)
-def test_bad_input(model, x, message):
-    with compile(model) as predictor, pytest.raises(ValueError, match=message):
-        predictor(x)
-
-
-def test_a_single_picture_is_no_stream(model, picture):
-    with compile(model) as predictor:
-        for source in ("a.jpg", picture[0], Image.new("RGB", (70, 80))):
-            with pytest.raises(ValueError, match="got a single one"):
-                list(predictor.stream(source))
-        with pytest.raises(ValueError, match="got a single one"):
-            list(predictor.stream(picture[1]))
-        assert "row of an image" in next(predictor.stream(list(picture[1]))).error
-        assert len(list(predictor.stream(picture[1][np.newaxis, ..., 0]))) == 1
-        with pytest.raises(TypeError, match="got NoneType"):
-            predictor(None)
-
-
 def test_a_dark_batch_is_no_mistake(model, images):
     with compile(model) as predictor:
         dark = images // 64
@@ -305,30 +258,6 @@ def test_whoever_preprocesses_gets_numbers_through(tiny, images, expected, model
         np.testing.assert_allclose(predictor(inputs / 255), model.predict_on_batch(inputs / 255), atol=1e-5)
         with pytest.raises(ValueError, match="image 6 of the batch has NaN"):
             predictor(np.concatenate([inputs[:6], np.full_like(inputs[:1], np.nan)]))
-
-
-def test_a_file_that_is_not_there(model):
-    with compile(model) as predictor, pytest.raises(FileNotFoundError):
-        predictor(["missing.jpg"])
-
-
-def test_models_that_take_no_images_and_bad_options(model):
-    import keras
-
-    vectors = keras.Input((10,))
-    with pytest.raises(ValueError, match=r"takes \(None, 10\).*images"):
-        compile(keras.Model(vectors, keras.layers.Dense(2)(vectors)))
-    for options, message in (
-        ({"engine": "tpu"}, "Unknown engine 'tpu'"),
-        ({"precision": "f16"}, "Unknown precision 'f16'"),
-        ({"threads": 0}, "threads=0"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"crop": 1.5}, "crop=1.5"),
-        ({"class_names": ["a"]}, "5 outputs but 1 class names"),
-        ({"preprocessing": "caffe"}, "Unknown preprocessing mode"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            compile(model, **options)
 
 
 def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
