@@ -49,7 +49,7 @@ def small_baseline(settings: dict[str, Any]) -> Variant:
 
 def best_coefficients(results: Results, resolution: int) -> Coefficients:
     """α, β, γ of the most accurate candidate."""
-    best = next(network for network in results.finished if network.method == "candidate")
+    best = results.finished_of("candidate")[0]
     return Coefficients(best.depth, best.width, best.resolution / resolution)
 
 

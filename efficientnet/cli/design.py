@@ -160,9 +160,10 @@ def _coefficients(arguments: argparse.Namespace, baseline: Baseline) -> Coeffici
     if not arguments.search:
         return PAPER_COEFFICIENTS
     path = arguments.search / "search.json"
-    best = next((n for n in load_results(path).finished if n.method == "candidate"), None)
-    if best is None:
+    found = load_results(path).finished_of("candidate")
+    if not found:
         raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --coefficients.")
+    best = found[0]
     return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
 
 

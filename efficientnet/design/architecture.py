@@ -22,7 +22,7 @@ from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
 from ..reports.theme import LIGHT, new_figure, render, style
 from .baselines import Baseline
-from .recipe import ShortTraining, checked, train
+from .recipe import ShortTraining, checked, checked_data, train
 from .trials import Study, import_optuna
 
 # What a stage may have: repeats added to its own, a factor of its filters, kernel, expansion, squeeze-and-excite.
@@ -103,8 +103,7 @@ def search_architecture(
     arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
     target = None if target is None else arguments.factor("target", target)
     folder = Path(arguments.path("folder", folder, "the folder of the run"))
-    arguments.instance("data", data, Data, "what efficientnet.datasets.data loads").check()
-    target = target or scaling.cost(baseline, classes=len(data.classes)).macs
+    target = target or scaling.cost(baseline, classes=len(checked_data(data).classes)).macs
     small = data.resized(baseline.resolution)
 
     def objective(trial: Any) -> tuple[float, float]:

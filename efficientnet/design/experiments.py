@@ -23,7 +23,7 @@ from ..family.scaling import Factors
 from ..network.backends import import_keras
 from .baselines import Baseline, checked
 from .budget import at_equal_cost, growths, widths
-from .recipe import ShortTraining, train
+from .recipe import ShortTraining, checked_data, train
 from .recipe import checked as checked_recipe
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
@@ -126,13 +126,12 @@ def search(
         >>> [network.method for network in found.networks]
         ['baseline', 'candidate']
     """
-    baseline = _for_data(baseline, data)
+    baseline, place, seeds, recipe = _checked(baseline, data, folder, seeds, recipe)
     if grid is not None:
         grid = arguments.items("grid", grid, Coefficients, "what candidates gives")
     arguments.factor("target", target)
     arguments.fraction("cost_tolerance", cost_tolerance)
     arguments.flag("prune", prune)
-    place, seeds, recipe = _checked(folder, seeds, recipe)
     jobs = search_jobs(baseline, candidates(target) if grid is None else grid, target, cost_tolerance)
     return _Experiment("search", baseline, data, place, jobs, seeds, recipe, prune).run()
 
@@ -184,8 +183,7 @@ def compare(
         >>> [network.method for network in found.networks]
         ['baseline', 'width', 'depth', 'resolution', 'compound']
     """
-    baseline = _for_data(baseline, data)
-    place, seeds, recipe = _checked(folder, seeds, recipe)
+    baseline, place, seeds, recipe = _checked(baseline, data, folder, seeds, recipe)
     costs = arguments.iterable("budgets", budgets, "a list of multiply-adds")
     budgets = [arguments.factor("budgets", macs) for macs in costs]
     if not budgets:
@@ -210,18 +208,16 @@ def compare(
     return experiment.run()
 
 
-def _checked(folder: Any, seeds: Any, recipe: Any) -> tuple[Path, list[int], ShortTraining]:
-    """Check the arguments that a search and a comparison share."""
+def _checked(
+    baseline: Any, data: Any, folder: Any, seeds: Any, recipe: Any
+) -> tuple[Baseline, Path, list[int], ShortTraining]:
+    """Check the arguments that a search and a comparison share; the baseline gets the classes of the data."""
+    baseline = dataclasses.replace(checked(baseline), classes=len(checked_data(data).classes))
     place = Path(arguments.path("folder", folder, "the folder of the run"))
     found = [arguments.whole("seeds", seed, 0) for seed in arguments.iterable("seeds", seeds, "a list of integers")]
     if not found:
         raise ValueError("seeds has no items: expected at least one integer.")
-    return place, found, checked_recipe(recipe)
-
-
-def _for_data(baseline: Baseline, data: Data) -> Baseline:
-    arguments.instance("data", data, Data, "what efficientnet.datasets.data loads").check()
-    return dataclasses.replace(checked(baseline), classes=len(data.classes))
+    return baseline, place, found, checked_recipe(recipe)
 
 
 @dataclass

@@ -56,8 +56,7 @@ def width_lines(results: Results) -> dict[str, list[Network]]:
 
 
 def _lines(results: Results, methods: Iterable[str]) -> dict[str, list[Network]]:
-    finished = sorted(results.finished, key=lambda n: n.macs)
-    lines = {method: [n for n in finished if n.method == method] for method in methods}
+    lines = {method: sorted(results.finished_of(method), key=lambda n: n.macs) for method in methods}
     return {method: networks for method, networks in lines.items() if networks}
 
 
@@ -112,7 +111,7 @@ def draw_search(results: Results, theme: Theme) -> Any:
     Args, return value and errors are those of :func:`draw_lines`.
     """
     baseline = find_baseline(results)
-    finished = [n for n in results.finished if n.method == "candidate"]
+    finished = results.finished_of("candidate")
     pruned = [n for n in results.networks if n.method == "candidate" and not n.accuracies and n.stopped]
     rows = [*finished, *pruned]
     figure = new_figure(1.35 + 0.22 * len(rows), theme)

@@ -69,6 +69,18 @@ def checked(recipe: Any) -> ShortTraining:
     )
 
 
+def checked_data(data: Any) -> Data:
+    """Return the data unchanged.
+
+    Raises:
+        TypeError: The argument is no data.
+        ValueError: Nothing can be learnt from it.
+    """
+    found = arguments.instance("data", data, Data, "what efficientnet.datasets.data loads")
+    found.check()
+    return found
+
+
 def train(
     build: Callable[[], Any],
     data: Data,

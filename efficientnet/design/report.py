@@ -219,7 +219,7 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
 
 
 def _search_figure(results: Results, images: dict[str, bytes]) -> list[Section]:
-    finished = [n for n in results.finished if n.method == "candidate"]
+    finished = results.finished_of("candidate")
     if not finished:
         return []
     images |= render_themes("search", lambda theme: draw_search(results, theme))
@@ -322,7 +322,7 @@ def _comparison_table(results: Results) -> Table:
 
 
 def _search_table(results: Results) -> Table:
-    rows = [_row(n, standing(results, n)) for n in results.finished if n.method == "candidate"]
+    rows = [_row(n, standing(results, n)) for n in results.finished_of("candidate")]
     unfinished = [n for n in results.networks if n.method == "candidate" and not n.accuracies]
     rows += [_row(n, "given up" if n.stopped else "not trained") for n in unfinished]
     baseline = [_row(n, n.method) for n in results.networks if n.method == "baseline"]

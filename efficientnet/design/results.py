@@ -90,6 +90,10 @@ class Results:
         """The networks with at least one accuracy, best first."""
         return tuple(sorted((n for n in self.networks if n.accuracies), key=lambda n: -n.mean))
 
+    def finished_of(self, method: str) -> tuple[Network, ...]:
+        """Return the finished networks of a method, best first."""
+        return tuple(n for n in self.finished if n.method == method)
+
     @property
     def deviation(self) -> float:
         """Standard deviation between seeds of one network, pooled over all networks; NaN if none has two."""

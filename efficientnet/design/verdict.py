@@ -71,7 +71,7 @@ def spoken(method: str) -> str:
 
 def find_baseline(results: Results) -> Network | None:
     """Return the unscaled network if it was trained to the end at least once."""
-    return next((n for n in results.finished if n.method == "baseline"), None)
+    return next(iter(results.finished_of("baseline")), None)
 
 
 def group_by_budget(results: Results) -> list[tuple[Network, ...]]:
@@ -179,19 +179,19 @@ def headline(outcomes: Sequence[Outcome]) -> str:
 
 def standing(results: Results, candidate: Network) -> str:
     """Return the place of a search's finished candidate: "best", "within noise" of the best, or "worse"."""
-    best = next(n for n in results.finished if n.method == "candidate")
+    best = results.finished_of("candidate")[0]
     return "best" if candidate is best else "within noise" if results.within_noise(best, candidate) else "worse"
 
 
 def headline_of_search(results: Results) -> str:
     """Summarise the best proportions in a few words."""
-    best = next((n for n in results.finished if n.method == "candidate"), None)
-    return f"Best found: {proportions(best, find_baseline(results))}" if best else "Nothing has been found yet"
+    found = results.finished_of("candidate")
+    return f"Best found: {proportions(found[0], find_baseline(results))}" if found else "Nothing has been found yet"
 
 
 def judge_search(results: Results) -> str:
     """Return the proportions that a search found best, and how sure that is, in words."""
-    candidates = [n for n in results.finished if n.method == "candidate"]
+    candidates = results.finished_of("candidate")
     if not candidates:
         return "The search has no finished candidate, so it recommends nothing yet."
     best, *others = candidates
