@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
             predictor,
             arguments.data,
             name,
-            lambda path: pixel_options.source(path, arguments),
+            lambda path: pixel_options.source(path, arguments, predictor.spec.channels),
             arguments.softmax,
             model_options.threshold(arguments, predictor.spec),
             run,

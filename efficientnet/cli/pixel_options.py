@@ -43,11 +43,12 @@ def limited(max_pixels: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def source(image: Any, arguments: argparse.Namespace) -> Any:
-    """What a predictor is given for a path, an address or a content."""
+def source(image: Any, arguments: argparse.Namespace, channels: int) -> Any:
+    """What a predictor of so many channels is given for a path, an address or a content."""
     options = {"reduce": arguments.reduce_larger, "timeout": getattr(arguments, "timeout", None)}
     if not any(options.values()):
         return image
     from ..images.loading import load_image
 
-    return functools.partial(load_image, image, **{key: value for key, value in options.items() if value})
+    given = {key: value for key, value in options.items() if value}
+    return functools.partial(load_image, image, channels=channels, **given)

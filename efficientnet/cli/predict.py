@@ -124,8 +124,11 @@ def _results(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Na
         "a folder without images: give another"
         + (", or files." if arguments.recursive else ", or add --recursive if the images are in its folders.")
     )
+    channels = predictor.spec.channels
     sources = (
-        without_images if os.path.isdir(i) else pixel_options.source(next(standard_input) if i == "-" else i, arguments)
+        without_images
+        if os.path.isdir(i)
+        else pixel_options.source(next(standard_input) if i == "-" else i, arguments, channels)
         for i in inputs
     )  # fmt: skip
     for image, record in zip(inputs, predictor.stream(sources), strict=True):

@@ -26,7 +26,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
+    "in_channels": 3, "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
 _ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
@@ -65,6 +65,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=positive, metavar="PIXELS",
         help="side of the last stage's images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
+    add("--in-channels", type=positive, metavar="N",
+        help="channels of the images: 3 for RGB, 1 for grey; for others the images have as many, in .npy or TIFF files "
+        "(default: 3)")  # fmt: skip
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
     add("--training-images", type=positive, metavar="N",
         help="training images to draw at random (default: all)")  # fmt: skip
@@ -128,7 +131,9 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     variant = get_variant(arguments.model)
     recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
-    data = datasets.load(arguments.data, arguments.validation, size, whole=recipe.crop < 1)
+    data = datasets.load(
+        arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels
+    )
     given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)

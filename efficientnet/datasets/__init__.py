@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common import arguments
+
 if TYPE_CHECKING:
     from .data import Data
 
@@ -17,7 +19,13 @@ __all__ = ["BUILTIN", "load"]
 
 
 def load(
-    what: Any, validation: Any = None, size: int = 224, *, whole: bool = False, classes: Sequence[str] | None = None
+    what: Any,
+    validation: Any = None,
+    size: int = 224,
+    *,
+    whole: bool = False,
+    classes: Sequence[str] | None = None,
+    channels: int = 3,
 ) -> Data:
     """Load labelled images and split them.
 
@@ -32,6 +40,8 @@ def load(
         size: Side of the square that each image is cropped and resized to, pixels.
         whole: Whether the images of a folder or a CSV file keep their size, for random crops.
         classes: Names of the labels of batches; by default their numbers. Other data has its own names.
+        channels: Channels of the images: 3 for RGB, 1 for grey. For others the images have to have as many: arrays of
+            NumPy (.npy), TIFF files, or RGBA as 4 channels. Levels of 16 bits are scaled to 8.
 
     Raises:
         ValueError, OSError, ImportError: There is no such data, or it is not as described.
@@ -43,27 +53,30 @@ def load(
     """
     from . import builtin, files, foreign
 
+    arguments.whole("channels", channels)
     if not isinstance(what, (str, os.PathLike)):
         held_out = foreign.HELD_OUT if validation is None else validation
-        return foreign.load_batches(type(what).__name__, what, held_out, size, classes)
+        return foreign.load_batches(type(what).__name__, what, held_out, size, classes, channels=channels)
     if classes is not None:
         raise ValueError(f"classes={list(classes)!r} name the labels of batches; {what} has its own names.")
     name = os.fspath(what)
     is_apart = isinstance(validation, (str, os.PathLike))
     if _is_folder_or_table(name):
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
-        return files.load_files(Path(name), held_out, None if whole else size)
+        return files.load_files(Path(name), held_out, None if whole else size, channels)
     if is_apart:
         raise ValueError(
             f"{name} is validated with images of its own, not with those of {validation}: pass a fraction as its "
             "--validation, or leave it out."
         )
     if name == "fashion-mnist":
-        return builtin.load_fashion_mnist(validation=validation)
+        return builtin.load_fashion_mnist(validation=validation, channels=channels)
     if name.startswith("tfds:"):
-        return foreign.load_tfds(name.removeprefix("tfds:"), validation, size)
+        return foreign.load_tfds(name.removeprefix("tfds:"), validation, size, channels=channels)
     fraction = foreign.HELD_OUT if validation is None else validation
-    return builtin.load_digits(fraction, size) if name == "digits" else foreign.load_tfrecords(name, fraction, size)
+    if name == "digits":
+        return builtin.load_digits(fraction, size, channels)
+    return foreign.load_tfrecords(name, fraction, size, channels=channels)
 
 
 def _is_folder_or_table(name: str) -> bool:

@@ -19,7 +19,7 @@ FASHION_MNIST_CLASSES = (
 )  # fmt: skip
 
 
-def load_digits(validation: float, size: int) -> Data:
+def load_digits(validation: float, size: int, channels: int = 3) -> Data:
     """Load scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
 
     Raises:
@@ -34,19 +34,23 @@ def load_digits(validation: float, size: int) -> Data:
     grey = [center_crop_and_resize(image, size, crop_padding=0, interpolation="bilinear") for image in levels]
     validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
     classes = [str(name) for name in digits.target_names]
+    pixels = _with_channels(np.rint(grey), channels)
     return Data(
-        "digits", _as_rgb(np.rint(grey)), digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates),
+        "digits", pixels, digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates),
         crop=1.0,
     )  # fmt: skip
 
 
-def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation: float | None = None) -> Data:
+def load_fashion_mnist(
+    folder: str | os.PathLike[str] | None = None, validation: float | None = None, channels: int = 3
+) -> Data:
     """Read Fashion-MNIST (arXiv 1708.07747): 60,000 images to train on and 10,000 to test, 28 x 28 grey pixels.
 
     Args:
         folder: Folder of the four ``*-ubyte.gz`` files; ``$FASHION_MNIST`` or that of Debian's package by default.
         validation: Fraction of the 60,000 to hold out, decided by each image's pixels; the other 10,000 are then not
             used. None validates with the 10,000.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
         FileNotFoundError: The files are missing; the message says how to get them.
@@ -62,7 +66,8 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None, validation:
     if validation is not None:
         validates = np.array([is_held_out(image.tobytes(), validation) for image in arrays[0]])
         training, held_out = np.flatnonzero(~validates), np.flatnonzero(validates)
-    return Data("Fashion-MNIST", _as_rgb(images), labels, list(FASHION_MNIST_CLASSES), training, held_out, crop=1.0)
+    pixels = _with_channels(images, channels)
+    return Data("Fashion-MNIST", pixels, labels, list(FASHION_MNIST_CLASSES), training, held_out, crop=1.0)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
@@ -83,5 +88,7 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _as_rgb(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.repeat(grey.astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+def _with_channels(grey: NDArray[Any], channels: int) -> NDArray[np.uint8]:
+    if channels not in (1, 3):
+        raise ValueError(f"{channels} channels: these images are grey, of which 1 or 3 channels can be made.")
+    return np.repeat(grey.astype(np.uint8)[..., np.newaxis], channels, axis=-1)

@@ -27,8 +27,8 @@ class Data:
 
     Attributes:
         name: Name of the data set.
-        pixels: (images, height, width, 3) uint8, RGB levels 0..255; or :class:`Files`, which are read anew each time
-            and whose sizes differ.
+        pixels: (images, height, width, channels) uint8, levels 0..255 of RGB, grey or other channels; or
+            :class:`Files`, which are read anew each time and whose sizes differ.
         labels: (images,), each image's index into ``classes``.
         classes: Names of the classes.
         training: Indices of the training images; an image that cannot be read is in neither part.
@@ -45,6 +45,11 @@ class Data:
     validation: NDArray[np.integer[Any]]
     crop: float = EVALUATION_CROP
     entries: Sequence[Entry] = ()
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of each image."""
+        return self.pixels.channels if isinstance(self.pixels, Files) else int(self.pixels.shape[-1])
 
     def with_classes(self, names: Sequence[str]) -> Data:
         """Return the same images with their classes in this order.
@@ -67,7 +72,7 @@ class Data:
         """Return the same images at ``size`` x ``size`` pixels; :class:`Files` stay unchanged."""
         if isinstance(self.pixels, Files) or self.pixels.shape[1:3] == (size, size):
             return self
-        pixels = temporary_array((len(self.pixels), size, size, 3))
+        pixels = temporary_array((len(self.pixels), size, size, self.channels))
 
         def resize(index: int) -> None:
             pixels[index] = square(self.pixels[index], size, 1.0)
@@ -122,10 +127,11 @@ class Data:
 
 
 class Files(Sequence[NDArray[np.uint8]]):
-    """Image files, each decoded when it is requested: (height, width, 3) uint8, of any sizes."""
+    """Image files, each decoded when it is requested: (height, width, channels) uint8, of any sizes."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], channels: int = 3) -> None:
         self.paths = paths
+        self.channels = channels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -133,8 +139,8 @@ class Files(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: Any) -> Any:
         """Return an image, or, for several indices, their files."""
         if np.ndim(index):
-            return Files([self.paths[each] for each in index])
-        return load_image(self.paths[index])
+            return Files([self.paths[each] for each in index], self.channels)
+        return load_image(self.paths[index], channels=self.channels)
 
 
 def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ class Item(NamedTuple):
     side: str | None = None
 
 
-def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
+def load_files(data: Path, validation: float | Path, size: int | None, channels: int = 3) -> Data:
     """Read a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
     The pixels lie in a nameless temporary file, not in memory (``TMPDIR`` is its folder).
@@ -41,6 +41,7 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
             ``data`` with no further classes.
         size: Side of the square that each image is cropped and resized to, pixels. None leaves the images whole in
             their files, which have to stay.
+        channels: Channels of the images, as ``load_image`` reads them.
 
     Raises:
         FileNotFoundError, ValueError: The data is not as described.
@@ -61,7 +62,7 @@ def load_files(data: Path, validation: float | Path, size: int | None) -> Data:
         items += held_out
         validation = 0.0
     name = data.resolve().name if data.is_dir() else data.stem
-    return load_items(name, items, classes, validation, size)
+    return load_items(name, items, classes, validation, size, channels)
 
 
 def _items(data: Path, side: str | None) -> list[Item]:
@@ -72,10 +73,12 @@ def _items(data: Path, side: str | None) -> list[Item]:
     return [Item(sample.path, sample.label, side) for sample in samples.found]
 
 
-def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: float, size: int | None) -> Data:
+def load_items(
+    name: str, items: Sequence[Item], classes: list[str], fraction: float, size: int | None, channels: int = 3
+) -> Data:
     """Read files of known classes; see :func:`load_files`."""
-    whole = Files([item.path for item in items])
-    pixels: Any = whole if size is None else temporary_array((len(items), size, size, 3))
+    whole = Files([item.path for item in items], channels)
+    pixels: Any = whole if size is None else temporary_array((len(items), size, size, channels))
     digests: list[bytes] = [b""] * len(items)
 
     def load(index: int) -> int:
@@ -83,7 +86,7 @@ def load_items(name: str, items: Sequence[Item], classes: list[str], fraction: f
         item = items[index]
         try:
             content = item.path.read_bytes()
-            pixels_of_file = load_image(content)
+            pixels_of_file = load_image(content, channels=channels)
         except (OSError, ValueError) as error:
             tqdm.write(f"efficientnet: skipped {plain(item.path)}: {lines(error)}", file=sys.stderr)
             return -1

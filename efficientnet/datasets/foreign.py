@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ..common.text import notify, plain
 from ..errors import UnreadableImageError
+from ..images.bands import of_image, with_channels
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
-from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, rgb_of_array, rgb_of_image, scaled
+from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, scaled
 from .data import Data, is_held_out, square
 
 Labelled = tuple[NDArray[np.uint8], int]
@@ -27,7 +28,13 @@ HELD_OUT = 0.2  # fraction of the images, by default
 
 
 def load_batches(
-    name: str, training: Any, validation: Any, size: int, classes: Sequence[str] | None = None, crop: float = 1.0
+    name: str,
+    training: Any,
+    validation: Any,
+    size: int,
+    classes: Sequence[str] | None = None,
+    crop: float = 1.0,
+    channels: int = 3,
 ) -> Data:
     """Read images and labels from a ``tf.data.Dataset``, a PyTorch loader, a Keras ``PyDataset``, or any iterable.
 
@@ -41,6 +48,7 @@ def load_batches(
         size: Side of the square that each image is cropped and resized to, pixels.
         classes: Names of the labels; by default their numbers.
         crop: Part of an image's shorter side that is kept, 0..1; all by default, as such images are usually cropped.
+        channels: Channels of the data: 3 for RGB, 1 for grey; for others, pixels have as many.
 
     Raises:
         ValueError: A source is empty, or does not consist of images and labels.
@@ -48,7 +56,7 @@ def load_batches(
     is_fraction = isinstance(validation, (int, float))
     labels, validates = [], []
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    sides = [(_Levels(name), source) for source in ([training] if is_fraction else [training, validation])]
+    sides = [(_Levels(name, channels), source) for source in ([training] if is_fraction else [training, validation])]
     for side, (levels, source) in enumerate(sides):
         for pixels, label in _images(name, source, levels):
             validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
@@ -60,7 +68,7 @@ def load_batches(
     if min(labels) < 0 or max(labels) >= len(names):
         raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
     file.flush()
-    array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, 3))
+    array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))
     start = 0
     for levels, _ in sides:
         levels.settle(array[start : start + len(levels.may_be_fractions)])
@@ -69,7 +77,9 @@ def load_batches(
     return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
 
 
-def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP) -> Data:
+def load_tfrecords(
+    pattern: str, validation: float, size: int, crop: float = EVALUATION_CROP, channels: int = 3
+) -> Data:
     """Read TFRecord files of ``tf.train.Example`` with "image/encoded" and "image/class/label".
 
     Those are the names in the authors' code. "image/class/text", if present, names the classes. Images that cannot be
@@ -103,18 +113,18 @@ def load_tfrecords(pattern: str, validation: float, size: int, crop: float = EVA
             if text := features["image/class/text"].bytes_list.value:
                 names[label] = text[0].decode()
             try:
-                yield load_image(features["image/encoded"].bytes_list.value[0]), label
+                yield load_image(features["image/encoded"].bytes_list.value[0], channels=channels), label
             except UnreadableImageError as error:
                 notify(f"skipped image {index} of {plain(pattern)}: {error}")
 
     try:
-        data = load_batches(pattern, examples(), validation, size, crop=crop)
+        data = load_batches(pattern, examples(), validation, size, crop=crop, channels=channels)
     except tf.errors.OpError as error:
         raise ValueError(f"{pattern} cannot be read as TFRecord files: {error.message}") from None
     return _without_gaps(data, names)
 
 
-def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP) -> Data:
+def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP, channels: int = 3) -> Data:
     """Read a set of TensorFlow Datasets that has images and labels, its split "train".
 
     The fraction ``validation`` of the images is held out. If it is None, a split "validation" or "test" serves to
@@ -137,7 +147,7 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
     ]
     classes = builder.info.features["label"].names
     held_out = HELD_OUT if validation is None else validation
-    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop)
+    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop, channels)
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
@@ -153,22 +163,27 @@ class _Levels:
 
     Attributes:
         name: Name of the set.
+        channels: Channels of the converted images.
         may_be_fractions: Flag of each image, whether it was taken to be in 0..1 so far.
         highest: Highest level of each number type.
     """
 
     name: str
+    channels: int = 3
     may_be_fractions: list[bool] = field(default_factory=list)
     highest: dict[str, float] = field(default_factory=dict)
 
     def convert(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
-        """Convert pixels of other code to (batch, height, width, 3) uint8."""
-        if batch.ndim == 4 and batch.shape[-1] not in (1, 3, 4) and batch.shape[1] in (1, 3):
+        """Convert pixels of other code to (batch, height, width, channels) uint8."""
+        last, first = ((1, 3, 4), (1, 3)) if self.channels in (1, 3) else ((self.channels,), (self.channels,))
+        if batch.ndim == 4 and batch.shape[-1] not in last and batch.shape[1] in first:
             batch = batch.transpose(0, 2, 3, 1)
-        if batch.ndim != 4 or batch.shape[-1] not in (1, 3, 4):
-            raise ValueError(f"{self.name} gives pixels of shape {batch.shape}: expected (batch, height, width, 3).")
+        if batch.ndim != 4 or batch.shape[-1] not in last:
+            raise ValueError(
+                f"{self.name} gives pixels of shape {batch.shape}: expected (batch, height, width, {self.channels})."
+            )
         if not batch.size:
-            return np.zeros((*batch.shape[:3], 3), np.uint8)
+            return np.zeros((*batch.shape[:3], self.channels), np.uint8)
         if problem := fault(batch, decides=False):
             raise ValueError(f"{self.name}: {problem}")
         kind, highest = batch.dtype.kind + str(batch.dtype.itemsize), float(batch.max())
@@ -176,7 +191,9 @@ class _Levels:
         are_fractions = batch.dtype.kind == "f" and highest <= HIGHEST_FRACTION
         self.may_be_fractions += [are_fractions] * len(batch)
         levels = np.clip(np.rint(scaled(batch) * (255.0 if are_fractions else 1)), 0, 255).astype(np.uint8)
-        return levels if levels.shape[-1] == 3 else np.stack([rgb_of_array(image) for image in levels])
+        if levels.shape[-1] == self.channels:
+            return levels
+        return np.stack([with_channels(image, self.channels) for image in levels])
 
     def settle(self, pixels: NDArray[np.uint8]) -> None:
         """Correct converted pixels in place, once the whole source has been seen.
@@ -195,7 +212,7 @@ class _Levels:
 
 
 def _images(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
-    """Yield single images, (height, width, 3) uint8, and their labels, from batches or single ones."""
+    """Yield single images, (height, width, channels) uint8, and their labels, from batches or single ones."""
     # A PyDataset has a length and no end.
     items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
     for item in items:
@@ -207,7 +224,7 @@ def _images(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
             raise ValueError(
                 f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label."
             )
-        batch = rgb_of_image(pixels) if is_pillow(pixels) else np.asarray(pixels)
+        batch = of_image(pixels, levels.channels) if is_pillow(pixels) else np.asarray(pixels)
         if batch.ndim == 3:
             batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
         yield from zip(levels.convert(batch), _indices(name, np.asarray(labels)), strict=True)

@@ -123,7 +123,9 @@ def evaluate_predictor(
         raise ValueError(f"None of the images in {data} of {model}'s classes can be read: {unreadable[0][1]}")
     notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
-    return Evaluation(model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes)
+    return Evaluation(
+        model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes, spec.channels
+    )  # fmt: skip
 
 
 def _evaluate_labels(

@@ -142,15 +142,19 @@ def draw_mistakes(
     return figure
 
 
-def load_thumbnail(path: Path) -> NDArray[np.uint8]:
+def load_thumbnail(path: Path, channels: int = 3) -> NDArray[np.uint8]:
     """Return a whole image, (height, width, 3), whose longer side is small enough for a contact sheet.
+
+    Of more than three ``channels`` the first three are shown as RGB, of fewer the first in grey.
 
     Raises:
         OSError: The image is no longer there.
     """
     from PIL import Image
 
-    image = Image.fromarray(load_image(path, reduce=True))
+    pixels = load_image(path, reduce=True, channels=channels)
+    shown = pixels[..., :3] if channels >= 3 else pixels[..., :1].repeat(3, axis=-1)
+    image = Image.fromarray(np.ascontiguousarray(shown))
     scale = _PIXELS / max(image.size)
     return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
 

@@ -41,7 +41,7 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
     drawn = render_themes("confusion", lambda theme: draw_confusion(found.labelled, found.classes, theme))
     drawn |= render_themes("reliability", lambda theme: draw_reliability(found.labelled, theme))
     if mistakes := found.worst_mistakes():
-        thumbnails = [load_thumbnail(mistake.path) for mistake in mistakes]
+        thumbnails = [load_thumbnail(mistake.path, found.channels) for mistake in mistakes]
         drawn |= render_themes("mistakes", lambda theme: draw_mistakes(mistakes, thumbnails, theme))
     return drawn
 

@@ -57,6 +57,7 @@ class Evaluation:
         outcomes: Row for each of these images; without a label if the model does not have its class.
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
+        channels: Channels of the model's images.
 
     Example:
         >>> from pathlib import Path
@@ -74,6 +75,7 @@ class Evaluation:
     outcomes: Outcomes
     unreadable: Sequence[tuple[Path, str]]
     notes: Sequence[str]
+    channels: int = 3
 
     @property
     def is_complete(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,20 @@ def of_image(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     if len(image.getbands()) != channels:
         raise ValueError(f"it has {len(image.getbands())} channels ({image.mode}), and {channels} are expected")
     return with_channels(np.asarray(image), channels)
+
+
+def planes(pixels: NDArray[np.uint8]) -> list[Image.Image]:
+    """Return an image as what Pillow works on: one of RGB, or one of grey for each channel."""
+    from PIL import Image
+
+    channels = [pixels] if pixels.shape[-1] == 3 else np.moveaxis(pixels, -1, 0)
+    return [Image.fromarray(np.ascontiguousarray(channel)) for channel in channels]
+
+
+def joined(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
+    """Return the pixels of what :func:`planes` returned."""
+    arrays = [np.asarray(image) for image in images]
+    return arrays[0] if arrays[0].ndim == 3 else np.stack(arrays, axis=-1)
 
 
 def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..common.text import notify, plain
 from ..datasets.data import Data, Files, square
 from ..errors import UnreadableImageError
+from ..images.bands import joined, planes
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 
@@ -36,7 +37,7 @@ _ORDER, _IMAGES, _MIXING, _NETWORK = range(4)
 
 
 class Batch(NamedTuple):
-    """Inputs of a step: (images, size, size, 3) raw pixels 0..255, (images, classes), (images,) weights."""
+    """Inputs of a step: (images, size, size, channels) raw pixels 0..255, (images, classes), (images,) weights."""
 
     pixels: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -105,7 +106,7 @@ class Batches:
         made = threads.map(lambda part: [self.image(int(row), step) for row in part], parts)
         images = list(itertools.chain.from_iterable(made))
         weights = np.array([image is not None for image in images], np.float32)
-        blank = np.zeros((self.stage.image_size, self.stage.image_size, 3), np.uint8)
+        blank = np.zeros((self.stage.image_size, self.stage.image_size, self.data.channels), np.uint8)
         pixels = np.stack([blank if image is None else image for image in images])
         return Batch(pixels.astype(np.float32), targets, weights)
 
@@ -143,7 +144,7 @@ class Batches:
         return self.stage.mixup > 0 and self.features is None
 
     def image(self, row: int, step: int) -> NDArray[np.uint8] | None:
-        """Return an augmented image, (size, size, 3); None if its file cannot be read."""
+        """Return an augmented image, (size, size, channels); None if its file cannot be read."""
         pixels = read_pixels(self.data, row)
         if pixels is None:
             return None
@@ -156,9 +157,7 @@ class Batches:
         if recipe.flip and rng.random() < 0.5:
             pixels = pixels[:, ::-1]
         if self.stage.magnitude > 0:
-            from PIL import Image
-
-            pixels = np.asarray(rand_augment(Image.fromarray(pixels), self.stage.magnitude, rng))
+            pixels = joined(rand_augment(planes(pixels), self.stage.magnitude, rng))
         return pixels
 
     def _mix(self, batch: Batch, step: int) -> Batch:
@@ -196,7 +195,7 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
 
 def all_images(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
     """Yield every image of the data in order, unaugmented; unreadable ones are black."""
-    blank = np.zeros((size, size, 3), np.uint8)
+    blank = np.zeros((size, size, data.channels), np.uint8)
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.pixels), batch_size):
             rows = range(start, min(start + batch_size, len(data.pixels)))
@@ -236,7 +235,6 @@ def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.r
     from PIL import Image
 
     height, width = pixels.shape[:2]
-    image = Image.fromarray(pixels)
     for _ in range(_CROP_TRIALS):
         area = height * width * rng.uniform(smallest, 1.0)
         aspect = math.exp(rng.uniform(math.log(_ASPECTS[0]), math.log(_ASPECTS[1])))
@@ -247,7 +245,8 @@ def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.r
     else:
         w = h = min(height, width)
         left, top = (width - w) / 2, (height - h) / 2
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h)))
+    box = (left, top, left + w, top + h)
+    return joined([image.resize((size, size), Image.Resampling.BICUBIC, box=box) for image in planes(pixels)])
 
 
 def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator) -> NDArray[np.uint8]:

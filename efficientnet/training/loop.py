@@ -85,7 +85,9 @@ class Task:
         """A stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
         classes, images = len(self.data.classes), len(self.data.training)
-        return stages.build(self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given)
+        return stages.build(
+            self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given, self.data.channels
+        )
 
     def settings(self) -> dict[str, Any]:
         """All that the course of the training depends on, and the command."""
@@ -93,6 +95,7 @@ class Task:
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
+            "channels": self.data.channels,
             "images": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
             "given": json.loads(dataclasses.replace(self.given, class_names=None).to_json()),
         }  # fmt: skip

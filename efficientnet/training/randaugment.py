@@ -9,7 +9,7 @@ by 30 degrees.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,26 +32,27 @@ _SIGNED = {
 OPERATIONS = (*_SIGNED, "auto_contrast", "equalize", "invert", "posterize", "solarize", "solarize_add")
 
 
-def rand_augment(image: Any, magnitude: float, rng: np.random.Generator, count: int = 2) -> Any:
+def rand_augment(images: Sequence[Any], magnitude: float, rng: np.random.Generator, count: int = 2) -> list[Any]:
     """Apply random operations to an image.
 
     Args:
-        image: Pillow image, RGB.
+        images: Pillow image, RGB; or its channels as several, grey, which get the same operations.
         magnitude: Magnitude of the operations, 0..30.
         rng: Generator that draws the operations and their signs.
         count: Number of operations, one after the other.
 
     Returns:
-        An image of the same size.
+        Images of the same size.
     """
+    images = list(images)
     for name in rng.choice(OPERATIONS, count):
         sign = rng.choice((-1.0, 1.0))
-        image = apply(str(name), image, magnitude / _FULL, float(sign))
-    return image
+        images = [apply(str(name), image, magnitude / _FULL, float(sign)) for image in images]
+    return images
 
 
 def apply(name: str, image: Any, strength: float, sign: float) -> Any:
-    """Apply one of :data:`OPERATIONS` to a Pillow image; strength 1 is the paper's magnitude 10."""
+    """Apply one of :data:`OPERATIONS` to a Pillow image, RGB or grey; strength 1 is the paper's magnitude 10."""
     from PIL import Image, ImageEnhance, ImageOps
 
     enhancers: dict[str, Callable[[Any], Any]] = {
@@ -63,7 +64,8 @@ def apply(name: str, image: Any, strength: float, sign: float) -> Any:
         return enhancers[name](image).enhance(max(0.0, 1.0 + amount))
     if name in _SIGNED:
         matrix = _matrix(name, amount, *image.size)
-        return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=FILL)
+        fill = FILL if image.mode == "RGB" else FILL[0]
+        return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=fill)
     if name == "auto_contrast":
         return ImageOps.autocontrast(image)
     if name == "equalize":
@@ -75,7 +77,9 @@ def apply(name: str, image: Any, strength: float, sign: float) -> Any:
     if name == "solarize":
         return ImageOps.solarize(image, round(256 * max(0.0, 1 - strength)))
     added = round(110 * strength)
-    return image.point([min(255, level + added) if level < 128 else level for level in range(256)] * len(image.mode))
+    return image.point(
+        [min(255, level + added) if level < 128 else level for level in range(256)] * len(image.getbands())
+    )
 
 
 def _matrix(name: str, amount: float, width: int, height: int) -> tuple[float, ...]:

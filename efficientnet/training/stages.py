@@ -22,7 +22,8 @@ class Networks(NamedTuple):
     """The networks of a stage.
 
     Attributes:
-        full: Network from (batch, size, size, 3) raw pixels 0..255 to (batch, classes) probabilities; it is saved.
+        full: Network from (batch, size, size, channels) raw pixels 0..255 to (batch, classes) probabilities, which is
+            saved.
         body: Network from pixels to the features of the head's stage; None in other stages.
         trained: Compiled network that shares its layers with ``full``: from pixels, or from features, to probabilities.
         rates: Schedule of the learning rate.
@@ -43,17 +44,18 @@ def build(
     steps: int,
     images: int,
     given: Facts = UNKNOWN,
+    channels: int = 3,
 ) -> Networks:
     """Build and compile what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
 
-    ``given`` holds the facts that the weights do not say.
+    ``given`` holds the facts that the weights do not say; ``channels`` are those of an image.
     """
     import keras
 
     from ..keras import create
 
     full = create(
-        variant, True, weights, input_shape=(stage.image_size, stage.image_size, 3), classes=classes,
+        variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels), classes=classes,
         dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect, include_preprocessing=True,
         padding=given.padding, batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from PIL import Image
 
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data, Files, square
+from efficientnet.images.bands import joined
 from efficientnet.training import FINETUNE, V1, randaugment
 from efficientnet.training.batches import Batches, balanced_weights, random_crop, shifted, validation_batches
 
@@ -128,6 +129,18 @@ def test_shifts_repeat_the_edge():
     assert shifted(image, 0.0, np.random.default_rng(0)) is image
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("crop", [0.5, 1.0])
+def test_images_of_other_numbers_of_channels(channels, crop):
+    pytest.importorskip("keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 20, 20, channels), np.uint8)
+    data = Data("bands", pixels, np.arange(6) % 2, ["a", "b"], np.arange(4), np.arange(4, 6))
+    made = batches(data, dataclasses.replace(RECIPE, crop=crop, batch_size=2))
+    assert next(made.from_step(0, 1)).pixels.shape == (2, 16, 16, channels)
+    ((images, _),) = validation_batches(data, 16, 2)
+    assert images.shape == (2, 16, 16, channels)
+
+
 class TestRandAugment:
     @pytest.fixture
     def image(self):
@@ -155,7 +168,12 @@ class TestRandAugment:
         solarized = np.asarray(randaugment.apply("solarize", image, 0.5, 1.0))
         np.testing.assert_array_equal(solarized, np.where(pixels < 128, pixels, 255 - pixels))
 
+    @pytest.mark.parametrize("name", sorted({*randaugment.OPERATIONS} - {"color", "contrast"}))
+    def test_channels_one_by_one_are_changed_like_the_image(self, image, name):
+        parts = [randaugment.apply(name, part, 0.5, 1.0) for part in image.split()]
+        np.testing.assert_allclose(joined(parts), np.asarray(randaugment.apply(name, image, 0.5, 1.0)), atol=1)
+
     def test_drawn_by_the_generator(self, image):
-        drawn = [np.asarray(randaugment.rand_augment(image, 9, np.random.default_rng(seed))) for seed in (1, 1, 2)]
+        drawn = [joined(randaugment.rand_augment([image], 9, np.random.default_rng(seed))) for seed in (1, 1, 2)]
         np.testing.assert_array_equal(drawn[0], drawn[1])
         assert not np.array_equal(drawn[0], drawn[2])
