@@ -153,6 +153,19 @@ def trainable(backend: str) -> None:
 
 
 @pytest.fixture
+def eagerly(backend: str) -> Iterator[None]:
+    """Let TensorFlow compute step by step: it would take longer to compile a small network than to compute it."""
+    if backend != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def channels_first(keras: ModuleType) -> Iterator[None]:
     keras.backend.set_image_data_format("channels_first")
     yield

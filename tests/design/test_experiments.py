@@ -33,6 +33,9 @@ from efficientnet.family.variants import V1_BLOCKS
 if os.environ.get("KERAS_BACKEND") == "openvino":
     pytest.skip("Keras on OpenVINO does not train", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
 # Two stages, few filters: it is trained in seconds.
 SMALL = dataclasses.replace(
     get_variant("b0"), name="small", blocks=V1_BLOCKS[:2], width=0.5, resolution=32, head_filters=64,

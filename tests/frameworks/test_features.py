@@ -11,6 +11,8 @@ from efficientnet.export import export
 from efficientnet.export.runtimes import open_exported
 from efficientnet.keras_graph.profile import profile
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def images(*shape):
     return np.random.default_rng(0).normal(0, 1, shape).astype("float32")

@@ -7,6 +7,8 @@ from efficientnet.keras_graph.fold import fold_batch_norm
 
 IDLE = {"BatchNormalization", "Dropout"}
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(autouse=True)
 def seed(keras):

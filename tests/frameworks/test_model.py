@@ -11,6 +11,8 @@ from efficientnet import get_variant, list_variants
 from efficientnet.family.scaling import cost
 from efficientnet.network.building import build
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def pixels(*shape, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, shape).astype("float32")

@@ -15,6 +15,9 @@ import pytest
 
 from efficientnet.family.variants import V1_BLOCKS
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
 # TensorFlow 1.14 and 2.9 as `keras.__version__` had it there; 2.15 was the last to be the default.
 KERAS_2_2 = "2.2.4"
 TF_1_14 = "2.2.4-tf"

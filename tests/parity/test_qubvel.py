@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from make_golden import DEPTH, SIZE, WIDTH
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def relative_error(answer, expected):
     return np.abs(np.asarray(answer) - expected).max() / max(1.0, np.abs(expected).max())

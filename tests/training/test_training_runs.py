@@ -27,6 +27,9 @@ from efficientnet.training import DivergedError, Interrupted, OneProcess, descri
 from efficientnet.training.plan import make_plan
 from efficientnet.training.run_folder import LOG_FIELDS, Checkpoint, RunFolder, State
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 SETTINGS = {"recipe": {"epochs": 3, "flip": True}, "classes": ["a", "b"]}
 
