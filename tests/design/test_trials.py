@@ -33,9 +33,9 @@ def starts(folder):
 
 
 @pytest.mark.slow
-def test_killed_ten_times(tmp_path):
+def test_killed_five_times(tmp_path):
     rng = random.Random(0)
-    for _ in range(10):
+    for _ in range(5):
         worker = work(tmp_path, 100, 0.15)
         # Early kills meet the making of the study, later ones its trials.
         time.sleep(rng.uniform(0.2, 4.0))

@@ -83,7 +83,8 @@ def test_a_body_and_a_classifier_may_be_dilated(eff):
     assert eff.create(small("b0"), weights=None, classes=3, output_stride=8).output_shape == (None, 3)
 
 
-@pytest.mark.parametrize("kind", ["model.keras", pytest.param("model.h5", marks=pytest.mark.once_per_keras)])
+@pytest.mark.once_per_keras
+@pytest.mark.parametrize("kind", ["model.keras", "model.h5"])
 def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, lite, kind, tmp_path):
     model = lite(out_strides=(4, 8, 16, 32), output_stride=16, named_features=True, input_shape=(64, 64, 3))
     x = images(2, 64, 64, 3)

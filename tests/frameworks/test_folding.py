@@ -192,6 +192,7 @@ def test_names_and_arrangement_of_inputs_and_outputs(keras, backend):
         np.testing.assert_allclose(answer, expected[key], atol=0.1 if backend == "openvino" else 1e-5)
 
 
+@pytest.mark.once_per_keras
 def test_plain_keras_saves_and_opens_it(eff, tiny, keras, backend, tmp_path):
     model = with_statistics(tiny(weights=None, classes=5))
     folded = fold_batch_norm(model)
