@@ -23,6 +23,8 @@ from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 pytest.importorskip("openvino")
 pytest.importorskip("keras")
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 def has(*modules):
     return all(importlib.util.find_spec(module) for module in modules)

@@ -1,10 +1,12 @@
 """The ONNX graph outputs as the model it was written from."""
 
 import builtins
+import dataclasses
 
 import numpy as np
 import pytest
 
+from efficientnet import get_variant
 from efficientnet.errors import UnsupportedLayerError
 from efficientnet.keras_graph import onnx as onnx_graph
 
@@ -12,6 +14,7 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 keras = pytest.importorskip("keras")
 efn = pytest.importorskip("efficientnet.keras")
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(autouse=True)
@@ -51,15 +54,16 @@ def check(model, *inputs, batch="dynamic"):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("EfficientNetB0", {"classes": 5, "classifier_activation": None}),
-        ("EfficientNetLite0", {"include_preprocessing": True, "padding": "symmetric", "classes": 5}),
-        ("EfficientNetV2B0", {"features_only": True}),
-        ("EfficientNetCondConvB0x4", {"classes": 5, "classifier_activation": None}),
-        ("EfficientNetEdgeTPUS", {"include_top": False, "pooling": "max"}),
+        ("b0", {"classes": 5, "classifier_activation": None}),
+        ("lite0", {"include_preprocessing": True, "padding": "symmetric", "classes": 5}),
+        ("v2-b0", {"features_only": True}),
+        ("condconv-b0-4e", {"classes": 5, "classifier_activation": None}),
+        ("edgetpu-s", {"include_top": False, "pooling": "max"}),
     ],
 )
 def test_every_family(name, options):
-    model = with_statistics(getattr(efn, name)(weights=None, input_shape=(64, 48, 3), **options))
+    short = dataclasses.replace(get_variant(name), name="short", width=0.25, depth=0.4)
+    model = with_statistics(efn.create(short, weights=None, input_shape=(64, 48, 3), **options))
     check(model, noise(2, 64, 48, 3))
 
 

