@@ -33,9 +33,6 @@ from efficientnet.family.variants import V1_BLOCKS
 if os.environ.get("KERAS_BACKEND") == "openvino":
     pytest.skip("Keras on OpenVINO does not train", allow_module_level=True)
 
-pytestmark = pytest.mark.usefixtures("eagerly")
-
-
 # Two stages, few filters: it is trained in seconds.
 SMALL = dataclasses.replace(
     get_variant("b0"), name="small", blocks=V1_BLOCKS[:2], width=0.5, resolution=32, head_filters=64,
@@ -74,12 +71,12 @@ def test_candidates_that_round_to_the_same_network_are_one():
 @pytest.mark.slow
 def test_training_learns_and_repeats(data):
     baseline = Baseline.from_variant(SMALL)
-    recipe = ShortTraining(epochs=6, batch_size=16, flip=False)
+    recipe = ShortTraining(epochs=4, batch_size=16, flip=False)
 
     def accuracy():
         reported = []
         final, _ = train(lambda: baseline.build(Factors()), data, recipe, 0, lambda *epoch: reported.append(epoch))
-        assert [epoch for epoch, _ in reported] == [1, 2, 3, 4, 5, 6]
+        assert [epoch for epoch, _ in reported] == [1, 2, 3, 4]
         assert reported[-1][1] == final
         return final
 
@@ -90,15 +87,15 @@ def test_training_learns_and_repeats(data):
 
 @pytest.mark.slow
 def test_a_search_from_start_to_end(data, tmp_path, capsys):
-    grid = [Coefficients(1.0, 1.4, 1.0), Coefficients(1.0, 1.0, 1.4)]
+    grid = [Coefficients(1.0, 1.4, 1.0)]
     call = {"grid": grid, "cost_tolerance": 0.5, "seeds": (0, 1), "recipe": QUICK, "prune": False}
     results = search(Baseline.from_variant(SMALL), data, tmp_path, **call)
-    assert [network.method for network in results.networks] == ["baseline", "candidate", "candidate"]
+    assert [network.method for network in results.networks] == ["baseline", "candidate"]
     assert all(len(network.accuracies) == 2 for network in results.networks)
     assert results.data == {"name": "stripes", "classes": 2, "training": 64, "validation": 32}
     assert load_results(tmp_path / "search.json") == results
     output = capsys.readouterr().out
-    assert "6 of 6 trainings, 0 given up early" in output
+    assert "4 of 4 trainings, 0 given up early" in output
     assert "min left" in output
     # A further call has nothing to do.
     assert search(Baseline.from_variant(SMALL), data, tmp_path, **call) == results
