@@ -28,8 +28,9 @@ HEAD = """\
 # weights: the name of the set, as given to `weights=`. model: the publisher's own name of it.
 # has_top: 1 with the classifier, 0 without. classes: of the classifier it was trained with; of 1001 the first is the
 #   background.
-# url: https; hf://OWNER/REPOSITORY, of which it is model.safetensors; or package://MODULE/PATH for a file inside an
-#   installed Python package. hash: ALGORITHM:HEX digest of the file, of sha256 all 64 digits or the first 8.
+# url: https; hf://OWNER/REPOSITORY, of which it is model.safetensors, or all of KerasHub's folder; or
+#   package://MODULE/PATH for a file inside an installed Python package. hash: ALGORITHM:HEX digest of the file, of
+#   sha256 all 64 digits or the first 8.
 # preprocessing: the `mode` of preprocess_input that the set was trained with. keras.applications scales in its graph:
 #   V2-S, M and L by Rescaling(1/128, offset=-1), which is v2, not tf.
 # resolution: side of the square input at evaluation. crop: the part of the shorter side kept before resizing to it.
@@ -78,7 +79,7 @@ TIMM_SETS = {
 }
 # Pruned without a change of shapes: what was pruned is zero.
 WHOLE = ("efficientnet_es_pruned", "efficientnet_el_pruned")
-CLASSES = {"imagenet21k": 21843, "sw_in12k": 11821}
+CLASSES = {"imagenet21k": 21843, "sw_in12k": 11821, "sw_imagenet": 11821}
 # timm's results by model and side of the input.
 Results = Mapping[tuple[str, str], Mapping[str, str]]
 
@@ -105,6 +106,8 @@ def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
     match fact["format"]:
         case "timm-safetensors" | "geffnet-pth":
             details = _timm(fact, results)
+        case "kerashub-preset":
+            details = _kerashub(fact, results)
         case "torchvision-pth":
             details = _torchvision(fact)
         case _:
@@ -159,6 +162,13 @@ def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
         "epsilon": "0.001" if is_ported else "1e-05",
         "top1": fact["top1"] if is_edgetpu else result["top1"],
     }
+
+
+def _kerashub(fact: dict[str, str], results: Results) -> dict[str, str]:
+    """A preset: timm's weights, whose images KerasHub cuts to a square and resizes to the side of their training."""
+    side = next(part.removeprefix("in=") for part in fact["preprocessing"].split() if part.startswith("in="))
+    here = {"weights": fact["weights"], "model": "", "resolution": side, "crop": "1", "top1": ""}
+    return {**_timm(fact, results), **here}
 
 
 def _torchvision(fact: dict[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ..checkpoints.timm_config import bare_name, network_padding
 from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.variants import Variant, get_variant
-from . import download
+from . import addresses, download, hubs
 
 logger = get_logger()
 
@@ -35,6 +35,7 @@ _PUBLISHERS = {
     "official-tf-ckpt": "official",
     "torchvision-pth": "torchvision",
     "transformers-safetensors": "google",
+    "kerashub-preset": "kerashub",
 }
 _PREFERENCE = tuple(_PUBLISHERS)
 
@@ -138,7 +139,7 @@ def list_weights(variant: str | Variant | None = None) -> tuple[PublishedWeights
 
     Example:
         >>> [weights.name for weights in list_weights("lite0")]
-        ['imagenet', 'imagenet', 'ra_in1k', 'imagenet']
+        ['imagenet', 'imagenet', 'ra_in1k', 'imagenet', 'ra_imagenet']
     """
     if variant is None:
         return tuple(row for row in _table() if row.variant != _NO_VARIANT)
@@ -153,9 +154,9 @@ def resolve(name: str, variant: Variant, with_top: bool = True) -> PublishedWeig
         name: Name of a set (``"imagenet"``, ``"noisy-student"``), optionally with its publisher in front
             (``"keras/imagenet"``), or a model of timm's (``"timm/tf_efficientnet_b0.ns_jft_in1k"``, also as
             ``hf://…``, with or without ``/model.safetensors`` and ``#sha256=…``). Of several publishers the first one
-            of qubvel, lukemelas, keras, timm, geffnet, official, torchvision, google is taken. ``"imagenet"`` always
-            means something: where no set is called so, the most accurate one trained on ImageNet-1k alone, or else the
-            most accurate one.
+            of qubvel, lukemelas, keras, timm, geffnet, official, torchvision, google, kerashub is taken. ``"imagenet"``
+            always means something: where no set is called so, the most accurate one trained on ImageNet-1k alone, or
+            else the most accurate one.
         variant: Variant of the network to fill.
         with_top: Whether the file should hold the classifier; a file with one is taken if there is no other.
 
@@ -261,11 +262,15 @@ def unknown_message(name: str, variant: Variant) -> str:
 def path(weight_set: PublishedWeights) -> Path:
     """Return the file of a published set: download it, or find it in its Python package.
 
+    Of KerasHub's presets it is a folder: body and classifier are separate files.
+
     Raises:
         OSError: The file cannot be downloaded; the message says what to place where.
         ImportError: The package is not installed; the message names it.
         CheckpointError: The package is damaged.
     """
+    if weight_set.publisher == "kerashub" and (place := addresses.on_hub(weight_set.url)):
+        return hubs.fetch(place)
     if not weight_set.url.startswith(_PACKAGE_SCHEME):
         return download.fetch(weight_set.url, file_hash=weight_set.hash or None)
     package, _, file = weight_set.url.removeprefix(_PACKAGE_SCHEME).partition("/")

@@ -2,21 +2,25 @@
 
 import dataclasses
 import hashlib
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tf_bundle_writer
 
 from efficientnet import checkpoints, get_variant
-from efficientnet.checkpoints import safetensors
+from efficientnet.checkpoints import hub_folder, safetensors
 from efficientnet.checkpoints.names.tensorflow import AUTHORS
 from efficientnet.checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
 from efficientnet.cli.main import main
 from efficientnet.family import arrays as layout
-from efficientnet.weights import published
+from efficientnet.weights import finding, published
 from efficientnet.weights.published import weights_info
 
 pytest.importorskip("keras")
+
+PRESET = Path(__file__).resolve().parents[1] / "data" / "golden" / "kerashub-b0" / "preset"
 
 
 def arrays_of(origin, variant, classes):
@@ -81,6 +85,18 @@ def test_torchvision_and_google(eff, mirror, monkeypatch, caplog, variant, name,
     assert "does not say" not in caplog.text
     classifier = "classifier.1.weight" if origin is TORCHVISION else "classifier.weight"
     np.testing.assert_array_equal(model.get_layer("probs").get_weights()[0], arrays[classifier].T)
+
+
+def test_a_preset_of_kerashub_is_a_folder(mirror):
+    """Body and classifier are two files there."""
+    row = weights_info("b0", "kerashub/ra_imagenet")
+    for file in PRESET.iterdir():
+        shutil.copy(file, mirror / f"keras--efficientnet_b0_ra_imagenet--{file.name}")
+    folder = published.path(row)
+    assert [path.name for path in hub_folder.find_weights(folder)] == ["model.weights.h5", "task.weights.h5"]
+    assert checkpoints.open_checkpoint(folder).facts.padding == row.padding
+    facts = finding.of_set(row)
+    assert (facts.padding, facts.epsilon, facts.preprocessing) == ("symmetric", 1e-5, "torch")
 
 
 @pytest.fixture

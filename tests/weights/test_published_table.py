@@ -116,10 +116,10 @@ def test_a_row_is_sane(row: registry.PublishedWeights) -> None:
     assert 0.87 <= row.crop <= 1
     assert row.top1 is None or 0.74 < row.top1 < 0.89 or (is_test and 0.43 < row.top1 < 0.47)
     assert row.licence == ("BSD-3-Clause" if row.publisher == "torchvision" else "Apache-2.0")
-    is_torchvision = row.publisher == "torchvision"
-    assert is_torchvision or (row.padding == "symmetric") == (row.epsilon == 1e-5)
+    if row.publisher != "torchvision":
+        assert (row.padding == "symmetric") == (row.epsilon == 1e-5)
     if row.padding == "symmetric":
-        assert is_torchvision or (row.publisher == "timm" and not row.model.startswith("tf_"))
+        assert row.publisher in ("torchvision", "kerashub") or not row.model.startswith("tf_")
     assert (row.publisher == "timm") == (row.model != "")
     if row.variant != "-":
         assert row in list_weights(row.variant)
@@ -251,6 +251,8 @@ def test_the_first_publisher_is_taken() -> None:
     assert named("b1", "imagenet-v2").url.endswith("/efficientnet_b1-c27df63c.pth")
     assert named("b1", "torchvision/imagenet").url.endswith("/efficientnet_b1_rwightman-bac287d4.pth")
     assert named("b1", "google/imagenet").url == "hf://google/efficientnet-b1"
+    assert named("edgetpu-s", "kerashub/ra_imagenet").url == "hf://keras/efficientnet_es_ra_imagenet"
+    assert named("v2-rw-t", "ra2_imagenet").url == "hf://keras/efficientnet2_rw_t_ra2_imagenet"
 
 
 def test_a_file_without_a_classifier_only_where_there_is_one() -> None:
@@ -376,9 +378,8 @@ def test_only_timms_own_trainings_and_the_authors_edgetpu_differ_from_their_vari
     """In padding and epsilon."""
     for row in list_weights():
         variant: Variant = get_variant(row.variant)
-        is_own = row.publisher == "torchvision" or (row.publisher == "timm" and not row.model.startswith("tf_"))
         # Networks that only timm has are as it trains.
-        is_own = is_own and row.variant in list_variants()[:29]
+        is_own = row.padding == "symmetric" and row.variant in list_variants()[:29]
         if not is_own and row.variant.startswith("efficientnet-edgetpu-"):
             assert (row.padding, row.epsilon) == ("edgetpu", 1e-3)
         else:
