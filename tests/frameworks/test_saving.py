@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from efficientnet.family.variants import V1_BLOCKS
+
 OPEN = """
 import sys
 import numpy as np
@@ -37,11 +39,12 @@ def test_a_saved_model_opens_without_this_package(eff, model, x, tmp_path, kind)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-6)
 
 
-def test_saved_model_folder(keras, backend, is_legacy, model, x, tmp_path):
+def test_saved_model_folder(keras, backend, is_legacy, tiny, x, tmp_path):
     if backend != "tensorflow":
         pytest.skip("SavedModel is TensorFlow's format")
     import tensorflow as tf
 
+    model = tiny(weights=None, blocks_args=V1_BLOCKS[:1], classes=10)  # each layer takes long to write
     if is_legacy:
         model.save(tmp_path / "saved")
         answer = keras.models.load_model(tmp_path / "saved").predict(x, verbose=0)
