@@ -77,6 +77,21 @@ def keras3_weights(path: Path | io.BytesIO) -> None:
         file["optimizer/vars/0"] = np.int64(3)
 
 
+def keras_shards(path: Path) -> None:
+    import h5py
+
+    listed = {}
+    for number, groups in enumerate((("conv2d", "batch_normalization"), ("dense",))):
+        name = f"{path.name.removesuffix('.weights.json')}_{number:05d}.weights.h5"
+        with h5py.File(path.with_name(name), "w") as file:
+            for place, array in BY_NUMBER.items():
+                group, index = place.split("/")
+                if group in groups:
+                    file[f"layers/{group}/vars/{index}"] = array
+                    listed[f"/layers/{group}/vars"] = [name]
+    path.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": listed}))
+
+
 def keras_archive(path: Path) -> None:
     weights = io.BytesIO()
     keras3_weights(weights)
@@ -147,6 +162,7 @@ KERAS: dict[str, Callable[[Path], None]] = {
     "model.h5": keras2_model,
     "net.weights.h5": keras3_weights,
     "net.keras": keras_archive,
+    "net.weights.json": keras_shards,
 }
 
 # Of each format the file to open, what writes it, and the package that this takes.

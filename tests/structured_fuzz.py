@@ -44,6 +44,55 @@ ODD: tuple[Callable[[], Any], ...] = (
 )  # fmt: skip
 
 
+# Of timm, transformers and KerasHub: config.json, and what lies beside it.
+CONFIGURATIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    (
+        {
+            "architecture": "efficientnet_b0", "num_classes": 2, "label_names": ["a", "b"],
+            "model_args": {"pad_type": "same", "bn_eps": 1e-3},
+            "pretrained_cfg": {
+                "tag": "x", "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9, "interpolation": "bicubic",
+            },
+        },
+        {},
+    ),
+    (
+        {
+            "model_type": "efficientnet", "image_size": 224, "depthwise_padding": [], "batch_norm_eps": 1e-3,
+            "strides": [1, 2, 2, 2, 1, 2, 1], "num_block_repeats": [1, 2, 2, 3, 3, 4, 1], "depth_coefficient": 1.0,
+            "hidden_act": "swish", "id2label": {"0": "a", "1": "b"},
+        },
+        {
+            "preprocessor_config.json": {
+                "size": {"height": 256}, "crop_size": {"height": 224}, "do_center_crop": True, "rescale_factor": 0.01,
+                "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "include_top": True, "resample": 3,
+            }
+        },
+    ),
+    (
+        {
+            "class_name": "EfficientNetBackbone",
+            "config": {
+                "include_stem_padding": True, "stem_conv_padding": "valid", "batch_norm_epsilon": 1e-5,
+                "stackwise_block_types": ["v1", "fused"], "stackwise_strides": [1, 2],
+            },
+        },
+        {
+            "image_converter.json": {
+                "config": {
+                    "scale": [0.01] * 3, "offset": [0.5] * 3, "mean": [0.5] * 3, "variance": [0.1] * 3,
+                    "crop_to_aspect_ratio": True, "interpolation": "bilinear",
+                }
+            },
+            "task.json": {"config": {"activation": "softmax", "num_classes": 2}},
+        },
+    ),
+)  # fmt: skip
+BESIDE = ("preprocessor_config.json", "image_converter.json", "task.json")
+# In an index; none of them is beside it.
+NAMES = ("../whole.keras", "/etc/passwd", "..", "hub", "hub/model.safetensors", "gone.safetensors", "\u202e", "C:x")
+
+
 def changed(value: Any, rng: random.Random) -> Any:
     """The value with some of its parts, at any depth, replaced, left out or doubled."""
     value = copy.deepcopy(value)
@@ -138,6 +187,27 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
 
         return attempt
 
+    hub = folder / "hub"
+    hub.mkdir()
+    FORMATS["net.safetensors"][0](hub / "model.safetensors")
+
+    def configuration(rng: random.Random) -> None:
+        config, beside = rng.choice(CONFIGURATIONS)
+        for name in BESIDE:
+            (hub / name).unlink(missing_ok=True)
+        for name, value in {"config.json": config, **beside}.items():
+            (hub / name).write_bytes(text(value, rng))
+        open_checkpoint(hub)
+
+    def index(rng: random.Random) -> None:
+        name = rng.choice(("model.safetensors.index.json", "model.weights.json"))
+        listed = rng.choice(NAMES)
+        (folder / name).write_bytes(
+            text({"metadata": {"total_size": 1}, "weight_map": {"a": listed, "b": [listed]}}, rng)
+        )
+        for stored in open_checkpoint(folder / name).arrays.values():
+            np.sum(stored)
+
     def note(rng: random.Random) -> None:
         name = rng.choice(list(members)[:4])
         archive(model, {**whole, name: text(members[name], rng)}, rng)
@@ -157,7 +227,7 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
     return [
         image, image, image,
         json_of(variant, get_variant), json_of(to_json(FINETUNE), lambda path: get_recipe(path, get_variant("b0"))),
-        json_of(results, load_results), note, member,
+        json_of(results, load_results), note, member, configuration, index,
     ]  # fmt: skip
 
 

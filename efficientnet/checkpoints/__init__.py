@@ -5,7 +5,8 @@ path ── open_checkpoint ──> {their name: array} ── naming table ─�
 
 from ..errors import CheckpointError
 from .facts import Facts
-from .reading import Reading, accept, describe_format, explain, open_checkpoint, read_checkpoint, remarks, report
+from .foreign import describe as describe_format
+from .reading import Reading, accept, explain, open_checkpoint, read_checkpoint, remarks, report
 
 __all__ = [
     "CheckpointError",

@@ -19,10 +19,10 @@ from .arrays import StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
-_BACKBONE, _CLASSIFIER = "model.weights.h5", "task.weights.h5"
+_BACKBONE, _SHARDS, _CLASSIFIER = "model.weights.h5", "model.weights.json", "task.weights.h5"
 # In the order of preference.
 WEIGHTS = (
-    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", _BACKBONE, "model.keras",
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", _BACKBONE, _SHARDS, "model.keras",
     "model.pth",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ WEIGHTS = (
 def find_weights(folder: Path) -> list[Path]:
     """Return the files of weights in a folder: the network's, and the classifier's if it has a separate one."""
     files = [folder / name for name in WEIGHTS if (folder / name).is_file()][:1]
-    is_backbone = files and files[0].name == _BACKBONE and (folder / _CLASSIFIER).is_file()
+    is_backbone = files and files[0].name in (_BACKBONE, _SHARDS) and (folder / _CLASSIFIER).is_file()
     return [*files, folder / _CLASSIFIER] if is_backbone else files
 
 
@@ -56,7 +56,7 @@ def read_config(weights: Path) -> Facts:
             return transformers_config.of_config(config, config_file)
         if config.get("class_name") == "EfficientNetBackbone":
             return _kerashub(config_file, config)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"{config_file} does not say what {weights.name} beside it holds ({error}): save or download both again, "
             "or move the weights to a folder without it."
@@ -83,8 +83,9 @@ def _of_converter(options: dict[str, Any]) -> Facts:
     """Return the facts of an ImageConverter: earlier ones had mean and variance in place of scale and offset."""
     scale, offset = options.get("scale"), options.get("offset")
     if scale is not None and options.get("variance") is not None and options.get("mean") is not None:
-        std = np.sqrt(options["variance"])
-        scale, offset = scale / std, -np.asarray(options["mean"]) / std
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            std = np.sqrt(np.asarray(options["variance"], np.float64))
+            scale, offset = scale / std, -np.asarray(options["mean"], np.float64) / std
     interpolation = options.get("interpolation", "bilinear")
     return Facts(
         preprocessing=None if scale is None else of_scale_and_offset(scale, 0.0 if offset is None else offset),

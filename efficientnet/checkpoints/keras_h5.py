@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..errors import CheckpointError
 from ..family.arrays import role
 from . import architecture, facts, hdf5
 from .arrays import Stored, StoredWeights, map_file
+from .beside import beside
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError
 
@@ -43,7 +45,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
     """Read the arrays of a file of weights or of a whole model.
 
     Args:
-        path: Path of an HDF5 file.
+        path: Path of an HDF5 file, or of the ``.weights.json`` that lists several beside it.
 
     Returns:
         Keras 2's layout gives ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, in the model's order, also from
@@ -59,10 +61,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
     with reading(path):
         buffer = map_file(path)
         if _lists_shards(bytes(buffer[:512])):
-            raise CheckpointError(
-                f"{fspath(path)} lists the files that weights were saved into with max_shard_size, which are not read "
-                "here. Load it with Keras' model.load_weights and save it again without max_shard_size."
-            )
+            return _read_shards(Path(path), buffer)
         root = hdf5.root(buffer)
         whole = "model_weights" in root
         named = root["model_weights"] if whole else root
@@ -81,6 +80,29 @@ def read(path: str | PathLike[str]) -> StoredWeights:
             graph = architecture.read_architecture(facts.parse(config[0]), checked, said.preprocessing)
             said = graph | dataclasses.replace(said, preprocessing=None)
     return StoredWeights(name, checked, layers=tuple(layers), facts=said)
+
+
+def _read_shards(path: Path, index: memoryview) -> StoredWeights:
+    """Read the files that Keras 3 cuts weights into with ``max_shard_size``, which an index beside them lists."""
+    listed = facts.parse_object(bytes(index[: facts.LARGEST_JSON + 1])).get("weight_map")
+    places = listed.values() if isinstance(listed, dict) else ()
+    names = [name for place in places for name in (place if isinstance(place, list) else [place])]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("it has no weight_map from groups to names of files")
+    arrays: dict[str, Stored] = {}
+    layers: list[str] = []
+    for name in dict.fromkeys(names):
+        try:
+            shard = beside(path, name)
+        except ValueError as error:
+            raise ValueError(f"of its file {name[:80]!r}: {error}") from None
+        with reading(shard):
+            found, in_shard = read_keras3(hdf5.root(map_file(shard)))
+        if twice := found.keys() & arrays.keys():
+            raise ValueError(f"{name!r} holds {min(twice)[:80]!r}, which is in another of its files, too")
+        arrays |= {key: guarded(shard, stored) for key, stored in found.items()}
+        layers += in_shard
+    return StoredWeights("Keras 3 weights, HDF5, in shards", arrays, layers=tuple(dict.fromkeys(layers)))
 
 
 @contextlib.contextmanager

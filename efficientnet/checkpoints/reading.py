@@ -15,22 +15,22 @@ from ..errors import CheckpointError
 from ..family import arrays as layout
 from ..family import scaling
 from ..family.variants import Variant, get_variant, list_variants
-from . import hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
+from . import foreign, hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Stored, StoredWeights
 from .names.base import Entry, Origin, Shape
-from .names.keras import APPLICATIONS, NUMBERED, OURS
+from .names.keras import APPLICATIONS, IN_TORCH, KECAM, NUMBERED, OURS
 from .names.kerashub import KERASHUB
 from .names.tensorflow import AUTHORS
 from .names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, name_children
 
 # The most specific first: a file of keras.applications has all but a few of our names.
-ORIGINS = (APPLICATIONS, OURS, NUMBERED, *KERASHUB.values(), TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
+ORIGINS = (APPLICATIONS, OURS, KECAM, NUMBERED, *KERASHUB.values(), TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
 
 # Of differences in a message, and of networks in a file, which may have more of them in an attack only.
 _MOST_SHOWN, _MOST_NETWORKS = 8, 16
 
 READ = (
-    "Keras' .h5, .weights.h5 and .keras, PyTorch's .pth, .safetensors, and TensorFlow's checkpoints "
+    "Keras' .h5, .weights.h5, .weights.json and .keras, PyTorch's .pth, .safetensors, and TensorFlow's checkpoints "
     "(.index with .data, or the .tar.gz that holds them)"
 )
 
@@ -114,6 +114,8 @@ def _open_file(path: Path) -> StoredWeights:
             start = file.read(512)
         if keras_h5.recognises(start):
             return keras_h5.read(path)
+        if start.startswith(b"PK") and (program := foreign.describe_archive(path)):
+            raise CheckpointError(f"{path} {program}. Read are {READ}.")
         if torch_pickle.recognises(start):
             return torch_pickle.read(path)
         if keras_archive.recognises(path):
@@ -123,24 +125,15 @@ def _open_file(path: Path) -> StoredWeights:
     if tf_checkpoint.recognises(path):
         return tf_checkpoint.read(path)
     if path.is_dir():
+        if program := foreign.describe_folder(path):
+            raise CheckpointError(f"{path} {program}. Read are {READ}.")
         raise CheckpointError(
             f"{path} is a folder without a TensorFlow checkpoint, and without {', '.join(hub_folder.WEIGHTS)}, as hubs "
             "have them: give the file of weights in it."
         )
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}, nor a TensorFlow checkpoint of that prefix.")
-    raise CheckpointError(f"{path} {describe_format(start)}. Read are {READ}: download or save it again.")
-
-
-def describe_format(start: bytes) -> str:
-    """Describe an unreadable file by its first bytes, as the rest of a sentence about it."""
-    if not start:
-        return "is empty"
-    if start.startswith(b"PK"):
-        return "is a zip archive, damaged or of another kind than expected"
-    if start.lstrip()[:1] == b"<":
-        return "is a web page, no model or weights; the download was probably answered by a login or error page"
-    return f"begins with {start[:8]!r}, which is no known format"
+    raise CheckpointError(f"{path} {foreign.describe(path, start)}. Read are {READ}.")
 
 
 def read_checkpoint(path: str | PathLike[str], variant: Variant | None = None) -> Reading:
@@ -167,11 +160,18 @@ def read_checkpoint(path: str | PathLike[str], variant: Variant | None = None) -
         raise _unknown(path, checkpoint)
     variants = map(get_variant, list_variants()) if variant is None else [variant]
     readings = [_compare(Path(path), checkpoint, place, v) for v in variants for place in places]
+    readings = [reading for reading in readings if not _is_alias(reading.before, readings)]
     best = min(readings, key=lambda reading: (reading.differences, len(reading.aside)))
     befores = {r.before for r in readings if r.origin is best.origin and not r.differences}
     if len(befores) > 1:
         raise _several(path, befores)
     return _count_classes(best)
+
+
+def _is_alias(before: str, readings: Sequence[Reading]) -> bool:
+    """Return whether Keras on PyTorch has listed the same arrays twice: as a layer's, and as a model's around it."""
+    models = {reading.before for reading in readings if reading.before.endswith(IN_TORCH)} - {before}
+    return before.endswith(IN_TORCH) and any(before.startswith(model.removesuffix(IN_TORCH)) for model in models)
 
 
 def _unknown(path: str | PathLike[str], checkpoint: StoredWeights) -> CheckpointError:

@@ -12,7 +12,7 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..common.json_files import unique_keys
 from ..errors import CheckpointError
 from . import facts
 from .arrays import Stored, StoredWeights, widen_bfloat16
+from .beside import beside
 from .pickled_tensors import is_shape
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -164,7 +165,7 @@ def _read_shards(path: Path) -> dict[str, Stored]:
     arrays = {}
     for shard in dict.fromkeys(shards.values()):
         try:
-            in_shard, _ = _read_file(_beside(path, shard))
+            in_shard, _ = _read_file(beside(path, shard))
         except ValueError as error:
             raise ValueError(f"of its file {shard[:80]!r}: {error}") from None
         for name, stored in in_shard.items():
@@ -175,25 +176,6 @@ def _read_shards(path: Path) -> dict[str, Stored]:
         if name not in arrays:
             raise ValueError(f"{shard!r} does not hold {name[:80]!r}, as the index says")
     return {name: arrays[name] for name in shards}
-
-
-def _beside(index: Path, shard: str) -> Path:
-    """Return the path of a file that an index names, which may be any text."""
-    # Windows' rules know separators of both kinds and drives.
-    if PureWindowsPath(shard).name != shard or shard in ("", "..") or not shard.isprintable():
-        raise ValueError("that is no plain name, as of a file beside the index")
-    path = index.with_name(shard)
-    # In Hugging Face's cache both are links into one other folder.
-    if _folder(path) not in (_folder(index), os.path.realpath(index.parent)):
-        raise ValueError("it is a link to a file elsewhere")
-    if not os.path.isfile(path):  # unlike Path's, it does not fail on names that are too long
-        raise ValueError("there is no such file beside the index")
-    return path
-
-
-def _folder(path: Path) -> str:
-    """Return the folder of a file after all links are followed."""
-    return os.path.dirname(os.path.realpath(path))
 
 
 def write(

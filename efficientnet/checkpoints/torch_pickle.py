@@ -89,7 +89,8 @@ def read(path: str | os.PathLike[str]) -> StoredWeights:
 def _refusal(path: str | os.PathLike[str], error: ValueError) -> CheckpointError:
     return CheckpointError(
         f"Cannot read weights from {os.fspath(path)!r}: {error}. What can be read is a dict of tensors, as "
-        "`torch.save(model.state_dict(), path)` writes it: save or download the file again."
+        "`torch.save(model.state_dict(), path)` writes it, and no pickled module: open that where its classes are, and "
+        "save its state_dict(); or download the file again."
     )
 
 

@@ -294,8 +294,7 @@ def _inspect(path: Path) -> tuple[str, SavedModel]:
             )
         return ".keras", SavedModel(config, str(version), bool(config.get("compile_config")))
     raise CheckpointError(
-        f"{path} {describe_format(start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder: download or "
-        "save it again."
+        f"{path} {describe_format(path, start)}. Opened are whole models, as .keras, .h5 or a SavedModel folder."
     )
 
 

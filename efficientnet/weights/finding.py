@@ -14,7 +14,7 @@ import numpy as np
 
 from ..checkpoints import Facts, Reading
 from ..checkpoints.facts import of_mean_and_std, of_scale_and_offset
-from ..checkpoints.names.keras import APPLICATIONS, NORMALIZATION, NUMBERED, OURS
+from ..checkpoints.names.keras import APPLICATIONS, KECAM, NORMALIZATION, NUMBERED, OURS
 from ..checkpoints.names.kerashub import KERASHUB, TYPES
 from ..checkpoints.names.tensorflow import AUTHORS
 from ..checkpoints.names.torch import TIMM, TORCHVISION, TRANSFORMERS
@@ -171,6 +171,10 @@ def _of_origin(reading: Reading) -> Facts:
         return Facts(origin.padding, origin.epsilon(variant), preprocessing)
     if origin is TRANSFORMERS:  # how pixels are scaled stands in a file of its own, or nowhere
         return Facts(origin.padding, origin.epsilon(variant))
+    if origin is KECAM:
+        # The authors' numbers, of whose scaling of pixels its own preprocessing makes one of two.
+        is_large = re.fullmatch(r"efficientnetv2-(s|m|l|xl)", variant.name)
+        return Facts(origin.padding, origin.epsilon(variant), "tf" if is_large else "torch")
     if origin in KERASHUB.values():  # its configuration says the rest, or nothing does
         return Facts(_padding_in_kerashub(TYPES[origin is KERASHUB[True]], layers, variant))
     normalization = _normalization_arrays(reading)

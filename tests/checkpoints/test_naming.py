@@ -6,7 +6,7 @@ import pytest
 from efficientnet import checkpoints, get_variant, list_variants
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
-from efficientnet.checkpoints.names.keras import APPLICATIONS
+from efficientnet.checkpoints.names.keras import APPLICATIONS, KECAM
 from efficientnet.checkpoints.names.kerashub import KERASHUB
 from efficientnet.checkpoints.names.tensorflow import AUTHORS
 from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
@@ -55,6 +55,11 @@ def test_there_and_back(origin, name):
     ("origin", "variant", "ours", "theirs", "shape"),
     [
         (TIMM, "b0", "stem_conv/kernel", "conv_stem.weight", (32, 3, 3, 3)),
+        (KECAM, "v2-b0", "block1a_project_conv/kernel", "stack_0_block0_fu_conv/kernel", (3, 3, 32, 16)),
+        (KECAM, "v2-b0", "block2a_expand_bn/beta", "stack_1_block0_sortcut_bn/beta", (64,)),
+        (KECAM, "b0", "block2b_dwconv/kernel", "stack_1_block1_MB_dw_/kernel", (3, 3, 144, 1)),
+        (KECAM, "b0", "block2b_se_expand/bias", "stack_1_block1_se_2_conv/bias", (144,)),
+        (KECAM, "b0", "top_bn/gamma", "post_bn/gamma", (1280,)),
         (TIMM, "b0", "block1a_project_conv/kernel", "blocks.0.0.conv_pw.weight", (16, 32, 1, 1)),
         (TIMM, "b0", "block1a_project_bn/gamma", "blocks.0.0.bn2.weight", (16,)),
         (TIMM, "b0", "block3b_dwconv/kernel", "blocks.2.1.conv_dw.weight", (240, 1, 5, 5)),

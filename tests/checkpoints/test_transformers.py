@@ -89,6 +89,7 @@ def test_padding_is_that_of_tensorflow_at_the_networks_size(tmp_path):
         ({"image_size": "big"}, None, "image_size is 'big'"),
         ({"image_size": 64, "strides": [1]}, None, "does not say what model.safetensors beside it holds"),
         ({"batch_norm_eps": 3}, None, "fraction"),
+        ({"image_size": 64, "depth_coefficient": 1e308}, None, "does not say what model.safetensors beside it holds"),
         ({}, {"image_std": [0, 1, 1]}, "scale no pixels"),
         ({}, {"image_mean": "x"}, "scale no pixels"),
         ({}, {"rescale_factor": None}, "scale no pixels"),

@@ -10,7 +10,8 @@ import pytest
 from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
-from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
+from efficientnet.checkpoints.names.keras import OURS
+from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS
 from efficientnet.cli.main import main
 from efficientnet.family import arrays as layout
 
@@ -90,6 +91,55 @@ def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_pa
     flat = {f"{index}.weight": values for index, values in enumerate(numbered.values())}
     with pytest.raises(CheckpointError, match=r"They begin with numbers.* save the state_dict\(\) of the network"):
         checkpoints.read_checkpoint(save(tmp_path / "flat.safetensors", flat))
+
+
+@pytest.mark.parametrize("before", ["", "net.", "model.backbone.", "0.", "module._orig_mod."])
+def test_a_wrapper_around_transformers(before, tmp_path):
+    """Their classifier stands beside the body, which has a prefix of its own."""
+    arrays = {
+        f"{'' if entry.ours.startswith('probs/') else 'efficientnet.'}{entry.theirs}": array(*entry.their_shape)
+        for entry in TRANSFORMERS.entries(layout.layers(get_variant("b0"), 4))
+    }
+    path = save(tmp_path / "w.safetensors", arrays, before, **{"loss.weight": array(4), "decoder.0.bias": array(3)})
+    reading = checkpoints.read_checkpoint(path)
+    assert (reading.variant.name, reading.origin, reading.classes) == ("efficientnet-b0", TRANSFORMERS, 4)
+    assert (reading.differences, set(reading.aside)) == (0, {"loss.weight", "decoder.0.bias"})
+
+
+@pytest.mark.parametrize(
+    ("origin", "before", "left_out", "others"),
+    [
+        (
+            TIMM,
+            "model.backbone.",
+            ("conv_head.", "bn2.", "classifier."),
+            ["model.fpn.p6.conv.weight", "anchors.boxes"],
+        ),
+        (TIMM, "encoder.model.", ("classifier.",), ["decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"]),
+        (LUKEMELAS, "encoder.", ("_fc.",), ["decoder.blocks.0.conv1.0.weight", "segmentation_head.0.weight"]),
+    ],
+    ids=["effdet", "segmentation_models.pytorch tu-", "segmentation_models.pytorch"],
+)
+def test_backbones_of_detectors_and_of_segmentation(tmp_path, origin, before, left_out, others):
+    body = {name: values for name, values in B0[origin].items() if not name.startswith(left_out)}
+    path = save(tmp_path / "w.safetensors", body, before, **{name: array(3) for name in others})
+    reading = checkpoints.accept(checkpoints.read_checkpoint(path))
+    assert (reading.variant.name, reading.origin, reading.before) == ("efficientnet-b0", origin, before)
+    assert (reading.classes, set(reading.aside)) == (None, set(others))
+
+
+@pytest.mark.parametrize("before", ["", "net."])
+def test_the_state_dict_of_keras_on_pytorch(before, tmp_path):
+    """It puts _torch_params. before the names, lists random states, and in a model of models all twice."""
+    arrays = {
+        f"{before}{twice}_torch_params.{entry.ours}": array(*entry.shape)
+        for twice in ("", "_functional.")
+        for entry in OURS.entries(layout.layers(get_variant("b0"), 4))
+    }
+    state = {f"{before}_torch_params.seed_generator_1/seed_generator_state": np.zeros(2, np.int64)}
+    reading = checkpoints.read_checkpoint(save(tmp_path / "w.safetensors", arrays, **state))
+    assert (reading.variant.name, reading.origin, reading.classes) == ("efficientnet-b0", OURS, 4)
+    assert (reading.before, reading.differences) == (f"{before}_torch_params.", 0)
 
 
 def test_the_state_dict_of_lightning(eff, tmp_path, caplog):
