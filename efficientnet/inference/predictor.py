@@ -88,7 +88,8 @@ class Predictor:
                 record its preprocessing, floating numbers as it takes them. Or a list or another iterable of images of
                 any size, which are cropped and resized as in evaluation: paths, URLs, contents of files as bytes,
                 Pillow images, arrays (height, width), (height, width, 1), (height, width, 3) or (height, width, 4),
-                or functions that return one of these.
+                or functions that return one of these. A model of other channels than 1 and 3 takes arrays and files of
+                as many.
 
         Returns:
             Outputs of the model, float32: (batch, classes) probabilities, features, or a list or dictionary of feature

@@ -147,7 +147,7 @@ class ModelSource:
             names = said.class_names if said.class_names and len(said.class_names) == classes else None
             activation = said.activation or "softmax"
             model = assemble(
-                variant, weights=found, classes=classes, input_shape=(size, size, 3),  # type: ignore[arg-type]  # read once
+                variant, weights=found, classes=classes, input_shape=(size, size, reading.channels),  # type: ignore[arg-type]  # read once
                 classifier_activation=None if activation == "linear" else activation, padding=given.padding,
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 
 from efficientnet.datasets import load
 from efficientnet.datasets.builtin import load_digits, load_fashion_mnist
-from efficientnet.datasets.data import Data, Files, batches, is_held_out
+from efficientnet.datasets.data import Data, Files, is_held_out
 from efficientnet.datasets.files import load_files
 
 
@@ -279,14 +279,6 @@ def test_resized(data):
     assert small.pixels.shape == (20, 4, 4, 3)
     assert small.pixels.dtype == np.uint8
     assert data.resized(8) is data
-
-
-def test_batches_are_floats_in_the_order_of_the_rows(data):
-    found = list(batches(data.pixels, data.labels, np.array([5, 3, 8]), 2, lambda x: x + 1))
-    assert [len(x) for x, _ in found] == [2, 1]
-    assert found[0][0].dtype == np.float32
-    np.testing.assert_array_equal(found[0][0], data.pixels[[5, 3]].astype(np.float32) + 1)
-    np.testing.assert_array_equal(found[1][1], data.labels[[8]])
 
 
 def test_classes_in_another_order():

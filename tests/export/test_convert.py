@@ -17,6 +17,7 @@ from efficientnet.cli.main import main
 from efficientnet.export import convert
 from efficientnet.family import arrays as layout
 from efficientnet.family.variants import get_variant
+from efficientnet.inference import ModelSource
 
 pytest.importorskip("keras")
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,6 +153,9 @@ def test_other_numbers_of_channels(source, tmp_path, capsys, channels, target):
         np.testing.assert_array_equal(array, after[name])
     facts = checkpoints.open_checkpoint(path).facts
     assert len(facts.preprocessing.scale) == channels
+    if channels == 6:
+        _, spec = ModelSource.of_variant("b0", str(path)).load()
+        assert (spec.channels, len(spec.scaling.scale)) == (6, 6)
 
 
 def test_channels_that_cannot_be_made(source, tmp_path, capsys):

@@ -89,6 +89,16 @@ def test_six_channels_of_the_same_image_twice_are_the_image(build, tolerance):
     np.testing.assert_allclose(predict(twice, np.concatenate([x, x], -1)), predict(once, x), atol=tolerance)
 
 
+def test_channels_first(tiny, trained, backend, is_legacy, tolerance, channels_first):
+    if is_legacy or backend == "tensorflow":
+        pytest.skip("TensorFlow's convolutions on a CPU are channels-last only")
+    rgb, grey = (
+        tiny(weights=trained, input_shape=(count, 33, 32), classes=4, include_preprocessing=True) for count in (3, 1)
+    )
+    x = pixels(2, 1, 33, 32)
+    np.testing.assert_allclose(predict(grey, x), predict(rgb, np.repeat(x, 3, axis=1)), atol=tolerance)
+
+
 def test_what_models_say_of_their_scaling(eff, build):
     assert eff.model_preprocessing(build(1, "lite")) == "lite"
     (scale,), (offset,) = eff.model_preprocessing(build(1))
