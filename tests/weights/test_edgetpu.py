@@ -10,6 +10,10 @@ from efficientnet.checkpoints import Facts, safetensors
 from efficientnet.checkpoints.timm_config import of_hyper_parameters, of_run
 from efficientnet.common.hashes import digest_of
 from efficientnet.export import convert
+from efficientnet.family.scaling import cost
+from efficientnet.keras_graph import onnx
+from efficientnet.keras_graph.fold import fold_batch_norm
+from efficientnet.keras_graph.profile import profile
 from efficientnet.weights import finding, published
 from efficientnet.weights.published import facts_of_model, weights_info
 
@@ -55,6 +59,17 @@ def test_a_stride_in_the_projection_predicts_the_same(eff):
     expected = keras.ops.convert_to_numpy(keras.ops.conv(before, kernel, 1, "same")[:, ::2, ::2])
     found = keras.ops.convert_to_numpy(keras.Model(model.input, layer("block2a_expand_conv").output)(pixels))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_it_is_folded_compiled_and_counted_like_any_network(eff):
+    ort = pytest.importorskip("onnxruntime")
+    model = build(eff, "edgetpu")
+    x = np.random.default_rng(0).normal(size=(2, SIZE, SIZE, 3)).astype("float32")
+    expected = keras.ops.convert_to_numpy(model(x))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(fold_batch_norm(model)(x)), expected, atol=1e-6)
+    session = ort.InferenceSession(onnx.convert(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: x})[0], expected, atol=1e-6)
+    assert profile(model).macs == profile(build(eff, "same")).macs == cost(VARIANT, SIZE).macs
 
 
 @pytest.mark.parametrize(
