@@ -154,7 +154,8 @@ def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint
 
 def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Create an array of bytes in a nameless temporary file, not in memory (``TMPDIR`` is its folder)."""
-    return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+    with tempfile.TemporaryFile() as file:  # the array keeps a handle of its own
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def is_held_out(content: bytes, fraction: float) -> bool:

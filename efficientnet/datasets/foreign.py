@@ -55,20 +55,20 @@ def load_batches(
     """
     is_fraction = isinstance(validation, (int, float))
     labels, validates = [], []
-    file = tempfile.TemporaryFile()  # noqa: SIM115
     sides = [(_Levels(name, channels), source) for source in ([training] if is_fraction else [training, validation])]
-    for side, (levels, source) in enumerate(sides):
-        for pixels, label in _images(name, source, levels):
-            validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
-            labels.append(label)
-            file.write(square(pixels, size, crop).tobytes())
-    if not labels:
-        raise ValueError(f"{name} has no images: expected batches of pixels and labels.")
-    names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
-    if min(labels) < 0 or max(labels) >= len(names):
-        raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
-    file.flush()
-    array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))
+    with tempfile.TemporaryFile() as file:
+        for side, (levels, source) in enumerate(sides):
+            for pixels, label in _images(name, source, levels):
+                validates.append(side == 1 or (is_fraction and is_held_out(pixels.tobytes(), validation)))
+                labels.append(label)
+                file.write(square(pixels, size, crop).tobytes())
+        if not labels:
+            raise ValueError(f"{name} has no images: expected batches of pixels and labels.")
+        names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
+        if min(labels) < 0 or max(labels) >= len(names):
+            raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
+        file.flush()
+        array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))  # with a handle of its own
     start = 0
     for levels, _ in sides:
         levels.settle(array[start : start + len(levels.may_be_fractions)])

@@ -130,7 +130,9 @@ def test_sources_of_other_types(tmp_path, tiny):
     path = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
     expected = model_inputs(path, model, preprocessing="tf")
-    for images in (next(os.scandir(tmp_path)), np.array([str(path)])):
+    with os.scandir(tmp_path) as entries:
+        entry = next(entries)
+    for images in (entry, np.array([str(path)])):
         np.testing.assert_array_equal(model_inputs(images, model, preprocessing="tf"), expected)
     with pytest.raises(TypeError, match="got dict"):
         model_inputs({"image": path}, model, preprocessing="tf")
