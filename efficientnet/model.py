@@ -1,4 +1,4 @@
-"""The public constructors: EfficientNet as a functional Keras model with weights.
+"""EfficientNet as a functional Keras model: the graph from scaled block args, its weights, the public constructors.
 
 ``efficientnet.keras`` and ``efficientnet.tfkeras`` bind the constructors to a Keras; here its modules (``backend``,
 ``layers``, ``models``, ``utils``) are arguments.
@@ -19,14 +19,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from .checkpoints.marks import Mark
 from .common import arguments
 from .common.text import get_logger
-from .family import scaling
+from .family import features, scaling
 from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 from .images.pixel_scaling import Scaling, for_channels, formula
 from .keras_graph import marks
+from .network.backends import deep_recursion
 from .network.binding import hide_parameters
-from .network.building import build
-from .network.context import Framework
-from .network.inputs import check_options
+from .network.blocks import conv_norm, mb_conv
+from .network.context import Framework, Graph
+from .network.head import feature_maps, head
+from .network.initializers import call_drawing_weights, generator
+from .network.inputs import input_layer, scale_pixels
+from .network.options import Options
 from .weights import finding
 from .weights import loading as weight_sets
 
@@ -48,6 +52,50 @@ __all__ = [
 logger = get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def build(
+    variant: Variant,
+    keras: Framework,
+    options: Options,
+    preprocessing: str | Scaling | None = None,
+    grey_as_rgb: bool = False,
+    draw_weights: bool = True,
+    fresh_classifier: bool = False,
+) -> Model:
+    """Build a variant as a functional Keras model of layers that come with Keras (arXiv 1905.11946, table 1).
+
+    Args:
+        variant: Row of the table, or a custom variant.
+        keras: Modules of the Keras to build with.
+        options: What to build beside the body.
+        preprocessing: Mode of ``preprocess_input``, or its numbers, to put in front of the network; None for none.
+        grey_as_rgb: Whether grey pixels become RGB before they are scaled, where the scaling is another for each color:
+            zeros of the padding are then other levels in each, which no kernel for a single channel can do.
+        draw_weights: Whether to draw random weights. False leaves kernels zero, for a caller that fills them at once.
+        fresh_classifier: Whether the classifier is new on a trained body: it starts at zero, so with the same
+            probability for each class. Random weights would drown what it learns first, as the features of a trained
+            body are large.
+    """
+    channel_axis = 1 if keras.backend.image_data_format() == "channels_first" else 3
+    call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
+    graph = Graph(variant, keras, channel_axis, call)
+
+    x = images = input_layer(graph, options)
+    if preprocessing is not None:
+        x = scale_pixels(graph, x, preprocessing, grey_as_rgb)
+    x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)
+    stride, by_stride = 2, {2: x}
+    blocks = scaling.scale_blocks(variant)
+    for trained, block in zip(blocks, features.dilate(blocks, options.output_stride), strict=True):
+        x = mb_conv(graph, x, block, options.drop_connect_rate * block.drop_connect_fraction)
+        stride *= trained.strides
+        by_stride[stride] = x
+    x = feature_maps(graph, by_stride, options) if options.features_only else head(graph, x, options, fresh_classifier)
+
+    inputs = images if options.input_tensor is None else keras.utils.get_source_inputs(options.input_tensor)
+    with deep_recursion():
+        return keras.models.Model(inputs, x, name=options.name or variant.name)
 
 
 def assemble(
@@ -140,53 +188,29 @@ def assemble(
             f"{variant.name} does not know which Keras to build with ({missing} missing): import it from "
             "efficientnet.keras or efficientnet.tfkeras, or pass backend=, layers=, models= and utils=."
         )
-    arguments.flag("include_top", include_top)
+    options = Options(
+        include_top, input_tensor, input_shape, pooling, classes, in_channels, classifier_activation, dropout_rate,
+        drop_connect_rate, features_only, out_strides, output_stride, named_features, name,
+    )  # fmt: skip
+    options.check(variant, layers)
     arguments.flag("include_preprocessing", include_preprocessing)
-    arguments.flag("features_only", features_only)
-    _check_network(weights, name)
-    check_options(
-        variant,
-        layers,
-        in_channels=in_channels,
-        pooling=pooling,
-        classes=classes,
-        dropout_rate=dropout_rate,
-        drop_connect_rate=drop_connect_rate,
-        classifier_activation=classifier_activation,
-        features_only=features_only,
-        out_strides=out_strides,
-        output_stride=output_stride,
-        named_features=named_features,
-    )
+    if weights is not None and not isinstance(weights, weight_sets.Weights):
+        arguments.path("weights", weights, "the name of a published set, the path of a file of weights, or None")
     given = finding.given_facts(padding, batch_norm_epsilon, preprocessing)
     found = None
     if weights is None:
         trained = finding.untrained(variant, given)
     else:
-        has_top = include_top and not features_only
-        found = weight_sets.find(weights, variant, has_top, classes, given)
+        found = weight_sets.find(weights, variant, options.has_classifier, classes, given)
         trained = found.trained
-        found.report(classifier_activation if has_top else None)
+        found.report(classifier_activation if options.has_classifier else None)
     variant = dataclasses.replace(variant, padding=trained.padding, batch_norm_epsilon=trained.epsilon)
     model = build(
         variant,
         keras,
-        include_top=include_top,
-        input_tensor=input_tensor,
-        input_shape=input_shape,
-        pooling=pooling,
-        classes=classes,
-        classifier_activation=classifier_activation,
-        dropout_rate=dropout_rate,
-        drop_connect_rate=drop_connect_rate,
-        in_channels=in_channels,
+        options,
         preprocessing=trained.preprocessing if include_preprocessing else None,
         grey_as_rgb=found is not None and found.reading.channels == 3,
-        features_only=features_only,
-        out_strides=out_strides,
-        output_stride=output_stride,
-        named_features=named_features,
-        name=name,
         draw_weights=found is None,
         fresh_classifier=found is not None and found.fresh_classifier,
     )
@@ -198,14 +222,6 @@ def assemble(
     mode = for_channels(trained.preprocessing, channels)
     marks.put(model, Mark(mode, trained.facts.crop, trained.facts.interpolation, is_known))
     return model
-
-
-def _check_network(weights: Any, name: Any) -> None:
-    """Refuses what cannot be, before anything is fetched; see :func:`assemble`."""
-    if weights is not None and not isinstance(weights, weight_sets.Weights):
-        arguments.path("weights", weights, "the name of a published set, the path of a file of weights, or None")
-    if name is not None and not (isinstance(name, str) and name and "/" not in name):
-        raise ValueError(f"name={name!r}: expected a name without '/', or None.")
 
 
 def _advised(assemble: Callable[P, T]) -> Callable[P, T]:

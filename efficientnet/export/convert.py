@@ -23,7 +23,6 @@ from ..images.pixel_scaling import Scaling, for_channels
 from ..keras_files import metadata
 from ..keras_graph.marks import model_preprocessing
 from ..keras_graph.walk import functional
-from ..network.inputs import default_side
 from ..weights import finding
 from ..weights.loading import locate
 from . import folders, state_dicts
@@ -167,12 +166,11 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
     arguments.instance("reading", reading, Reading, "what read_weights returns")
     activation = reading.checkpoint.facts.activation or "softmax"
     has_classifier = reading.classes is not None
-    size = default_side(reading.variant, has_classifier)
     return keras.create(
         reading.variant,
         include_top=has_classifier,
         weights=reading.path,
-        input_shape=(size, size, reading.channels),
+        in_channels=reading.channels,
         classes=reading.classes or reading.variant.classes,
         classifier_activation=None if activation == "linear" else activation,
         padding=given.padding,

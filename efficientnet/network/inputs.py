@@ -1,75 +1,21 @@
-"""The input of a network, and the checks of what it is built with."""
+"""The input of a network, and the scaling of its pixels."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from typing import Any
 
-from ..common import arguments
-from ..family import features, scaling
-from ..family.variants import Variant
+import numpy as np
+
+from ..family import scaling
+from ..images.pixel_scaling import Scaling, for_channels, numbers_for
 from .context import Graph
-
-_POOLINGS = (None, "avg", "max")
-
-
-def default_side(variant: Variant, has_classifier: bool) -> int | None:
-    """Return the default side of the input, pixels; None for any. A classifier and experts need to know it."""
-    needs_size = has_classifier or any(block.experts > 1 for block in variant.blocks)
-    return variant.resolution if needs_size else None
+from .options import Options
 
 
-def check_options(
-    variant: Variant,
-    layers: Any,
-    *,
-    in_channels: int | None,
-    pooling: str | None,
-    classes: int | None,
-    dropout_rate: float | None,
-    drop_connect_rate: float,
-    classifier_activation: Any,
-    features_only: bool,
-    out_strides: Any,
-    output_stride: int,
-    named_features: bool,
-) -> None:
-    """Refuse options that cannot be, or not together, before weights are fetched."""
-    arguments.choice("pooling", pooling, _POOLINGS)
-    if features_only and pooling is not None:
-        raise ValueError(f"pooling={pooling!r} with features_only=True: feature maps are not pooled; leave one out.")
-    for name, value in (("in_channels", in_channels), ("classes", classes)):
-        if value is not None:
-            arguments.whole(name, value)
-    if dropout_rate is not None:
-        arguments.fraction("dropout_rate", dropout_rate)
-    arguments.fraction("drop_connect_rate", drop_connect_rate)
-    _check_activation(layers, classifier_activation)
-    features.chosen_strides(variant, out_strides)
-    arguments.choice("output_stride", output_stride, features.OUTPUT_STRIDES)
-    arguments.flag("named_features", named_features)
-    given = {"out_strides": out_strides is not None, "named_features": named_features}
-    if not features_only and any(given.values()):
-        option = next(name for name, is_given in given.items() if is_given)
-        raise ValueError(f"{option}= is for feature maps: add features_only=True, or leave it out.")
-
-
-def _check_activation(layers: Any, activation: Any) -> None:
-    """Refuse an activation that Keras does not know, before the network is built."""
-    try:
-        layers.Activation(activation)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"classifier_activation={activation!r}: expected the name of one of Keras' activations, such as 'softmax' "
-            "or 'sigmoid', a function, or None for logits."
-        ) from None
-
-
-def input_layer(
-    graph: Graph, tensor: Any, shape: Sequence[int | None] | None, default: int | None, channels: int | None = None
-) -> Any:
+def input_layer(graph: Graph, options: Options) -> Any:
     """Return the input layer's tensor, or the checked tensor that was given."""
+    tensor, shape, channels = options.input_tensor, options.input_shape, options.in_channels
     if tensor is not None:
         try:
             is_keras_tensor = graph.keras.backend.is_keras_tensor(tensor)
@@ -82,8 +28,10 @@ def input_layer(
             )
         shape = tuple(tensor.shape)[1:]
     elif shape is None:
-        square, count = (default, default), channels or 3
-        shape = (*square, count) if graph.channel_axis == 3 else (count, *square)
+        # A classifier and experts need to know the size.
+        needs_size = options.has_classifier or any(block.experts > 1 for block in graph.variant.blocks)
+        side, count = graph.variant.resolution if needs_size else None, channels or 3
+        shape = (side, side, count) if graph.channel_axis == 3 else (count, side, side)
     order = "(height, width, channels)" if graph.channel_axis == 3 else "(channels, height, width)"
     try:
         shape = tuple(None if side is None else operator.index(side) for side in shape)
@@ -105,3 +53,14 @@ def input_layer(
             "network halves them five times; enlarge the images."
         )
     return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
+
+
+def scale_pixels(graph: Graph, x: Any, preprocessing: str | Scaling, grey_as_rgb: bool) -> Any:
+    """Add the scaling of pixels 0..255; see ``efficientnet.model.build``."""
+    layers = graph.keras.layers
+    if grey_as_rgb and x.shape[graph.channel_axis] == 1 and for_channels(preprocessing, 1) != preprocessing:
+        x = layers.Concatenate(graph.channel_axis, name="grey_to_rgb")([x, x, x])
+    count = x.shape[graph.channel_axis]
+    each = (count, 1, 1) if graph.channel_axis == 1 else count
+    scale, offset = (np.reshape(values, each) for values in numbers_for(preprocessing, count))
+    return layers.Rescaling(scale.tolist(), offset.tolist(), name="rescaling")(x)

@@ -127,7 +127,7 @@ def load(model: Any, weights: Weights, skip_layers: Collection[str] = ()) -> Non
     that the model does not have may stay unused, and a new classifier stays unchanged.
 
     Args:
-        model: Keras model that ``network.building.build`` made of the variant.
+        model: Keras model that ``efficientnet.model.build`` made of the variant.
         weights: Weights from :func:`find`.
         skip_layers: Names of layers in front of the network that are not part of it.
 

@@ -9,7 +9,8 @@ import pytest
 
 from efficientnet import get_variant, list_variants
 from efficientnet.family.scaling import cost
-from efficientnet.network.building import build
+from efficientnet.model import build
+from efficientnet.network.options import Options
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -31,7 +32,7 @@ def model(tiny):
 @pytest.mark.parametrize("name", ["b0", "b2", "lite0", "lite4", "edgetpu-m", "v2-b1"])
 def test_parameters(eff, name):
     variant = get_variant(name)
-    model = build(variant, eff.FRAMEWORK, draw_weights=False)
+    model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
     assert scalars(model.trainable_variables) == cost(variant).parameters
 
 
@@ -41,7 +42,7 @@ def test_parameters_of_every_variant(eff, is_legacy, backend):
         pytest.skip("once is enough: the graph is the same on every backend")
     for name in list_variants():
         variant = get_variant(name)
-        model = build(variant, eff.FRAMEWORK, draw_weights=False)
+        model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
         assert scalars(model.trainable_variables) == cost(variant).parameters, name
 
 
