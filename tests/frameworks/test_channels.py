@@ -5,6 +5,9 @@ import pytest
 
 from efficientnet.preprocessing import Scaling, preprocess_input, scale_and_offset
 
+# What is new about these networks is arithmetic on weights, the same on every backend.
+pytestmark = [pytest.mark.once_per_keras, pytest.mark.usefixtures("eagerly")]
+
 
 def pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype("float32")
