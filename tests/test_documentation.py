@@ -275,7 +275,7 @@ def test_the_architecture_has_all_rooms() -> None:
     }
 
 
-def test_the_picture_of_the_floors_has_the_order_of_the_imports() -> None:
+def test_the_image_of_the_floors_has_the_order_of_the_imports() -> None:
     (block,) = blocks(ROOT / "docs" / "architecture.md", "floors")
     lines = [line.split(": ")[1].split(", ") for line in block.code.splitlines()]
     assert sorted(itertools.chain(*lines)) == sorted(FLOOR.keys() - {"", "__main__"})

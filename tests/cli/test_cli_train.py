@@ -103,5 +103,5 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
 
 
 def test_a_given_learning_rate_is_the_highest_of_short_trainings_too():
-    assert recipe_of("pictures").rate("blocks", 32) == pytest.approx(2e-4)
-    assert recipe_of("pictures", "--learning-rate", "0.003").rate("blocks", 32) == 3e-3
+    assert recipe_of("images").rate("blocks", 32) == pytest.approx(2e-4)
+    assert recipe_of("images", "--learning-rate", "0.003").rate("blocks", 32) == 3e-3

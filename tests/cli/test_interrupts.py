@@ -44,7 +44,7 @@ def dripping(head):
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/picture.png"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/image.png"
     finally:
         done.set()
         listener.shutdown(socket.SHUT_RDWR)
@@ -60,8 +60,8 @@ def model(tiny, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     for name in "abcdefg":
         Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / f"{name}.png")
     return [str(path) for path in sorted(folder.iterdir())]
@@ -74,17 +74,17 @@ def test_a_download_has_a_deadline_for_all_of_it(head):
 
 
 @pytest.mark.slow
-def test_a_slow_picture_keeps_nobody_waiting_and_ctrl_c_ends_it(model, pictures):
+def test_a_slow_image_keeps_nobody_waiting_and_ctrl_c_ends_it(model, images):
     command = [sys.executable, "-m", "efficientnet", "predict", "--model", model, "--preprocessing", "torch", "--top=1"]
     with dripping(HEAD) as url:
         process = subprocess.Popen(
-            [*command, *pictures[:5], url, *pictures[5:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [*command, *images[:5], url, *images[5:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
         with process:
             try:
                 printed = [process.stdout.readline().strip() for _ in range(10)]  # waits for five answers
-                assert printed[::2] == pictures[:5]
+                assert printed[::2] == images[:5]
                 begin = time.monotonic()
                 process.send_signal(signal.SIGINT)
                 assert process.wait(60) == 130
@@ -140,16 +140,16 @@ def test_ctrl_c_while_modules_are_imported_ends_without_a_traceback(model, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_pipes_devices_and_odd_names_cost_one_line_each(model, pictures, tmp_path, capsys):
+def test_pipes_devices_and_odd_names_cost_one_line_each(model, images, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.png")
     bytes_of_name = os.fsencode(tmp_path) + b"/caf\xe9.png"
-    with open(pictures[0], "rb") as source, open(bytes_of_name, "wb") as target:
+    with open(images[0], "rb") as source, open(bytes_of_name, "wb") as target:
         target.write(source.read())
     bad = [str(tmp_path / "pipe.png"), "/dev/zero", "n" * 300 + ".png", "", "http://[bad"]
-    names = [*bad, os.fsdecode(bytes_of_name), pictures[1]]
+    names = [*bad, os.fsdecode(bytes_of_name), images[1]]
     assert main(["predict", "--model", str(model), "--preprocessing", "torch", "--top=1", *names]) == 1
     out, err = capsys.readouterr()
-    assert out.splitlines()[::2] == [f"{tmp_path}/caf\\xe9.png", pictures[1]]
+    assert out.splitlines()[::2] == [f"{tmp_path}/caf\\xe9.png", images[1]]
     told = [line for line in err.splitlines() if line.startswith("efficientnet: ")]
     assert len(told) == len(bad)
     for line, part in zip(told, ("is a pipe", "is a device", "too long", "is empty", "[bad"), strict=True):

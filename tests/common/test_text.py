@@ -45,7 +45,7 @@ def test_json_comes_back_as_it_was():
 
 
 def test_a_table_keeps_its_columns():
-    header, _, row = table(["class", "pictures"], [["a|b\n<b>", 3]]).splitlines()
+    header, _, row = table(["class", "images"], [["a|b\n<b>", 3]]).splitlines()
     assert len(header) == len(row)
     assert row == r"| a\|b\n\<b> |        3 |"
 

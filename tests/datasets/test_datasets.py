@@ -1,4 +1,4 @@
-"""Pictures of known classes: how they are read, split, drawn and resized."""
+"""Images of known classes: how they are read, split, drawn and resized."""
 
 import gzip
 import re
@@ -76,7 +76,7 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
             folder.mkdir(parents=True)
             for index in range(count):
                 Image.fromarray(np.full((10, 12, 3), level, np.uint8)).save(folder / f"{index}.png")
-    (tmp_path / "train" / "dark" / "broken.png").write_text("no picture")
+    (tmp_path / "train" / "dark" / "broken.png").write_text("no image")
     data = load_files(tmp_path / "train", tmp_path / "val", 16)
     assert (data.name, data.classes) == ("train", ["dark", "light"])
     assert data.pixels.shape == (11, 16, 16, 3)
@@ -133,7 +133,7 @@ def test_entries_follow_their_images(table):
 
 @pytest.fixture
 def table(tmp_path):
-    """Six pictures of two classes, and rows that cannot be used."""
+    """Six images of two classes, and rows that cannot be used."""
     rng = np.random.default_rng(0)
     rows = ["path,label,note"]
     for index in range(6):
@@ -185,7 +185,7 @@ def test_what_is_no_table(tmp_path, text, message):
         load_files(tmp_path / "none.csv", 0.2, 8)
 
 
-def test_whole_pictures_stay_in_their_files(table):
+def test_whole_images_stay_in_their_files(table):
     data = load_files(table, 0.5, None)
     assert isinstance(data.pixels, Files)
     assert data.pixels[0].shape == (9, 12, 3)
@@ -195,7 +195,7 @@ def test_whole_pictures_stay_in_their_files(table):
     assert data.resized(4) is data
 
 
-def test_a_picture_with_two_labels_is_told(tmp_path, capsys):
+def test_a_image_with_two_labels_is_told(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), "red").save(tmp_path / name / "1.png")
@@ -263,9 +263,9 @@ def test_what_cannot_be_learnt_from(data, capsys):
 def test_subsets_are_drawn_by_the_seed(data):
     some = data.subset(5, None, seed=1)
     assert (len(some.training), len(some.validation), len(some.pixels)) == (5, 8, 13)
-    # Each picture that was drawn is one of its own side, with its own label.
+    # Each image that was drawn is one of its own side, with its own label.
     flat = data.pixels.reshape(20, -1)
-    found = [int(np.flatnonzero((flat == picture.ravel()).all(axis=1))[0]) for picture in some.pixels]
+    found = [int(np.flatnonzero((flat == image.ravel()).all(axis=1))[0]) for image in some.pixels]
     assert set(found[:5]) <= set(data.training)
     assert found[5:] == list(data.validation)
     np.testing.assert_array_equal(some.labels, data.labels[found])

@@ -13,7 +13,7 @@ from efficientnet.datasets.samples import find_samples
 @pytest.fixture
 def folder(tmp_path):
     """A class folder as people have them."""
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     for place in ("cat", "cat/2023/may", "dog"):
         (root / place).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(root / place / "1.png")

@@ -1,4 +1,4 @@
-"""Pictures from other code's data sets."""
+"""Images from other code's data sets."""
 
 import sys
 
@@ -16,7 +16,7 @@ LABELS = np.arange(10) % 2
 
 
 def check(data):
-    """All pictures of ``SQUARES``, in their order, the first 6 to train on."""
+    """All images of ``SQUARES``, in their order, the first 6 to train on."""
     np.testing.assert_array_equal(data.pixels, SQUARES)
     np.testing.assert_array_equal(data.labels, LABELS)
     np.testing.assert_array_equal(data.training, np.arange(6))
@@ -34,13 +34,13 @@ def test_batches_of_every_form():
     check(load_batches("x", *halves(SQUARES / 255.0), 8))  # floats 0..1
     check(load_batches("x", *halves(SQUARES.transpose(0, 3, 1, 2)), 8))  # channels first
     check(load_batches("x", *halves(labels=np.eye(2)[LABELS]), 8))  # one-hot
-    singles = [{"image": picture, "label": label} for picture, label in zip(SQUARES, LABELS, strict=True)]
+    singles = [{"image": image, "label": label} for image, label in zip(SQUARES, LABELS, strict=True)]
     check(load_batches("x", singles[:6], singles[6:], 8))
     assert load_batches("x", [(PIXELS, LABELS)], 0.5, 8).pixels.shape == (10, 8, 8, 3)
 
 
 def test_the_scale_is_that_of_the_whole_source():
-    """A dark picture of floating levels 0..255 has none above 1, and alone would be taken for one of 0..1."""
+    """A dark image of floating levels 0..255 has none above 1, and alone would be taken for one of 0..1."""
     levels = SQUARES.astype(np.float32)
     levels[[0, 7]] = np.random.default_rng(1).uniform(0, 0.9, levels[0].shape)
     training = [(levels[:1], LABELS[:1]), (levels[1:6], LABELS[1:6])]
@@ -65,7 +65,7 @@ def test_grey_opacity_and_pillow_images():
 
 
 def test_a_fraction_stays_where_it_is():
-    """Pictures that are added move none to the other side."""
+    """Images that are added move none to the other side."""
     few = load_batches("x", [(SQUARES[:6], LABELS[:6])], 0.5, 8)
     all_of_them = load_batches("x", [(SQUARES, LABELS)], 0.5, 8)
     assert set(few.validation) == set(all_of_them.validation) & set(range(6))
@@ -81,7 +81,7 @@ def test_a_fraction_stays_where_it_is():
      ([(SQUARES, np.full(10, np.nan))], "labels such as nan"),
      ([(SQUARES, ["cat"] * 10)], "Names have to be numbered")],
 )  # fmt: skip
-def test_what_is_no_pictures(batches, message):
+def test_what_is_no_images(batches, message):
     with pytest.raises(ValueError, match=message):
         load_batches("x", batches, 0.2, 8)
 
@@ -101,7 +101,7 @@ def test_a_pytorch_loader():
 def test_a_keras_dataset():
     keras = pytest.importorskip("keras")
 
-    class Pictures(keras.utils.PyDataset):
+    class Images(keras.utils.PyDataset):
         def __init__(self, parts):
             super().__init__()
             self.parts = parts
@@ -112,7 +112,7 @@ def test_a_keras_dataset():
         def __getitem__(self, index):
             return self.parts[index]
 
-    check(load_batches("x", *map(Pictures, halves()), 8))
+    check(load_batches("x", *map(Images, halves()), 8))
 
 
 def test_tensorflow_data():
@@ -134,12 +134,12 @@ def test_tfrecords(tmp_path, capsys):
         }
         return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
-    picture = tmp_path / "picture.png"
+    image = tmp_path / "image.png"
     with tf.io.TFRecordWriter(str(tmp_path / "train-0.tfrecord")) as writer:
         for pixels, label in zip(SQUARES, LABELS, strict=True):
-            Image.fromarray(pixels).save(picture)
-            writer.write(example(picture.read_bytes(), int(label) + 1))
-        writer.write(example(picture.read_bytes()[:60], 1))
+            Image.fromarray(pixels).save(image)
+            writer.write(example(image.read_bytes(), int(label) + 1))
+        writer.write(example(image.read_bytes()[:60], 1))
     data = load_tfrecords(str(tmp_path / "train-*.tfrecord"), 0.4, 8, crop=1.0)
     np.testing.assert_array_equal(data.pixels, SQUARES)
     assert data.classes == ["odd", "even"]  # there is no label 0

@@ -36,7 +36,7 @@ def corners(keras):
 
 
 @pytest.fixture
-def picture():
+def image():
     """Red in the first corner, a fainter green in the last one, blue beside it."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
@@ -46,21 +46,21 @@ def picture():
 @pytest.mark.parametrize(
     "options", [{}, {"data_format": "channels_first"}, {"activation_layer": True}], ids=["last", "first", "activation"]
 )
-def test_evidence_lies_where_the_class_is(corners, picture, options):
+def test_evidence_lies_where_the_class_is(corners, image, options):
     model = corners(**options)
-    red = class_activation_map(model, picture, 0)
+    red = class_activation_map(model, image, 0)
     assert red.dtype == np.float32
-    np.testing.assert_allclose(red, picture[..., 0] / 200, atol=1e-6)
-    green = class_activation_map(model, picture, 1)
+    np.testing.assert_allclose(red, image[..., 0] / 200, atol=1e-6)
+    green = class_activation_map(model, image, 1)
     expected = np.full((8, 8), 0.5)
     expected[7, 7], expected[7, 0] = 1, 0
     np.testing.assert_allclose(green, expected, atol=1e-6)
     # The bias makes class 1 the more probable one.
-    np.testing.assert_array_equal(class_activation_map(model, picture), green)
+    np.testing.assert_array_equal(class_activation_map(model, image), green)
 
 
-def test_the_map_has_the_size_of_the_picture(corners, picture):
-    large = picture.repeat(3, axis=0).repeat(2, axis=1)
+def test_the_map_has_the_size_of_the_image(corners, image):
+    large = image.repeat(3, axis=0).repeat(2, axis=1)
     found = class_activation_map(corners(), large, 0)
     assert found.shape == (24, 16)
     assert found[:3, :2].min() > 0.5
@@ -72,18 +72,18 @@ def test_no_evidence_anywhere(corners):
     assert not class_activation_map(corners(), np.zeros((8, 8, 3), np.uint8), 0).any()
 
 
-def test_models_and_pictures_without_a_map(keras, corners, picture):
+def test_models_and_images_without_a_map(keras, corners, image):
     flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     kept = keras.Sequential([
         keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(keepdims=True), keras.layers.Dense(2)
     ])  # fmt: skip
     for model in (flat, kept):
         with pytest.raises(ValueError, match=r"no class activation map: .* ends in .*, Dense"):
-            class_activation_map(model, picture)
+            class_activation_map(model, image)
     with pytest.raises(ValueError, match="has 2 classes; give 0 to 1"):
-        class_activation_map(corners(), picture, 2)
+        class_activation_map(corners(), image, 2)
     with pytest.raises(ValueError, match=r"got shape \(1, 8, 8, 3\)"):
-        class_activation_map(corners(), picture[np.newaxis])
+        class_activation_map(corners(), image[np.newaxis])
 
 
 @pytest.fixture
@@ -93,13 +93,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def save_pictures(folder, picture, **changes):
-    arrays = {"pixels": picture[np.newaxis], "labels": np.array([0]), "classes": np.array(["red <b>", "green"])}
+def save_images(folder, image, **changes):
+    arrays = {"pixels": image[np.newaxis], "labels": np.array([0]), "classes": np.array(["red <b>", "green"])}
     np.savez(folder / "images.npz", **{**arrays, **changes})
 
 
-def test_maps_of_the_models_in_the_folder(folder, keras, corners, picture):
-    save_pictures(folder, picture, pixels=np.stack([picture] * 9), labels=np.zeros(9, int))
+def test_maps_of_the_models_in_the_folder(folder, keras, corners, image):
+    save_images(folder, image, pixels=np.stack([image] * 9), labels=np.zeros(9, int))
     (folder / "models").mkdir()
     corners().save(folder / "models" / "baseline.keras")
     flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -118,8 +118,8 @@ def test_maps_of_the_models_in_the_folder(folder, keras, corners, picture):
     [{"labels": np.array([2])}, {"labels": np.array([0, 1])}, {"pixels": np.zeros((1, 8, 8), np.uint8)},
      {"classes": np.array([object()])}],
 )  # fmt: skip
-def test_damaged_pictures(folder, picture, changes):
-    save_pictures(folder, picture, **changes)
+def test_damaged_images(folder, image, changes):
+    save_images(folder, image, **changes)
     (folder / "models").mkdir()
     (folder / "models" / "width.keras").touch()
     with pytest.raises(ValueError, match=r"images\.npz does not hold the images of a comparison"):

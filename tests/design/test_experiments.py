@@ -49,8 +49,8 @@ def data():
     stripes = np.where(np.arange(32) // 4 % 2, 200, 40)
     pixels = np.empty((96, 32, 32, 3), np.uint8)
     for index, label in enumerate(labels):
-        picture = np.roll(np.tile(stripes, (32, 1)), rng.integers(8), axis=1)
-        noisy = (picture.T if label else picture)[..., None] + rng.integers(-40, 40, (32, 32, 3))
+        image = np.roll(np.tile(stripes, (32, 1)), rng.integers(8), axis=1)
+        noisy = (image.T if label else image)[..., None] + rng.integers(-40, 40, (32, 32, 3))
         pixels[index] = np.clip(noisy, 0, 255)
     return Data("stripes", pixels, labels, ["stand", "lie"], np.arange(64), np.arange(64, 96))
 
@@ -111,9 +111,9 @@ def test_a_comparison_from_start_to_end(data, tmp_path):
     costs = [network.macs for network in results.networks[1:]]
     assert max(costs) / min(costs) <= 1.05 / 0.95
     assert sorted(path.stem for path in (tmp_path / "models").iterdir()) == sorted(n.method for n in results.networks)
-    with np.load(tmp_path / "images.npz") as pictures:
-        assert pictures["pixels"].shape == (2, 32, 32, 3)
-        assert pictures["classes"].tolist() == ["stand", "lie"]
+    with np.load(tmp_path / "images.npz") as images:
+        assert images["pixels"].shape == (2, 32, 32, 3)
+        assert images["classes"].tolist() == ["stand", "lie"]
 
 
 @pytest.mark.slow

@@ -326,5 +326,5 @@ def test_activation_maps_are_brightest_where_the_evidence_is():
     width, compound = (axes.images[0].get_array() for axes in figure.axes[1:])
     red_over_blue = width[..., 0] - width[..., 2]
     assert red_over_blue[0, 0] > 0.3
-    np.testing.assert_allclose(red_over_blue[1:], 0, atol=1e-6)  # no evidence leaves a grey picture
+    np.testing.assert_allclose(red_over_blue[1:], 0, atol=1e-6)  # no evidence leaves a grey image
     np.testing.assert_allclose(compound[0, 0], width[1, 1])

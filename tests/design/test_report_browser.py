@@ -37,7 +37,7 @@ pytestmark = [
 
 
 def look_at(page, width, folder):
-    """The width that a page takes in a window, that of its pictures, and what the browser complains of."""
+    """The width that a page takes in a window, that of its images, and what the browser complains of."""
     (folder / "frame.html").write_text(FRAME.format(page=html.escape(page), width=width), encoding="utf-8")
     command = [
         CHROMIUM,

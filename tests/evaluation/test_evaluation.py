@@ -1,4 +1,4 @@
-"""Evaluation: its measures against scikit-learn and by hand, what it makes of data, and its pictures."""
+"""Evaluation: its measures against scikit-learn and by hand, what it makes of data, and its images."""
 
 import csv
 import json
@@ -29,11 +29,11 @@ from efficientnet.evaluation import (
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
-def random_outcomes(pictures=400, classes=7, sharpness=2.0):
+def random_outcomes(images=400, classes=7, sharpness=2.0):
     """Labels, probabilities that know something of them, and the outcomes."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, classes, pictures)
-    logits = rng.normal(size=(pictures, classes)) + sharpness * np.eye(classes)[labels]
+    labels = rng.integers(0, classes, images)
+    logits = rng.normal(size=(images, classes)) + sharpness * np.eye(classes)[labels]
     probabilities = np.exp(logits)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return labels, probabilities, score(probabilities, labels)
@@ -52,7 +52,7 @@ def paint(path, colour, size=20):
 
 @pytest.fixture(scope="module")
 def predictor():
-    """Tells which of red, green and blue a picture is."""
+    """Tells which of red, green and blue a image is."""
     keras = pytest.importorskip("keras")
     from efficientnet.inference import compile
 
@@ -65,8 +65,8 @@ def predictor():
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two pictures of each colour, and one of red that calls itself blue."""
+def images(tmp_path):
+    """Two images of each colour, and one of red that calls itself blue."""
     for name, colour in COLOURS.items():
         for index in range(2):
             paint(tmp_path / "data" / name / f"{index}.png", colour)
@@ -128,7 +128,7 @@ def test_measures_against_scikit_learn():
 
 
 def test_measures_of_classes_that_are_missing_or_never_predicted():
-    # Three classes: of the first two pictures, one found; the second never predicted; none of the third.
+    # Three classes: of the first two images, one found; the second never predicted; none of the third.
     outcomes = score([[0.9, 0.0, 0.1], [0.1, 0.0, 0.9], [0.8, 0.1, 0.1]], [0, 0, 1])
     each = per_class(outcomes)
     np.testing.assert_allclose(each.precision, [0.5, np.nan, 0.0])
@@ -214,21 +214,21 @@ def test_the_others_in_a_confusion_matrix():
     assert part[0].sum() == (labels == 1).sum()
 
 
-def test_pictures_in_folders(pictures):
-    (pictures / ".hidden").mkdir()
-    (pictures / "violet").mkdir()
-    (pictures / "red" / "deeper" / "2024").mkdir(parents=True)
-    shutil.copy(pictures / "red" / "0.png", pictures / "red" / "deeper" / "2024")
-    (pictures / "README").touch()
-    samples = find_samples(pictures)
-    assert samples.found[0] == Sample(pictures / "blue" / "0.png", "blue")
+def test_images_in_folders(images):
+    (images / ".hidden").mkdir()
+    (images / "violet").mkdir()
+    (images / "red" / "deeper" / "2024").mkdir(parents=True)
+    shutil.copy(images / "red" / "0.png", images / "red" / "deeper" / "2024")
+    (images / "README").touch()
+    samples = find_samples(images)
+    assert samples.found[0] == Sample(images / "blue" / "0.png", "blue")
     assert [sample.label for sample in samples.found] == ["blue"] * 3 + ["green"] * 2 + ["red"] * 3
     notes = " ".join(samples.notes)
     for words in ("1 hidden (.hidden)", "1 not readable as images (README)", "no images in violet: not counted"):
         assert words in notes
 
 
-def test_a_table_of_pictures(tmp_path):
+def test_a_table_of_images(tmp_path):
     (tmp_path / "set.csv").write_text(
         "\ufeffpath,weight,label\na.png,1,red\n b.png ,2, dark blue\na.png,3,red\n"
         "c.png,4,red\nc.png,5,blue\nd.png,6\n,7,red\n",
@@ -281,12 +281,12 @@ def test_imagenets_names_and_ids():
     ]
 
 
-def test_an_evaluation(predictor, pictures, tmp_path):
-    found = evaluate_predictor(predictor, pictures, "mine")
+def test_an_evaluation(predictor, images, tmp_path):
+    found = evaluate_predictor(predictor, images, "mine")
     assert measure(found.labelled).top1.value == pytest.approx(6 / 7)
     assert found.notes == []
     (mistake,) = found.worst_mistakes()
-    assert mistake.path == pictures / "blue" / "2.png"
+    assert mistake.path == images / "blue" / "2.png"
     assert (mistake.label, mistake.predicted) == ("blue", "red")
     assert mistake.probability == pytest.approx(math.exp(6) / (math.exp(6) + 2), abs=1e-3)
     assert "| top-1" in found.text()
@@ -314,21 +314,21 @@ def test_an_evaluation(predictor, pictures, tmp_path):
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere
 
     mistake.path.unlink()
-    evaluate_predictor(predictor, pictures).write(tmp_path / "out")
+    evaluate_predictor(predictor, images).write(tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true
     assert (tmp_path / "out" / "report.html").read_text().count("<picture>") == 2
     assert not list((tmp_path / "out").glob("*part-*"))
 
 
-def test_bad_data_is_told_and_the_rest_measured(predictor, pictures, tmp_path):
-    paint(pictures / "green" / "one.png", COLOURS["green"], size=1)
-    paint(pictures / "violet" / "0.png", (255, 0, 255))
-    (pictures / "yellow").mkdir()
-    paint(pictures / "red" / "1.jpg", COLOURS["red"], size=300)
-    whole = (pictures / "red" / "1.jpg").read_bytes()
-    (pictures / "red" / "1.jpg").write_bytes(whole[: len(whole) // 2])
-    (pictures / "green" / "Thumbs.db").write_text("no picture")
-    found = evaluate_predictor(predictor, pictures)
+def test_bad_data_is_told_and_the_rest_measured(predictor, images, tmp_path):
+    paint(images / "green" / "one.png", COLOURS["green"], size=1)
+    paint(images / "violet" / "0.png", (255, 0, 255))
+    (images / "yellow").mkdir()
+    paint(images / "red" / "1.jpg", COLOURS["red"], size=300)
+    whole = (images / "red" / "1.jpg").read_bytes()
+    (images / "red" / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "green" / "Thumbs.db").write_text("no image")
+    found = evaluate_predictor(predictor, images)
     assert {path.name for path, _ in found.unreadable} == {"1.jpg"}
     assert len(found.samples) == len(found.outcomes) == 9
     assert measure(found.labelled).images == 8

@@ -136,7 +136,7 @@ def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
 
 def test_what_is_not_measured_is_reported(save, data, capsys):
     path = save(network(3, "sigmoid", 10 * np.eye(3), -2.0), [name for _, name in CLASSES])
-    (data / "broken.png").write_bytes(b"no picture")
+    (data / "broken.png").write_bytes(b"no image")
     (data / "set.csv").write_text("path,red,pink\na.png,1,0\nc.png,0,1\nbroken.png,1,0\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 1
     out, err = capsys.readouterr()

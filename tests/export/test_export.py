@@ -46,7 +46,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """Of any size, as the pixels of photographs would be."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (80, 64 + 4 * number, 3), dtype=np.uint8) for number in range(6)]
@@ -139,13 +139,13 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
         export(unknown, tmp_path / "tiny.onnx", "onnx", raw_pixels=True)
 
 
-def test_eight_bits_of_raw_pixels(pictures, tmp_path):
+def test_eight_bits_of_raw_pixels(images, tmp_path):
     model = build(include_top=False, pooling="avg", input_shape=(64, 64, 3))
     for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
         for module in modules:
             pytest.importorskip(module)
         path = tmp_path / NAMES[format]
-        report = export(model, path, format, "int8", pictures, raw_pixels=True, input_type="uint8")
+        report = export(model, path, format, "int8", images, raw_pixels=True, input_type="uint8")
         assert 0 < report.difference < 0.1
 
 
@@ -171,11 +171,11 @@ def test_half_precision(model, tmp_path, format):
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
 @pytest.mark.parametrize("batch", ["dynamic", 4])
-def test_eight_bits(model, pictures, tmp_path, format, batch):
+def test_eight_bits(model, images, tmp_path, format, batch):
     pytest.importorskip(RUNTIMES[format])
     if format != "litert":
         pytest.importorskip("nncf")
-    report = export(model, tmp_path / NAMES[format], format, "int8", pictures, batch)
+    report = export(model, tmp_path / NAMES[format], format, "int8", images, batch)
     assert 0 < report.difference < 0.5
     assert report.agreement >= 0.5
     assert (report.images, report.held_out) == (6, False)
@@ -184,7 +184,7 @@ def test_eight_bits(model, pictures, tmp_path, format, batch):
         export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")
 
 
-def test_eight_bits_are_measured_on_pictures_held_out(model, tmp_path, monkeypatch):
+def test_eight_bits_are_measured_on_images_held_out(model, tmp_path, monkeypatch):
     pytest.importorskip("nncf")
     pytest.importorskip("onnxruntime")
     seen = []
@@ -199,9 +199,9 @@ def test_eight_bits_are_measured_on_pictures_held_out(model, tmp_path, monkeypat
         raise ValueError("compared")
 
     monkeypatch.setattr(exporting, "compare", compare)
-    pictures = [np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8) for number in range(30)]
+    images = [np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8) for number in range(30)]
     with pytest.raises(ValueError, match="compared"):
-        export(model, tmp_path / "tiny.onnx", "onnx", "int8", pictures)
+        export(model, tmp_path / "tiny.onnx", "onnx", "int8", images)
 
 
 def test_the_content_of_files(model):

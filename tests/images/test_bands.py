@@ -29,6 +29,7 @@ def npy(array: np.ndarray) -> bytes:
 
 def tiff(array: np.ndarray, **options: Any) -> bytes:
     file = io.BytesIO()
+    options = {"photometric": "rgb", **options} if array.shape[-1] == 3 else options
     pytest.importorskip("tifffile").imwrite(file, array, **options)
     return file.getvalue()
 

@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 # Red, green / blue, yellow: tells the channels, the axes and the directions apart.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)
-PICTURE = CORNERS.repeat(8, axis=0).repeat(12, axis=1)
+IMAGE = CORNERS.repeat(8, axis=0).repeat(12, axis=1)
 
 
 def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options: Any) -> bytes:
@@ -49,32 +49,32 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_every_source_gives_the_same_pixels(tmp_path: Path) -> None:
-    content = encode(PICTURE)
-    path = tmp_path / "picture.png"
+    content = encode(IMAGE)
+    path = tmp_path / "image.png"
     path.write_bytes(content)
     sources = [path, str(path), content, bytearray(content), memoryview(content)]
     for source in [*sources, io.BytesIO(content)]:
         got = load_image(source)
         assert got.dtype == np.uint8 and got.flags.writeable
-        np.testing.assert_array_equal(got, PICTURE)
+        np.testing.assert_array_equal(got, IMAGE)
     with path.open("rb") as file:
-        np.testing.assert_array_equal(load_image(file), PICTURE)
+        np.testing.assert_array_equal(load_image(file), IMAGE)
         assert not file.closed
 
 
 def test_a_file_is_read_from_where_it_stands() -> None:
-    file = io.BytesIO(b"header" + encode(PICTURE))
+    file = io.BytesIO(b"header" + encode(IMAGE))
     file.seek(6)
-    np.testing.assert_array_equal(load_image(file), PICTURE)
+    np.testing.assert_array_equal(load_image(file), IMAGE)
 
 
 def test_a_pipe_can_be_read() -> None:
     code = "import sys, efficientnet.images.loading as i; print(i.load_image(sys.stdin.buffer).shape)"
-    answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, input=encode(PICTURE), capture_output=True)
+    answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, input=encode(IMAGE), capture_output=True)
     assert answer.stdout.strip() == b"(16, 24, 3)"
 
 
-@pytest.mark.parametrize("source", [3, None, PICTURE, io.StringIO("text")])
+@pytest.mark.parametrize("source", [3, None, IMAGE, io.StringIO("text")])
 def test_refuses_other_sources(source: Any) -> None:
     with pytest.raises(TypeError, match=f"path, an http.* got {type(source).__name__}"):
         load_image(source)
@@ -92,7 +92,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "GIF", "PPM", "TGA"])
 def test_lossless_formats(format: str) -> None:
-    np.testing.assert_array_equal(load_image(encode(PICTURE, format)), PICTURE)
+    np.testing.assert_array_equal(load_image(encode(IMAGE, format)), IMAGE)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF", "JPEG2000"])
@@ -119,7 +119,7 @@ def test_orientation_is_applied(format: str, orientation: int, upright: np.ndarr
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {}
-    got = load_image(encode(PICTURE, format, exif=exif, **options))
+    got = load_image(encode(IMAGE, format, exif=exif, **options))
     assert got.shape == ((16, 24, 3) if orientation < 5 else (24, 16, 3))
     height, width = got.shape[0] // 2, got.shape[1] // 2
     np.testing.assert_allclose(got[height // 2 :: height, width // 2 :: width], upright, atol=4)
@@ -130,8 +130,8 @@ def test_grey_one_bit_and_palette() -> None:
     np.testing.assert_array_equal(load_image(encode(grey)), np.dstack([grey] * 3))
     bits = Image.fromarray(grey > 99)
     np.testing.assert_array_equal(load_image(encode(bits))[..., 0], (grey > 99) * 255)
-    palette = Image.fromarray(PICTURE).quantize(4)
-    np.testing.assert_array_equal(load_image(encode(palette)), PICTURE)
+    palette = Image.fromarray(IMAGE).quantize(4)
+    np.testing.assert_array_equal(load_image(encode(palette)), IMAGE)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -143,14 +143,14 @@ def test_transparency_is_laid_on_white(mode: str) -> None:
 
 
 def test_transparent_palette_colour_is_white() -> None:
-    palette = Image.fromarray(PICTURE).quantize(4)
+    palette = Image.fromarray(IMAGE).quantize(4)
     for options in ({"transparency": palette.getpixel((0, 0))}, {"transparency": bytes(4)}):
         for format in ("PNG", "GIF"):
             if format == "GIF" and isinstance(options["transparency"], bytes):
                 continue  # GIF has one transparent colour only
             got = load_image(encode(palette, format, **options))
             np.testing.assert_array_equal(got[0, 0], [255, 255, 255])
-    one_colour = encode(PICTURE, transparency=(255, 0, 0))
+    one_colour = encode(IMAGE, transparency=(255, 0, 0))
     np.testing.assert_array_equal(load_image(one_colour)[0, 0], [255, 255, 255])
     np.testing.assert_array_equal(load_image(one_colour)[0, -1], [0, 255, 0])
 
@@ -192,12 +192,12 @@ def test_cmyk() -> None:
         np.testing.assert_allclose(got, want, atol=3)
 
 
-def test_first_picture_of_an_animation() -> None:
-    frames = [Image.fromarray(np.full_like(PICTURE, level)) for level in (10, 200)]
+def test_first_image_of_an_animation() -> None:
+    frames = [Image.fromarray(np.full_like(IMAGE, level)) for level in (10, 200)]
     for format in ("GIF", "PNG", "TIFF", "WEBP"):
         options = {"lossless": True} if format == "WEBP" else {}
         content = encode(frames[0], format, save_all=True, append_images=frames[1:], **options)
-        np.testing.assert_array_equal(load_image(content), np.full_like(PICTURE, 10))
+        np.testing.assert_array_equal(load_image(content), np.full_like(IMAGE, 10))
 
 
 # --- what is refused ---
@@ -215,9 +215,9 @@ def test_first_picture_of_an_animation() -> None:
     ],
 )
 def test_says_what_was_found(content: bytes, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(UnreadableImageError, match=rf"picture\.jpg .*{message}.*Accepted are"):
+    with pytest.raises(UnreadableImageError, match=rf"image\.jpg .*{message}.*Accepted are"):
         load_image(path)
     with pytest.raises(UnreadableImageError, match=rf"\({len(content)} bytes\).*{message}"):
         load_image(content)
@@ -234,7 +234,7 @@ def test_truncated_files_are_refused(format: str, share: float) -> None:
 
 
 def test_damaged_file_is_refused() -> None:
-    content = bytearray(encode(PICTURE))
+    content = bytearray(encode(IMAGE))
     content[len(content) // 2] ^= 0xFF
     with pytest.raises(UnreadableImageError, match="damaged"):
         load_image(content)
@@ -250,10 +250,10 @@ def test_decompression_bombs_are_refused(size: tuple[int, int]) -> None:
 
 
 def test_pillow_s_limit_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PICTURE.shape[0] * PICTURE.shape[1])
-    assert load_image(encode(PICTURE)).shape == PICTURE.shape
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", IMAGE.shape[0] * IMAGE.shape[1])
+    assert load_image(encode(IMAGE)).shape == IMAGE.shape
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert load_image(encode(PICTURE)).shape == PICTURE.shape
+    assert load_image(encode(IMAGE)).shape == IMAGE.shape
 
 
 # --- the web ---
@@ -264,18 +264,18 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-FILES = {"/picture.png": encode(PICTURE), "/page.html": b"<!doctype html><title>A panda</title>"}
+FILES = {"/image.png": encode(IMAGE), "/page.html": b"<!doctype html><title>A panda</title>"}
 
 
 def test_url() -> None:
     with FlakyServer(FILES) as server:
-        np.testing.assert_array_equal(load_image(f"{server.url}/picture.png"), PICTURE)
+        np.testing.assert_array_equal(load_image(f"{server.url}/image.png"), IMAGE)
 
 
 def test_url_redirected() -> None:
-    moved = Fault(status=302, headers={"Location": "/picture.png"})
+    moved = Fault(status=302, headers={"Location": "/image.png"})
     with FlakyServer(FILES, [moved]) as server:
-        np.testing.assert_array_equal(load_image(f"{server.url}/old.png"), PICTURE)
+        np.testing.assert_array_equal(load_image(f"{server.url}/old.png"), IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -283,10 +283,10 @@ def test_url_redirected() -> None:
     [
         ("/page.html", Fault(), "HTML page.*that of the image itself"),
         ("/nothing.png", Fault(), "Cannot download .*404"),
-        ("/picture.png", Fault(status=503), "Cannot download .*503"),
-        ("/picture.png", Fault(cut=50), "Cannot download"),
-        ("/picture.png", Fault(corrupt=True), "not an image that can be read"),
-        ("/picture.png", Fault(cut=50, stall=True), "Cannot download .*timed out"),
+        ("/image.png", Fault(status=503), "Cannot download .*503"),
+        ("/image.png", Fault(cut=50), "Cannot download"),
+        ("/image.png", Fault(corrupt=True), "not an image that can be read"),
+        ("/image.png", Fault(cut=50, stall=True), "Cannot download .*timed out"),
     ],
 )
 def test_url_failures(path: str, fault: Fault, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +307,7 @@ def test_url_of_something_huge(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unreachable_server() -> None:
     with FlakyServer(FILES) as server:
-        url = f"{server.url}/picture.png"
+        url = f"{server.url}/image.png"
     with pytest.raises(UnreadableImageError, match="Check the address and the connection"):
         load_image(url)
 

@@ -16,8 +16,8 @@ from efficientnet.images.pixels import fault, rgb_of_array
 from efficientnet.preprocessing import center_crop_and_resize, preprocess_input
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (16, 24, 3), np.uint8)
-GREY, OPACITY = PICTURE[..., :1], RNG.integers(0, 256, (16, 24, 1), np.uint8)
+IMAGE = RNG.integers(0, 256, (16, 24, 3), np.uint8)
+GREY, OPACITY = IMAGE[..., :1], RNG.integers(0, 256, (16, 24, 1), np.uint8)
 
 
 def encode(image, format="PNG", **options):
@@ -29,20 +29,20 @@ def encode(image, format="PNG", **options):
 @pytest.mark.parametrize(
     ("levels", "message"),
     [
-        (PICTURE / 255.0, r"look like 0\.\.1\. Pass them times 255"),
-        (np.float32(PICTURE / 255) * 1.1, r"look like 0\.\.1"),  # as resizing overshoots
-        (np.rint(PICTURE / 255), r"look like 0\.\.1"),
-        (PICTURE / 100, "look preprocessed already"),  # as bright ones in the mode "torch"
-        (PICTURE / 127.5 - 1, "look preprocessed already"),
-        (PICTURE - 128.0, "Scale them so that black is 0"),
-        (PICTURE * 1000.0, "Scale them so that black is 0"),
-        (PICTURE.astype(np.int16) - 128, "where no level is below 0"),
-        (PICTURE.view(np.int8), "where no level is below 0"),
-        (PICTURE.astype(np.int64) * 257, "pass it as uint16, which is scaled"),
-        (PICTURE.astype(np.uint16), "If white is 255, pass it as uint8"),
-        (PICTURE > 100, "array of bool. Pass it times 255"),
-        (PICTURE + 1j, "array of complex128"),
-        (np.where(PICTURE > 100, np.inf, PICTURE), "NaN or infinite"),
+        (IMAGE / 255.0, r"look like 0\.\.1\. Pass them times 255"),
+        (np.float32(IMAGE / 255) * 1.1, r"look like 0\.\.1"),  # as resizing overshoots
+        (np.rint(IMAGE / 255), r"look like 0\.\.1"),
+        (IMAGE / 100, "look preprocessed already"),  # as bright ones in the mode "torch"
+        (IMAGE / 127.5 - 1, "look preprocessed already"),
+        (IMAGE - 128.0, "Scale them so that black is 0"),
+        (IMAGE * 1000.0, "Scale them so that black is 0"),
+        (IMAGE.astype(np.int16) - 128, "where no level is below 0"),
+        (IMAGE.view(np.int8), "where no level is below 0"),
+        (IMAGE.astype(np.int64) * 257, "pass it as uint16, which is scaled"),
+        (IMAGE.astype(np.uint16), "If white is 255, pass it as uint8"),
+        (IMAGE > 100, "array of bool. Pass it times 255"),
+        (IMAGE + 1j, "array of complex128"),
+        (np.where(IMAGE > 100, np.inf, IMAGE), "NaN or infinite"),
     ],
 )
 def test_what_cannot_be_pixels(levels, message):
@@ -54,8 +54,8 @@ def test_what_cannot_be_pixels(levels, message):
 @pytest.mark.parametrize(
     "levels",
     [
-        PICTURE, PICTURE.astype(np.int64), PICTURE.astype(np.float16), PICTURE * 1.1 - 10, PICTURE / 90,
-        np.zeros_like(PICTURE, np.float32), np.zeros_like(PICTURE, np.uint16), np.rint(PICTURE / 127), PICTURE // 255,
+        IMAGE, IMAGE.astype(np.int64), IMAGE.astype(np.float16), IMAGE * 1.1 - 10, IMAGE / 90,
+        np.zeros_like(IMAGE, np.float32), np.zeros_like(IMAGE, np.uint16), np.rint(IMAGE / 127), IMAGE // 255,
     ],
 )  # fmt: skip
 def test_what_may_be_dark_or_overshoot(levels):
@@ -66,7 +66,7 @@ def test_what_may_be_dark_or_overshoot(levels):
 @pytest.mark.parametrize(
     "array",
     [
-        GREY[..., 0], GREY, np.dstack([GREY, OPACITY]), PICTURE, np.dstack([PICTURE, OPACITY]),
+        GREY[..., 0], GREY, np.dstack([GREY, OPACITY]), IMAGE, np.dstack([IMAGE, OPACITY]),
         GREY[..., 0] * np.uint16(257),
     ],
 )  # fmt: skip
@@ -78,23 +78,23 @@ def test_arrays_are_as_files_of_them(array):
 
 
 def test_16_bits_of_color_are_scaled():
-    np.testing.assert_array_equal(rgb_of_array(PICTURE.astype(np.uint16) * 257), PICTURE)
-    np.testing.assert_array_equal(rgb_of_array(PICTURE.astype(">u2") * 257), PICTURE)
+    np.testing.assert_array_equal(rgb_of_array(IMAGE.astype(np.uint16) * 257), IMAGE)
+    np.testing.assert_array_equal(rgb_of_array(IMAGE.astype(">u2") * 257), IMAGE)
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (PICTURE[np.newaxis], "images of a batch one at a time"),
-        (PICTURE.transpose(2, 0, 1), r"transpose\(1, 2, 0\)"),
-        (PICTURE[0], r"row of an image.*\[image\]"),
-        (PICTURE[:0], "at least one pixel"),
+        (IMAGE[np.newaxis], "images of a batch one at a time"),
+        (IMAGE.transpose(2, 0, 1), r"transpose\(1, 2, 0\)"),
+        (IMAGE[0], r"row of an image.*\[image\]"),
+        (IMAGE[:0], "at least one pixel"),
         (np.zeros(5, np.uint8), r"got \(5,\)"),
         (np.zeros((5, 5, 7), np.uint8), r"got \(5, 5, 7\)"),
-        (np.ma.masked_greater(PICTURE, 200), r"masked.*filled\(255\)"),
-        (np.dstack([PICTURE, OPACITY > 99]).astype(np.float32), "Opacity is a number 0..255"),
-        (np.dstack([PICTURE, OPACITY > 99]), "Opacity is a number 0..255"),
-        (PICTURE.astype(object), "array of numbers.*got an array of object"),
+        (np.ma.masked_greater(IMAGE, 200), r"masked.*filled\(255\)"),
+        (np.dstack([IMAGE, OPACITY > 99]).astype(np.float32), "Opacity is a number 0..255"),
+        (np.dstack([IMAGE, OPACITY > 99]), "Opacity is a number 0..255"),
+        (IMAGE.astype(object), "array of numbers.*got an array of object"),
         (None, "path.*got NoneType"),
         ([[1, 2], [3]], "got list, which is not one"),
     ],
@@ -106,17 +106,17 @@ def test_what_is_no_image(array, message):
 
 def test_numbers_of_every_framework_are_taken():
     ml_dtypes, torch = pytest.importorskip("ml_dtypes"), pytest.importorskip("torch")
-    tensor = torch.tensor(PICTURE)
+    tensor = torch.tensor(IMAGE)
     for given in (
-        PICTURE.astype(ml_dtypes.bfloat16), tensor.bfloat16(), tensor.float().requires_grad_(), PICTURE.tolist(),
-        np.ma.array(PICTURE, mask=False),
+        IMAGE.astype(ml_dtypes.bfloat16), tensor.bfloat16(), tensor.float().requires_grad_(), IMAGE.tolist(),
+        np.ma.array(IMAGE, mask=False),
     ):  # fmt: skip
-        np.testing.assert_array_equal(rgb_of_array(given), PICTURE)
+        np.testing.assert_array_equal(rgb_of_array(given), IMAGE)
 
 
 def test_raw_numbers_with_opacity_have_to_be_pixels():
     with pytest.raises(ValueError, match=r"look like 0\.\.1"):
-        rgb_of_array(np.dstack([PICTURE, OPACITY]) / 255, are_pixels=False)
+        rgb_of_array(np.dstack([IMAGE, OPACITY]) / 255, are_pixels=False)
 
 
 @pytest.mark.parametrize("image", [Image.fromarray(GREY[..., 0].astype(dtype)) for dtype in (np.uint16, np.int32)])
@@ -133,22 +133,22 @@ def test_images_without_pixels():
 
 
 def test_preprocess_input_checks_whole_numbers_and_warns_of_others(caplog):
-    for levels in (PICTURE.astype(np.int16) - 128, PICTURE.astype(np.int64) * 257):
+    for levels in (IMAGE.astype(np.int16) - 128, IMAGE.astype(np.int64) * 257):
         with pytest.raises(ValueError, match="preprocess_input: Pixels are numbers"):
             preprocess_input(levels)
-    np.testing.assert_array_equal(preprocess_input(PICTURE.astype(np.uint16) * 257), preprocess_input(PICTURE))
-    for levels in (PICTURE, PICTURE.astype(np.float32), np.zeros((2, 2, 3)), np.full((2, 2, 3), np.nan)):
+    np.testing.assert_array_equal(preprocess_input(IMAGE.astype(np.uint16) * 257), preprocess_input(IMAGE))
+    for levels in (IMAGE, IMAGE.astype(np.float32), np.zeros((2, 2, 3)), np.full((2, 2, 3), np.nan)):
         preprocess_input(levels)
     assert caplog.text == ""
-    preprocess_input(PICTURE / 255)
+    preprocess_input(IMAGE / 255)
     assert "Pass them times 255" in caplog.text
-    preprocess_input(preprocess_input(PICTURE))
+    preprocess_input(preprocess_input(IMAGE))
     assert "look preprocessed already" in caplog.text
 
 
 def images_of_every_mode():
-    image = Image.fromarray(PICTURE)
-    with_opacity = Image.fromarray(np.dstack([PICTURE, OPACITY]))
+    image = Image.fromarray(IMAGE)
+    with_opacity = Image.fromarray(np.dstack([IMAGE, OPACITY]))
     yield from (image.convert(mode) for mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr", "HSV", "RGBX", "F"))
     yield Image.fromarray(GREY[..., 0].astype(np.int32) * 257)
     yield from (with_opacity, with_opacity.convert("LA"), with_opacity.convert("LA").convert("La"))
@@ -172,7 +172,7 @@ def test_pillow_images_of_every_mode_are_as_files(image):
     before = image.tobytes()
     got = load_image(image)
     assert image.tobytes() == before
-    assert got.shape == PICTURE.shape and got.dtype == np.uint8 and got.flags.writeable
+    assert got.shape == IMAGE.shape and got.dtype == np.uint8 and got.flags.writeable
     if image.mode == "I":  # PNG has 16 bits of it
         np.testing.assert_array_equal(got, load_image(encode(image, "TIFF")))
     elif image.mode in FORMATS:
@@ -186,15 +186,15 @@ def test_pillow_images_of_every_mode_are_as_files(image):
 def test_lab_colors_come_back():
     *_, lab = images_of_every_mode()
     assert lab.mode == "LAB"
-    assert np.abs(load_image(lab).astype(int) - PICTURE).mean() < 2
+    assert np.abs(load_image(lab).astype(int) - IMAGE).mean() < 2
 
 
 def test_pillow_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
-    with Image.open(io.BytesIO(encode(PICTURE, exif=exif))) as image:
-        np.testing.assert_array_equal(load_image(image), np.rot90(PICTURE, -1))
-        np.testing.assert_array_equal(preprocess_input(image, "none"), np.rot90(PICTURE, -1))
+    with Image.open(io.BytesIO(encode(IMAGE, exif=exif))) as image:
+        np.testing.assert_array_equal(load_image(image), np.rot90(IMAGE, -1))
+        np.testing.assert_array_equal(preprocess_input(image, "none"), np.rot90(IMAGE, -1))
 
 
 def test_a_pillow_image_that_cannot_be_decoded():
@@ -209,7 +209,7 @@ def test_strips_are_put_together(monkeypatch):
     exif = Image.Exif()
     for orientation in range(1, 9):
         exif[0x0112] = orientation
-        whole = Image.open(io.BytesIO(encode(PICTURE, exif=exif)))
+        whole = Image.open(io.BytesIO(encode(IMAGE, exif=exif)))
         np.testing.assert_array_equal(load_image(whole), np.asarray(ImageOps.exif_transpose(whole)))
     levels = GREY[..., 0].astype(np.int32) * 1000
     expected = np.rint(levels * (255 / levels.max()))  # white is that of the whole image

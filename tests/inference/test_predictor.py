@@ -54,10 +54,10 @@ def expected(model, images):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    return tmp_path / "picture.png", pixels
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    return tmp_path / "image.png", pixels
 
 
 @pytest.mark.slow
@@ -80,8 +80,8 @@ def test_every_engine_answers_as_the_model_does(model, images, expected, engine,
         np.testing.assert_allclose(predictor(images[:1].astype(np.float64)), expected[:1], atol=1e-5)
 
 
-def test_pictures_are_cropped_and_resized(model, picture):
-    path, pixels = picture
+def test_images_are_cropped_and_resized(model, image):
+    path, pixels = image
     with compile(model) as predictor:
         square = center_crop_and_resize(pixels, 64, crop_padding=64 / 0.875 - 64)
         reference = predictor(square[np.newaxis])
@@ -157,7 +157,7 @@ def predict(predictor, images):
         return predictor(images)
 
 
-def test_pictures_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():
+def test_images_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():
     efn = importlib.import_module("efficientnet.keras")
     body = efn.EfficientNetLite1(weights=None, include_top=False, pooling="avg")
     model = efn._keras.Sequential([efn._keras.Input((None, None, 3)), body, efn._keras.layers.Dense(2)])

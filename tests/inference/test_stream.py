@@ -1,4 +1,4 @@
-"""Streams: in request, bounded, and a bad picture stops nothing."""
+"""Streams: in request, bounded, and a bad image stops nothing."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def predictor(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for index in range(75):
         size = generator.integers(20, 90, 2)
         Image.fromarray(generator.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{index:02}.png")
-    (folder / "03.png").write_bytes(b"no picture")
+    (folder / "03.png").write_bytes(b"no image")
     (folder / "50.png").unlink()
     return folder
 
@@ -78,7 +78,7 @@ def test_a_stream_that_is_left_leaves_no_threads(predictor):
     assert names()
     stream.close()
     deadline = time.monotonic() + 30
-    while names() and time.monotonic() < deadline:  # each ends after the picture that it reads
+    while names() and time.monotonic() < deadline:  # each ends after the image that it reads
         time.sleep(0.01)
     assert names() == []
 

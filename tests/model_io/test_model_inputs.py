@@ -28,14 +28,14 @@ def model(tiny):
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    return tmp_path / "picture.png", pixels
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    return tmp_path / "image.png", pixels
 
 
-def test_images_are_cropped_resized_and_scaled_for_the_model(model, picture):
-    path, pixels = picture
+def test_images_are_cropped_resized_and_scaled_for_the_model(model, image):
+    path, pixels = image
     expected = (center_crop_and_resize(pixels, 64, 64, "bilinear") - 127) / 128
     inputs = efn.model_inputs(path, model)
     assert (inputs.shape, inputs.dtype) == ((1, 64, 64, 3), np.float32)
@@ -43,24 +43,24 @@ def test_images_are_cropped_resized_and_scaled_for_the_model(model, picture):
     file = io.BytesIO(path.read_bytes())
     for one in (str(path), path.read_bytes(), file, Image.open(path), pixels):
         np.testing.assert_array_equal(efn.model_inputs(one, model), inputs)
-    for many in ([path, pixels], (image for image in (path, pixels)), np.stack([pixels, pixels])):
+    for many in ([path, pixels], (source for source in (path, pixels)), np.stack([pixels, pixels])):
         np.testing.assert_array_equal(efn.model_inputs(many, model), np.repeat(inputs, 2, axis=0))
     assert efn.model_inputs is model_inputs
 
 
-def test_a_batch_of_floating_levels_is_judged_as_a_whole(model, picture):
-    levels = np.stack([picture[1], picture[1] // 255]).astype(np.float32)
+def test_a_batch_of_floating_levels_is_judged_as_a_whole(model, image):
+    levels = np.stack([image[1], image[1] // 255]).astype(np.float32)
     levels[1] *= 0.9
     inputs = efn.model_inputs(levels, model)
-    np.testing.assert_array_equal(inputs[0], efn.model_inputs(picture[1].astype(np.float32), model)[0])
+    np.testing.assert_array_equal(inputs[0], efn.model_inputs(image[1].astype(np.float32), model)[0])
     assert inputs[1].max() < -126 / 128
     for alone in (levels[1:], levels[1], levels / 255):
         with pytest.raises(ValueError, match=r"look like 0\.\.1"):
             efn.model_inputs(alone, model)
 
 
-def test_what_the_caller_knows_better(model, picture):
-    _, pixels = picture
+def test_what_the_caller_knows_better(model, image):
+    _, pixels = image
     inputs = efn.model_inputs(pixels, model, preprocessing="none", crop=1.0, interpolation="nearest")
     np.testing.assert_array_equal(inputs[0], center_crop_and_resize(pixels, 64, 0, "nearest"))
 

@@ -27,7 +27,7 @@ def network(*after_pooling):
 
 
 def fixed(activation, rows, bias=None):
-    """A network that gives these numbers, by their activation, for white pictures."""
+    """A network that gives these numbers, by their activation, for white images."""
     model = network(layers.Dense(len(rows), activation=activation))
     kernel = np.zeros((3, len(rows)))
     kernel[0] = rows
@@ -119,17 +119,17 @@ def test_top():
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     Image.new("RGB", (20, 20), "white").save(tmp_path / "white.png")
     return str(tmp_path / "white.png")
 
 
 @pytest.fixture
-def ask(tmp_path, picture, capsys):
+def ask(tmp_path, image, capsys):
     def ask(model, *options, status=0):
         path = tmp_path / "model.keras"
         model.save(path)
-        assert main(["predict", picture, "--model", str(path), *options]) == status
+        assert main(["predict", image, "--model", str(path), *options]) == status
         out, err = capsys.readouterr()
         return out.splitlines()[1:], err
 
@@ -198,7 +198,7 @@ def test_what_the_graph_does_not_say_the_numbers_do(ask):
     assert err == ""
 
 
-def test_json_and_csv_say_the_kind(ask, tmp_path, picture, capsys):
+def test_json_and_csv_say_the_kind(ask, tmp_path, image, capsys):
     for model, kind, key, value in (
         (fixed("softmax", [5.0, 0.0]), "probabilities", "probability", 0.993307),
         (fixed("sigmoid", [5.0]), "binary", "probability", 0.993307),
@@ -207,11 +207,11 @@ def test_json_and_csv_say_the_kind(ask, tmp_path, picture, capsys):
     ):
         path = tmp_path / "model.keras"
         model.save(path)
-        main(["predict", picture, "--model", str(path), "--json"])
+        main(["predict", image, "--model", str(path), "--json"])
         found = json.loads(capsys.readouterr().out)
         assert found["kind"] == kind
         assert found["predictions"][0][key] == pytest.approx(value, abs=1e-5)
-        main(["predict", picture, "--model", str(path), "--csv"])
+        main(["predict", image, "--model", str(path), "--csv"])
         row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
         assert row["kind"] == kind
         assert float(row[key]) == pytest.approx(value, abs=1e-5)
@@ -234,11 +234,11 @@ def test_numbers_that_are_none_fail_by_themselves(ask):
     assert "gives NaN or infinite numbers for this image" in err
 
 
-def test_several_kinds_of_failure(tmp_path, picture, capsys):
+def test_several_kinds_of_failure(tmp_path, image, capsys):
     fixed("softmax", [5.0, 0.0]).save(tmp_path / "model.keras")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "page.jpg").write_text("<!doctype html>")
-    (tmp_path / "cut.png").write_bytes(Path(picture).read_bytes()[:50])
+    (tmp_path / "cut.png").write_bytes(Path(image).read_bytes()[:50])
     (tmp_path / "inner").mkdir()
     names = ["empty.png", "white.png", "page.jpg", "missing.png", "cut.png", "inner", "white.png"]
     given = [str(tmp_path / name) for name in names]

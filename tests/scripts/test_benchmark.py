@@ -147,7 +147,7 @@ def test_table_has_medians_speeds_and_reasons(bench):
     assert lines[-1] == "skipped: nobody (ImportError: no module named nobody)"
 
 
-def test_picture_of_a_race(bench, tmp_path):
+def test_image_of_a_race(bench, tmp_path):
     pytest.importorskip("matplotlib")
     image = pytest.importorskip("PIL.Image")
     bench.chart.draw(results(bench), [1], "a title", tmp_path / "race.png")

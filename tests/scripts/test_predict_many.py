@@ -33,7 +33,7 @@ def predict_many() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """Pictures in folders of folders, one of them damaged, beside a file that is none."""
+    """Images in folders of folders, one of them damaged, beside a file that is none."""
     folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for index in range(COUNT - 1):

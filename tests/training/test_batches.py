@@ -30,9 +30,9 @@ def batches(data, recipe=RECIPE, share=slice(None), **more):
     return Batches(data, recipe, stage, 0, share, **more)
 
 
-def test_an_epoch_has_every_picture_once(data):
+def test_an_epoch_has_every_image_once(data):
     made = batches(data)
-    assert made.steps == 2  # of 10 pictures, 4 at a time
+    assert made.steps == 2  # of 10 images, 4 at a time
     first, second = ([made.rows(step) for step in epoch] for epoch in ((0, 1), (2, 3)))
     for epoch in (first, second):
         rows = np.concatenate(epoch)
@@ -109,7 +109,7 @@ def test_squares():
     assert (square(image, 8, 0.8) == 100).all()
 
 
-def test_crops_stay_within_the_picture_and_their_area():
+def test_crops_stay_within_the_image_and_their_area():
     ramp = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (80, 100, 3))
     widths = []
     for seed in range(50):

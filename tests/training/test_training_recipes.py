@@ -14,7 +14,7 @@ from efficientnet.training.schedules import average_momentum, is_kernel, rate_fa
 
 def test_v1_is_the_papers_paragraph():
     assert (V1.optimizer, V1.epochs, V1.weight_decay, V1.average) == ("rmsprop", 350, 1e-5, 0.9999)
-    assert V1.rate("all", 1) == pytest.approx(0.256)  # at 4,096 pictures a step
+    assert V1.rate("all", 1) == pytest.approx(0.256)  # at 4,096 images a step
     assert dataclasses.replace(V1, batch_size=256).rate("all", 1) == pytest.approx(0.016)
     (stage,) = V1.plan_stages(get_variant("b3"), 300)
     assert (stage.epochs, stage.image_size, stage.dropout, stage.trained) == (350, 300, 0.3, "all")

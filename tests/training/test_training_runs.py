@@ -136,7 +136,7 @@ class TestEnds:
         assert not list(tmp_path.glob("*.npz"))
 
     @pytest.mark.slow
-    def test_pictures_that_vanish(self, tmp_path):
+    def test_images_that_vanish(self, tmp_path):
         """What was trained until then is saved."""
         task = small_task(magnitude=(0, 0))
         paths = [tmp_path / f"{index}.png" for index in range(16)]
@@ -200,22 +200,22 @@ def test_unbalanced_classes_are_told():
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two classes that differ in colour, a file that is no picture, one that is cut short, one of 1 x 1 pixels."""
+def images(tmp_path):
+    """Two classes that differ in colour, a file that is no image, one that is cut short, one of 1 x 1 pixels."""
     rng = np.random.default_rng(0)
     for channel, name in enumerate(("red", "green")):
-        folder = tmp_path / "pictures" / name
+        folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         for index in range(16):
             image = rng.integers(0, 60, (40, 40, 3), "uint8")
             image[..., channel] += 180
             Image.fromarray(image).save(folder / f"{index}.png")
-    red = tmp_path / "pictures" / "red"
-    (red / "notes.txt").write_text("no picture")
+    red = tmp_path / "images" / "red"
+    (red / "notes.txt").write_text("no image")
     Image.fromarray(rng.integers(0, 60, (90, 90, 3), "uint8")).save(red / "cut.jpg")
     (red / "cut.jpg").write_bytes((red / "cut.jpg").read_bytes()[:900])
     Image.new("RGB", (1, 1), "red").save(red / "dot.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def wait_for(condition, process):
@@ -225,7 +225,7 @@ def wait_for(condition, process):
 
 
 @pytest.mark.slow
-def test_terminated_killed_and_resumed(pictures, tmp_path):
+def test_terminated_killed_and_resumed(images, tmp_path):
     """From the command line, on the backend that starts fastest."""
     pytest.importorskip("torch")
     mine = tmp_path / "mine.json"
@@ -233,7 +233,7 @@ def test_terminated_killed_and_resumed(pictures, tmp_path):
 
     def command(out, *more):
         return [
-            sys.executable, SCRIPT, pictures, "--model", mine, "--weights", "none", "--out", tmp_path / out,
+            sys.executable, SCRIPT, images, "--model", mine, "--weights", "none", "--out", tmp_path / out,
             "--image-size", "32", "--batch-size", "4", "--epochs", "3", "--set", "head_steps=9", "--set", "unfreeze=1",
             "--checkpoint-steps", "1", *more,
         ]  # fmt: skip
@@ -269,4 +269,4 @@ def test_terminated_killed_and_resumed(pictures, tmp_path):
 
     from efficientnet.cli.main import main
 
-    assert main(["predict", str(pictures / "green"), "--model", str(out / "model.keras"), "--csv"]) == 0
+    assert main(["predict", str(images / "green"), "--model", str(out / "model.keras"), "--csv"]) == 0

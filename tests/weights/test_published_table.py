@@ -98,7 +98,7 @@ def test_every_accuracy_is_the_publishers_at_the_rows_resolution() -> None:
 
 
 @pytest.mark.parametrize("size", ["b3", "s", "m", "l"])
-def test_more_pictures_to_train_on_do_no_harm(size: str) -> None:
+def test_more_images_to_train_on_do_no_harm(size: str) -> None:
     alone, more = (named(f"efficientnetv2-{size}", f"timm/{name}") for name in ("imagenet", "imagenet21k-ft1k"))
     assert alone.resolution == more.resolution
     assert (more.top1 or 0) > (alone.top1 or 1)
