@@ -24,7 +24,8 @@ RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "nbclient", "ipykernel",
+    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "transformers", "nbclient",
+    "ipykernel",
 ]  # fmt: skip
 
 setup(
