@@ -11,7 +11,7 @@ weights on raw pixels: ``keras.applications`` always scales them inside, so ours
 
 Contenders have a process each, with as many threads and cores for everyone, and are asked in turn, round after round:
 raw pixels of 8 bits in, probabilities out, float32 unless they say otherwise. What cannot run here is skipped, and
-told. --files adds the way from JPEGs on disk to predictions.
+reported. --files adds the way from JPEGs on disk to predictions.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def rows_of(table: Path, root: Path) -> list[Item]:
 
 
 def row_name(image: Item, root: Path) -> str:
-    """What a row without a path of its own is called."""
+    """Name of a row without a path."""
     return f"{Path(image.file).relative_to(root.resolve()).as_posix()}#{image.row}"
 
 

@@ -92,7 +92,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def table(facts: Path) -> str:
     """The whole file, out of a folder of facts. Packaged files come before the others': they need no download."""
-    # What was found out later stands in a file of its own, and replaces what was said of the same address before.
+    # What was found out later stands in a separate file, and replaces what was said of the same address before.
     files = ("published_weights.tsv", "more_published_weights.tsv")
     published = list({fact["url"]: fact for file in files for fact in read(facts / file)}.values())
     results = {(row["model"], row["img_size"]): row for row in read(facts / "timm_results.tsv")}

@@ -14,7 +14,7 @@ from ..common.json_files import MOST_BYTES
 from ..common.text import plain
 
 # EfficientNet-L2's training checkpoint, with a member for each array, has a directory of 1 MB; of what an archive
-# tells of its members, the zipfile module makes ten times as much.
+# says of its members, the zipfile module makes ten times as much.
 _LARGEST_DIRECTORY = 4 * 2**20
 
 # Of members together: so much more than the archive they may be, bytes and times.

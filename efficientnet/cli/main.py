@@ -1,4 +1,4 @@
-"""The command ``efficientnet`` and its subcommand ``models``; the others have modules of their own."""
+"""The command ``efficientnet`` and its subcommand ``models``; the others have separate modules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def command() -> NoReturn:
-    """The command as a process of its own; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
+    """Run the command as the whole process; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
     sys.unraisablehook = _interrupt_again
     signal.signal(signal.SIGINT, _Interrupt())
     status = main()

@@ -112,10 +112,10 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float:
-    """The least probability of a label that applies.
+    """Return the least probability of a label that applies.
 
     Raises:
-        ValueError: one is given, and the model gives no labels a probability of their own.
+        ValueError: It is given, and the model does not predict a probability for each label.
     """
     if arguments.threshold is None:
         return _THRESHOLD

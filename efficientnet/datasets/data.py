@@ -154,7 +154,7 @@ def square(pixels: NDArray[np.uint8], size: int, crop: float) -> NDArray[np.uint
 
 def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Create an array of bytes in a nameless temporary file, not in memory (``TMPDIR`` is its folder)."""
-    with tempfile.TemporaryFile() as file:  # the array keeps a handle of its own
+    with tempfile.TemporaryFile() as file:  # the array keeps a second handle
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 

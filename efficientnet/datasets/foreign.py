@@ -68,7 +68,7 @@ def load_batches(
         if min(labels) < 0 or max(labels) >= len(names):
             raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
         file.flush()
-        array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))  # with a handle of its own
+        array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))  # with a second handle
     start = 0
     for levels, _ in sides:
         levels.settle(array[start : start + len(levels.may_be_fractions)])

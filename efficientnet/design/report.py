@@ -203,7 +203,7 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
         ),
         (
             "width", width_lines(results), "Width at other depths and resolutions", "a line for each of these",
-            "Each line grows the width, at a depth and resolution of its own. Where the lines of greater depth and "
+            "Each line grows the width, at another depth and resolution. Where the lines of greater depth and "
             "resolution rise further, the dimensions help each other: the reason to scale them together.",
         ),
     ):  # fmt: skip

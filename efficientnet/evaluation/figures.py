@@ -51,7 +51,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     margin = 0.45 + 0.075 * max(map(len, labels))
     figure = new_figure(cell * side + margin, theme, width=cell * side + margin)
     axes = figure.subplots()
-    matrix[len(chosen) :, len(chosen) :] = 0  # among the others, right and wrong are not told apart
+    matrix[len(chosen) :, len(chosen) :] = 0  # among the others, right and wrong are not distinguished
     axes.imshow(_shade(matrix, theme), aspect="equal")
     size = min(9.0, 72 * cell * 0.9 / (0.62 * len(str(matrix.max()))))  # points, so that the longest number fits
     for row, column in np.argwhere(matrix):

@@ -71,7 +71,7 @@ class BlockArgs:
         always_expand: Whether a block has an expansion convolution even if ``expand_ratio`` is 1.
         expanded_filters: Number of channels within each block of the stage, as in a pruned network; empty for the
             input's times ``expand_ratio``. Such a stage is not scaled.
-        se_filters: Number of squeeze-and-excite channels of each block, likewise; empty for what ``se_ratio`` gives.
+        se_filters: Number of squeeze-and-excite channels of each block; empty for what ``se_ratio`` gives.
 
     Example:
         >>> BlockArgs(kernel_size=3, num_repeat=2, input_filters=16, output_filters=24, strides=2).output_filters

@@ -304,5 +304,5 @@ def _load_variant(path: Path) -> Variant:
             "written."
         ) from None
     if any(variant.name == row.name and variant != row for row in _TABLE):
-        raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it a name of its own.")
+        raise ValueError(f"{path} calls its network {variant.name}, which is another one: give it another name.")
     return variant

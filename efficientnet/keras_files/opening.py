@@ -232,7 +232,7 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
         opened = path
         try:
             if path.suffix != suffix or is_old:
-                opened = Path(folder) / f"model{suffix}"  # Keras tells the kind by the suffix
+                opened = Path(folder) / f"model{suffix}"  # Keras detects the kind from the suffix
                 shutil.copyfile(path, opened)
             if is_old:
                 if saved.compiled and kwargs.get("compile", True):

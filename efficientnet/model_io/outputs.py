@@ -82,7 +82,7 @@ def kind_of(activation: str, count: int, has_names: bool) -> Kind:
     Args:
         activation: as :func:`last_activations` gives it.
         count: of the numbers for an image; 0 where there are several outputs, or feature maps.
-        has_names: whether the classes have names of their own.
+        has_names: whether the classes have names.
 
     Returns:
         ``"unknown"`` where the numbers themselves have to show it; ``"features"`` where there is no single vector.
@@ -131,7 +131,7 @@ def name_classes(activation: str, count: int, names: Any) -> Classes | None:
 
 
 def have_names(classes: Classes) -> bool:
-    """Whether classes have names of their own, and not just numbers."""
+    """Return whether classes have names, and not just numbers."""
     return any(name not in (f"class_{key}", f"output_{key}") for key, name in classes)
 
 

@@ -54,7 +54,7 @@ def meet(place: Place, timeout: float) -> None:
         if time.monotonic() > deadline:
             raise ConnectionError(
                 f"Process {place.rank} has waited {timeout} s for the first one, at {place.addresses[0]}, and for all "
-                "others: start each of them, with the same addresses and a rank of its own."
+                "others: start each of them, with the same addresses and a different rank."
             )
         time.sleep(0.2)
 

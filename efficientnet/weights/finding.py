@@ -169,7 +169,7 @@ def _of_origin(reading: Reading) -> Facts:
         is_l = variant.name == "efficientnetv2-l"
         preprocessing = of_mean_and_std((0.5,) * 3, (0.5,) * 3) if is_l else "torch"
         return Facts(origin.padding, origin.epsilon(variant), preprocessing)
-    if origin is TRANSFORMERS:  # how pixels are scaled stands in a file of its own, or nowhere
+    if origin is TRANSFORMERS:  # how pixels are scaled stands in a separate file, or nowhere
         return Facts(origin.padding, origin.epsilon(variant))
     if origin is KECAM:
         # The authors' numbers, of whose scaling of pixels its own preprocessing makes one of two.

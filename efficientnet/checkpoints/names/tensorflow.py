@@ -23,7 +23,7 @@ _ORDER = {
 
 
 def _normalise(name: str) -> str:
-    """Without what tells that the network is a Keras model, and that batch norm ran on a TPU."""
+    """Remove the marks of a Keras model, and of batch norm on a TPU."""
     return name.removeprefix("model/").replace("/tpu_batch", "/batch")
 
 

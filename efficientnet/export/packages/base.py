@@ -46,7 +46,7 @@ class Network:
 
 
 class SeparateClassifier(NamedTuple):
-    """A classifier in a file of its own.
+    """A classifier in a separate file.
 
     Attributes:
         file: Name of the file.

@@ -190,7 +190,7 @@ def activate(writer: Writer, layer: Any, x: Value) -> Value:
     if key == "hardsigmoid" and library == "tf_keras":
         return legacy_hard_sigmoid(writer, x)
     if key == "gelu":
-        return gelu(writer, x, approximate=".ops." in function.__module__)  # each with a default of its own
+        return gelu(writer, x, approximate=".ops." in function.__module__)  # each with another default
     return FUNCTIONS[key](writer, x)
 
 

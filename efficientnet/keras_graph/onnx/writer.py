@@ -116,7 +116,7 @@ class Writer:
         return 1 if axis == x.rank - 1 else axis + 1
 
     def constant(self, value: np.ndarray, what: str) -> Value:
-        """A constant as it is; ``what`` is a part of its name."""
+        """A constant, unchanged; ``what`` is a part of its name."""
         name = self.unique(f"{self.layer}:{what}")
         self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return Value(name, value.ndim)
