@@ -1,6 +1,7 @@
 """The graph and its constructors, on whichever Keras is under test."""
 
 import dataclasses
+import gc
 import inspect
 import sys
 
@@ -44,6 +45,8 @@ def test_parameters_of_every_variant(eff, is_legacy, backend):
         variant = get_variant(name)
         model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
         assert scalars(model.trainable_variables) == cost(variant).parameters, name
+        del model
+        gc.collect()  # Keras' graphs are circles; together they take 4 GB
 
 
 @pytest.mark.once_per_keras

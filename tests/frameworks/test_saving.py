@@ -29,6 +29,7 @@ def x():
     return np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model.keras", pytest.param("model.h5", marks=pytest.mark.once_per_keras)])
 def test_a_saved_model_opens_without_this_package(eff, model, x, tmp_path, kind):
     model.save(tmp_path / kind)

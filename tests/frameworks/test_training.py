@@ -10,6 +10,7 @@ def data():
     return rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32"), rng.integers(0, 4, 8)
 
 
+@pytest.mark.slow
 def test_a_step_changes_every_weight(tiny, keras, trainable, data):
     model = tiny(weights=None, input_shape=(32, 32, 3), classes=4, drop_connect_rate=0.0)
     before = {layer.name: layer.get_weights() for layer in model.layers}
@@ -22,6 +23,7 @@ def test_a_step_changes_every_weight(tiny, keras, trainable, data):
         assert not pairs or any((old != new).any() for old, new in pairs), layer.name
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_frozen_body_stays_while_the_head_learns(tiny, keras, trainable, data):
     body = tiny(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
@@ -46,6 +48,7 @@ def task(keras, trainable, is_legacy, backend):
     return small_task()
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_and_resumed_to_the_bit(task, keras, tmp_path):
     from efficientnet.training import OneProcess, train
     from efficientnet.training.run_folder import RunFolder
@@ -151,6 +154,7 @@ def test_decay_is_on_kernels_only(task, keras):
     }
 
 
+@pytest.mark.slow
 def test_head_then_blocks(tiny, task, keras, tmp_path):
     """The stages of ``finetune``, on a real network: what is frozen stays, and the best model is the one saved."""
     import dataclasses

@@ -178,6 +178,7 @@ def test_engines_give_outputs_in_the_models_order(tiny, images, engine):
             np.testing.assert_allclose(part, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bf16_and_int8_are_told(model, images, expected):
     if "BF16" in openvino.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with compile(model, precision="bf16") as predictor:
@@ -199,6 +200,7 @@ def test_bf16_and_int8_are_told(model, images, expected):
             compile(model, precision="int8", calibration=list(images))
 
 
+@pytest.mark.slow
 def test_the_fastest_is_measured(model, images, expected, monkeypatch):
     # LiteRT's conversion alone takes longer than all other tests here.
     monkeypatch.setattr("efficientnet.inference.compiling._is_installed", lambda name: name in ("openvino", "keras"))
@@ -222,6 +224,7 @@ def test_an_engine_that_is_not_installed_names_the_extra(model, monkeypatch):
         assert predictor.engine == "keras"
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_from_eight_threads(model, images, expected):
     wrong = []
     with compile(model, threads=2) as predictor:
