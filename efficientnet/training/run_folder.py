@@ -147,7 +147,8 @@ class RunFolder:
         """Read the last undamaged checkpoint; None if there is none."""
         for path in reversed(self.checkpoints()):
             try:
-                with np.load(path) as file:
+                # NumPy leaves a damaged file open that it opened itself.
+                with path.open("rb") as content, np.load(content) as file:
                     arrays = {name: file[name] for name in file.files}
                 return Checkpoint(State(**json.loads(str(arrays.pop("state")))), arrays)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

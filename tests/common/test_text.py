@@ -47,7 +47,7 @@ def test_json_comes_back_as_it_was():
 def test_a_table_keeps_its_columns():
     header, _, row = table(["class", "images"], [["a|b\n<b>", 3]]).splitlines()
     assert len(header) == len(row)
-    assert row == r"| a\|b\n\<b> |        3 |"
+    assert row == r"| a\|b\n\<b> |      3 |"
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])

@@ -142,7 +142,7 @@ def test_files_that_hold_no_variant(tmp_path, content, message):
         ({"resolution": 0}, "resolution=0"),
         ({"blocks": []}, "no blocks"),
         ({"colour": "red"}, "colour"),
-        ({"name": "efficientnet-b0"}, "give it a name of its own"),
+        ({"name": "efficientnet-b0"}, "give it another name"),
     ],
 )
 def test_files_whose_variant_is_out_of_range(tmp_path, change, message):

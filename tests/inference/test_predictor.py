@@ -339,7 +339,8 @@ def test_sources_of_other_types(tmp_path, tiny):
     path = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(path)
     expected = predictor([path])
-    entry = next(os.scandir(tmp_path))
+    with os.scandir(tmp_path) as entries:
+        entry = next(entries)
     for sources in ([PurePosixPath(path)], [entry], np.array([str(path)]), np.array([path], object), [np.str_(path)]):
         np.testing.assert_array_equal(predictor(sources), expected)
         np.testing.assert_array_equal([record.outputs for record in predictor.stream(sources)], expected)
