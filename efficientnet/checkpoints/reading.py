@@ -159,8 +159,8 @@ def read_checkpoint(path: str | PathLike[str], variant: Variant | None = None) -
     if not places:
         raise _unknown(path, checkpoint)
     variants = map(get_variant, list_variants()) if variant is None else [variant]
+    places = _without_aliases(places)
     readings = [_compare(Path(path), checkpoint, place, v) for v in variants for place in places]
-    readings = [reading for reading in readings if not _is_alias(reading.before, readings)]
     best = min(readings, key=lambda reading: (reading.differences, len(reading.aside)))
     befores = {r.before for r in readings if r.origin is best.origin and not r.differences}
     if len(befores) > 1:
@@ -168,10 +168,15 @@ def read_checkpoint(path: str | PathLike[str], variant: Variant | None = None) -
     return _count_classes(best)
 
 
-def _is_alias(before: str, readings: Sequence[Reading]) -> bool:
-    """Return whether Keras on PyTorch has listed the same arrays twice: as a layer's, and as a model's around it."""
-    models = {reading.before for reading in readings if reading.before.endswith(IN_TORCH)} - {before}
-    return before.endswith(IN_TORCH) and any(before.startswith(model.removesuffix(IN_TORCH)) for model in models)
+def _without_aliases(places: Sequence[_Place]) -> list[_Place]:
+    """Leave out arrays that Keras on PyTorch has listed twice: as a layer's, and as a model's around it."""
+    models = {place.before for place in places if place.before.endswith(IN_TORCH)}
+
+    def is_alias(before: str) -> bool:
+        around = (model.removesuffix(IN_TORCH) for model in models - {before})
+        return before.endswith(IN_TORCH) and any(map(before.startswith, around))
+
+    return [place for place in places if not is_alias(place.before)]
 
 
 def _unknown(path: str | PathLike[str], checkpoint: StoredWeights) -> CheckpointError:

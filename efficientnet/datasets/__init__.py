@@ -66,8 +66,8 @@ def load(
         return files.load_files(Path(name), held_out, None if whole else size, channels)
     if is_apart:
         raise ValueError(
-            f"{name} comes with its own validation images, and does not take those of {validation}: pass a fraction as "
-            "its --validation, or leave it out."
+            f"{name} is validated with its own images, not with those of {validation}: pass a fraction as its "
+            "--validation, or leave it out."
         )
     if name == "fashion-mnist":
         return builtin.load_fashion_mnist(validation=validation, channels=channels)

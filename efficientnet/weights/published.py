@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..checkpoints import Facts
 from ..checkpoints.timm_config import bare_name, network_padding
+from ..common import hashes
 from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.variants import Variant, get_variant
@@ -216,8 +217,13 @@ def published_top1(variant: str | Variant) -> dict[str, float | None]:
 
 def published_as(file: Path, variant: Variant) -> PublishedWeights | None:
     """Return the published set of a variant that a file on this machine is, by its hash; None if it is none."""
-    rows = (row for row in list_weights(variant) if row.hash)
-    return next((row for row in rows if download.is_intact(file, row.hash)), None)
+    if not file.is_file():
+        return None
+    digest = functools.cache(functools.partial(hashes.digest_of, file))  # once per algorithm, however new the file is
+    for row in list_weights(variant):
+        if row.hash and (expected := hashes.parse(row.hash)).is_of(digest(expected.algorithm)):
+            return row
+    return None
 
 
 def facts_of_model(model: str, classes: int | None = None) -> Facts:

@@ -92,7 +92,7 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
         (["x", "--set", "speed=2"], "has no speed: its fields are"),
         (["x", "--recipe", "v9"], "There is no recipe 'v9'"),
         (["x", "--model", "b99"], "b99"),
-        (["fashion-mnist", "--validation", str(tmp_path)], "comes with its own validation images"),
+        (["fashion-mnist", "--validation", str(tmp_path)], "validated with its own images"),
         (["x", "--out", "/proc/nowhere/run"], "/proc/nowhere/run cannot be written"),
         (["x", "--rank", "0"], "pass --distributed with it"),
         (["x", "--out", __file__], "is a file: expected a folder"),

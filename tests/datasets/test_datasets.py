@@ -245,9 +245,7 @@ def test_fashion_mnist_is_missing_or_damaged(tmp_path, content, message):
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist", "tfds:mnist", "x.tfrecord"])
 def test_a_set_that_holds_out_its_own_images(name, tmp_path):
-    with pytest.raises(
-        ValueError, match=f"{name} comes with its own validation images, and does not take those of {tmp_path}"
-    ):
+    with pytest.raises(ValueError, match=f"{name} is validated with its own images, not with those of {tmp_path}"):
         load(name, tmp_path, 8)
 
 
@@ -315,5 +313,5 @@ def test_one_door_for_data(tmp_path):
     assert (batches_of.classes, len(batches_of.training), len(batches_of.validation)) == (["dark", "light"], 4, 4)
     with pytest.raises(ValueError, match="name the labels of batches"):
         load(tmp_path / "images", 0.5, 8, classes=["a", "b"])
-    with pytest.raises(ValueError, match="comes with its own validation images"):
+    with pytest.raises(ValueError, match="is validated with its own images"):
         load("digits", tmp_path, 8)

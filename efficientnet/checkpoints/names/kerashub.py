@@ -63,20 +63,16 @@ def _within(before: str, name: str) -> str | None:
 
 _BODY = re.compile(r"(depthwise_conv2d|(fused_)?mb_conv_block|cba_block)(_\d+)?/.*")
 
+
+def _origin(blocks: str, type_of: Callable[[Block], str]) -> Origin:
+    return Origin(
+        "KerasHub",
+        landmark=re.compile(rf"(?P<before>.*/)?{blocks}_block/conv1/0"),
+        body=_BODY,
+        entries=lambda layers: _entries(layers, type_of),
+        within=_within,
+    )
+
+
 # By whether depthwise convolutions with a stride pad equally on all sides.
-KERASHUB = {
-    True: Origin(
-        "KerasHub",
-        landmark=re.compile(r"(?P<before>.*/)?(fused_mb_conv|cba)_block/conv1/0"),
-        body=_BODY,
-        entries=lambda layers: _entries(layers, TYPES[True]),
-        within=_within,
-    ),
-    False: Origin(
-        "KerasHub",
-        landmark=re.compile(r"(?P<before>.*/)?mb_conv_block/conv1/0"),
-        body=_BODY,
-        entries=lambda layers: _entries(layers, TYPES[False]),
-        within=_within,
-    ),
-}
+KERASHUB = {True: _origin("(fused_mb_conv|cba)", TYPES[True]), False: _origin("mb_conv", TYPES[False])}
