@@ -1,37 +1,15 @@
 """Full-size networks of other implementations, with random weights, answer the same when read from their files."""
 
-import importlib
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 from peers import import_torchvision
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _once(backend, is_legacy):
-    if is_legacy or backend != "torch":
-        pytest.skip("part of the run on PyTorch, which needs no time to compile; the graph is the same everywhere")
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("once_on_torch")]
 
 
 @pytest.fixture(scope="module")
 def torchvision(torch):
     return import_torchvision(torch)
-
-
-@pytest.fixture(scope="module")
-def timm(torch):
-    if find_spec("timm") is None:
-        pytest.skip("needs: pip install --no-deps timm==1.0.22")
-    import_torchvision(torch)
-    return importlib.import_module("timm")
 
 
 def randomise(torch, network, seed=0):

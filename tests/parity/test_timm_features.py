@@ -1,28 +1,14 @@
 """Dilated feature maps equal those of timm's ``features_only=True, output_stride=…``."""
 
 import dataclasses
-import importlib
 
 import numpy as np
 import pytest
-from peers import import_torchvision
 
 from efficientnet import get_variant
 
 TF = {"pad_type": "same", "bn_eps": 1e-3}
 PYTORCH = {"padding": "symmetric", "batch_norm_epsilon": 1e-5}
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def timm(torch):
-    import_torchvision(torch)
-    pytest.importorskip("timm")
-    return importlib.import_module("timm.models")
 
 
 def check(eff, torch, network, variant, options, size, output_stride, folder):
@@ -62,7 +48,7 @@ def check(eff, torch, network, variant, options, size, output_stride, folder):
 def test_narrow(eff, torch, timm, backend, tmp_path, generate, variant, theirs, ours, output_stride):
     if backend == "openvino":
         pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor can")
-    network = getattr(timm.efficientnet, generate)(
+    network = getattr(timm.models.efficientnet, generate)(
         "efficientnet_b0", 0.25, 0.4, features_only=True, output_stride=output_stride, **theirs
     )
     narrow = dataclasses.replace(get_variant(variant), name="narrow", width=0.25, depth=0.4)
@@ -77,5 +63,5 @@ def test_narrow(eff, torch, timm, backend, tmp_path, generate, variant, theirs, 
 def test_whole(eff, torch, timm, backend, is_legacy, tmp_path, name, variant, options, output_stride):
     if is_legacy or backend != "torch":
         pytest.skip("part of the run on PyTorch, which needs no time to compile; the graph is the same everywhere")
-    network = timm.create_model(name, features_only=True, output_stride=output_stride)
+    network = timm.models.create_model(name, features_only=True, output_stride=output_stride)
     check(eff, torch, network, get_variant(variant), options, 128, output_stride, tmp_path)

@@ -1,39 +1,18 @@
 """Networks that only timm has, with random weights, predict the same when read from their files."""
 
-import importlib
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
-from peers import import_torchvision
 
 from efficientnet.family.scaling import cost
 from efficientnet.weights.published import list_weights
+
+pytestmark = pytest.mark.usefixtures("once_on_torch")
 
 NETWORKS = (
     "test_efficientnet", "efficientnet_b1_pruned", "efficientnet_b2_pruned", "efficientnet_b3_pruned",
     "efficientnetv2_rw_t", "efficientnetv2_rw_s", "efficientnetv2_rw_m", "efficientnet_es_pruned",
     "efficientnet_el_pruned",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _once(backend, is_legacy):
-    if is_legacy or backend != "torch":
-        pytest.skip("part of the run on PyTorch, which needs no time to compile; the graph is the same everywhere")
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def timm(torch):
-    if find_spec("timm") is None:
-        pytest.skip("needs: pip install --no-deps timm==1.0.22")
-    import_torchvision(torch)
-    return importlib.import_module("timm")
 
 
 def condition(torch, network):
