@@ -16,10 +16,8 @@ pytest.importorskip("keras")
 
 
 @pytest.fixture(scope="module")
-def model(tiny, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EFFICIENTNET_HOME", str(tmp_path_factory.mktemp("home")))
-        yield tiny(weights=None, classes=5)
+def model(tiny, home):
+    return tiny(weights=None, classes=5)
 
 
 @pytest.mark.parametrize(

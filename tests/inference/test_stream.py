@@ -16,11 +16,9 @@ pytest.importorskip("keras")
 
 
 @pytest.fixture(scope="module")
-def predictor(tiny, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EFFICIENTNET_HOME", str(tmp_path_factory.mktemp("home")))
-        with compile(tiny(weights=None, classes=5), threads=2) as predictor:
-            yield predictor
+def predictor(tiny, home):
+    with compile(tiny(weights=None, classes=5), threads=2) as predictor:
+        yield predictor
 
 
 @pytest.fixture(scope="module")
