@@ -12,6 +12,7 @@ import numpy as np
 
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data
+from efficientnet.datasets.targets import Classes
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE, Interrupted, Task, train
 from efficientnet.training.distributed import connect
@@ -25,7 +26,7 @@ epochs, drop, pause = (
 
 rng = np.random.default_rng(0)
 pixels = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
-data = Data("noise", pixels, np.arange(40) % 4, list("abcd"), np.arange(32), np.arange(32, 40))
+data = Data("noise", pixels, Classes(list("abcd"), np.arange(40) % 4), np.arange(32), np.arange(32, 40))
 variant = dataclasses.replace(get_variant("b0"), name="small", width=0.5, resolution=32, blocks=V1_BLOCKS[:1])
 recipe = dataclasses.replace(
     FINETUNE, head_epochs=1, head_steps=0, epochs=epochs + 1, batch_size=8, unfreeze=None, freeze_batch_norm=False,

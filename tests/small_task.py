@@ -6,6 +6,7 @@ import numpy as np
 
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data
+from efficientnet.datasets.targets import Classes
 from efficientnet.training import Recipe, Task
 from efficientnet.training.schedules import learning_rate, make_optimizer
 from efficientnet.training.stages import Networks
@@ -41,5 +42,5 @@ class SmallTask(Task):
 def small_task(**changes):
     """The training; ``changes`` are of its recipe."""
     pixels = np.random.default_rng(0).integers(0, 256, (16, 20, 20, 3), np.uint8)
-    data = Data("noise", pixels, np.arange(16) % 2, ["a", "b"], np.arange(12), np.arange(12, 16))
+    data = Data("noise", pixels, Classes(["a", "b"], np.arange(16) % 2), np.arange(12), np.arange(12, 16))
     return SmallTask(get_variant("b0"), None, data, dataclasses.replace(RECIPE, **changes), 20)

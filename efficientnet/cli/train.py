@@ -159,7 +159,9 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         print(interrupted, file=sys.stderr)
         return 128 + interrupted.number
     if is_first:
-        print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, accuracy {best['val_accuracy']:.4f} in validation")
+        score = task.objective.score
+        name, value = score.replace("_", " "), best[f"val_{score}"]
+        print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, {name} {value:.4f} in validation")
     return SUCCESS
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..images.resizing import center_crop_and_resize
 from .data import Data, is_held_out
+from .targets import Classes
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
 FASHION_MNIST_CLASSES = (
@@ -36,7 +37,7 @@ def load_digits(validation: float, size: int, channels: int = 3) -> Data:
     classes = [str(name) for name in digits.target_names]
     pixels = _with_channels(np.rint(grey), channels)
     return Data(
-        "digits", pixels, digits.target, classes, np.flatnonzero(~validates), np.flatnonzero(validates),
+        "digits", pixels, Classes(classes, digits.target), np.flatnonzero(~validates), np.flatnonzero(validates),
         crop=1.0,
     )  # fmt: skip
 
@@ -67,7 +68,8 @@ def load_fashion_mnist(
         validates = np.array([is_held_out(image.tobytes(), validation) for image in arrays[0]])
         training, held_out = np.flatnonzero(~validates), np.flatnonzero(validates)
     pixels = _with_channels(images, channels)
-    return Data("Fashion-MNIST", pixels, labels, list(FASHION_MNIST_CLASSES), training, held_out, crop=1.0)
+    targets = Classes(list(FASHION_MNIST_CLASSES), labels)
+    return Data("Fashion-MNIST", pixels, targets, training, held_out, crop=1.0)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

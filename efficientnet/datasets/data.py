@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import notify, plain
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.resizing import center_crop_and_resize
 from .splits import Entry
+from .targets import Targets
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Data:
         name: Name of the data set.
         pixels: (images, height, width, channels) uint8, levels 0..255 of RGB, grey or other channels; or
             :class:`Files`, which are read anew each time and whose sizes differ.
-        labels: (images,), each image's index into ``classes``.
-        classes: Names of the classes.
+        targets: What is to be predicted for each image.
         training: Indices of the training images; an image that cannot be read is in neither part.
         validation: Indices of the validation images.
         crop: Part of an image's shorter side that evaluation keeps, 0..1.
@@ -39,12 +38,16 @@ class Data:
 
     name: str
     pixels: Any
-    labels: NDArray[np.integer[Any]]
-    classes: list[str]
+    targets: Targets
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
     crop: float = EVALUATION_CROP
     entries: Sequence[Entry] = ()
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the outputs: of the classes, labels or values."""
+        return self.targets.names
 
     @property
     def channels(self) -> int:
@@ -61,12 +64,11 @@ class Data:
             wrong = [f"no images of {name!r}" for name in names if name not in self.classes]
             wrong += [f"no name for {name!r}" for name in self.classes if name not in names]
             raise ValueError(
-                f"{self.name} has {len(self.classes)} classes, and {len(names)} names are given for them: "
+                f"{self.name} has {len(self.classes)} {self.targets.what}, and {len(names)} names are given for them: "
                 + (", ".join(wrong[:10]) or "one of these comes twice")
                 + ". Give each class its name once (--classes)."
             )
-        places = np.array([list(names).index(name) for name in self.classes])
-        return dataclasses.replace(self, labels=places[self.labels], classes=list(names))
+        return dataclasses.replace(self, targets=self.targets.reordered(names))
 
     def resized(self, size: int) -> Data:
         """Return the same images at ``size`` x ``size`` pixels; :class:`Files` stay unchanged."""
@@ -94,36 +96,26 @@ class Data:
         kept = np.concatenate(rows)
         new = np.arange(len(kept))
         return dataclasses.replace(
-            self, pixels=self.pixels[kept], labels=self.labels[kept],
+            self, pixels=self.pixels[kept], targets=self.targets.take(kept),
             training=new[: len(rows[0])], validation=new[len(rows[0]) :],
             entries=[self.entries[row] for row in kept] if self.entries else (),
         )  # fmt: skip
 
     def fingerprint(self) -> str:
-        """Return a hash that identifies this data and its split, from labels, split and files, not from pixels."""
-        rows = np.concatenate([self.labels, self.training, self.validation]).astype(np.int64)
+        """Return a hash that identifies this data and its split, from targets, split and files, not from pixels."""
+        rows = np.concatenate([self.training, self.validation]).astype(np.int64)
         files = "".join(entry.sha256 for entry in self.entries)
-        return hashlib.sha256(rows.tobytes() + files.encode()).hexdigest()
+        return hashlib.sha256(self.targets.content() + rows.tobytes() + files.encode()).hexdigest()
 
     def check(self) -> None:
-        """Check that there are classes to distinguish, and images to train on and to validate with.
+        """Check that there is something to learn, and images to train on and to validate with.
 
         Raises:
-            ValueError: There are fewer than 2 classes, a class has no training images, or there is nothing to validate.
+            ValueError: The targets cannot be learnt from the training images, or there is nothing to validate with.
         """
-        if len(self.classes) < 2:
-            raise ValueError(f"{self.name} has {len(self.classes)} class: expected at least 2 to distinguish.")
-        training, validation = (
-            np.bincount(self.labels[rows], minlength=len(self.classes)) for rows in (self.training, self.validation)
-        )
-        if lacking := [name for name, count in zip(self.classes, training, strict=True) if not count]:
-            raise ValueError(
-                f"No readable images to train on in {', '.join(lacking)}: add some, or lower --validation."
-            )
+        self.targets.check(self.name, self.training, self.validation)
         if not len(self.validation):
             raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")
-        if lacking := [name for name, count in zip(self.classes, validation, strict=True) if not count]:
-            notify(f"no images to validate in {plain(', '.join(lacking))}: the accuracy leaves them out")
 
 
 class Files(Sequence[NDArray[np.uint8]]):

@@ -20,6 +20,7 @@ from .data import Data, Files, falls_below, square, temporary_array
 from .folders import parent_hint
 from .samples import find_samples
 from .splits import Entry
+from .targets import Classes
 
 
 class Item(NamedTuple):
@@ -100,10 +101,10 @@ def load_items(
         use = np.array(list(tqdm(loaded, total=len(items), unit="image", leave=False, disable=None)), int)
     _notify_contradictions(items, digests)
     _notify_overlap(digests, use)
-    labels = np.array([classes.index(item.label) for item in items])
+    targets = Classes(classes, np.array([classes.index(item.label) for item in items]))
     entries = [Entry(item.path, item.label, digest.hex()) for item, digest in zip(items, digests, strict=True)]
     return Data(
-        name, pixels, labels, classes, np.flatnonzero(use == 0), np.flatnonzero(use == 1), entries=entries
+        name, pixels, targets, np.flatnonzero(use == 0), np.flatnonzero(use == 1), entries=entries
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.pixels import HIGHEST_FRACTION, fault, is_pillow, scaled
 from .data import Data, is_held_out, square
+from .targets import Classes
 
 Labelled = tuple[NDArray[np.uint8], int]
 HELD_OUT = 0.2  # fraction of the images, by default
@@ -74,7 +75,8 @@ def load_batches(
         levels.settle(array[start : start + len(levels.may_be_fractions)])
         start += len(levels.may_be_fractions)
     held_out = np.array(validates)
-    return Data(name, array, np.array(labels), names, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
+    targets = Classes(names, np.array(labels))
+    return Data(name, array, targets, np.flatnonzero(~held_out), np.flatnonzero(held_out), crop)
 
 
 def load_tfrecords(
@@ -152,9 +154,9 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
     """Return the data without labels that no image has, such as the 0 where a set counts from 1."""
-    used, labels = np.unique(data.labels, return_inverse=True)
+    used, labels = np.unique(data.targets.values, return_inverse=True)
     classes = [names.get(int(label), str(label)) for label in used]
-    return dataclasses.replace(data, labels=labels, classes=classes)
+    return dataclasses.replace(data, targets=Classes(classes, labels))
 
 
 @dataclass

@@ -337,8 +337,9 @@ class _Experiment:
     def keep_images(self) -> None:
         """Save a few validation images, of as many classes as possible."""
         rows = self.data.validation
-        _, first = np.unique(self.data.labels[rows], return_index=True)
+        labels = self.data.targets.values
+        _, first = np.unique(labels[rows], return_index=True)
         chosen = rows[first[:_IMAGES]]
-        pixels, labels, classes = self.data.pixels[chosen], self.data.labels[chosen], np.array(self.data.classes)
+        pixels, labels, classes = self.data.pixels[chosen], labels[chosen], np.array(self.data.classes)
         with replacing(self.folder / "images.npz") as part:
             np.savez(part, pixels=pixels, labels=labels, classes=classes)

@@ -24,6 +24,7 @@ from ..common.text import notify, plain
 from ..datasets.data import Data, Files, square
 from ..errors import UnreadableImageError
 from ..images.bands import joined, planes
+from .objectives import Objective, objective
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
 
@@ -37,7 +38,7 @@ _ORDER, _IMAGES, _MIXING, _NETWORK = range(4)
 
 
 class Batch(NamedTuple):
-    """Inputs of a step: (images, size, size, channels) raw pixels 0..255, (images, classes), (images,) weights."""
+    """Inputs of a step: (images, size, size, channels) raw pixels 0..255, (images, outputs), (images,) weights."""
 
     pixels: NDArray[np.float32]
     targets: NDArray[np.float32]
@@ -53,7 +54,7 @@ class Batches:
         recipe, stage: Settings of the augmentation.
         seed: Seed of all random choices.
         share: Rows of each batch that are this process' part.
-        class_weights: Weights of the classes, (classes,).
+        weigh_classes: Whether all classes count equally.
         features: Features that replace the pixels in the head's stage, (images, channels).
     """
 
@@ -62,8 +63,13 @@ class Batches:
     stage: Stage
     seed: int
     share: slice
-    class_weights: NDArray[np.float32] | None = None
+    weigh_classes: bool = False
     features: NDArray[np.float32] | None = None
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        """What the network is trained to do."""
+        return objective(self.data, self.recipe, self.weigh_classes)
 
     @property
     def size(self) -> int:
@@ -99,7 +105,7 @@ class Batches:
         # Partners of a mixture may be in any process' part.
         here = rows if self._mixes else rows[self.share]
         weights = np.ones(len(here), np.float32)
-        targets = np.eye(len(self.data.classes), dtype=np.float32)[self.data.labels[here]]
+        targets = self.objective.encode(here)
         if self.features is not None:
             return Batch(self.features[here], targets, weights)
         parts = [here[start : start + _AT_A_TIME] for start in range(0, len(here), _AT_A_TIME)]
@@ -135,9 +141,7 @@ class Batches:
         """Finish a batch in the main thread: on PyTorch, mixup shares the network's random generator."""
         if self._mixes:
             batch = Batch(*(array[self.share] for array in self._mix(batch, step)))
-        if self.class_weights is not None:
-            batch = batch._replace(weights=batch.weights * (batch.targets @ self.class_weights))
-        return batch
+        return batch._replace(weights=batch.weights * self.objective.weigh(batch.targets))
 
     @property
     def _mixes(self) -> bool:
@@ -182,7 +186,7 @@ class Batches:
 
 
 def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield one pass over the validation images: raw pixels, float32, and labels. Unreadable images are left out."""
+    """Yield one pass over the validation images: raw pixels, float32, and indices. Unreadable ones are left out."""
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(data.validation), batch_size):
             rows = data.validation[start : start + batch_size]
@@ -190,7 +194,7 @@ def validation_batches(data: Data, size: int, batch_size: int) -> Iterator[tuple
             kept = [(image, row) for image, row in zip(images, rows, strict=True) if image is not None]
             if kept:
                 found, labelled = zip(*kept, strict=True)
-                yield np.stack(found).astype(np.float32), data.labels[np.array(labelled)]
+                yield np.stack(found).astype(np.float32), np.array(labelled)
 
 
 def all_images(data: Data, size: int, batch_size: int) -> Iterator[NDArray[np.float32]]:
@@ -259,10 +263,3 @@ def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator
     index = np.arange(size)
     moved: NDArray[np.uint8] = pixels.take(index + down, axis=0, mode="clip").take(index + right, axis=1, mode="clip")
     return moved
-
-
-def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Return weights that make classes count equally: images / (classes x images of the class), (classes,)."""
-    counts = np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
-    return weights

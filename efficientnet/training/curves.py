@@ -11,7 +11,7 @@ _TRAINING, _VALIDATION = LIGHT.faint, LIGHT.series[0]
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
-    """Draw training and validation loss and accuracy over the epochs; a dotted line marks each new stage.
+    """Draw the measures of training and validation over the epochs; a dotted line marks each new stage.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -20,12 +20,15 @@ def draw_curves(history: Sequence[Mapping[str, Any]]) -> Any:
     epochs = [row["epoch"] for row in history]
     starts = [epoch for epoch, row, before in zip(epochs[1:], history[1:], history, strict=False)
               if row["stage"] != before["stage"]]  # fmt: skip
-    for axes, field in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    # Training and validation have the loss and a metric in common; validation may have more measures.
+    fields = [key.removeprefix("val_") for key in history[0] if key.startswith("val_")]
+    for axes, field in zip(figure.subplots(1, len(fields)), fields, strict=True):
         for key, label, colour in ((field, "training", _TRAINING), (f"val_{field}", "validation", _VALIDATION)):
-            axes.plot(epochs, [row[key] for row in history], color=colour, marker=".", label=label)
+            if key in history[0]:
+                axes.plot(epochs, [row[key] for row in history], color=colour, marker=".", label=label)
         for start in starts:
             axes.axvline(start - 0.5, color=LIGHT.grid, linestyle=":")
-        axes.set(xlabel="epoch", ylabel=field)
+        axes.set(xlabel="epoch", ylabel=field.replace("_", " "))
         axes.legend(frameon=False)
         style(axes, LIGHT, grid="y")
     return figure

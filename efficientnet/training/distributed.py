@@ -155,7 +155,7 @@ class Distributed(ABC):
         """Train on this process' share of a batch, with gradients averaged over the whole batch.
 
         Returns:
-            "loss" and "accuracy" of the whole batch.
+            The loss and the metric of the whole batch, by their names.
         """
         logs = network.train_on_batch(batch.pixels, batch.targets, sample_weight=batch.weights, return_dict=True)
         return self._mean({key: float(value) for key, value in logs.items()})

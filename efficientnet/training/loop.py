@@ -26,10 +26,11 @@ from ..errors import DivergedError, Interrupted
 from ..family.variants import Variant
 from ..network.backends import import_keras
 from . import stages
-from .batches import Batches, all_images, balanced_weights
+from .batches import Batches, all_images
+from .objectives import Objective, objective
 from .processes import OneProcess, Processes
 from .recipes import Recipe, Stage, to_json
-from .run_folder import LOG_FIELDS, Checkpoint, RunFolder, State, diverged, quality
+from .run_folder import Checkpoint, RunFolder, State, diverged
 from .stages import Networks
 from .steps import predict, take_step, validate
 
@@ -72,21 +73,24 @@ class Task:
             size = min(self.recipe.batch_size, max(1, len(self.data.training)))
             object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, batch_size=size))
 
+    @property
+    def objective(self) -> Objective:
+        """What the network is trained to do."""
+        return objective(self.data, self.recipe, self.weigh_classes)
+
     def stages(self) -> list[Stage]:
         return self.recipe.plan_stages(self.variant, self.image_size)
 
     def batches(self, stage: Stage, processes: Processes) -> Batches:
-        labels = self.data.labels[self.data.training]
-        weights = balanced_weights(labels, len(self.data.classes)) if self.weigh_classes else None
         share = processes.share(self.recipe.batch(len(self.data.training), stage.trained))
-        return Batches(self.data, self.recipe, stage, self.seed, share, weights)
+        return Batches(self.data, self.recipe, stage, self.seed, share, self.weigh_classes)
 
     def build(self, stage: Stage, steps: int) -> Networks:
         """A stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
-        classes, images = len(self.data.classes), len(self.data.training)
+        images = len(self.data.training)
         return stages.build(
-            self.variant, self.weights, classes, self.recipe, stage, steps, images, self.given, self.data.channels
+            self.variant, self.weights, self.objective, stage, steps, images, self.given, self.data.channels
         )
 
     def settings(self) -> dict[str, Any]:
@@ -95,6 +99,7 @@ class Task:
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
+            "targets": self.data.targets.kind,
             "channels": self.data.channels,
             "images": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
             "given": json.loads(dataclasses.replace(self.given, class_names=None).to_json()),
@@ -207,6 +212,7 @@ class _Training:
         self, task: Task, run: RunFolder, checkpoint_steps: int | None, processes: Processes, stop: _Stop
     ) -> None:
         self.task, self.run_folder, self.processes, self.stop = task, run, processes, stop
+        self.objective = task.objective
         self.checkpoint_steps = checkpoint_steps
         self.checkpoint = run.latest()
         self.state = self.checkpoint.state if self.checkpoint else State()
@@ -224,9 +230,7 @@ class _Training:
             if index > self.state.stage:
                 self.state.stage, self.state.step = index, 0
             self.train_stage(stages[index], stages[index - 1] if index else None)
-        best = self.state.best()
-        assert best is not None  # each stage has an epoch
-        return best
+        return self.objective.best(self.state.history)
 
     def train_stage(self, stage: Stage, before: Stage | None) -> None:
         batches = self.task.batches(stage, self.processes)
@@ -267,7 +271,7 @@ class _Training:
                     raise DivergedError(diverged("The loss is", state))
                 state.step += 1
                 state.loss += logs["loss"]
-                state.accuracy += logs["accuracy"]
+                state.metric += logs[self.objective.metric]
                 state.seconds += time.monotonic() - started
                 bar.update()
                 stops = self.processes.any(self.stop.number is not None)
@@ -299,7 +303,7 @@ class _Training:
     def is_over(self, batches: Batches) -> bool:
         """Whether a stage has had all its epochs, or its patience has come to an end."""
         rows = self.rows(batches)
-        best = max(range(len(rows)), key=lambda index: quality(rows[index]), default=0)
+        best = max(range(len(rows)), key=lambda index: self.objective.quality(rows[index]), default=0)
         patience = self.task.recipe.patience
         return len(rows) >= batches.stage.epochs or (patience is not None and len(rows) > best + patience)
 
@@ -307,24 +311,26 @@ class _Training:
         """Validates and writes all files, the checkpoint last: with it the epoch counts, without it is repeated."""
         started, state = time.monotonic(), self.state
         with stages.averaged(nets):
-            loss, accuracy = validate(nets.trained, batches, self.processes)
+            found = validate(nets.trained, batches, self.processes)
             rate = nets.trained.optimizer.learning_rate
             row = {
                 "epoch": len(state.history) + 1, "stage": batches.stage.name, "image_size": batches.stage.image_size,
                 "learning_rate": float(np.asarray(rate)), "loss": state.loss / batches.steps,
-                "accuracy": state.accuracy / batches.steps, "val_loss": loss, "val_accuracy": accuracy,
+                self.objective.metric: state.metric / batches.steps,
+                **{f"val_{name}": value for name, value in found.items()},
             }  # fmt: skip
+            quality = self.objective.quality
             if self.processes.rank == 0 and all(quality(row) > quality(other) for other in state.history):
                 data = self.task.data
                 self.run_folder.save_model(nets.full, data.classes, data.crop, to_json(self.task.recipe))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
                               for key, value in row.items()})  # fmt: skip
-        state.loss = state.accuracy = state.seconds = 0.0
+        state.loss = state.metric = state.seconds = 0.0
         if self.processes.rank == 0:
             self.run_folder.log(state.history)
         self.save(nets)
-        self.say("  ".join(f"{key} {state.history[-1][key]}" for key in LOG_FIELDS))
+        self.say("  ".join(f"{key} {value}" for key, value in state.history[-1].items()))
 
     def save(self, nets: Networks) -> None:
         checkpoint = Checkpoint(self.state, stages.collect(nets))
@@ -340,22 +346,14 @@ class _Training:
 
 
 def describe_data(data: Data) -> str:
-    """Return a text on how many images there are, of how many classes, and how unevenly.
+    """Return a text on how many images there are, of what, and how unevenly.
 
     Example:
         >>> from efficientnet.datasets import load
         >>> describe_data(load("flowers", size=96))
         '11 images to train on, 1 to validate with, 3 classes'
     """
-    counts = np.bincount(data.labels[data.training], minlength=len(data.classes))
-    text = (
-        f"{len(data.training)} images to train on, {len(data.validation)} to validate with, {len(data.classes)} classes"
+    return (
+        f"{len(data.training)} images to train on, {len(data.validation)} to validate with, "
+        f"{data.targets.describe(data.training)}"
     )
-    order = np.argsort(counts, kind="stable")
-    fewest, most = int(order[0]), int(order[-1])
-    if counts[most] > 2 * max(1, counts[fewest]):
-        text += (
-            f"\nunbalanced: {counts[fewest]} images of {data.classes[fewest]}, {counts[most]} of "
-            f"{data.classes[most]}; --class-weights makes all classes count equally"
-        )
-    return text

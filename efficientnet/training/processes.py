@@ -39,7 +39,7 @@ class Processes(Protocol):
         """Train on this process' share of a batch, with gradients averaged over the whole batch.
 
         Returns:
-            "loss" and "accuracy" of the whole batch.
+            The loss and the metric of the whole batch, by their names.
         """
 
     def predict(self, network: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,9 +30,6 @@ from ..errors import DivergedError
 from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
-LOG_FIELDS = (
-    "epoch", "stage", "image_size", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds",
-)  # fmt: skip
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
 
 
@@ -43,7 +40,7 @@ class State:
     Attributes:
         stage: Index of the stage.
         step: Number of finished steps of the stage.
-        loss, accuracy: Sums over the finished steps of the epoch.
+        loss, metric: Sums over the finished steps of the epoch.
         seconds: Time that the epoch has taken so far.
         history: Rows of the log, one for each finished epoch.
     """
@@ -51,13 +48,9 @@ class State:
     stage: int = 0
     step: int = 0
     loss: float = 0.0
-    accuracy: float = 0.0
+    metric: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
-
-    def best(self) -> dict[str, Any] | None:
-        """Return the row of the best epoch: highest validation accuracy, then lowest loss, then the first."""
-        return max(self.history, key=quality, default=None)
 
 
 @dataclass(frozen=True)
@@ -66,11 +59,6 @@ class Checkpoint:
 
     state: State
     arrays: Mapping[str, NDArray[Any]]
-
-
-def quality(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the sort key of an epoch's quality; higher is better."""
-    return row["val_accuracy"], -row["val_loss"]
 
 
 class RunFolder:
@@ -203,7 +191,7 @@ class RunFolder:
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""
         with self._replacing("log.csv") as part, part.open("w", newline="") as file:
-            table = csv.DictWriter(file, LOG_FIELDS)
+            table = csv.DictWriter(file, list(history[0]))
             table.writeheader()
             table.writerows(history)
         if find_spec("matplotlib"):
@@ -224,7 +212,7 @@ class RunFolder:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         path = self.folder / "tensorboard"
-        numbers = {key: float(row[key]) for key in LOG_FIELDS if key not in ("epoch", "stage")}
+        numbers = {key: float(value) for key, value in row.items() if key not in ("epoch", "stage")}
         values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
         with self._explained(), named_errors(path, self.folder):
             if self._tensorboard is None:

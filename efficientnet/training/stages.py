@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..family.variants import Variant
+from .objectives import Objective
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
 
@@ -22,10 +23,9 @@ class Networks(NamedTuple):
     """The networks of a stage.
 
     Attributes:
-        full: Network from (batch, size, size, channels) raw pixels 0..255 to (batch, classes) probabilities, which is
-            saved.
+        full: Network from (batch, size, size, channels) raw pixels 0..255 to (batch, outputs), which is saved.
         body: Network from pixels to the features of the head's stage; None in other stages.
-        trained: Compiled network that shares its layers with ``full``: from pixels, or from features, to probabilities.
+        trained: Compiled network that shares its layers with ``full``: from pixels, or from features, to outputs.
         rates: Schedule of the learning rate.
     """
 
@@ -38,8 +38,7 @@ class Networks(NamedTuple):
 def build(
     variant: Variant,
     weights: str | os.PathLike[str] | None,
-    classes: int,
-    recipe: Recipe,
+    objective: Objective,
     stage: Stage,
     steps: int,
     images: int,
@@ -54,10 +53,12 @@ def build(
 
     from ..keras import create
 
+    recipe = objective.recipe
     full = create(
-        variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels), classes=classes,
-        dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect, include_preprocessing=True,
-        padding=given.padding, batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing,
+        variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels), classes=objective.outputs,
+        classifier_activation=objective.activation, dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect,
+        include_preprocessing=True, padding=given.padding, batch_norm_epsilon=given.epsilon,
+        preprocessing=given.preprocessing,
     )  # fmt: skip
     body = None
     if stage.trained == "head":
@@ -71,21 +72,19 @@ def build(
         _freeze(full, recipe, keras)
         # A second model, so that the first is saved without an optimizer.
         trained = keras.Model(full.input, full.output)
-    rates = compile_network(trained, recipe, stage, steps)
+    rates = compile_network(trained, objective, stage, steps)
     return Networks(full, body, trained, rates)
 
 
-def compile_network(network: Any, recipe: Recipe, stage: Stage, steps: int, *, jit_compile: bool | str = "auto") -> Any:
-    """Compile what a stage trains, with the recipe's optimizer and loss; return the schedule of the learning rate."""
-    import keras
-
+def compile_network(
+    network: Any, objective: Objective, stage: Stage, steps: int, *, jit_compile: bool | str = "auto"
+) -> Any:
+    """Compile what a stage trains, by the recipe and for the objective; return the schedule of the learning rate."""
+    recipe = objective.recipe
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps)
-    # The head converges to a logistic regression, which smooths nothing.
-    smoothing = 0.0 if stage.trained == "head" else recipe.label_smoothing
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
-    network.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit_compile)
+    network.compile(optimizer, objective.loss(stage), metrics=objective.metrics(), jit_compile=jit_compile)
     return rates
 
 

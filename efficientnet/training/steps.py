@@ -35,7 +35,7 @@ def fit(
         DivergedError: The loss is no longer finite.
     """
     processes, steps = OneProcess(), batches.steps
-    compile_network(model, batches.recipe, batches.stage, steps, jit_compile=jit_compile)
+    compile_network(model, batches.objective, batches.stage, steps, jit_compile=jit_compile)
     accuracy = math.nan
     with contextlib.closing(batches.from_step(0, batches.stage.epochs * steps)) as stream:
         for step, batch in enumerate(stream):
@@ -43,14 +43,14 @@ def fit(
             if not math.isfinite(take_step(model, batches, step, batch, processes)["loss"]):
                 raise DivergedError(f"The loss is no longer finite in epoch {epoch}: lower the learning rate.")
             if (step + 1) % steps == 0:
-                _, accuracy = validate(model, batches, processes)
+                accuracy = validate(model, batches, processes)["accuracy"]
                 if report is not None:
                     report(epoch, accuracy)
     return accuracy
 
 
 def take_step(network: Any, batches: Batches, step: int, batch: Batch, processes: Processes) -> dict[str, float]:
-    """Train a compiled network on the batch of a step of the stage, and return "loss" and "accuracy" of the batch.
+    """Train a compiled network on the batch of a step of the stage, and return its loss and metric.
 
     On PyTorch, where Keras' dropout draws from the global generator, the step seeds it, so that what it draws depends
     on the step alone. The other backends have their random states among the network's variables.
@@ -62,15 +62,14 @@ def take_step(network: Any, batches: Batches, step: int, batch: Batch, processes
     return processes.step(network, batch)
 
 
-def validate(network: Any, batches: Batches, processes: Processes) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on the validation images."""
-    losses, right = [], 0
-    for inputs, labels in _validation(batches):
-        probabilities = predict(network, inputs, batches.size, processes)
-        losses.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)))
-        right += int(np.sum(np.argmax(probabilities, axis=1) == labels))
-    found = np.concatenate(losses)
-    return float(np.mean(found, dtype=np.float64)), right / len(found)
+def validate(network: Any, batches: Batches, processes: Processes) -> dict[str, float]:
+    """Return the objective's measures on the validation images."""
+    kept, rows = [], []
+    for inputs, indices in _validation(batches):
+        outputs = predict(network, inputs, batches.size, processes)
+        kept.append(batches.objective.keep(outputs, indices))
+        rows.append(indices)
+    return batches.objective.measure(np.concatenate(kept), np.concatenate(rows))
 
 
 def _validation(batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -78,7 +77,7 @@ def _validation(batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]
     if batches.features is None:
         yield from validation_batches(data, batches.stage.image_size, batches.size)
     else:
-        yield batches.features[data.validation], data.labels[data.validation]
+        yield batches.features[data.validation], data.validation
 
 
 def predict(network: Any, inputs: NDArray[Any], size: int, processes: Processes) -> NDArray[np.float32]:

@@ -13,13 +13,14 @@ from efficientnet.datasets import load
 from efficientnet.datasets.builtin import load_digits, load_fashion_mnist
 from efficientnet.datasets.data import Data, Files, is_held_out
 from efficientnet.datasets.files import load_files
+from efficientnet.datasets.targets import Classes
 
 
 @pytest.fixture
 def data():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (20, 8, 8, 3), np.uint8)
-    return Data("noise", pixels, np.arange(20) % 2, ["even", "odd"], np.arange(12), np.arange(12, 20))
+    return Data("noise", pixels, Classes(["even", "odd"], np.arange(20) % 2), np.arange(12), np.arange(12, 20))
 
 
 def compressed(content):
@@ -82,7 +83,7 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
     assert data.pixels.shape == (11, 16, 16, 3)
     assert (len(data.training), len(data.validation)) == (6, 4)
     for rows in (data.training, data.validation):
-        np.testing.assert_array_equal(data.pixels[rows].mean(axis=(1, 2, 3)), 255 * data.labels[rows])
+        np.testing.assert_array_equal(data.pixels[rows].mean(axis=(1, 2, 3)), 255 * data.targets.values[rows])
     err = capsys.readouterr().err
     assert "skipped" in err
     assert "4 of the 4 images to validate with are trained on, too" in err
@@ -126,7 +127,7 @@ def test_entries_follow_their_images(table):
     assert data.fingerprint() != replace(data, entries=data.entries[::-1]).fingerprint()
     some = data.subset(2, 1, seed=0)
     for whole in (data, some):
-        labels = [whole.classes[label] for label in whole.labels]
+        labels = [whole.classes[label] for label in whole.targets.values]
         assert [entry.label for entry in whole.entries] == labels
     assert {entry.sha256 for entry in some.entries} < {entry.sha256 for entry in data.entries}
 
@@ -151,7 +152,7 @@ def test_a_table_of_paths_and_labels(table, capsys):
     data = load_files(table, 0.5, 8)
     assert (data.classes, len(data.pixels)) == (["a", "b"], 6)
     assert sorted([*data.training, *data.validation]) == [0, 1, 2, 3, 4]
-    assert data.labels[:5].tolist() == [0, 1, 1, 0, 1]
+    assert data.targets.values[:5].tolist() == [0, 1, 1, 0, 1]
     err = capsys.readouterr().err
     assert re.search(r"one/2.png is called a \(line \d\) and b \(line 8\): left out", err)
     assert "one/9.png" in err
@@ -164,7 +165,7 @@ def test_a_table_to_validate_with(table, tmp_path):
     other.write_text("label,path\nb,two/3.png\n")
     data = load_files(table, other, 8)
     assert len(data.training) == 5
-    assert data.labels[data.validation].tolist() == [1]
+    assert data.targets.values[data.validation].tolist() == [1]
     other.write_text("label,path\nc,two/3.png\n")
     with pytest.raises(ValueError, match=r"classes that .* does not have: c"):
         load_files(table, other, 8)
@@ -223,7 +224,7 @@ def test_fashion_mnist_from_its_files(tmp_path, monkeypatch):
     data = load_fashion_mnist()
     assert data.pixels.shape == (6, 28, 28, 3)
     np.testing.assert_array_equal(data.pixels[data.validation][..., 2], images[1])
-    np.testing.assert_array_equal(data.labels, [0, 1, 2, 3, 0, 1])
+    np.testing.assert_array_equal(data.targets.values, [0, 1, 2, 3, 0, 1])
     # A fraction is held out of the images to train on, where the others are not used.
     part = load("fashion-mnist", 0.5, 28)
     assert sorted([*part.training, *part.validation]) == [0, 1, 2, 3]
@@ -251,7 +252,7 @@ def test_a_set_that_holds_out_its_own_images(name, tmp_path):
 
 def test_what_cannot_be_learnt_from(data, capsys):
     with pytest.raises(ValueError, match="1 class: expected at least 2"):
-        replace(data, classes=["all"], labels=np.zeros(20, int)).check()
+        replace(data, targets=Classes(["all"], np.zeros(20, int))).check()
     with pytest.raises(ValueError, match="train on in odd"):
         replace(data, training=np.arange(0, 12, 2)).check()
     with pytest.raises(ValueError, match="No image fell to validation"):
@@ -268,7 +269,7 @@ def test_subsets_are_drawn_by_the_seed(data):
     found = [int(np.flatnonzero((flat == image.ravel()).all(axis=1))[0]) for image in some.pixels]
     assert set(found[:5]) <= set(data.training)
     assert found[5:] == list(data.validation)
-    np.testing.assert_array_equal(some.labels, data.labels[found])
+    np.testing.assert_array_equal(some.targets.values, data.targets.values[found])
     np.testing.assert_array_equal(some.pixels, data.subset(5, None, seed=1).pixels)
     assert some.fingerprint() == data.subset(5, None, seed=1).fingerprint() != data.fingerprint()
     assert len(data.subset(1000, 1000, seed=0).training) == 12
@@ -283,11 +284,11 @@ def test_resized(data):
 
 def test_classes_in_another_order():
     data = Data(
-        "set", np.zeros((3, 8, 8, 3), np.uint8), np.array([0, 1, 2]), ["a", "b", "c"], np.arange(3), np.arange(0)
+        "set", np.zeros((3, 8, 8, 3), np.uint8), Classes(["a", "b", "c"], np.arange(3)), np.arange(3), np.arange(0)
     )
     other = data.with_classes(["c", "a", "b"])
     assert other.classes == ["c", "a", "b"]
-    assert [other.classes[label] for label in other.labels] == ["a", "b", "c"]
+    assert [other.classes[label] for label in other.targets.values] == ["a", "b", "c"]
     for names, problem in (
         (["a", "b"], "no name for 'c'"),
         (["a", "b", "c", "d"], "no images of 'd'"),

@@ -18,7 +18,7 @@ LABELS = np.arange(10) % 2
 def check(data):
     """All images of ``SQUARES``, in their order, the first 6 to train on."""
     np.testing.assert_array_equal(data.pixels, SQUARES)
-    np.testing.assert_array_equal(data.labels, LABELS)
+    np.testing.assert_array_equal(data.targets.values, LABELS)
     np.testing.assert_array_equal(data.training, np.arange(6))
     np.testing.assert_array_equal(data.validation, np.arange(6, 10))
     assert data.classes == ["0", "1"]
@@ -143,7 +143,7 @@ def test_tfrecords(tmp_path, capsys):
     data = load_tfrecords(str(tmp_path / "train-*.tfrecord"), 0.4, 8, crop=1.0)
     np.testing.assert_array_equal(data.pixels, SQUARES)
     assert data.classes == ["odd", "even"]  # there is no label 0
-    np.testing.assert_array_equal(data.labels, LABELS)
+    np.testing.assert_array_equal(data.targets.values, LABELS)
     assert "skipped image 10" in capsys.readouterr().err
 
     with pytest.raises(FileNotFoundError, match="No file matches"):

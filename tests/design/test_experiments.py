@@ -15,6 +15,7 @@ pytest.importorskip("optuna")
 
 from efficientnet import get_variant, save_variant
 from efficientnet.datasets.data import Data
+from efficientnet.datasets.targets import Classes
 from efficientnet.design import (
     Baseline,
     Coefficients,
@@ -52,7 +53,7 @@ def data():
         image = np.roll(np.tile(stripes, (32, 1)), rng.integers(8), axis=1)
         noisy = (image.T if label else image)[..., None] + rng.integers(-40, 40, (32, 32, 3))
         pixels[index] = np.clip(noisy, 0, 255)
-    return Data("stripes", pixels, labels, ["stand", "lie"], np.arange(64), np.arange(64, 96))
+    return Data("stripes", pixels, Classes(["stand", "lie"], labels), np.arange(64), np.arange(64, 96))
 
 
 def test_candidates_that_round_to_the_same_network_are_one():
@@ -159,5 +160,7 @@ def test_recipes_out_of_range(wrong):
 def test_data_of_one_class(data, tmp_path):
     with pytest.raises(ValueError, match="1 class: expected at least 2"):
         search(
-            Baseline.from_variant(SMALL), dataclasses.replace(data, classes=["one"], labels=data.labels * 0), tmp_path
+            Baseline.from_variant(SMALL),
+            dataclasses.replace(data, targets=Classes(["one"], np.zeros(96, int))),
+            tmp_path,
         )

@@ -9,9 +9,11 @@ from PIL import Image
 
 from efficientnet import get_variant
 from efficientnet.datasets.data import Data, Files, square
+from efficientnet.datasets.targets import Classes
 from efficientnet.images.bands import joined
 from efficientnet.training import FINETUNE, V1, randaugment
-from efficientnet.training.batches import Batches, balanced_weights, random_crop, shifted, validation_batches
+from efficientnet.training.batches import Batches, random_crop, shifted, validation_batches
+from efficientnet.training.objectives import balanced_weights
 
 RECIPE = dataclasses.replace(
     FINETUNE, batch_size=4, head_epochs=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
@@ -22,7 +24,7 @@ RECIPE = dataclasses.replace(
 def data():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (14, 20, 20, 3), np.uint8)
-    return Data("noise", pixels, np.arange(14) % 3, ["a", "b", "c"], np.arange(10), np.arange(10, 14))
+    return Data("noise", pixels, Classes(["a", "b", "c"], np.arange(14) % 3), np.arange(10), np.arange(10, 14))
 
 
 def batches(data, recipe=RECIPE, share=slice(None), **more):
@@ -69,7 +71,9 @@ def test_classes_count_alike(data):
     np.testing.assert_allclose(weights, [9 / 18, 9 / 6, 9 / 3])
     assert weights[labels].sum() == pytest.approx(9)
     plain = dataclasses.replace(RECIPE, mixup=(0, 0))
-    batch = next(batches(data, plain, class_weights=weights).from_step(0, 1))
+    uneven = dataclasses.replace(data, targets=Classes(["a", "b", "c"], np.append(labels, np.zeros(5, int))))
+    uneven = dataclasses.replace(uneven, training=np.arange(9))
+    batch = next(batches(uneven, plain, weigh_classes=True).from_step(0, 1))
     np.testing.assert_allclose(batch.weights, weights[batch.targets.argmax(axis=1)])
 
 
@@ -78,7 +82,7 @@ def test_files_are_read_when_their_turn_comes(tmp_path, capsys):
     paths = [tmp_path / f"{index}.png" for index in range(6)]
     for path, side in zip(paths, (40, 33, 1, 50, 60, 40), strict=True):
         Image.fromarray(rng.integers(0, 256, (side, side + 7 * (side > 1), 3), np.uint8)).save(path)
-    data = Data("files", Files(paths), np.arange(6) % 2, ["a", "b"], np.arange(4), np.arange(4, 6))
+    data = Data("files", Files(paths), Classes(["a", "b"], np.arange(6) % 2), np.arange(4), np.arange(4, 6))
     recipe = dataclasses.replace(V1, batch_size=4)
     with ThreadPoolExecutor() as threads:
         assert batches(data, recipe).batch(0, threads).weights.tolist() == [1, 1, 1, 1]  # 1 x 1 pixels, too
@@ -91,9 +95,9 @@ def test_files_are_read_when_their_turn_comes(tmp_path, capsys):
         paths[3].unlink()
         with pytest.raises(FileNotFoundError):
             batches(data, recipe).batch(0, threads)
-    ((x, labels),) = validation_batches(data, 16, 8)
+    ((x, rows),) = validation_batches(data, 16, 8)
     assert x.shape == (2, 16, 16, 3)
-    assert labels.tolist() == [0, 1]
+    assert rows.tolist() == [4, 5]
 
 
 def test_squares():
@@ -134,7 +138,7 @@ def test_shifts_repeat_the_edge():
 def test_images_of_other_numbers_of_channels(channels, crop):
     pytest.importorskip("keras")
     pixels = np.random.default_rng(0).integers(0, 256, (6, 20, 20, channels), np.uint8)
-    data = Data("bands", pixels, np.arange(6) % 2, ["a", "b"], np.arange(4), np.arange(4, 6))
+    data = Data("bands", pixels, Classes(["a", "b"], np.arange(6) % 2), np.arange(4), np.arange(4, 6))
     made = batches(data, dataclasses.replace(RECIPE, crop=crop, batch_size=2))
     assert next(made.from_step(0, 1)).pixels.shape == (2, 16, 16, channels)
     ((images, _),) = validation_batches(data, 16, 2)

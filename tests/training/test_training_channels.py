@@ -40,7 +40,7 @@ def test_data_of_a_folder(folder, channels, whole):
     data = load(folder, 0.5, 32, channels=channels, whole=whole)
     assert data.channels == data.resized(16).channels == data.subset(4, 2, 0).channels == channels
     levels = [data.pixels[row][..., -1].mean() for row in range(20)]
-    assert np.array_equal(np.array(levels) > 120, data.labels == 1)
+    assert np.array_equal(np.array(levels) > 120, data.targets.values == 1)
 
 
 def test_batches_of_other_code(channels):

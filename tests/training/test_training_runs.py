@@ -21,11 +21,12 @@ from small_task import small_task
 
 from efficientnet import get_variant, save_variant
 from efficientnet.datasets.data import Files
+from efficientnet.datasets.targets import Classes
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.keras_files.metadata import read_class_names
 from efficientnet.training import DivergedError, Interrupted, OneProcess, describe_data, train
 from efficientnet.training.plan import make_plan
-from efficientnet.training.run_folder import LOG_FIELDS, Checkpoint, RunFolder, State
+from efficientnet.training.run_folder import Checkpoint, RunFolder, State
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -116,7 +117,7 @@ class TestFolder:
 
     def test_tensorboard_gets_the_numbers(self, run):
         accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-        row = dict.fromkeys(LOG_FIELDS, 0.5) | {"epoch": 3, "stage": "all"}
+        row = {"epoch": 3, "stage": "all", "val_loss": 0.5, "val_accuracy": 0.5}
         run.log([row])
         run.log([row, row | {"epoch": 4}])
         assert len(list((run.folder / "tensorboard").iterdir())) == 1
@@ -195,7 +196,7 @@ def test_a_plan_trains_nothing(tmp_path):
 def test_unbalanced_classes_are_told():
     data = small_task().data
     assert describe_data(data) == "12 images to train on, 4 to validate with, 2 classes"
-    uneven = dataclasses.replace(data, labels=(np.arange(16) % 4 == 0).astype(int))
+    uneven = dataclasses.replace(data, targets=Classes(["a", "b"], (np.arange(16) % 4 == 0).astype(int)))
     assert "unbalanced: 3 images of b, 9 of a; --class-weights" in describe_data(uneven)
 
 
