@@ -18,7 +18,7 @@ FLOORS = (
     {"datasets", "keras_files", "preprocessing", "weights"},
     {"model", "model_io"},
     {"compat", "keras", "tfkeras"},
-    {"inference"},
+    {"explain", "inference"},
     {"evaluation", "export", "training"},
     {"design"},
     {"cli"},

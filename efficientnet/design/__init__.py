@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates, cost_factor, efficiency
 from ..family.scaling import Factors, scale
-from .activation_maps import class_activation_map
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
 from .budget import Fit, at_equal_cost, fit_budget, growths
@@ -30,7 +29,6 @@ __all__ = [
     "ShortTraining",
     "at_equal_cost",
     "candidates",
-    "class_activation_map",
     "compare",
     "cost_factor",
     "efficiency",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.text import clean
+from ..explain.overlay import over_grey
 from ..reports.theme import FONT_SIZE, Theme, new_figure, style
 from .results import Network, Results
 from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity, standing
@@ -171,7 +172,7 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
         grey = np.repeat(row.pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
         for axes, method in zip(cells, ["image", *methods], strict=True):
             axes.set_axis_off()
-            axes.imshow(row.pixels if method == "image" else _heat(grey, row.maps[method]))
+            axes.imshow(row.pixels if method == "image" else over_grey(grey, row.maps[method]))
             if index == 0:
                 colour = theme.methods.get(method, theme.ink)
                 axes.set_title(method, fontsize=FONT_SIZE, color=colour, pad=5)
@@ -180,16 +181,6 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
             fontsize=FONT_SIZE, color=theme.ink, parse_math=False,
         )  # fmt: skip
     return figure
-
-
-def _heat(grey: NDArray[Any], evidence: NDArray[np.float32]) -> NDArray[Any]:
-    """Lay the evidence over a grey image, the stronger the more opaque; return RGB, 0..1."""
-    from matplotlib import colormaps
-
-    heat = colormaps["inferno"](0.3 + 0.65 * evidence)[..., :3]
-    opacity = 0.8 * evidence[..., np.newaxis]
-    blended: NDArray[Any] = (1 - opacity) * (0.2 + 0.7 * grey) + opacity * heat
-    return blended
 
 
 def _shorten(label: str) -> str:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ..common import arguments
 from ..common.files import write_file
+from ..explain import explain
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import render_themes
-from .activation_maps import class_activation_map
 from .figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_lines, draw_search, width_lines
 from .results import Network, Results, load_results
 from .verdict import (
@@ -255,7 +255,8 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
     for method, path in models.items():
         try:
             model = load_model(path, compile=False)
-            maps[method] = [class_activation_map(model, *pair) for pair in zip(pixels, labels, strict=True)]
+            found = explain(model, pixels, class_index=labels, preprocessing="none", crop=1.0, interpolation="bilinear")
+            maps[method] = [one.heat_map for one in found]
         except (ValueError, OSError) as error:
             problems.append(Paragraph(f"No maps of {method}: {error}"))
     title = "Where the networks look"

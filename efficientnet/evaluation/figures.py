@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.text import clean
+from ..images.bands import as_rgb
 from ..images.loading import load_image
 from ..reports.theme import LIGHT, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
@@ -152,9 +153,7 @@ def load_thumbnail(path: Path, channels: int = 3) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    pixels = load_image(path, reduce=True, channels=channels)
-    shown = pixels[..., :3] if channels >= 3 else pixels[..., :1].repeat(3, axis=-1)
-    image = Image.fromarray(np.ascontiguousarray(shown))
+    image = Image.fromarray(np.ascontiguousarray(as_rgb(load_image(path, reduce=True, channels=channels))))
     scale = _PIXELS / max(image.size)
     return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
 

@@ -142,3 +142,12 @@ def _grey(rgb: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
     grey: NDArray[Any] = (rgb @ np.array([0.299, 0.587, 0.114]))[..., np.newaxis].astype(rgb.dtype)
     return grey
+
+
+def as_rgb(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return an image of any number of channels as one to look at, (height, width, 3).
+
+    Of more than three channels the first three are shown as RGB, of fewer the first in grey.
+    """
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    return pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., :1].repeat(3, axis=-1)

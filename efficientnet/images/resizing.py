@@ -83,10 +83,8 @@ def center_crop_and_resize(
             "convert the image to integer or floating levels first."
         )
 
-    height, width = image.shape[:2]
-    side = max(1, int(image_size / (image_size + crop_padding) * min(height, width)))
-    top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    crop = image[top : top + side, left : left + side]
+    left, top, right, bottom = central_square(image.shape[0], image.shape[1], image_size, crop_padding)
+    crop, side = image[top:bottom, left:right], right - left
 
     if order == 0 and image.dtype.kind != "f":
         nearest = _first_samples(_centers(side, image_size), order)
@@ -97,6 +95,13 @@ def center_crop_and_resize(
     resized = _transposed(_resize_rows(_transposed(_resize_rows(crop, bands)), bands))
     clipped: NDArray[Any] = np.clip(resized, crop.min(), crop.max())
     return clipped.astype(dtype, copy=False)
+
+
+def central_square(height: int, width: int, image_size: int, crop_padding: float) -> tuple[int, int, int, int]:
+    """Return the square that is cropped from an image: left, top, right, bottom in its pixels."""
+    side = max(1, int(image_size / (image_size + crop_padding) * min(height, width)))
+    top, left = (height - side + 1) // 2, (width - side + 1) // 2
+    return left, top, left + side, top + side
 
 
 def _resize_rows(image: NDArray[Any], bands: tuple[Band, ...]) -> NDArray[Any]:

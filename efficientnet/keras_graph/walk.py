@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -156,9 +157,15 @@ def run(
         The values of the model's outputs.
     """
     graph = functional(model)
+    calls = list(_calls(graph, path))
+    uses = Counter(id(tensor) for tensors in (*(call.inputs for call in calls), graph.outputs) for tensor in tensors)
     known = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
-    for call in _calls(graph, path):
+    for call in calls:
         values = [known[id(tensor)] for tensor in call.inputs]
+        for tensor in call.inputs:  # what no later call takes is freed: values may be large
+            uses[id(tensor)] -= 1
+            if not uses[id(tensor)]:
+                del known[id(tensor)]
         is_leaf = _graph(call.layer) is None
         results = apply(call, values) if is_leaf else run(call.layer, values, apply, f"{call.name}/")
         known.update({id(tensor): value for tensor, value in zip(call.outputs, results, strict=True)})

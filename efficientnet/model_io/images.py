@@ -40,10 +40,23 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
         OSError: The image cannot be read.
         ValueError: The source is no image, or the model takes none.
     """
+    return spec.image(read_pixels(source, spec.channels), decides)
+
+
+def read_pixels(source: Any, channels: int) -> Any:
+    """Read one image in its own size: a file as an array of so many channels, an array unchanged.
+
+    Args:
+        source: As in :func:`read_image`.
+        channels: Channels of the model's images.
+
+    Raises:
+        OSError: The image cannot be read.
+    """
     if callable(source):
         source = source()
     is_file = is_path_or_content(source) or is_pillow(source)
-    return spec.image(load_image(source, channels=spec.channels) if is_file else source, decides)
+    return load_image(source, channels=channels) if is_file else source
 
 
 def is_path_or_content(source: Any) -> bool:

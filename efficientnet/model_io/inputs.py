@@ -53,16 +53,26 @@ def model_inputs(
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
     spec = describe_model(model, preprocessing, crop, interpolation)
-    images = listed(images)
-    is_one = is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4
-    if not is_one:
-        check_many(images)
-    is_batch = not is_one and hasattr(images, "__array__")
-    if is_batch and len(images) and (problem := fault(as_array(images), spec.takes_pixels)):
+    sources, is_batch = as_list(images)
+    if is_batch and (problem := fault(as_array(images), spec.takes_pixels)):
         raise ValueError(problem)
     # A dark image of a batch may have the levels that another alone would have in 0..1.
-    batch = [read_image(image, spec, decides=not is_batch) for image in ([images] if is_one else images)]
-    if not batch:
-        raise ValueError("Expected at least one image; got none.")
+    batch = [read_image(source, spec, decides=not is_batch) for source in sources]
     scaled: NDArray[np.float32] = spec.scale(np.stack(batch).astype(np.float32, copy=False))
     return scaled
+
+
+def as_list(images: Any) -> tuple[list[Any], bool]:
+    """Return one image or several as a list, and whether they come from one array, a batch.
+
+    Raises:
+        ValueError, TypeError: There is no image, or these are not images in an order.
+    """
+    images = listed(images)
+    if is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4:
+        return [images], False
+    check_many(images)
+    sources = list(images)
+    if not sources:
+        raise ValueError("Expected at least one image; got none.")
+    return sources, hasattr(images, "__array__")

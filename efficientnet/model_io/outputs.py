@@ -72,7 +72,7 @@ def last_activations(model: Any) -> list[str]:
     return run(
         model,
         [UNKNOWN] * len(functional(model).inputs),
-        lambda call, values: [_after(call, values)] * len(call.outputs),
+        lambda call, values: [activation_after(call, values)] * len(call.outputs),
     )
 
 
@@ -158,8 +158,8 @@ def best_first(scores: Sequence[float] | NDArray[Any], classes: Classes) -> list
     return [(*classes[index], float(scores[index])) for index in np.argsort(-np.asarray(scores), kind="stable")]
 
 
-def _after(call: LayerCall, values: Sequence[str]) -> str:
-    """The activation of what a call gives, where its inputs have had these."""
+def activation_after(call: LayerCall, values: Sequence[str]) -> str:
+    """The activation that what a call gives has gone through last, where its inputs have gone through these."""
     before = values[0] if len(set(values)) == 1 else UNKNOWN
     operation = keras_operation(call.layer)
     if operation is not None:

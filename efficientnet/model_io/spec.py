@@ -10,7 +10,7 @@ from ..common import arguments
 from ..images.bands import with_channels
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling
 from ..images.pixels import fault, scaled
-from ..images.resizing import center_crop_and_resize
+from ..images.resizing import center_crop_and_resize, central_square
 from .outputs import (
     UNKNOWN,
     Kind,
@@ -157,8 +157,16 @@ class InputSpec(NamedTuple):
             levels = with_channels(pixels, self.channels, self._are_pixels, decides)
         except ValueError as error:
             raise ValueError(f"{error}{self._advice(pixels)}") from None
-        square = center_crop_and_resize(levels, size, size / self.crop - size, self.interpolation).astype(np.float32)
+        square = center_crop_and_resize(levels, size, self._crop_padding(size), self.interpolation).astype(np.float32)
         return square if self.channels_last else square.transpose(2, 0, 1)
+
+    def seen(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return the part of an image of this size that :meth:`image` keeps: left, top, right, bottom in pixels."""
+        size = self.check_images()
+        return central_square(height, width, size, self._crop_padding(size))
+
+    def _crop_padding(self, size: int) -> float:
+        return size / self.crop - size
 
     def check_images(self) -> int:
         """Return the side of the square that images are resized to, pixels.

@@ -11,6 +11,7 @@ from PIL import Image
 
 from efficientnet import design, evaluation, export, keras
 from efficientnet.cli import main
+from efficientnet.explain import explain, overlay
 from efficientnet.export import convert
 from efficientnet.family import compound, scaling
 from efficientnet.family.variants import BlockArgs, Variant
@@ -220,6 +221,9 @@ PUBLIC = {
     export.export: {"path": [None, 5, []], "format": [None, []], "precision": [5], "batch": ["x", 0, True, 1.5],
                     "raw_pixels": ["no", None], "input_type": [{}], "calibration": [None, 5, "folder"]},
     export.read_metadata: {"path": [None, 5, []]},
+    explain: {"model": [None, 5], "images": [None, 5], "method": [None, "cam"], "class_index": ["x", -1, 9, 0.5],
+              "layer": ["x", 5]},
+    overlay: {"explanation": [None, "x", np.zeros((2, 2))]},
     evaluation.evaluate_predictor: {"predictor": [None, "b0"]},
     evaluation.score: {"probabilities": [None, "x", [], float("nan"), [[1], [1, 2]]], "labels": [None, "x", [5]]},
     evaluation.join: {"parts": [None, 5, [], [5]]},
@@ -265,7 +269,6 @@ PUBLIC = {
     design.load_results: {"path": [None, 0, []]},
     design.write_report: {"folder": [None, 5]},
     design.pareto_front: {"found": [None, 5, [5]]},
-    design.class_activation_map: {"model": [None, 5]},
     design.search: {"baseline": [None, "b0"], "data": [None, []]},
     design.compare: {"data": [None, "folder"]},
     design.search_architecture: {"baseline": [None], "trials": [0, "x"], "folder": [None], "data": [None]},
@@ -276,6 +279,8 @@ def rightly(model, folder):
     """For each argument in PUBLIC that has to be given, a right value."""
     return {
         export.export: {"model": model, "path": "a.onnx", "format": "onnx"},
+        explain: {"images": [np.zeros((8, 8, 3), np.uint8)], "preprocessing": "none"},
+        overlay: {"image": np.zeros((8, 8, 3), np.uint8), "explanation": np.zeros((8, 8))},
         evaluation.evaluate_predictor: {"data": folder},
         evaluation.score: {"probabilities": [[0.2, 0.8]], "labels": [1]},
         evaluation.average_precision: {"scores": [0.1, 0.9], "truth": [True, False]},
@@ -292,7 +297,6 @@ def rightly(model, folder):
         convert.read_weights: {"path": "a.keras"}, convert.convert_weights: {"source": "a.keras", "target": "b.keras"},
         convert.largest_difference: {"other": model}, BASELINE.build: {"factors": scaling.Factors()},
         design.at_equal_cost: {"ways": design.growths(), "macs": 1e6}, design.fit_budget: {"macs": 1e6},
-        design.class_activation_map: {"pixels": np.zeros((8, 8, 3))},
         design.search: {"data": None, "folder": "a"}, design.compare: {"data": None, "folder": "a", "budgets": [1e6]},
         design.search_architecture: {"data": None, "folder": "a"},
     }  # fmt: skip

@@ -1,9 +1,8 @@
-"""Class activation maps: on models whose evidence is known by construction, and in the report."""
+"""Heat maps in the report of a comparison."""
 
 import numpy as np
 import pytest
 
-from efficientnet.design.activation_maps import class_activation_map
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 
@@ -41,49 +40,6 @@ def image():
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
     return pixels
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"data_format": "channels_first"}, {"activation_layer": True}], ids=["last", "first", "activation"]
-)
-def test_evidence_lies_where_the_class_is(corners, image, options):
-    model = corners(**options)
-    red = class_activation_map(model, image, 0)
-    assert red.dtype == np.float32
-    np.testing.assert_allclose(red, image[..., 0] / 200, atol=1e-6)
-    green = class_activation_map(model, image, 1)
-    expected = np.full((8, 8), 0.5)
-    expected[7, 7], expected[7, 0] = 1, 0
-    np.testing.assert_allclose(green, expected, atol=1e-6)
-    # The bias makes class 1 the more probable one.
-    np.testing.assert_array_equal(class_activation_map(model, image), green)
-
-
-def test_the_map_has_the_size_of_the_image(corners, image):
-    large = image.repeat(3, axis=0).repeat(2, axis=1)
-    found = class_activation_map(corners(), large, 0)
-    assert found.shape == (24, 16)
-    assert found[:3, :2].min() > 0.5
-    assert found[8:, 6:].max() < 0.1
-    assert (found.min(), found.max()) == (0, 1)
-
-
-def test_no_evidence_anywhere(corners):
-    assert not class_activation_map(corners(), np.zeros((8, 8, 3), np.uint8), 0).any()
-
-
-def test_models_and_images_without_a_map(keras, corners, image):
-    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    kept = keras.Sequential([
-        keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(keepdims=True), keras.layers.Dense(2)
-    ])  # fmt: skip
-    for model in (flat, kept):
-        with pytest.raises(ValueError, match=r"no class activation map: .* ends in .*, Dense"):
-            class_activation_map(model, image)
-    with pytest.raises(ValueError, match="has 2 classes; give 0 to 1"):
-        class_activation_map(corners(), image, 2)
-    with pytest.raises(ValueError, match=r"got shape \(1, 8, 8, 3\)"):
-        class_activation_map(corners(), image[np.newaxis])
 
 
 @pytest.fixture
