@@ -46,6 +46,8 @@ class Facts:
         class_names: Names of the classes in the order of the outputs.
         activation: Keras' name of the classifier's activation; ``"linear"`` for logits.
         model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
+        targets: Kind of what the network was trained to predict, as ``datasets.targets`` has them: ``"labels"``.
+        thresholds: Least probability of each label that applies.
         class_counts: Numbers of classes in files beside the weights, by place: ``"config.json: num_classes"``. They are
             never written, since the weights themselves show theirs.
     """
@@ -58,6 +60,8 @@ class Facts:
     class_names: tuple[str, ...] | None = None
     activation: str | None = None
     model: str | None = None
+    targets: str | None = None
+    thresholds: tuple[float, ...] | None = None
     class_counts: tuple[tuple[str, int], ...] | None = None
 
     def __or__(self, other: Facts) -> Facts:
@@ -188,7 +192,7 @@ def count_of_classes(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
+def short_text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 1000:
         raise ValueError(f"it says {str(value)[:80]!r} where a short text is due")
     return value
@@ -223,13 +227,28 @@ def class_names(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value))
 
 
+def thresholds(value: Any) -> tuple[float, ...]:
+    """Check a list of probabilities from JSON.
+
+    Raises:
+        ValueError: The value is not one.
+    """
+    if not isinstance(value, list) or len(value) > MOST_CLASSES:
+        raise ValueError(f"its thresholds are no list of at most {MOST_CLASSES:,} probabilities")
+    if not all(type(number) in (int, float) and 0 <= number <= 1 for number in value):
+        raise ValueError("its thresholds are no probabilities")
+    return tuple(map(float, value))
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "padding": _padding,
     "epsilon": positive_fraction,
     "preprocessing": preprocessing,
     "crop": positive_fraction,
-    "interpolation": _text,
+    "interpolation": short_text,
     "class_names": class_names,
-    "activation": _text,
-    "model": _text,
+    "activation": short_text,
+    "model": short_text,
+    "targets": short_text,
+    "thresholds": thresholds,
 }

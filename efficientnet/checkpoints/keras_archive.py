@@ -24,10 +24,13 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 
 # What this package adds to such an archive; see notes.py.
 CLASS_NAMES, PREPROCESSING, CROP = "class_names.json", "preprocessing.json", "crop.json"
+TARGETS, THRESHOLDS = "targets.json", "thresholds.json"
 _NOTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "class_names": (CLASS_NAMES, facts.class_names),
     "preprocessing": (PREPROCESSING, facts.preprocessing),
     "crop": (CROP, facts.positive_fraction),
+    "targets": (TARGETS, facts.short_text),
+    "thresholds": (THRESHOLDS, facts.thresholds),
 }
 
 # In the order in which Keras keeps the weights of a layer, and the option without which it has no such weight.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..checkpoints import Facts
     from ..inference import InputSpec, ModelSource, Predictor
 
-_THRESHOLD = 0.5
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what :func:`open_predictor` reads besides ``model``."""
@@ -107,18 +105,19 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--softmax", action="store_true", help="turn logits into probabilities")
     parser.add_argument(
         "--threshold", type=share, metavar="P",
-        help=f"least probability of a predicted label, for a multi-label model (default: {_THRESHOLD})",
+        help="least probability of a predicted label, for a multi-label model (default: what the model records, or "
+        "0.5)",
     )  # fmt: skip
 
 
-def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float:
-    """Return the least probability of a label that applies.
+def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float | None:
+    """Return the least probability of a label that applies; None if it is not given.
 
     Raises:
         ValueError: It is given, and the model does not predict a probability for each label.
     """
     if arguments.threshold is None:
-        return _THRESHOLD
+        return None
     spec.check_labels()
     return float(arguments.threshold)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.files import check_writable
 from ..common.json_files import read_object
 from ..common.text import lines, plain
+from ..datasets import BUILTIN, KINDS
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
@@ -26,7 +27,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "in_channels": 3, "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
+    "in_channels": 3, "targets": "classes", "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
 _ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
@@ -50,6 +51,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
         "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip
+    add("--targets", choices=KINDS, help="what to learn of each image: classes, one of several; or labels, any number "
+        "of them, from a CSV file of path and label (cat|dog), or of path and a column of 1 and 0 per label, or from "
+        "folders, of which several may hold the same image (default: classes)")  # fmt: skip
     add("--recipe", help="recipe: finetune, v1, v2, or a recipe's .json file (default: finetune)")
     add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
         help="field of the recipe to change, such as patience=3; may be repeated (default: none)")  # fmt: skip
@@ -72,7 +76,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--training-images", type=positive, metavar="N",
         help="training images to draw at random (default: all)")  # fmt: skip
     add("--class-weights", action="store_const", const=True,
-        help="weight the classes so that all count equally (default: each image counts equally)")  # fmt: skip
+        help="weight the classes so that all count equally; for labels, the images with and without each (default: "
+        "each image counts equally)")  # fmt: skip
     add("--seed", type=natural, metavar="N", help=f"random seed (default: {_DEFAULTS['seed']})")
     add("--checkpoint-steps", type=positive, metavar="N",
         help="steps between checkpoints within an epoch (default: checkpoints only after each epoch)")  # fmt: skip
@@ -132,8 +137,9 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
     data = datasets.load(
-        arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels
-    )
+        arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
+        targets=arguments.targets,
+    )  # fmt: skip
     given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
@@ -171,8 +177,6 @@ def _complete(arguments: argparse.Namespace) -> Path:
     Raises:
         ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
     """
-    from ..datasets import BUILTIN
-
     if arguments.rank is not None and arguments.distributed is None:
         raise ValueError("--rank is this process' place among several: pass --distributed with it.")
     if arguments.data is None and arguments.out is None:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 BUILTIN = ("digits", "fashion-mnist")
+KINDS = ("classes", "labels")  # of targets
 
-__all__ = ["BUILTIN", "load"]
+__all__ = ["BUILTIN", "KINDS", "load"]
 
 
 def load(
@@ -26,6 +27,7 @@ def load(
     whole: bool = False,
     classes: Sequence[str] | None = None,
     channels: int = 3,
+    targets: str = "classes",
 ) -> Data:
     """Load labelled images and split them.
 
@@ -42,6 +44,8 @@ def load(
         classes: Names of the labels of batches; by default their numbers. Other data has its own names.
         channels: Channels of the images: 3 for RGB, 1 for grey. For others the images have to have as many: arrays of
             NumPy (.npy), TIFF files, or RGBA as 4 channels. Levels of 16 bits are scaled to 8.
+        targets: What is to be predicted for each image: ``"classes"``, one of several that exclude each other; or
+            ``"labels"``, any number of them, for a folder or a CSV file as :func:`.tags.read_tags` takes it.
 
     Raises:
         ValueError, OSError, ImportError: There is no such data, or it is not as described.
@@ -54,7 +58,10 @@ def load(
     from . import builtin, files, foreign
 
     arguments.whole("channels", channels)
+    arguments.choice("targets", targets, KINDS)
     if not isinstance(what, (str, os.PathLike)):
+        if targets != "classes":
+            raise ValueError(f"Batches have classes: the targets {targets!r} take a folder or a CSV file.")
         held_out = foreign.HELD_OUT if validation is None else validation
         return foreign.load_batches(type(what).__name__, what, held_out, size, classes, channels=channels)
     if classes is not None:
@@ -63,7 +70,9 @@ def load(
     is_apart = isinstance(validation, (str, os.PathLike))
     if _is_folder_or_table(name):
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
-        return files.load_files(Path(name), held_out, None if whole else size, channels)
+        return files.load_files(Path(name), held_out, None if whole else size, channels, targets)
+    if targets != "classes":
+        raise ValueError(f"{name} has classes: the targets {targets!r} take a folder or a CSV file.")
     if is_apart:
         raise ValueError(
             f"{name} is validated with its own images, not with those of {validation}: pass a fraction as its "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.resizing import center_crop_and_resize
-from .splits import Entry
+from .splits import Entry, falls_below
 from .targets import Targets
 
 
@@ -153,8 +153,3 @@ def temporary_array(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def is_held_out(content: bytes, fraction: float) -> bool:
     """Return whether a file is held out. Its content decides: new files move no other, and copies stay together."""
     return falls_below(hashlib.sha256(content).digest(), fraction)
-
-
-def falls_below(digest: bytes, fraction: float) -> bool:
-    """Return whether a hash is in this fraction of all hashes."""
-    return int.from_bytes(digest[:8], "big") < fraction * 2**64

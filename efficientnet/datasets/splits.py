@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..common.files import replacing
 from .samples import Samples
 
@@ -36,14 +39,25 @@ def write_split(run: Path, parts: dict[str, Sequence[Entry]]) -> None:
 
 
 def select(samples: Samples, run: Path, part: str | None) -> Samples:
+    """Select the images of one part of a training, as :func:`select_rows` does."""
+    rows, notes = select_rows([sample.path for sample in samples.found], run, part)
+    if not notes:
+        return samples
+    return Samples([samples.found[row] for row in rows], [*samples.notes, *notes])
+
+
+def select_rows(paths: Sequence[Path], run: Path, part: str | None) -> tuple[list[int], list[str]]:
     """Select the images of one part of a training, or all with a warning about those that it has trained on.
 
     The content of a file decides, not its path.
 
     Args:
-        samples: Images of a folder or a table.
+        paths: Files of images.
         run: Folder of the training; others have no tables.
         part: Name from :data:`PARTS`; None for all images.
+
+    Returns:
+        The indices of the images, and sentences that should be known.
 
     Raises:
         ValueError: The part is unknown, or none of the images is in it.
@@ -54,24 +68,65 @@ def select(samples: Samples, run: Path, part: str | None) -> Samples:
             f"There is no {run / f'{part}.csv'}, which says what is in the part {part}: pass a model in the folder "
             "that `efficientnet train` left, or choose the images yourself with a CSV file of path and label."
         )
+    everything = list(range(len(paths)))
     if not known:
-        return samples
+        return everything, []
     parts = {digest: name for name, table in known.items() for digest in _digests(table)}
-    of = [parts.get(sha256_of(sample.path)) for sample in samples.found]
+    of = [parts.get(sha256_of(path)) for path in paths]
     if part is None:
         trained = of.count("training")
         note = (
             f"{trained} of the {len(of)} images are among those that the model was trained on, so it does better here "
             "than on others: --part validation takes only those that were held out"
         )
-        return Samples(samples.found, [*samples.notes, note]) if trained else samples
-    chosen = [sample for sample, name in zip(samples.found, of, strict=True) if name == part]
+        return everything, [note] if trained else []
+    chosen = [row for row, name in enumerate(of) if name == part]
     if not chosen:
         raise ValueError(
             f"None of the {len(of)} images is in {known[part]}: pass the data that the model was trained on."
         )
-    note = f"{len(chosen)} of the {len(of)} images are in {known[part]}: only these count"
-    return Samples(chosen, [*samples.notes, note])
+    return chosen, [f"{len(chosen)} of the {len(of)} images are in {known[part]}: only these count"]
+
+
+def falls_below(digest: bytes, fraction: float) -> bool:
+    """Return whether a hash is in this fraction of all hashes."""
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def keep_rare_labels(
+    held_out: NDArray[np.bool_], truth: NDArray[np.bool_], digests: Sequence[bytes]
+) -> NDArray[np.bool_]:
+    """Move as few images as possible between the parts so that each label has images in both.
+
+    A label of a single image stays in training. Of the images of a label, the one moves whose hash is the nearest to
+    the other part, so that the result does not depend on the order; copies of an image stay together.
+
+    Args:
+        held_out: (images,), whether an image is held out by its content's hash.
+        truth: (images, labels), whether the label applies.
+        digests: Hash of each image's content.
+
+    Returns:
+        (images,), whether an image is held out.
+    """
+    held_out = held_out.copy()
+    _, group = np.unique(np.array(digests), return_inverse=True)  # numbered in the order of the hashes
+    for label in np.argsort(truth.sum(axis=0), kind="stable"):
+        has = truth[:, label]
+        for to_validation in (False, True):  # training first: it needs the only image of a label
+            groups = np.unique(group[has & (held_out != to_validation)])
+            if (has & (held_out == to_validation)).any() or len(groups) < 1 + to_validation:
+                continue
+            # From the lowest hash on, which a larger fraction would hold out next; and the other way round.
+            candidates = groups if to_validation else groups[::-1]
+            moved = min(candidates, key=lambda one: _labels_lost(truth, group == one, held_out == (not to_validation)))
+            held_out[group == moved] = to_validation
+    return held_out
+
+
+def _labels_lost(truth: NDArray[np.bool_], moved: NDArray[np.bool_], part: NDArray[np.bool_]) -> int:
+    """Return the number of labels that a part would have no image of without those that are moved."""
+    return int((truth[part].any(axis=0) & ~truth[part & ~moved].any(axis=0)).sum())
 
 
 def sha256_of(path: Path) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.text import notify, plain
+from .splits import falls_below, keep_rare_labels
+from .tags import SEPARATOR
 
 Rows = NDArray[np.integer[Any]]
 
@@ -37,6 +39,14 @@ class Targets:
     def reordered(self, names: Sequence[str]) -> Targets:
         """Return the same targets with the outputs in this order of names."""
         raise NotImplementedError
+
+    def joined(self, other: Targets) -> Targets:
+        """Return these targets, followed by others of the same names or fewer."""
+        return dataclasses.replace(self, values=np.concatenate([self.values, other.reordered(self.names).values]))
+
+    def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
+        """Return whether each image is held out, by the hashes of their contents."""
+        return np.array([falls_below(digest, fraction) for digest in digests], bool)
 
     def content(self) -> bytes:
         """Return the bytes that identify the targets."""
@@ -91,6 +101,51 @@ class Classes(Targets):
     def describe(self, training: Rows) -> str:
         counts = self.counts(training)
         return f"{len(self.names)} classes" + _imbalance(self.names, counts)
+
+
+@dataclass(frozen=True)
+class Labels(Targets):
+    """Any number of labels for each image: ``values`` are True where a label applies, (images, labels)."""
+
+    kind = "labels"
+    what = "labels"
+
+    def reordered(self, names: Sequence[str]) -> Labels:
+        values = np.zeros((len(self.values), len(names)), bool)
+        values[:, [list(names).index(name) for name in self.names]] = self.values
+        return dataclasses.replace(self, names=list(names), values=values)
+
+    def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
+        return keep_rare_labels(super().split(digests, fraction), self.values, digests)
+
+    def text(self, row: int) -> str:
+        return SEPARATOR.join(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)
+
+    def check(self, name: str, training: Rows, validation: Rows) -> None:
+        if len(self.names) < 2:
+            raise ValueError(
+                f"{name} has {len(self.names)} label: expected at least 2. For a single one, give the images with it "
+                "and those without it as two classes, and leave out --targets labels."
+            )
+        counts = self.values[training].sum(axis=0)
+        if lacking := _lacking(self.names, counts):
+            raise ValueError(f"No readable images to train on with {lacking}: add some, or take the label out.")
+        if always := _lacking(self.names, len(training) - counts):
+            notify(f"all images to train on have {plain(always)}: nothing is learnt of it")
+        held_out = self.values[validation].sum(axis=0)
+        if len(validation) and not held_out.any():
+            raise ValueError("No image to validate with has a label: raise --validation.")
+        if len(validation) and (lacking := _lacking(self.names, held_out)):
+            notify(f"no images to validate with {plain(lacking)}: the mean average precision leaves them out")
+
+    def describe(self, training: Rows) -> str:
+        values = self.values[training]
+        text = f"{len(self.names)} labels, {values.sum() / max(1, len(values)):.2g} per image"
+        if (values.sum(axis=1) == 1).all():
+            text += (
+                "\neach image has exactly one label: without --targets labels, they are classes that exclude each other"
+            )
+        return text + _imbalance(self.names, values.sum(axis=0))
 
 
 def _lacking(names: Sequence[str], counts: NDArray[Any]) -> str:

@@ -77,6 +77,8 @@ def checked_data(data: Any) -> Data:
         ValueError: Nothing can be learnt from it.
     """
     found = arguments.instance("data", data, Data, "what efficientnet.datasets.data loads")
+    if found.targets.kind != "classes":
+        raise ValueError(f"{found.name} has {found.targets.what} to predict: a design compares classifiers of classes.")
     found.check()
     return found
 

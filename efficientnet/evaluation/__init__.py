@@ -7,6 +7,7 @@ print(measure(score(probabilities, labels)))
 
 from __future__ import annotations
 
+from ..common.measures import average_precision
 from ..datasets.samples import Sample, Samples, find_samples, match_classes
 from .evaluating import evaluate_predictor
 from .labels import LabelEvaluation
@@ -17,7 +18,6 @@ from .statistics import (
     Measures,
     PerClass,
     Share,
-    average_precision,
     calibrate,
     measure,
     per_class,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..common import arguments
 from ..datasets.samples import Sample, find_samples, match_classes
-from ..datasets.splits import PARTS, select
+from ..datasets.splits import PARTS, select, select_rows
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
@@ -36,7 +36,7 @@ def evaluate_predictor(
     model: str | None = None,
     source: Callable[[Path], Any] = Path,
     as_logits: bool = False,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     run: str | os.PathLike[str] | None = None,
     part: str | None = None,
 ) -> Evaluation | LabelEvaluation:
@@ -49,7 +49,8 @@ def evaluate_predictor(
         model: Name to report; the model's name by default.
         source: Function from an image's path to what the predictor reads.
         as_logits: Whether to take a softmax of the outputs.
-        threshold: Least probability of a label that counts as predicted, for a multi-label model.
+        threshold: Least probability of a label that counts as predicted, for a multi-label model; by default what the
+            model records for each, or 0.5.
         run: Folder of the training that the model comes from, whose tables list the images that it has trained on.
         part: "validation" or "training" to evaluate only the images in that table of ``run``.
 
@@ -74,7 +75,8 @@ def evaluate_predictor(
     arguments.instance("predictor", predictor, Predictor, "what efficientnet.inference.compile gives")
     data = Path(arguments.path("data", data, "a folder or a CSV file"))
     run = None if run is None else Path(arguments.path("run", run, "the folder of a training"))
-    arguments.share("threshold", threshold)
+    if threshold is not None:
+        arguments.share("threshold", threshold)
     arguments.flag("as_logits", as_logits)
     arguments.function("source", source, "a function of an image's path")
     arguments.choice("part", part, (*PARTS, None))
@@ -85,9 +87,7 @@ def evaluate_predictor(
     if as_logits:
         spec.check_logits()
     if spec.kind == "labels":
-        if part is not None:
-            raise ValueError(f"{model} has several labels per image: `efficientnet train` left no part {part}.")
-        return _evaluate_labels(predictor, data, model, source, threshold)
+        return _evaluate_labels(predictor, data, model, source, threshold, run, part)
     if len(spec.classes) < 2 or (spec.kind in ("logits", "numbers") and not as_logits):
         hint = (
             "If they are logits of classes, --softmax (as_logits=True) makes probabilities of them; regression"
@@ -129,25 +129,37 @@ def evaluate_predictor(
 
 
 def _evaluate_labels(
-    predictor: Predictor, data: Path, model: str, source: Callable[[Path], Any], threshold: float
+    predictor: Predictor,
+    data: Path,
+    model: str,
+    source: Callable[[Path], Any],
+    threshold: float | None,
+    run: Path | None,
+    part: str | None,
 ) -> LabelEvaluation:
     tagged = find_tagged(data, predictor.spec.classes)
+    notes = list(tagged.notes)
+    chosen = list(range(len(tagged.paths)))
+    if run is not None:
+        chosen, more = select_rows(tagged.paths, run, part)
+        notes += more
     unreadable: list[tuple[Path, str]] = []
     rows: list[int] = []
     scores = []
-    for chunk in _chunks(predictor, range(len(tagged.paths)), tagged.paths, source, unreadable):
+    for chunk in _chunks(predictor, chosen, [tagged.paths[row] for row in chosen], source, unreadable):
         rows += [row for row, _ in chunk]
         scores += [outputs for _, outputs in chunk]
     if not rows:
         raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
     truth, known = tagged.truth[rows][:, tagged.known], tagged.known
     labels = [name for name, is_known in zip(_unique(predictor.spec.classes), known, strict=True) if is_known]
-    notes = list(tagged.notes)
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
         notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
+    limits = tuple(predictor.spec.label_thresholds(threshold)[known].tolist())
     return LabelEvaluation(
         model, str(data), labels, [tagged.paths[row] for row in rows], np.stack(scores).astype(np.float64)[:, known],
-        truth, threshold, unreadable, notes, tagged.is_complete and not unreadable,
+        truth, limits[0] if len(set(limits)) == 1 else limits, unreadable, notes,
+        tagged.is_complete and not unreadable,
     )  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
 from ..reports.tables import table
 from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
-from .statistics import PerClass, Share, average_precision, wilson
+from .statistics import PerClass, Share, wilson
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LabelEvaluation:
         paths: Paths of the images that could be read.
         scores: (images, labels), the probability of each label.
         truth: (images, labels), whether the label applies.
-        threshold: Least probability of a label that counts as predicted.
+        threshold: Least probability of a label that counts as predicted; of all labels, or of each.
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
         is_complete: Whether all images and all labels of the data were measured.
@@ -50,7 +51,7 @@ class LabelEvaluation:
     paths: Sequence[Path]
     scores: NDArray[np.float64]
     truth: NDArray[np.bool_]
-    threshold: float
+    threshold: float | Sequence[float]
     unreadable: Sequence[tuple[Path, str]]
     notes: Sequence[str]
     is_complete: bool
@@ -87,8 +88,8 @@ class LabelEvaluation:
         """Return tables of the measures, as Markdown."""
         exact, overall = self.exact, self.overall
         rows = [
-            ["mean average precision of the labels", percent(_mean(self.average_precisions)), ""],
-            ["mean F1 of the labels", percent(_mean(self.per_label.f1)), ""],
+            ["mean average precision of the labels", percent(mean_of_known(self.average_precisions)), ""],
+            ["mean F1 of the labels", percent(mean_of_known(self.per_label.f1)), ""],
             ["F1 of all labels together", percent(overall.f1[0]), ""],
             ["precision of all labels together", percent(overall.precision[0]), ""],
             ["recall of all labels together", percent(overall.recall[0]), ""],
@@ -96,7 +97,7 @@ class LabelEvaluation:
         ]
         parts = [
             f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images, labels from a probability "
-            f"of {self.threshold:g}",
+            f"of {_shown(self.threshold)}",
             table(["", "", "95 % interval"], rows),
             table(*table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1"))),
         ]
@@ -110,9 +111,9 @@ class LabelEvaluation:
             "data": self.data,
             "kind": "labels",
             "images": len(self.paths),
-            "threshold": self.threshold,
-            "mean_average_precision": or_none(_mean(self.average_precisions)),
-            "macro_f1": or_none(_mean(self.per_label.f1)),
+            "threshold": self.threshold if isinstance(self.threshold, float) else list(self.threshold),
+            "mean_average_precision": or_none(mean_of_known(self.average_precisions)),
+            "macro_f1": or_none(mean_of_known(self.per_label.f1)),
             "micro_f1": or_none(float(overall.f1[0])),
             "micro_precision": or_none(float(overall.precision[0])),
             "micro_recall": or_none(float(overall.recall[0])),
@@ -147,7 +148,7 @@ class LabelEvaluation:
         return {"path": str(self.paths[row]), **labels, **probabilities}
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    """Of the labels that have a value."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+def _shown(threshold: float | Sequence[float]) -> str:
+    if isinstance(threshold, (int, float)):
+        return f"{threshold:g}"
+    return f"{min(threshold):.2g} to {max(threshold):.2g}, each label's own"

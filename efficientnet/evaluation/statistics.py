@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
+from ..common.measures import average_precision
 from .outcomes import Outcomes, checked
 
 BINS = 15  # of confidence, as in arXiv 1706.04599
@@ -182,35 +183,6 @@ def wilson(successes: int, total: int) -> Share:
     spread = _NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     low, high = ((centre + side * spread) / (1 + z2 / total) for side in (-1, 1))
     return Share(share, max(0.0, low), min(1.0, high))
-
-
-def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """Return the area below precision over recall: sum of precision x growth of recall, from the best score on.
-
-    Args:
-        scores: (images,), scores of the class; equal ones count together.
-        truth: (images,), whether each image is of the class.
-
-    Returns:
-        0..1; NaN if no image is of the class.
-
-    Example:
-        >>> import numpy as np
-        >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)
-        0.833
-    """
-    scores, truth = arguments.array("scores", scores, "numbers (images,)"), np.asarray(truth)
-    if scores.ndim != 1 or scores.shape != truth.shape or truth.dtype != bool:
-        raise ValueError(
-            f"scores have the shape {scores.shape}, truth is {truth.dtype} of shape {truth.shape}: expected "
-            "(images,) both, truth as True and False."
-        )
-    if not truth.any():
-        return math.nan
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of each group of equals
-    found = np.cumsum(truth[order])[last]
-    return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / truth.sum())
 
 
 def per_class(outcomes: Outcomes) -> PerClass:

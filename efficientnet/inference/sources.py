@@ -107,7 +107,8 @@ class ModelSource:
             names = metadata.read_class_names(path) if class_names is None else class_names
             remarks = _remarks(marks.read_mark(model), preprocessing)
             log_remarks(path, remarks)
-            return model, describe_model(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
+            spec = describe_model(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
+            return model, spec.with_targets(metadata.read_targets(path), metadata.read_thresholds(path))
 
         def content() -> str | None:
             given = (preprocessing, crop, interpolation, class_names)

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from ..checkpoints import Facts
 from ..checkpoints.arrays import map_file
-from ..checkpoints.facts import MOST_CLASSES, class_names, from_hdf5, positive_fraction
+from ..checkpoints.facts import MOST_CLASSES, class_names, from_hdf5, positive_fraction, short_text, thresholds
 from ..checkpoints.hdf5 import SIGNATURE, root
-from ..checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING
+from ..checkpoints.keras_archive import CLASS_NAMES, CROP, PREPROCESSING, TARGETS, THRESHOLDS
 from ..checkpoints.keras_h5 import reading
 from ..checkpoints.zip_members import read_member
 from ..common.files import replacing
@@ -36,14 +36,18 @@ def write_facts(path: str | os.PathLike[str], facts: Facts, recipe: dict[str, An
 
     Args:
         path: Path of the file.
-        facts: Class names, in the order of the model's outputs; the mode of ``preprocess_input`` that it wants; and
-            the part of an image's shorter side that it is to see. Those that are None are left out.
+        facts: Class names, in the order of the model's outputs; the mode of ``preprocess_input`` that it wants; the
+            part of an image's shorter side that it is to see; what it predicts, and the thresholds of labels. Those
+            that are None are left out.
         recipe: Fields of the recipe that the model was trained by, if it is known.
 
     Raises:
         ValueError: The file is no ``.keras`` file, or has such notes already.
     """
-    notes = {CLASS_NAMES: facts.class_names, PREPROCESSING: facts.preprocessing, CROP: facts.crop, _RECIPE: recipe}
+    notes = {
+        CLASS_NAMES: facts.class_names, PREPROCESSING: facts.preprocessing, CROP: facts.crop, TARGETS: facts.targets,
+        THRESHOLDS: facts.thresholds, _RECIPE: recipe,
+    }  # fmt: skip
     notes = {member: content for member, content in notes.items() if content is not None}
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
@@ -85,6 +89,17 @@ def read_crop(path: str | os.PathLike[str]) -> float | None:
     """Read the part of an image's shorter side that the model is to see, 0..1; None if the file does not say."""
     crop = _checked(path, CROP, positive_fraction, "a number greater than 0, at most 1")
     return _in_hdf5(path).crop if crop is None else crop
+
+
+def read_targets(path: str | os.PathLike[str]) -> str | None:
+    """Read the kind of what the model was trained to predict; None if the file does not say."""
+    return _checked(path, TARGETS, short_text, "a kind of targets") or _in_hdf5(path).targets
+
+
+def read_thresholds(path: str | os.PathLike[str]) -> tuple[float, ...] | None:
+    """Read the least probability of each label that applies; None if the file does not say."""
+    found = _checked(path, THRESHOLDS, thresholds, "a list of probabilities")
+    return _in_hdf5(path).thresholds if found is None else found
 
 
 def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any] | None:

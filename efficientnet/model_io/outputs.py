@@ -153,7 +153,9 @@ def are_shares(scores: NDArray[Any]) -> bool:
     return bool(((scores > -_TOLERANCE) & (scores < 1 + _TOLERANCE)).all())
 
 
-def best_first(scores: Sequence[float] | NDArray[Any], classes: Classes) -> list[tuple[str, str, float]]:
+def best_first(
+    scores: Sequence[float] | NDArray[Any], classes: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, float]]:
     """Id, label and score of each class; of equal ones the first comes first."""
     return [(*classes[index], float(scores[index])) for index in np.argsort(-np.asarray(scores), kind="stable")]
 

@@ -24,6 +24,7 @@ from .outputs import (
 )
 
 DEFAULT_INTERPOLATION = "bicubic"
+DEFAULT_THRESHOLD = 0.5  # of a label's probability
 # Of images for a model that takes any size and is none of the family.
 ANY_SIZE = 224
 
@@ -48,6 +49,8 @@ class InputSpec(NamedTuple):
             not say.
         outputs: Numbers that the model returns per image; 0 without a vector of scores.
         output_names: Names of the outputs, in their order, if the model returns a dictionary.
+        targets: Kind of targets that the model was trained on, as ``datasets.targets`` has them; empty if unknown.
+        thresholds: Least probability of each label that counts as predicted; empty for 0.5 of all.
         remarks: Assumptions to report whenever the model is opened, after the name of its file.
 
     Example:
@@ -69,6 +72,8 @@ class InputSpec(NamedTuple):
     outputs: int = 0
     output_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    targets: str = ""
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> InputSpec:
@@ -82,8 +87,19 @@ class InputSpec(NamedTuple):
                 "classes": tuple((key, label) for key, label in values["classes"]),
                 "output_names": tuple(values["output_names"]),
                 "remarks": tuple(values["remarks"]),
+                "thresholds": tuple(values.get("thresholds", ())),
             }
         )
+
+    def with_targets(self, targets: str | None, thresholds: tuple[float, ...] | None) -> InputSpec:
+        """Return the spec with what a file says of its model's targets.
+
+        Raises:
+            ValueError: The number of thresholds is not that of the outputs.
+        """
+        if thresholds and len(thresholds) != self.outputs:
+            raise ValueError(f"{self.name} has {self.outputs} outputs but {len(thresholds)} thresholds: save it again.")
+        return self._replace(targets=targets or "", thresholds=thresholds or ())
 
     @property
     def is_scaled(self) -> bool:
@@ -205,12 +221,12 @@ class InputSpec(NamedTuple):
             raise ValueError(f"{self.name} returns a single number, and no scores of classes: call predict().")
         return best_first(self.probabilities(scores), self.classes)[: arguments.whole("k", k)]
 
-    def prediction(self, scores: Any, threshold: float = 0.5, as_logits: bool = False) -> Prediction:
+    def prediction(self, scores: Any, threshold: float | None = None, as_logits: bool = False) -> Prediction:
         """Return the prediction for an image, by the kind of the outputs and by their values.
 
         Args:
             scores: (outputs,), the model's outputs for one image.
-            threshold: Least probability of a label, 0..1, for a multi-label model.
+            threshold: Least probability of a label, 0..1, for a multi-label model; that of each label by default.
             as_logits: Whether to take a softmax of the outputs; see :meth:`check_logits`.
 
         Raises:
@@ -220,7 +236,8 @@ class InputSpec(NamedTuple):
         if kind == "binary" and are_shares(scores):
             return Prediction("binary", best_first(self.probabilities(scores), self.classes))
         if kind == "labels" and are_shares(scores):
-            return Prediction("labels", [entry for entry in best_first(scores, self.classes) if entry[2] >= threshold])
+            chosen = np.flatnonzero(scores >= self.label_thresholds(threshold))
+            return Prediction("labels", best_first(scores[chosen], [self.classes[index] for index in chosen]))
         if kind in ("probabilities", "unknown") and are_distributions(scores):
             return Prediction("probabilities", best_first(scores, self.classes))
         if as_logits:
@@ -231,6 +248,11 @@ class InputSpec(NamedTuple):
             (str(index), f"output_{index}") for index in range(self.outputs)
         ]  # fmt: skip
         return Prediction("numbers", [(*name, float(score)) for name, score in zip(names, scores, strict=True)])
+
+    def label_thresholds(self, threshold: float | None = None) -> np.ndarray:
+        """Return the least probability of each label that counts as predicted, (outputs,): a given one, or its own."""
+        own = self.thresholds or (DEFAULT_THRESHOLD,) * self.outputs
+        return np.array(own if threshold is None else (threshold,) * self.outputs)
 
     def probabilities(self, scores: np.ndarray, as_logits: bool = False) -> np.ndarray:
         """Return the probabilities of ``classes``, which exclude each other, from outputs (images, outputs).

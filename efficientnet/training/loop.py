@@ -317,12 +317,16 @@ class _Training:
                 "epoch": len(state.history) + 1, "stage": batches.stage.name, "image_size": batches.stage.image_size,
                 "learning_rate": float(np.asarray(rate)), "loss": state.loss / batches.steps,
                 self.objective.metric: state.metric / batches.steps,
-                **{f"val_{name}": value for name, value in found.items()},
+                **{f"val_{name}": value for name, value in self.objective.measure(*found).items()},
             }  # fmt: skip
             quality = self.objective.quality
             if self.processes.rank == 0 and all(quality(row) > quality(other) for other in state.history):
                 data = self.task.data
-                self.run_folder.save_model(nets.full, data.classes, data.crop, to_json(self.task.recipe))
+                facts = Facts(
+                    class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
+                    thresholds=self.objective.thresholds(*found),
+                )  # fmt: skip
+                self.run_folder.save_model(nets.full, facts, to_json(self.task.recipe))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
                               for key, value in row.items()})  # fmt: skip

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.measures import average_precision, best_threshold, mean_of_known
 from ..datasets.data import Data
 from ..datasets.targets import Rows, Targets
-from .recipes import Recipe, Stage
+from . import losses
+from .recipes import LOSSES, Recipe, Stage
 
 
 class Objective:
@@ -20,7 +22,8 @@ class Objective:
     Args:
         data: Images with their targets.
         recipe: Recipe of the training.
-        weigh_classes: Whether all classes count equally, however many images they have.
+        weigh_classes: Whether all classes, or the images with and those without each label, count equally, however many
+            they are.
 
     Attributes:
         activation: Activation of the classifier.
@@ -35,6 +38,11 @@ class Objective:
     def __init__(self, data: Data, recipe: Recipe, weigh_classes: bool = False) -> None:
         self.targets: Targets = data.targets
         self.training, self.recipe, self.weigh_classes = data.training, recipe, weigh_classes
+
+    @property
+    def averaged(self) -> int:
+        """Number of terms of an image that the loss is the mean of."""
+        return 1
 
     @property
     def outputs(self) -> int:
@@ -64,6 +72,10 @@ class Objective:
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         """Return the measures of validation, from what :meth:`keep` returned: "loss", ``metric`` and ``score``."""
         raise NotImplementedError
+
+    def thresholds(self, kept: NDArray[Any], rows: Rows) -> tuple[float, ...] | None:
+        """Return the least probability of each label that applies, from the same; None if there are no labels."""
+        return None
 
     def quality(self, row: Mapping[str, Any]) -> tuple[float, float]:
         """Return the sort key of an epoch's row of the log; higher is better."""
@@ -112,12 +124,59 @@ class OfClasses(Objective):
         return {"loss": float(np.mean(losses, dtype=np.float64)), "accuracy": float(np.mean(right, dtype=np.float64))}
 
 
-_KINDS: Mapping[str, type[Objective]] = {"classes": OfClasses}
+class OfLabels(Objective):
+    """Any number of labels for each image, by a sigmoid for each."""
+
+    activation = "sigmoid"
+    metric, score = "label_accuracy", "mean_average_precision"
+
+    @property
+    def averaged(self) -> int:
+        return self.outputs
+
+    def encode(self, rows: Rows) -> NDArray[np.float32]:
+        return self.targets.values[rows].astype(np.float32)
+
+    def loss(self, stage: Stage) -> Any:
+        weights = None
+        if self.weigh_classes:
+            values = self.targets.values[self.training]
+            weights = np.stack([balanced_weights(label.astype(int), 2) for label in values.T], axis=1)
+        return losses.label_loss(self.recipe.loss == "asymmetric", weights)
+
+    def metrics(self) -> list[Any]:
+        import keras
+
+        return [keras.metrics.BinaryAccuracy(self.metric)]
+
+    def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
+        truth, scores = self.targets.values[rows], kept.astype(np.float64)
+        likelihood = np.maximum(np.where(truth, scores, 1 - scores), 1e-7)
+        precisions = [average_precision(*label) for label in zip(scores.T, truth.T, strict=True)]
+        return {
+            "loss": float(-np.log(likelihood).mean()),
+            self.metric: float(((scores > 0.5) == truth).mean()),
+            self.score: mean_of_known(np.array(precisions)),
+        }
+
+    def thresholds(self, kept: NDArray[Any], rows: Rows) -> tuple[float, ...] | None:
+        return tuple(best_threshold(*label) for label in zip(kept.T, self.targets.values[rows].T, strict=True))
+
+
+_KINDS: Mapping[str, type[Objective]] = {"classes": OfClasses, "labels": OfLabels}
 
 
 def objective(data: Data, recipe: Recipe, weigh_classes: bool = False) -> Objective:
-    """Return the objective for the targets of the data."""
-    return _KINDS[data.targets.kind](data, recipe, weigh_classes)
+    """Return the objective for the targets of the data.
+
+    Raises:
+        ValueError: The recipe's loss is not for such targets.
+    """
+    kind = data.targets.kind
+    if recipe.loss is not None and recipe.loss not in LOSSES[kind]:
+        accepted = " or ".join(map(repr, LOSSES[kind])) or "no other than the usual one, null"
+        raise ValueError(f"loss={recipe.loss!r}: expected {accepted} for the targets {kind!r}.")
+    return _KINDS[kind](data, recipe, weigh_classes)
 
 
 def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ from ..common.files import replacing
 from ..common.json_files import is_number, read_object
 from ..family.variants import Variant
 
+# Losses that a recipe may choose, by the kind of the targets; the usual ones aside.
+LOSSES: Mapping[str, tuple[str, ...]] = {"classes": (), "labels": ("asymmetric",)}
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
 
 
@@ -72,7 +74,10 @@ class Recipe:
         layer_decay: Factor of the learning rate from each block to the one in front of it.
         weight_decay: Weight decay of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this,
             like the papers' code; "adamw" beside the gradient (arXiv 1711.05101).
-        label_smoothing: Share of the target that is spread over all classes, 0..1; not for the head alone.
+        loss: Loss in place of the usual one of the targets: for labels "asymmetric" (arXiv 2009.14119), which gives
+            easy negatives little weight.
+        label_smoothing: Share of the target that is spread over all classes, 0..1, where they exclude each other; not
+            for the head alone.
         average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
             take (1 + steps) / (10 + steps), like the papers' code at its start.
         drop_connect: Stochastic depth of the deepest block, 0..1.
@@ -109,6 +114,7 @@ class Recipe:
     warmup_steps: int = 20
     layer_decay: float = 0.9
     weight_decay: float = 1e-2
+    loss: str | None = None
     label_smoothing: float = 0.1
     average: float = 0.0
     drop_connect: float = 0.2
@@ -156,6 +162,8 @@ class Recipe:
         for field, accepted in (("optimizer", ("rmsprop", "adamw")), ("decay", ("exponential", "cosine"))):
             if getattr(self, field) not in accepted:
                 raise ValueError(f"{field}={getattr(self, field)!r}: expected {' or '.join(accepted)}.")
+        if self.loss is not None and self.loss not in (known := [name for names in LOSSES.values() for name in names]):
+            raise ValueError(f"loss={self.loss!r}: expected {' or '.join(known)}, or null.")
         if not all(0 <= value <= 30 for value in self.magnitude):
             raise ValueError(f"magnitude={self.magnitude}: expected RandAugment's magnitudes, 0..30.")
         if self.reference_batch and not self.batch_size:

@@ -182,11 +182,11 @@ class RunFolder:
         with self._replacing(name) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
-    def save_model(self, model: Any, classes: Sequence[str], crop: float, recipe: dict[str, Any]) -> None:
-        """Write the model, with its class names, preprocessing (none: it takes raw pixels), crop and recipe."""
+    def save_model(self, model: Any, facts: Facts, recipe: dict[str, Any]) -> None:
+        """Write the model, with its class names and other facts, and its recipe."""
         with self._replacing(self.model_path.name) as part:
             model.save(part)
-            write_facts(part, Facts(class_names=tuple(classes), preprocessing="none", crop=crop), recipe)
+            write_facts(part, facts, recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""

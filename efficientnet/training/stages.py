@@ -67,7 +67,7 @@ def build(
         trained = keras.Model(features, full.output)
         # As much as scikit-learn's logistic regression has by default. A thousand features tell few images apart in
         # many ways; this takes the one of the smallest weights.
-        full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / images)
+        full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / (images * objective.averaged))
     else:
         _freeze(full, recipe, keras)
         # A second model, so that the first is saved without an optimizer.

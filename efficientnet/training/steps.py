@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def fit(
             if not math.isfinite(take_step(model, batches, step, batch, processes)["loss"]):
                 raise DivergedError(f"The loss is no longer finite in epoch {epoch}: lower the learning rate.")
             if (step + 1) % steps == 0:
-                accuracy = validate(model, batches, processes)["accuracy"]
+                accuracy = batches.objective.measure(*validate(model, batches, processes))["accuracy"]
                 if report is not None:
                     report(epoch, accuracy)
     return accuracy
@@ -62,14 +62,21 @@ def take_step(network: Any, batches: Batches, step: int, batch: Batch, processes
     return processes.step(network, batch)
 
 
-def validate(network: Any, batches: Batches, processes: Processes) -> dict[str, float]:
-    """Return the objective's measures on the validation images."""
+class Validation(NamedTuple):
+    """Outputs for the validation images, as the objective keeps them, and the indices of these images."""
+
+    kept: NDArray[Any]
+    rows: NDArray[np.integer[Any]]
+
+
+def validate(network: Any, batches: Batches, processes: Processes) -> Validation:
+    """Return what the objective needs to measure the network on the validation images."""
     kept, rows = [], []
     for inputs, indices in _validation(batches):
         outputs = predict(network, inputs, batches.size, processes)
         kept.append(batches.objective.keep(outputs, indices))
         rows.append(indices)
-    return batches.objective.measure(np.concatenate(kept), np.concatenate(rows))
+    return Validation(np.concatenate(kept), np.concatenate(rows))
 
 
 def _validation(batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

@@ -94,7 +94,7 @@ def test_a_name_with_a_comma_is_one_label(tmp_path):
 def test_folders_are_labels(data):
     for name in ("red", "green"):
         (data / "folders" / name).mkdir(parents=True)
-        (data / "folders" / name / "x.png").write_bytes(b"")
+        (data / "folders" / name / "x.png").write_bytes(name.encode())
     assert find_tagged(data / "folders", CLASSES).truth.tolist() == [[False, True, False], [True, False, False]]
 
 

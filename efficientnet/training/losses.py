@@ -1,0 +1,43 @@
+"""Losses that Keras does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 1e-7  # probability whose logarithm is taken, as in Keras' own losses
+# Of arXiv 2009.14119, section 2.4 and table 1: negatives of a probability below the margin count nothing, and what is
+# above counts by its fourth power; positives as in binary cross-entropy.
+_MARGIN, _FOCUS = 0.05, 4
+
+
+def label_loss(is_asymmetric: bool = False, weights: NDArray[np.float32] | None = None) -> Any:
+    """Build a Keras loss of labels: the mean over the labels of binary cross-entropy, or of the asymmetric loss.
+
+    Args:
+        is_asymmetric: Whether to take the asymmetric loss (arXiv 2009.14119).
+        weights: Weights of images without each label, and of those with it, (2, labels); None if all count equally.
+    """
+    import keras
+
+    ops = keras.ops
+
+    class LabelLoss(keras.losses.Loss):  # type: ignore[misc]
+        """From (batch, labels) of 0..1 and probabilities to (batch,)."""
+
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            found = ops.clip(y_pred, _LEAST, 1 - _LEAST)
+            positive, negative = y_true * ops.log(found), 1 - y_true
+            if is_asymmetric:
+                shifted = ops.relu(found - _MARGIN)
+                negative *= shifted**_FOCUS * ops.log(1 - shifted)
+            else:
+                negative *= ops.log(1 - found)
+            if weights is not None:
+                without, having = (ops.convert_to_tensor(each) for each in weights)
+                negative, positive = negative * without, positive * having
+            return -ops.mean(positive + negative, axis=-1)
+
+    return LabelLoss(name="label_loss")
