@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import importlib
 import os
 import sys
@@ -21,6 +22,10 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    # pytest-xdist keeps each core busy, and threads that wait for a core compute meanwhile, for nothing.
+    os.environ.setdefault(threads, "1")
+gc.set_threshold(10_000)  # a search for garbage goes through all frameworks' objects: not after each 700 new ones
 
 DATA = Path(__file__).resolve().parent / "data"
 LONGEST = 3  # seconds of a test that is not marked as slow
