@@ -77,6 +77,24 @@ def keras3_weights(path: Path | io.BytesIO) -> None:
         file["optimizer/vars/0"] = np.int64(3)
 
 
+def keras_custom_class(path: Path) -> None:
+    """A model of a custom class: its attribute ``body`` is written before ``layers``, which has all the others."""
+    import h5py
+
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file.create_group("vars").attrs["name"] = "net"
+        file["optimizer/vars/0"] = np.int64(3)
+        for place, array in BY_NUMBER.items():
+            group, index = place.split("/")
+            file[f"{'' if group == 'dense' else 'body/'}layers/{group}/vars/{index}"] = array
+    custom = {"class_name": "Net", "config": {"name": "net", "layers": [64, 32]}, "registered_name": "Net"}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0"}))
+        archive.writestr("config.json", json.dumps(custom))
+        archive.writestr("model.weights.h5", weights.getvalue())
+
+
 def keras_shards(path: Path) -> None:
     import h5py
 
@@ -168,6 +186,7 @@ KERAS: dict[str, Callable[[Path], None]] = {
 # Of each format the file to open, what writes it, and the package that this takes.
 FORMATS: dict[str, tuple[Callable[[Path], None], str]] = {
     **{name: (write, "h5py") for name, write in KERAS.items()},
+    "custom.keras": (keras_custom_class, "h5py"),
     "net.pth": (torch_zip, "torch"),
     "legacy.pth": (torch_legacy, "torch"),
     "net.safetensors": (safetensors, "numpy"),

@@ -162,9 +162,11 @@ def archive(path: Path, members: dict[str, bytes], rng: random.Random) -> None:
 
 def cases(folder: Path) -> list[Callable[[random.Random], None]]:
     """What is tried, each with its own kind of file."""
-    FORMATS["net.keras"][0](folder / "whole.keras")
-    with zipfile.ZipFile(folder / "whole.keras") as file:
-        whole = {name: file.read(name) for name in file.namelist()}
+    wholes = []
+    for name in ("net.keras", "custom.keras"):
+        FORMATS[name][0](folder / "whole.keras")
+        with zipfile.ZipFile(folder / "whole.keras") as file:
+            wholes.append({name: file.read(name) for name in file.namelist()})
     samples = images()
     variant = {"format": 1, "variant": {**dataclasses.asdict(get_variant("b0")), "name": "mine"}}
     network = {"name": "a", "depth": 1.0, "accuracies": [0.5]}
@@ -210,13 +212,13 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
 
     def note(rng: random.Random) -> None:
         name = rng.choice(list(members)[:4])
-        archive(model, {**whole, name: text(members[name], rng)}, rng)
+        archive(model, {**wholes[0], name: text(members[name], rng)}, rng)
         for read in (metadata.read_class_names, metadata.read_preprocessing, metadata.read_crop, metadata.read_recipe):
             read(model)
 
     def member(rng: random.Random) -> None:
         name = rng.choice(list(members)[4:])
-        archive(model, {**whole, name: text(members[name], rng)}, rng)
+        archive(model, {**rng.choice(wholes), name: text(members[name], rng)}, rng)
         refused = []
         for read in (_inspect, lambda path: [np.sum(stored) for stored in open_checkpoint(path).arrays.values()]):
             try:

@@ -33,6 +33,9 @@ _NOTES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "thresholds": (THRESHOLDS, facts.thresholds),
 }
 
+# Models that list their layers in their configuration; others may.
+_MODELS = ("Functional", "Sequential", "Model")
+
 # In the order in which Keras keeps the weights of a layer, and the option without which it has no such weight.
 _ROLES = {
     "BatchNormalization": {"gamma": "scale", "beta": "center", "moving_mean": "", "moving_variance": ""},
@@ -81,11 +84,11 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         config, weights = found[_CONFIG], found[_WEIGHTS]
         config.check()
         model = facts.parse_object(bytes(config.content[: facts.LARGEST_JSON + 1]))
-        arrays, _ = read_keras3(hdf5.root(weights.content))
+        arrays, named_there = read_keras3(hdf5.root(weights.content))
         try:
             layers = dict(_layers(model))
             names = [_names(name, layers) for name in arrays]
-            layer_names = tuple(str(layer["config"]["name"]) for layer in layers.values())
+            layer_names = tuple(dict.fromkeys((*map(_name, layers.values()), *named_there)))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"its {_CONFIG} does not describe a model of layers: {error!r}"[:200]) from None
         check = functools.cache(weights.check)
@@ -118,12 +121,23 @@ def _after(check: Callable[[], None], stored: Stored) -> Stored:
 
 def _layers(model: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the group, and the configuration, of each layer of a model and of models within it."""
-    layers = model["config"].get("layers", [])  # a model of a custom class lists none
-    groups = number_layers((layer["config"]["name"], layer["class_name"]) for layer in layers)
+    layers = model["config"].get("layers", [])
+    if model["class_name"] not in _MODELS and not _are_layers(layers):
+        return  # a custom class lists none, or means something else by that name
+    groups = number_layers((_name(layer), layer["class_name"]) for layer in layers)
     for group, layer in zip(groups, layers, strict=True):
         yield path + group, layer
         if "layers" in layer["config"]:
             yield from _layers(layer, f"{path}{group}/")
+
+
+def _are_layers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) and "class_name" in value for value in values)
+
+
+def _name(layer: dict[str, Any]) -> str:
+    """Return a layer's name, which a custom class may leave out of its own options."""
+    return str(layer["config"].get("name", layer.get("name")))
 
 
 def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
@@ -135,4 +149,4 @@ def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
     options = _ROLES.get(layers[group]["class_name"], {})
     roles = [role for role, option in options.items() if config.get(option, True)]
     role = roles[int(index)] if index.isdecimal() and int(index) < len(roles) else index
-    return f"{config['name']}/{role}", f"{group}/{role}"
+    return f"{_name(layers[group])}/{role}", f"{group}/{role}"

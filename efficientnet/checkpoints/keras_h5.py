@@ -28,6 +28,9 @@ from .hdf5_elements import UnusualError
 # What Keras 3's layout puts between the names of a layer and of a layer within it.
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")  # the latter: Keras 2.13's
 
+# The state of a training and of random numbers, which no prediction uses.
+_STATE = ("optimizer", "metrics", "seed_generator")
+
 # Models within models within …: deeper than anyone builds, and not so deep that reading becomes a burden.
 _DEEPEST = 16
 
@@ -50,8 +53,9 @@ def read(path: str | PathLike[str]) -> StoredWeights:
     Returns:
         Keras 2's layout gives ``"stem_conv/kernel"``, ``"stem_bn/moving_mean"``, …, in the model's order, also from
         a model within the model: that model's name is put in front only where two layers have one name.
-        Keras 3's gives ``"conv2d_3/0"``, ``"batch_normalization/2"``, … (see :func:`number_layers`), and
-        ``"functional/conv2d_3/0"`` from a model within the model.
+        Keras 3's gives ``"conv2d_3/0"``, ``"batch_normalization/2"``, … (see :func:`number_layers`),
+        ``"functional/conv2d_3/0"`` from a model within the model, and ``"body/conv2d_3/0"`` from one that is the
+        attribute ``body`` of a model of a custom class.
         State of optimisers, metrics and random numbers is left out.
 
     Raises:
@@ -67,7 +71,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         named = root["model_weights"] if whole else root
         if (layers := _list(named, "layer_names")) is not None:
             name, arrays = f"Keras 2 {'model' if whole else 'weights'}, HDF5", _read_keras2(named, layers)
-        elif _model_groups(root):
+        elif any(name in root for name in (*_CONTAINERS, "vars")):
             name, arrays, layers = "Keras 3 weights, HDF5", *read_keras3(root)
         else:
             raise CheckpointError(
@@ -196,32 +200,33 @@ def read_keras3(root: Object) -> tuple[dict[str, Stored], list[str]]:
         if group.address in seen or len(path) > _DEEPEST:
             raise ValueError("its groups are nested in themselves")
         seen.add(group.address)
-        for name in sorted(group, key=_natural):
-            if name == "seed_generator":
-                continue  # a random state, which no prediction uses
-            if name == "vars":
-                variables = group[name]
-                layers.extend(variables.texts("name") or [])
-                for index in sorted(variables, key=_natural):
-                    arrays["/".join((*path, index))] = variables[index].array()
-            elif group[name].is_group:
-                visit(group[name], path if name in _CONTAINERS else (*path, name))
+        if "vars" in group:
+            variables = group["vars"]
+            layers.extend(variables.texts("name") or [])
+            for index in sorted(variables, key=_natural):
+                arrays["/".join((*(path or ("vars",)), index))] = variables[index].array()
+        parts = _parts(group)
+        for name in sorted(parts, key=_natural):
+            visit(parts[name], (*path, name))
 
-    for name, path in _model_groups(root).items():
-        visit(root[name], path)
+    visit(root, ())
     return arrays, layers
 
 
-def _model_groups(root: Object) -> dict[str, tuple[str, ...]]:
-    """Return the groups that hold the model in Keras 3's layout, and the path of each; empty for other files.
+def _parts(group: Object) -> dict[str, Object]:
+    """Return the groups of a model's layers and of its further attributes, a layer or model each, by name.
 
-    A model of a custom class has its attributes there, beside the state of its training.
+    Keras has a model of a custom class write its attributes in the order of the alphabet, and each layer once. Those
+    behind ``layers``, which lists them all, are therefore there, and the others beside it.
     """
-    if containers := [name for name in _CONTAINERS if name in root]:
-        return dict.fromkeys(containers, ())
-    if "vars" not in root:
-        return {}
-    return {name: (name,) for name in root if name not in ("vars", "optimizer") and root[name].is_group}
+    children = {name: group[name] for name in group if name != "vars" and name not in _STATE}
+    children = {name: child for name, child in children.items() if child.is_group}
+    containers = {name: children.pop(name) for name in _CONTAINERS if name in children}
+    for container, layers in containers.items():
+        for name in layers:
+            if layers[name].is_group:
+                children[f"{container}/{name}" if name in children else name] = layers[name]
+    return children
 
 
 def _natural(name: str) -> tuple[str, int]:

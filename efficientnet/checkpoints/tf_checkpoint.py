@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import CheckpointError
-from . import tar, tf_bundle
+from . import keras_objects, tar, tf_bundle
 from .arrays import Stored, StoredWeights
 
 # "._NAME.index" is what macOS leaves beside a file in archives and on foreign disks.
@@ -26,7 +26,7 @@ _OBJECT = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LEFT_OVER_OF_TRAINING = re.compile(
     r"(^|/)(global_step|save_counter|beta[12]_power)(_\d+)?$"
     r"|/(RMSProp|Momentum|Adam|Adagrad|Adadelta|Ftrl|LARS)\w*$"
-    r"|/\.OPTIMIZER_SLOT/|(^|/)optimizer/"
+    r"|/\.OPTIMIZER_SLOT/|(^|/)(optimizer|keras_api/metrics)/"
 )
 
 
@@ -48,8 +48,9 @@ def recognises(path: Path) -> bool:
 def read(path: str | PathLike[str]) -> StoredWeights:
     """Read the weights in a checkpoint: moving averages where it has them, and nothing that only training needs.
 
-    Names are the file's own, without the ends that say "average" and "value of an object's attribute". A variable
-    without an average is given unchanged. Texts are left out.
+    Names are the file's own, without the ends that say "average" and "value of an object's attribute"; Keras' numbered
+    layers are named as in Keras 3's files of weights. A variable without an average is given unchanged. Texts are left
+    out.
 
     Args:
         path: Path of one of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or
@@ -85,7 +86,7 @@ def _weights(stored: dict[str, Stored]) -> tuple[dict[str, Stored], bool]:
         name = name.removesuffix(_AVERAGE)
         if not _LEFT_OVER_OF_TRAINING.search(name):
             kind[name] = array
-    return raw | averages, bool(averages)
+    return keras_objects.number(raw | averages), bool(averages)
 
 
 def _from_archive(path: Path) -> tuple[str, dict[str, tf_bundle.Buffer]]:

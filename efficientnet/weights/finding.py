@@ -219,11 +219,11 @@ def _padding_in_kerashub(type_of: Callable[[Block], str], layers: Sequence[str],
 
 
 def _normalization_arrays(reading: Reading) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return mean and variance of keras.applications' layer that scales pixels; None if not in the file."""
+    """Return mean and variance of keras.applications' layer that scales pixels; None if not in the network."""
     arrays = {
         name.rpartition("/")[2]: stored
         for name, stored in reading.checkpoint.arrays.items()
-        if NORMALIZATION.fullmatch(name)
+        if name.startswith(reading.before) and NORMALIZATION.fullmatch(name.removeprefix(reading.before))
     }
     for mean, variance in (("mean", "variance"), ("0", "1")):
         if mean in arrays and variance in arrays:

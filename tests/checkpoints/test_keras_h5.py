@@ -12,7 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_files import ARRAYS, BY_NAME, BY_NUMBER, KERAS, keras2_model, keras2_weights, keras3_weights, keras_archive
+from sample_files import (
+    ARRAYS,
+    BY_NAME,
+    BY_NUMBER,
+    KERAS,
+    keras2_model,
+    keras2_weights,
+    keras3_weights,
+    keras_archive,
+    keras_custom_class,
+)
 
 h5py = pytest.importorskip("h5py")
 
@@ -265,3 +275,25 @@ class TestLaziness:
         for thread in threads:
             thread.join()
         assert not wrong
+
+
+class TestCustomClasses:
+    """Keras 3 writes the attributes of such a model, a layer once: some beside ``layers``, the others within."""
+
+    def test_attributes_and_layers(self, tmp_path):
+        with h5py.File(tmp_path / "net", "w") as file:
+            file.create_group("vars").attrs["name"] = "net"
+            places = ("vars", "body/layers/conv2d/vars", "dense/vars", "layers/dense/vars", "layers/dense_1/vars")
+            for number, place in enumerate((*places, "optimizer/vars", "body/optimizer/vars", "metrics/mean/vars")):
+                file[f"{place}/0"] = np.full(2, number)
+        found = keras_h5.read(tmp_path / "net")
+        assert found.layers == ("net",)
+        assert {name: stored.read()[0] for name, stored in found.arrays.items()} == {
+            "vars/0": 0, "body/conv2d/0": 1, "dense/0": 2, "layers/dense/0": 3, "dense_1/0": 4,
+        }  # fmt: skip
+
+    def test_archive(self, tmp_path):
+        keras_custom_class(tmp_path / "net")
+        arrays = archive_reader.read(tmp_path / "net").arrays
+        expected = {name if name.startswith("dense") else f"body/{name}": array for name, array in BY_NUMBER.items()}
+        assert_equal(arrays, expected)

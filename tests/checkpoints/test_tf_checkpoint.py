@@ -248,3 +248,24 @@ def test_reading_copies_nothing(tmp_path: Path) -> None:
     stored = tf_checkpoint.read(array).arrays["a"]
     assert measured(stored.read)[1] < 4 << 20
     assert not stored.read().flags.writeable
+
+
+def test_layers_that_keras_2_numbers_have_the_names_of_keras_3s_files(tmp_path: Path) -> None:
+    layer = "body__layer_with_weights-"
+    arrays = {
+        f"{layer}0__mean": ramp(3), f"{layer}0__variance": ramp(3), f"{layer}0__count": ramp(),
+        f"{layer}1__kernel": ramp(3, 3, 3, 4), f"{layer}2__gamma": ramp(4), f"{layer}2__moving_mean": ramp(4),
+        f"{layer}3__depthwise_kernel": ramp(3, 3, 4, 1), f"{layer}10__kernel": ramp(4, 2), f"{layer}10__bias": ramp(2),
+        f"{layer}9__kernel": ramp(4, 4), f"{layer}4__depthwise_kernel": ramp(3, 3, 4, 1),
+        f"{layer}4__pointwise_kernel": ramp(1, 1, 4, 4),  # a SeparableConv2D, which the network has not
+        "body__conv2d__0": ramp(1), "out__kernel": ramp(2, 1), "keras_api__metrics__0__total": ramp(),
+    }  # fmt: skip
+    found = tf_checkpoint.read(save(tmp_path / "saved", **arrays)).arrays
+    assert {name: stored.shape for name, stored in found.items()} == {
+        "body/normalization/0": (3,), "body/normalization/1": (3,), "body/normalization/2": (),
+        "body/layer_with_weights-1/kernel": (3, 3, 3, 4),  # another array has that name
+        "body/batch_normalization/0": (4,), "body/batch_normalization/1": (4,),
+        "body/depthwise_conv2d/0": (3, 3, 4, 1), "body/dense/0": (4, 4), "body/dense_1/0": (4, 2),
+        "body/dense_1/1": (2,), "body/layer_with_weights-4/depthwise_kernel": (3, 3, 4, 1),
+        "body/layer_with_weights-4/pointwise_kernel": (1, 1, 4, 4), "body/conv2d/0": (1,), "out/kernel": (2, 1),
+    }  # fmt: skip

@@ -272,28 +272,3 @@ def test_a_model_of_ones_own(eff, keras, tiny, tmp_path, caplog, kind, suffix):
                 for value, other in zip(layer.get_weights(), found.get_layer(layer.name).get_weights(), strict=True):
                     np.testing.assert_array_equal(value, other)
     assert not any(weight.any() for weight in found.get_layer("probs").get_weights())
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_a_model_of_a_class_of_ones_own(eff, keras, is_legacy, tiny, tmp_path, caplog, suffix):
-    if is_legacy:
-        pytest.skip("such files are Keras 3's")
-
-    class Mine(keras.Model):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            self.backbone = tiny(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
-            self.head = keras.layers.Dense(3)
-
-        def call(self, x: Any) -> Any:
-            return self.head(self.backbone(x))
-
-    model = Mine()
-    model(np.zeros((1, 32, 32, 3), np.float32))
-    model.compile("adam", "mse")
-    found = tiny(weights=write(model, tmp_path / f"mine{suffix}"), include_top=False, input_shape=(32, 32, 3))
-    assert "left aside: head." in caplog.text
-    for layer in model.backbone.layers:
-        if layer.weights:
-            for value, other in zip(layer.get_weights(), found.get_layer(layer.name).get_weights(), strict=True):
-                np.testing.assert_array_equal(value, other)
