@@ -139,7 +139,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     # Here, since this takes up to a second, in which Ctrl-C must find `main` at work.
-    from . import convert, design, evaluate, export, predict, profile, train
+    from . import convert, design, evaluate, explain, export, predict, profile, train
 
     parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
     parser.add_argument(
@@ -149,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     predict.add_parser(commands)
     evaluate.add_parser(commands)
+    explain.add_parser(commands)
 
     models = commands.add_parser("models", help="list the variants and their weights")
     models.add_argument(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.text import notify
-from ..datasets.folders import find_images
 from ..family.variants import PADDINGS, get_variant
 from ..images.pixel_scaling import MODES, Scaling
 from ..keras_files.opening import is_saved_model
+from .image_arguments import images_in
 from .number_types import epsilon, positive, share
 
 if TYPE_CHECKING:
@@ -122,19 +121,6 @@ def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float | None:
     return float(arguments.threshold)
 
 
-def expand(given: str, recursive: bool) -> list[str]:
-    """What one argument stands for: a folder's images, a glob's files, or itself."""
-    if given == "-" or "://" in given:
-        return [given]
-    if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
-        found = [str(file) for file in images_in(Path(given), recursive)]
-    elif os.path.exists(given) or not glob.has_magic(given):
-        found = [given]
-    else:
-        found = sorted(glob.glob(given, recursive=True))
-    return found or [given]  # which cannot be read, and so is reported like any other bad file
-
-
 def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
     """Where the model comes from that a command line names.
 
@@ -177,15 +163,6 @@ def require_preprocessing(scaling: Scaling | None, model: str) -> None:
             f"{model} does not say how its pixels are scaled: give --preprocessing, the way that it was trained with "
             f"({', '.join(MODES)}; none for raw pixels 0..255)."
         )
-
-
-def images_in(folder: Path, recursive: bool) -> list[Path]:
-    """A folder's images in the order of their names; one line on stderr says what is left out."""
-    found = find_images(folder, recursive)
-    if note := found.note(folder):
-        hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
-        notify(f"{note}{hint}")
-    return found.images
 
 
 def calibration_images(given: str) -> list[Path]:

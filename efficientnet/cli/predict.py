@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..common.daemons import read_seconds
 from ..common.text import about, csv_cell, notify, plain, print_json
-from . import model_options, pixel_options
+from . import image_arguments, model_options
 from .number_types import positive
 
 if TYPE_CHECKING:
@@ -41,34 +39,24 @@ def add_parser(commands: Any) -> None:
         "the exit status is 1.",
     )
     add = predict.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
+    image_arguments.add_options(predict)
     add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")
     add(
         "--top", type=positive, metavar="N",
         help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
     model_options.add_output_options(predict)
-    add("--timeout", type=_seconds, metavar="S", help="seconds for the download of an image (default: 60)")
-    add("--recursive", action="store_true", help="search folders within folders too")
     model_options.add_options(predict)
-    pixel_options.add_options(predict, reduces=True)
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object per image and line")
     output.add_argument("--csv", action="store_true", help="print one CSV line per image and class")
     predict.set_defaults(run=_predict)
 
 
-def _seconds(text: str) -> float:
-    try:
-        return read_seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _predict(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    inputs = [image for given in arguments.images for image in model_options.expand(given, arguments.recursive)]
+    inputs = image_arguments.expanded(arguments)
     predictor = model_options.open_predictor(arguments)
     status = SUCCESS
     has_hint = arguments.softmax
@@ -119,18 +107,7 @@ def _hint(spec: InputSpec) -> str:
 def _results(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
     """Yields the results in the order of the inputs."""
     threshold = model_options.threshold(arguments, predictor.spec)
-    standard_input = _standard_input()
-    without_images = _Missing(
-        "a folder without images: give another"
-        + (", or files." if arguments.recursive else ", or add --recursive if the images are in its folders.")
-    )
-    channels = predictor.spec.channels
-    sources = (
-        without_images
-        if os.path.isdir(i)
-        else pixel_options.source(next(standard_input) if i == "-" else i, arguments, channels)
-        for i in inputs
-    )  # fmt: skip
+    sources = image_arguments.sources(inputs, arguments, predictor.spec.channels)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is not None:
             yield Result(image, None, record.error)
@@ -139,23 +116,6 @@ def _results(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Na
             yield Result(image, predictor.spec.prediction(record.outputs, threshold, arguments.softmax))
         except ValueError as error:  # NaN
             yield Result(image, None, str(error))
-
-
-class _Missing:
-    """A file that cannot be read, for a reason."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def read(self) -> bytes:
-        raise OSError(self.reason)
-
-
-def _standard_input() -> Iterator[bytes | _Missing]:
-    """What stands for each ``-`` of a command line."""
-    yield _Missing("stdin is closed.") if sys.stdin is None else sys.stdin.buffer.read()
-    while True:
-        yield _Missing("stdin has been read already: give - once.")
 
 
 def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Prediction], None]:

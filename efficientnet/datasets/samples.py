@@ -175,12 +175,12 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
             matched[label] = found[0]
         elif found:
             meant = ", ".join(f"{classes[index][0]} ({classes[index][1]})" for index in found)
-            notes.append(f"The class {label} of the data is several of the model's: use the ids {meant}.")
+            notes.append(f"The class {label} is several of the model's: use the ids {meant}.")
         else:
             # A few of many unknown labels show what is wrong, and each takes a while.
             near = difflib.get_close_matches(_plain(label), alike, n=1) if len(notes) < _MOST_HINTS else []
             hint = f" Did you mean {classes[alike[near[0]][0]][1]}?" if near else ""
-            notes.append(f"The class {label} of the data is none of the model's {len(classes)}.{hint}")
+            notes.append(f"The class {label} is none of the model's {len(classes)}.{hint}")
     return matched, notes
 
 

@@ -42,7 +42,7 @@ class Explanation(NamedTuple):
         >>> model = EfficientNet(0.25, 0.25, 64, weights=None, classes=5)
         >>> (found,) = explain(model, "misc/panda.jpg", class_index=3)
         >>> found.heat_map.shape, found.seen, found.label
-        ((600, 800), (138, 38, 662, 562), 'class_3')
+        ((600, 800), (138, 38, 663, 563), 'class_3')
     """
 
     heat_map: NDArray[np.float32]

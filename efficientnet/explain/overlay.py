@@ -24,7 +24,7 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
     """Draw a heat map over its image.
 
     The image becomes grey, so that all color is evidence: from violet for little to yellow for the most. What the
-    network does not get of the image, since the crop cuts it off, is dimmed.
+    network does not get of the image, since the crop cuts it off, is faded.
 
     Args:
         image: The image that was explained, from any source that :func:`explain` takes.

@@ -55,7 +55,31 @@ class Table:
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
-Block = Paragraph | Figure | Table
+@dataclass(frozen=True)
+class Photo:
+    """An image that is the same in both themes.
+
+    Attributes:
+        name: Name of the file.
+        alternative: Description for those who do not see the image.
+        caption: What it shows.
+    """
+
+    name: str
+    alternative: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Images side by side, below each other on a narrow page."""
+
+    kind: ClassVar[str] = "photos"
+
+    photos: tuple[Photo, ...]
+
+
+Block = Paragraph | Figure | Photos | Table
 
 
 @dataclass(frozen=True)
@@ -88,14 +112,16 @@ def to_html(page: Page, images: Mapping[str, bytes]) -> str:
 
     Args:
         page: Report; every text in it is escaped.
-        images: Content of the PNG files by name, ``NAME-light.png`` and ``NAME-dark.png`` for each figure.
+        images: Content of the image files by name: ``NAME-light.png`` and ``NAME-dark.png`` for each figure, and those
+            of the photos, PNG or JPEG.
 
     Raises:
         ImportError: Jinja2 is missing; the message names the extra.
     """
 
-    def embedded(figure: Figure, theme: str) -> str:
-        return f"data:image/png;base64,{base64.b64encode(images[f'{figure.name}-{theme}.png']).decode()}"
+    def embedded(name: str) -> str:
+        kind = "jpeg" if name.endswith(".jpg") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(images[name]).decode()}"
 
     return _render("page.html", page, embedded)
 
@@ -105,16 +131,16 @@ def to_markdown(page: Page, folder: str) -> str:
 
     Args:
         page: Report; every text in it is escaped.
-        folder: Folder of its PNG files, relative to the document.
+        folder: Folder of its image files, relative to the document.
 
     Raises:
         ImportError: Jinja2 is missing; the message names the extra.
     """
-    return _render("page.md", page, lambda figure, theme: f"{folder}/{figure.name}-{theme}.png")
+    return _render("page.md", page, lambda name: f"{folder}/{name}")
 
 
-def _render(template: str, page: Page, source: Callable[[Figure, str], str]) -> str:
-    """Fill a template of ``templates/``; ``source`` is the address of a figure in the theme of that name."""
+def _render(template: str, page: Page, source: Callable[[str], str]) -> str:
+    """Fill a template of ``templates/``; ``source`` is the address of an image file of that name."""
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:

@@ -5,7 +5,7 @@ import os
 import pytest
 from PIL import Image
 
-from efficientnet.cli.model_options import expand
+from efficientnet.cli.image_arguments import expand
 from efficientnet.datasets.folders import find_images, is_image
 from efficientnet.datasets.samples import find_samples
 

@@ -276,9 +276,7 @@ def test_imagenets_names_and_ids():
 
     matched, notes = match_classes(["n02510455", "giant panda", "crane", "n02012849"], class_names())
     assert matched == {"n02510455": 388, "giant panda": 388, "n02012849": 134}
-    assert notes == [
-        "The class crane of the data is several of the model's: use the ids n02012849 (crane), n03126707 (crane)."
-    ]
+    assert notes == ["The class crane is several of the model's: use the ids n02012849 (crane), n03126707 (crane)."]
 
 
 def test_an_evaluation(predictor, images, tmp_path):
@@ -335,7 +333,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, images, tmp_path):
     told = " ".join(found.notes)
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told
-    assert "The class violet of the data is none of the model's 3. Its images are predicted, not measured." in told
+    assert "The class violet is none of the model's 3. Its images are predicted, not measured." in told
     violet = found.prediction(8)
     assert violet.label == "violet"
     assert violet.predicted in ("red", "blue")

@@ -1,0 +1,91 @@
+"""The images of a command line: files, folders, globs, addresses and stdin."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..common.daemons import read_seconds
+from ..common.text import notify
+from ..datasets.folders import find_images
+from . import pixel_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what :func:`expanded` and :func:`sources` read."""
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
+    add("--timeout", type=_seconds, metavar="S", help="seconds for the download of an image (default: 60)")
+    add("--recursive", action="store_true", help="search folders within folders too")
+    pixel_options.add_options(parser, reduces=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return read_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def expanded(arguments: argparse.Namespace) -> list[str]:
+    """All images that the command line names."""
+    return [image for given in arguments.images for image in expand(given, arguments.recursive)]
+
+
+def expand(given: str, recursive: bool) -> list[str]:
+    """What one argument stands for: a folder's images, a glob's files, or itself."""
+    if given == "-" or "://" in given:
+        return [given]
+    if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
+        found = [str(file) for file in images_in(Path(given), recursive)]
+    elif os.path.exists(given) or not glob.has_magic(given):
+        found = [given]
+    else:
+        found = sorted(glob.glob(given, recursive=True))
+    return found or [given]  # which cannot be read, and so is reported like any other bad file
+
+
+def images_in(folder: Path, recursive: bool) -> list[Path]:
+    """A folder's images in the order of their names; one line on stderr says what is left out."""
+    found = find_images(folder, recursive)
+    if note := found.note(folder):
+        hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
+        notify(f"{note}{hint}")
+    return found.images
+
+
+def sources(images: Sequence[str], arguments: argparse.Namespace, channels: int) -> Iterator[Any]:
+    """What a model of so many channels is given for each image; one that cannot be read raises OSError when read."""
+    standard_input = _standard_input()
+    without_images = _Missing(
+        "a folder without images: give another"
+        + (", or files." if arguments.recursive else ", or add --recursive if the images are in its folders.")
+    )
+    for image in images:
+        if os.path.isdir(image):
+            yield without_images
+        else:
+            content = next(standard_input) if image == "-" else image
+            yield pixel_options.source(content, arguments, channels)
+
+
+class _Missing:
+    """A file that cannot be read, for a reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def read(self) -> bytes:
+        raise OSError(self.reason)
+
+
+def _standard_input() -> Iterator[bytes | _Missing]:
+    """What stands for each ``-`` of a command line."""
+    yield _Missing("stdin is closed.") if sys.stdin is None else sys.stdin.buffer.read()
+    while True:
+        yield _Missing("stdin has been read already: give - once.")
