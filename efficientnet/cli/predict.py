@@ -92,7 +92,7 @@ def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
 
 
 def _may_be_logits(spec: InputSpec, prediction: Prediction) -> bool:
-    is_open = spec.activation in ("linear", "unknown")
+    is_open = spec.activation in ("linear", "unknown") and spec.targets != "values"
     return not prediction.are_probabilities and spec.outputs > 1 and is_open
 
 

@@ -27,7 +27,8 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "in_channels": 3, "targets": "classes", "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
+    "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
+    "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
 _ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
@@ -51,9 +52,15 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
         "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip
-    add("--targets", choices=KINDS, help="what to learn of each image: classes, one of several; or labels, any number "
-        "of them, from a CSV file of path and label (cat|dog), or of path and a column of 1 and 0 per label, or from "
-        "folders, of which several may hold the same image (default: classes)")  # fmt: skip
+    add("--targets", choices=KINDS, help="what to learn of each image: classes, one of several; labels, any number of "
+        "them, from a CSV file of path and label (cat|dog), or of path and a column of 1 and 0 per label, or from "
+        "folders, of which several may hold the same image; values, numbers in columns of a CSV file; ordinal, classes "
+        "with an order, that of their numbers or of --classes; probabilities, a column per class (default: "
+        "classes)")  # fmt: skip
+    add("--columns", type=_names, metavar="NAMES", help="columns of values or probabilities, with commas between them "
+        "(default: all but path and the weights)")  # fmt: skip
+    add("--weight-column", metavar="NAME",
+        help="column of the CSV file with the weight of each image (default: all count equally)")  # fmt: skip
     add("--recipe", help="recipe: finetune, v1, v2, or a recipe's .json file (default: finetune)")
     add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
         help="field of the recipe to change, such as patience=3; may be repeated (default: none)")  # fmt: skip
@@ -94,6 +101,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_train)
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _setting(text: str) -> tuple[str, str]:
     field, equals, value = text.partition("=")
     if not equals:
@@ -126,6 +137,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from .. import datasets
     from ..errors import Interrupted
     from ..training import Task, describe_data, train
+    from ..training.objectives import check
     from ..training.plan import make_plan
 
     processes = None
@@ -136,11 +148,13 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     variant = get_variant(arguments.model)
     recipe = _recipe(arguments, out)
     size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
+    given = model_options.network_facts(arguments)
+    check(arguments.targets, recipe, arguments.class_weights)
     data = datasets.load(
         arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
-        targets=arguments.targets,
+        targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
+        classes=given.class_names if arguments.targets == "ordinal" else None,
     )  # fmt: skip
-    given = model_options.network_facts(arguments)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
     data = data.subset(arguments.training_images, None, arguments.seed).resized(size)

@@ -62,6 +62,30 @@ def _cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any],
     return scores[order][last], last + 1, np.cumsum(truth[order])[last]
 
 
+def r_squared(truth: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
+    """Return the share of the spread of numbers, (images,), that predictions explain; NaN if they do not differ.
+
+    1 is the best; 0 is what their mean as the prediction of all reaches.
+    """
+    truth, predicted = np.asarray(truth, np.float64), np.asarray(predicted, np.float64)
+    spread = np.average((truth - np.average(truth, weights=weights)) ** 2, weights=weights)
+    return float(1 - np.average((truth - predicted) ** 2, weights=weights) / spread) if spread else math.nan
+
+
+def spearman(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """Return the correlation of the ranks of numbers, (images,), and of predictions; NaN if one does not differ.
+
+    Equal numbers have the mean of their ranks.
+    """
+    ranks = []
+    for values in (truth, predicted):
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
+    if not all(np.ptp(rank) for rank in ranks):
+        return math.nan
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Return the mean of the values that are not NaN; NaN if all are."""
     known = values[~np.isnan(values)]

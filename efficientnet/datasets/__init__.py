@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 BUILTIN = ("digits", "fashion-mnist")
-KINDS = ("classes", "labels")  # of targets
+KINDS = ("classes", "labels", "values", "ordinal", "probabilities")  # of targets
 
 __all__ = ["BUILTIN", "KINDS", "load"]
 
@@ -28,6 +28,8 @@ def load(
     classes: Sequence[str] | None = None,
     channels: int = 3,
     targets: str = "classes",
+    columns: Sequence[str] | None = None,
+    weight: str | None = None,
 ) -> Data:
     """Load labelled images and split them.
 
@@ -45,7 +47,11 @@ def load(
         channels: Channels of the images: 3 for RGB, 1 for grey. For others the images have to have as many: arrays of
             NumPy (.npy), TIFF files, or RGBA as 4 channels. Levels of 16 bits are scaled to 8.
         targets: What is to be predicted for each image: ``"classes"``, one of several that exclude each other; or
-            ``"labels"``, any number of them, for a folder or a CSV file as :func:`.tags.read_tags` takes it.
+            ``"labels"``, any number of them, from a folder or a CSV file as :func:`.tags.read_tags` takes it; or, from
+            a CSV file, ``"values"``, numbers in columns, or ``"probabilities"``, a column for each class; or
+            ``"ordinal"``, classes that have an order: that of ``classes``, the lowest first, or of their numbers.
+        columns: Columns of values or probabilities; by default all but path and weight.
+        weight: Column of the weight of each image, 0 or more; by default all images count equally.
 
     Raises:
         ValueError, OSError, ImportError: There is no such data, or it is not as described.
@@ -55,24 +61,28 @@ def load(
         >>> data.pixels.shape, data.classes
         ((8, 1, 1, 3), ['black', 'grey'])
     """
-    from . import builtin, files, foreign
+    from . import builtin, files, foreign, labelled
 
     arguments.whole("channels", channels)
     arguments.choice("targets", targets, KINDS)
+    is_file = isinstance(what, (str, os.PathLike)) and _is_folder_or_table(os.fspath(what))
+    if not is_file and (targets != "classes" or weight is not None):
+        given = f"weight={weight!r}" if targets == "classes" else f"targets={targets!r}"
+        shown = f"{what} has" if isinstance(what, str) else "batches have"
+        raise ValueError(f"{given} is for a folder or a CSV file; {shown} classes, and images that count equally.")
+    if columns is not None and targets not in ("values", "probabilities"):
+        raise ValueError(f"columns={list(columns)!r}: only values and probabilities come from columns of numbers.")
     if not isinstance(what, (str, os.PathLike)):
-        if targets != "classes":
-            raise ValueError(f"Batches have classes: the targets {targets!r} take a folder or a CSV file.")
         held_out = foreign.HELD_OUT if validation is None else validation
         return foreign.load_batches(type(what).__name__, what, held_out, size, classes, channels=channels)
-    if classes is not None:
+    if classes is not None and targets != "ordinal":
         raise ValueError(f"classes={list(classes)!r} name the labels of batches; {what} has its own names.")
     name = os.fspath(what)
     is_apart = isinstance(validation, (str, os.PathLike))
-    if _is_folder_or_table(name):
+    if is_file:
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
-        return files.load_files(Path(name), held_out, None if whole else size, channels, targets)
-    if targets != "classes":
-        raise ValueError(f"{name} has classes: the targets {targets!r} take a folder or a CSV file.")
+        wanted = labelled.What(targets, columns, weight, classes)
+        return files.load_files(Path(name), held_out, None if whole else size, channels, wanted)
     if is_apart:
         raise ValueError(
             f"{name} is validated with its own images, not with those of {validation}: pass a fraction as its "

@@ -17,13 +17,15 @@ from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from .data import Data, Files, square, temporary_array
 from .folders import parent_hint
-from .labelled import Labelled, find_targets
+from .labelled import Labelled, What, find_targets
 from .splits import Entry
-from .targets import Rows, Targets
+from .targets import Classes, Rows, Targets
+
+_CLASSES = What()
 
 
 def load_files(
-    data: Path, validation: float | Path, size: int | None, channels: int = 3, kind: str = "classes"
+    data: Path, validation: float | Path, size: int | None, channels: int = 3, what: What = _CLASSES
 ) -> Data:
     """Read a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
@@ -36,21 +38,21 @@ def load_files(
         size: Side of the square that each image is cropped and resized to, pixels. None leaves the images whole in
             their files, which have to stay.
         channels: Channels of the images, as ``load_image`` reads them.
-        kind: Kind of the targets, as :mod:`.targets` has them.
+        what: What is to be read as the targets.
 
     Raises:
         FileNotFoundError, ValueError: The data is not as described.
     """
-    found = _find(data, kind)
+    found = _find(data, what)
     targets, paths = found.targets, list(found.paths)
     sides: Sequence[str | None] = [None] * len(paths)
-    if len(targets.names) < 2 and kind == "classes":
+    if len(targets.names) < 2 and isinstance(targets, Classes):
         hint = parent_hint(data) if data.is_dir() else ""
         raise ValueError(
             f"{data} holds images of one class, {targets.names[0]}: expected at least 2 to distinguish.{hint}"
         )
     if isinstance(validation, Path):
-        held_out = _find(validation, kind)
+        held_out = _find(validation, what)
         if unknown := sorted(set(held_out.targets.names) - set(targets.names)):
             raise ValueError(
                 f"{validation} has {targets.what} that {data} does not have: {', '.join(unknown)}. Add images of them "
@@ -63,9 +65,9 @@ def load_files(
     return _read(name, paths, targets, sides, validation, size, channels)
 
 
-def _find(data: Path, kind: str) -> Labelled:
+def _find(data: Path, what: What) -> Labelled:
     """List the files of a folder or a table; what is left out is reported."""
-    found = find_targets(data, kind)
+    found = find_targets(data, what)
     for note in found.notes:
         notify(plain(note))
     return found

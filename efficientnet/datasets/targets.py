@@ -24,6 +24,7 @@ class Targets:
     Attributes:
         names: Names of the outputs, in their order.
         values: The targets, (images,) or (images, outputs).
+        weights: Weight of each image in loss and measures, (images,); None if all count equally.
     """
 
     kind: ClassVar[str]
@@ -31,10 +32,12 @@ class Targets:
 
     names: list[str]
     values: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
 
     def take(self, rows: Rows) -> Targets:
         """Return the targets of these images."""
-        return dataclasses.replace(self, values=self.values[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return dataclasses.replace(self, values=self.values[rows], weights=weights)
 
     def reordered(self, names: Sequence[str]) -> Targets:
         """Return the same targets with the outputs in this order of names."""
@@ -42,15 +45,21 @@ class Targets:
 
     def joined(self, other: Targets) -> Targets:
         """Return these targets, followed by others of the same names or fewer."""
-        return dataclasses.replace(self, values=np.concatenate([self.values, other.reordered(self.names).values]))
+        values = np.concatenate([self.values, other.reordered(self.names).values])
+        weights = None
+        if self.weights is not None and other.weights is not None:
+            weights = np.concatenate([self.weights, other.weights])
+        return dataclasses.replace(self, values=values, weights=weights)
 
     def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
         """Return whether each image is held out, by the hashes of their contents."""
         return np.array([falls_below(digest, fraction) for digest in digests], bool)
 
     def content(self) -> bytes:
-        """Return the bytes that identify the targets."""
-        return self.values.tobytes()
+        """Return the bytes that identify the targets and their weights."""
+        is_index = self.values.dtype.kind in "iu"
+        values = self.values.astype(np.int64) if is_index else self.values  # the same on every platform
+        return values.tobytes() + (b"" if self.weights is None else self.weights.tobytes())
 
     def text(self, row: int) -> str:
         """Return an image's target as a table has it."""
@@ -71,24 +80,36 @@ class Targets:
 
 @dataclass(frozen=True)
 class Classes(Targets):
-    """One class for each image: ``values`` are the indices of the classes, (images,)."""
+    """One class for each image: ``values`` are the indices of the classes, (images,).
+
+    Or the probability of each class for each image, (images, classes).
+    """
 
     kind = "classes"
     what = "classes"
 
     def reordered(self, names: Sequence[str]) -> Classes:
         places = np.array([list(names).index(name) for name in self.names])
-        return dataclasses.replace(self, names=list(names), values=places[self.values])
+        if self.values.ndim == 1:
+            return dataclasses.replace(self, names=list(names), values=places[self.values])
+        values = np.zeros((len(self.values), len(names)))
+        values[:, places] = self.values
+        return dataclasses.replace(self, names=list(names), values=values)
 
-    def content(self) -> bytes:
-        return self.values.astype(np.int64).tobytes()
+    @property
+    def indices(self) -> Rows:
+        """Index of each image's class, or of its most probable one, (images,)."""
+        return self.values if self.values.ndim == 1 else self.values.argmax(axis=1)
 
     def text(self, row: int) -> str:
-        return self.names[int(self.values[row])]
+        return self.names[int(self.indices[row])]
 
     def counts(self, rows: Rows) -> NDArray[np.integer[Any]]:
-        """Return the number of these images in each class, (classes,)."""
-        return np.bincount(self.values[rows], minlength=len(self.names))
+        """Return the number of these images in each class, (classes,); shares of images add up."""
+        if self.values.ndim == 1:
+            return np.bincount(self.values[rows], minlength=len(self.names))
+        counts: NDArray[np.integer[Any]] = np.ceil(self.values[rows].sum(axis=0)).astype(int)
+        return counts
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         if len(self.names) < 2:
@@ -146,6 +167,47 @@ class Labels(Targets):
                 "\neach image has exactly one label: without --targets labels, they are classes that exclude each other"
             )
         return text + _imbalance(self.names, values.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class Ordinal(Classes):
+    """One class for each image, where the classes have an order: the lowest first."""
+
+    kind = "ordinal"
+
+
+@dataclass(frozen=True)
+class Values(Targets):
+    """Numbers for each image, (images, columns)."""
+
+    kind = "values"
+    what = "columns of numbers"
+
+    def reordered(self, names: Sequence[str]) -> Values:
+        if missing := sorted(set(names) - set(self.names)):
+            raise ValueError(f"There is no column of {', '.join(missing)}: expected {', '.join(names)}.")
+        values = self.values[:, [self.names.index(name) for name in names]]
+        return dataclasses.replace(self, names=list(names), values=values)
+
+    def text(self, row: int) -> str:
+        return SEPARATOR.join(f"{value:g}" for value in self.values[row])
+
+    def check(self, name: str, training: Rows, validation: Rows) -> None:
+        for part, rows in (("train on", training), ("validate with", validation)):
+            # A single value has no spread to explain.
+            if len(rows) and (constant := _lacking(self.names, np.ptp(self.values[rows], axis=0))):
+                raise ValueError(
+                    f"{name}: all images to {part} have the same {constant}, of which nothing can be learnt: add "
+                    "images with other values, change --validation, or leave the column out with --columns."
+                )
+        if not len(training):
+            raise ValueError(f"{name} has no readable images to train on: add some, or lower --validation.")
+
+    def describe(self, training: Rows) -> str:
+        values = self.values[training]
+        return ", ".join(
+            f"{name} {column.min():g} to {column.max():g}" for name, column in zip(self.names, values.T, strict=True)
+        )
 
 
 def _lacking(names: Sequence[str], counts: NDArray[Any]) -> str:

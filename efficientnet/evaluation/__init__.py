@@ -25,6 +25,7 @@ from .statistics import (
     wilson,
 )
 from .tags import Tagged, find_tagged
+from .values import ValueEvaluation
 
 __all__ = [
     "Calibration",
@@ -38,6 +39,7 @@ __all__ = [
     "Samples",
     "Share",
     "Tagged",
+    "ValueEvaluation",
     "average_precision",
     "calibrate",
     "confusion_matrix",

@@ -1,4 +1,4 @@
-"""Evaluation of a classifier on labelled images."""
+"""Evaluation of a model on images whose classes, labels or numbers are known."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..common import arguments
+from ..datasets.numbers import read_numbers
 from ..datasets.samples import Sample, find_samples, match_classes
 from ..datasets.splits import PARTS, select, select_rows
+from ..model_io.outputs import have_names
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
 from .tags import find_tagged
+from .values import ValueEvaluation
 
 if TYPE_CHECKING:
     from ..inference import Predictor
@@ -39,13 +42,14 @@ def evaluate_predictor(
     threshold: float | None = None,
     run: str | os.PathLike[str] | None = None,
     part: str | None = None,
-) -> Evaluation | LabelEvaluation:
-    """Evaluate a classifier on all images of a folder or a table; few of them are in memory at a time.
+) -> Evaluation | LabelEvaluation | ValueEvaluation:
+    """Evaluate a model on all images of a folder or a table; few of them are in memory at a time.
 
     Args:
-        predictor: Classifier, compiled by ``efficientnet.inference.compile``.
+        predictor: Model, compiled by ``efficientnet.inference.compile``.
         data: Folder with a folder of images per class, or CSV file with the columns path and label; the classes have
-            the model's names or ids. For a multi-label model (several sigmoids), data as for ``tags.find_tagged``.
+            the model's names or ids. For a multi-label model (several sigmoids), data as for ``tags.find_tagged``. For
+            a model that predicts numbers, a CSV file with the column path and one for each number, of its name.
         model: Name to report; the model's name by default.
         source: Function from an image's path to what the predictor reads.
         as_logits: Whether to take a softmax of the outputs.
@@ -55,11 +59,12 @@ def evaluate_predictor(
         part: "validation" or "training" to evaluate only the images in that table of ``run``.
 
     Returns:
-        An :class:`Evaluation`; for a multi-label model, a :class:`LabelEvaluation`.
+        An :class:`Evaluation`; for a multi-label model, a :class:`LabelEvaluation`; for numbers, a
+        :class:`ValueEvaluation`.
 
     Raises:
         FileNotFoundError: There is no such data.
-        ValueError: The model is no classifier of images, or no image of its classes can be read.
+        ValueError: The model predicts neither classes nor labels nor numbers, or no image of the data can be read.
 
     Example:
         >>> from efficientnet.inference import compile
@@ -88,15 +93,13 @@ def evaluate_predictor(
         spec.check_logits()
     if spec.kind == "labels":
         return _evaluate_labels(predictor, data, model, source, threshold, run, part)
+    if spec.kind == "numbers" and (spec.targets == "values" or spec.outputs == 1):
+        return _evaluate_values(predictor, data, model, source, run, part)
     if len(spec.classes) < 2 or (spec.kind in ("logits", "numbers") and not as_logits):
-        hint = (
-            "If they are logits of classes, --softmax (as_logits=True) makes probabilities of them; regression"
-            if spec.outputs > 1
-            else "Regression"
-        )
         raise ValueError(
-            f"{model} gives no probabilities of classes, which are what is evaluated: it ends in {spec.activation}, "
-            f"with {spec.outputs} numbers per image. {hint} is not evaluated."
+            f"{model} gives no probabilities of classes: it ends in {spec.activation}, with {spec.outputs} numbers per "
+            "image. If they are logits of classes, --softmax (as_logits=True) makes probabilities of them; several "
+            "numbers are measured for models that `efficientnet train --targets values` saved."
         )
     classes = spec.classes
     samples = find_samples(data)
@@ -124,7 +127,8 @@ def evaluate_predictor(
     notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
     return Evaluation(
-        model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes, spec.channels
+        model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes, spec.channels,
+        are_ordered=spec.targets == "ordinal",
     )  # fmt: skip
 
 
@@ -160,6 +164,35 @@ def _evaluate_labels(
         model, str(data), labels, [tagged.paths[row] for row in rows], np.stack(scores).astype(np.float64)[:, known],
         truth, limits[0] if len(set(limits)) == 1 else limits, unreadable, notes,
         tagged.is_complete and not unreadable,
+    )  # fmt: skip
+
+
+def _evaluate_values(
+    predictor: Predictor, data: Path, model: str, source: Callable[[Path], Any], run: Path | None, part: str | None
+) -> ValueEvaluation:
+    spec = predictor.spec
+    names = [name for _, name in spec.classes] if have_names(spec.classes) else None
+    numbers = read_numbers(data, names)
+    if len(numbers.names) != spec.outputs:
+        raise ValueError(
+            f"{data} has the columns {', '.join(numbers.names)} beside path, and {model} predicts {spec.outputs} "
+            "number: keep one of them."
+        )
+    notes, chosen = list(numbers.notes), list(range(len(numbers.paths)))
+    if run is not None:
+        chosen, more = select_rows(numbers.paths, run, part)
+        notes += more
+    unreadable: list[tuple[Path, str]] = []
+    rows: list[int] = []
+    outputs = []
+    for chunk in _chunks(predictor, chosen, [numbers.paths[row] for row in chosen], source, unreadable):
+        rows += [row for row, _ in chunk]
+        outputs += [values for _, values in chunk]
+    if not rows:
+        raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
+    return ValueEvaluation(
+        model, str(data), numbers.names, [numbers.paths[row] for row in rows], np.stack(outputs).astype(np.float64),
+        numbers.values[rows], unreadable, notes,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from ..reports.tables import table
 from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
+from .values import measure_values
 
 
 class ImagePrediction(NamedTuple):
@@ -58,6 +59,7 @@ class Evaluation:
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
         channels: Channels of the model's images.
+        are_ordered: Whether the classes have an order, the lowest first, so that a mistake has a size.
 
     Example:
         >>> from pathlib import Path
@@ -76,6 +78,7 @@ class Evaluation:
     unreadable: Sequence[tuple[Path, str]]
     notes: Sequence[str]
     channels: int = 3
+    are_ordered: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -91,6 +94,11 @@ class Evaluation:
     def measures(self) -> Measures:
         """Measures of the outcomes, computed once for all tables and files."""
         return measure(self.labelled)
+
+    @property
+    def distances(self) -> dict[str, float | None]:
+        """Measures of the predicted classes as numbers, where the classes have an order; empty otherwise."""
+        return measure_values(self.labelled.labels, self.labelled.predicted) if self.are_ordered else {}
 
     def prediction(self, row: int) -> ImagePrediction:
         """Return the prediction for an image of ``samples``."""
@@ -119,7 +127,10 @@ class Evaluation:
     def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
         """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
         found = {
-            "measures": (["", "", "95 % interval"], _measure_rows(self.measures, self.classes)),
+            "measures": (
+                ["", "", "95 % interval"],
+                [*_measure_rows(self.measures, self.classes), *_distance_rows(self.distances)],
+            ),
             "classes": table_of([row for row in self._class_rows() if row["images"]], ("precision", "recall", "f1")),
         }
         if confused := [row for row in confusions(self.labelled) if row[0] != row[1]]:
@@ -146,6 +157,7 @@ class Evaluation:
             "model": self.model,
             "data": self.data,
             **plain,
+            **({"ordinal": self.distances} if self.are_ordered else {}),
             "calibration": calibration,
             "per_class": self._class_rows(),
             "confusions": [
@@ -189,6 +201,15 @@ class Evaluation:
             else:  # of an earlier evaluation
                 (folder / f"{name}.png").unlink(missing_ok=True)
         write_file(folder / "report.html", to_page(self, figures).encode())
+
+
+def _distance_rows(distances: Mapping[str, float | None]) -> list[list[str]]:
+    """Return rows of the measures of classes with an order; errors are in steps from class to class."""
+    names = {"r_squared": "R²", "spearman": "Spearman's correlation"}
+    return [
+        [names.get(name, f"{name.replace('_', ' ')}, in classes"), "–" if value is None else f"{value:.3f}", ""]
+        for name, value in distances.items()
+    ]
 
 
 def _measure_rows(found: Measures, classes: Sequence[str]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from .outputs import (
 
 DEFAULT_INTERPOLATION = "bicubic"
 DEFAULT_THRESHOLD = 0.5  # of a label's probability
+# Kinds of outputs that a model's last activation does not show, by the kind of its targets.
+_KINDS: Mapping[str, Kind] = {"values": "numbers", "ordinal": "probabilities"}
 # Of images for a model that takes any size and is none of the family.
 ANY_SIZE = 224
 
@@ -202,8 +205,8 @@ class InputSpec(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """Kind of the outputs, as far as the graph says it; see ``outputs.kind_of``."""
-        return kind_of(self.activation, self.outputs, have_names(self.classes))
+        """Kind of the outputs, as far as the graph or the model's targets say it; see ``outputs.kind_of``."""
+        return _KINDS.get(self.targets) or kind_of(self.activation, self.outputs, have_names(self.classes))
 
     def top(self, scores: Any, k: int = 5) -> list[tuple[str, str, float]]:
         """Return the ``k`` classes that score best: id, label and score; of equal ones the first comes first.
@@ -242,7 +245,7 @@ class InputSpec(NamedTuple):
             return Prediction("probabilities", best_first(scores, self.classes))
         if as_logits:
             return Prediction("probabilities", best_first(softmax(scores), self.classes))
-        if self.outputs > 1 and have_names(self.classes):
+        if self.outputs > 1 and have_names(self.classes) and self.targets != "values":
             return Prediction("logits", best_first(scores, self.classes))
         names = self.classes[: self.outputs] if have_names(self.classes) else [
             (str(index), f"output_{index}") for index in range(self.outputs)
@@ -284,9 +287,10 @@ class InputSpec(NamedTuple):
             ValueError: They are probabilities already, or a single number.
         """
         self.check_vector()
-        if self.outputs == 1 or self.kind in ("binary", "labels", "probabilities"):
-            is_single = self.outputs == 1 and self.kind != "binary"
-            what = "a single number" if is_single else f"probabilities already, by a {self.activation}"
+        if self.outputs == 1 or self.targets == "values" or self.kind in ("binary", "labels", "probabilities"):
+            are_probabilities = self.kind in ("binary", "labels", "probabilities")
+            number = "a single number" if self.outputs == 1 else "values to predict"
+            what = f"probabilities already, by a {self.activation}" if are_probabilities else number
             raise ValueError(f"A softmax is for logits of several classes; {self.name} gives {what}. Leave it out.")
 
     def check_labels(self) -> None:

@@ -104,14 +104,14 @@ class Batches:
         rows = self.rows(step)
         # Partners of a mixture may be in any process' part.
         here = rows if self._mixes else rows[self.share]
-        weights = np.ones(len(here), np.float32)
+        weights = self.objective.image_weights(here)
         targets = self.objective.encode(here)
         if self.features is not None:
             return Batch(self.features[here], targets, weights)
         parts = [here[start : start + _AT_A_TIME] for start in range(0, len(here), _AT_A_TIME)]
         made = threads.map(lambda part: [self.image(int(row), step) for row in part], parts)
         images = list(itertools.chain.from_iterable(made))
-        weights = np.array([image is not None for image in images], np.float32)
+        weights = weights * np.array([image is not None for image in images], np.float32)
         blank = np.zeros((self.stage.image_size, self.stage.image_size, self.data.channels), np.uint8)
         pixels = np.stack([blank if image is None else image for image in images])
         return Batch(pixels.astype(np.float32), targets, weights)
@@ -170,9 +170,13 @@ class Batches:
 
         state = self._mixup.generator.state
         state.assign(np.array(self._rng(_MIXING, step).integers(0, 2**31, 2), state.dtype))
-        mixed = self._mixup({"images": batch.pixels, "labels": batch.targets})
-        pixels, targets = (keras.ops.convert_to_numpy(mixed[key]) for key in ("images", "labels"))
-        return batch._replace(pixels=pixels, targets=targets)
+        is_weighed = self.data.targets.weights is not None
+        labels = np.column_stack([batch.targets, batch.weights]) if is_weighed else batch.targets
+        mixed = self._mixup({"images": batch.pixels, "labels": labels})
+        pixels, labels = (keras.ops.convert_to_numpy(mixed[key]) for key in ("images", "labels"))
+        if is_weighed:
+            return Batch(pixels, labels[:, :-1], labels[:, -1])
+        return batch._replace(pixels=pixels, targets=labels)
 
     @functools.cached_property
     def _mixup(self) -> Any:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.measures import average_precision, best_threshold, mean_of_known
+from ..common.measures import average_precision, best_threshold, mean_of_known, r_squared
 from ..datasets.data import Data
-from ..datasets.targets import Rows, Targets
+from ..datasets.targets import Classes, Rows, Targets
 from . import losses
 from .recipes import LOSSES, Recipe, Stage
+
+_LEAST = 1e-7  # likelihood whose logarithm is taken, as in Keras' losses
 
 
 class Objective:
     """What a network is trained to do; a subclass for each kind of targets.
+
+    The network learns to output the encoded targets. The saved one may have another layer behind it.
 
     Args:
         data: Images with their targets.
@@ -28,7 +32,7 @@ class Objective:
     Attributes:
         activation: Activation of the classifier.
         metric: Name of the measure of training and validation, in the log.
-        score: Name of the measure of validation by which the best epoch is chosen; higher is better.
+        score: Name of the measure of validation by which the best epoch is chosen.
     """
 
     activation: ClassVar[str | None]
@@ -40,22 +44,34 @@ class Objective:
         self.training, self.recipe, self.weigh_classes = data.training, recipe, weigh_classes
 
     @property
-    def averaged(self) -> int:
-        """Number of terms of an image that the loss is the mean of."""
-        return 1
-
-    @property
     def outputs(self) -> int:
         """Number of outputs of the classifier."""
         return len(self.targets.names)
+
+    @property
+    def averaged(self) -> int:
+        """Number of terms of an image that the loss is the mean of."""
+        return self.outputs
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
         """Return what the network learns to output for these images, (rows, outputs)."""
         raise NotImplementedError
 
+    def image_weights(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the weights of these images, (rows,), whose mean over all training images is 1."""
+        if self.targets.weights is None:
+            return np.ones(len(rows), np.float32)
+        mean = self.targets.weights[self.training].mean()
+        weights: NDArray[np.float32] = (self.targets.weights[rows] / mean).astype(np.float32)
+        return weights
+
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         """Return the weights of images by their encoded targets, (rows,); 1 if all count equally."""
         return 1.0
+
+    def finish(self, outputs: Any) -> tuple[Any, Any]:
+        """Return the tensors that the network is trained to output and that the saved one outputs."""
+        return outputs, outputs
 
     def loss(self, stage: Stage) -> Any:
         """Return Keras' loss of a stage."""
@@ -66,12 +82,18 @@ class Objective:
         raise NotImplementedError
 
     def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
-        """Return what :meth:`measure` needs of the outputs for these images, (rows, …)."""
+        """Return what :meth:`measure` needs of the trained outputs for these images, (rows, …)."""
         return outputs
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         """Return the measures of validation, from what :meth:`keep` returned: "loss", ``metric`` and ``score``."""
         raise NotImplementedError
+
+    def mean(self, values: NDArray[Any], rows: Rows) -> float:
+        """Return the mean of the values of these images, (rows, …), by the images' weights."""
+        each = values.astype(np.float64).reshape(len(rows), -1).mean(axis=1)
+        weights = None if self.targets.weights is None else self.targets.weights[rows]
+        return float(np.average(each, weights=weights if weights is not None and weights.any() else None))
 
     def thresholds(self, kept: NDArray[Any], rows: Rows) -> tuple[float, ...] | None:
         """Return the least probability of each label that applies, from the same; None if there are no labels."""
@@ -81,24 +103,31 @@ class Objective:
         """Return the sort key of an epoch's row of the log; higher is better."""
         return row[f"val_{self.score}"], -row["val_loss"]
 
-    def best(self, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the row of the best epoch: highest score, then lowest loss, then the first."""
+    def best(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of the best epoch: best score, then lowest loss, then the first."""
         return max(history, key=self.quality)
 
 
 class OfClasses(Objective):
-    """The one class of each image, by a softmax."""
+    """The one class of each image, or its probabilities, by a softmax."""
 
-    activation = "softmax"
-    metric = score = "accuracy"
+    activation: ClassVar[str | None] = "softmax"
+    metric, score = "accuracy", "accuracy"
+    targets: Classes
+
+    @property
+    def averaged(self) -> int:
+        return 1
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
+        if self.targets.values.ndim > 1:
+            return self.targets.values[rows].astype(np.float32)
         encoded: NDArray[np.float32] = np.eye(self.outputs, dtype=np.float32)[self.targets.values[rows]]
         return encoded
 
     @functools.cached_property
     def _class_weights(self) -> NDArray[np.float32]:
-        return balanced_weights(self.targets.values[self.training], self.outputs)
+        return balanced_weights(self.targets.indices[self.training], len(self.targets.names))
 
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         return encoded @ self._class_weights if self.weigh_classes else 1.0
@@ -115,13 +144,15 @@ class OfClasses(Objective):
 
     def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
         """Return the loss of each image and whether its class is predicted: of many classes, all would be too much."""
-        labels = self.targets.values[rows]
-        losses = -np.log(np.maximum(outputs[np.arange(len(labels)), labels], 1e-7))
-        return np.stack([losses, np.argmax(outputs, axis=1) == labels], axis=1)
+        is_right = np.argmax(outputs, axis=1) == self.targets.indices[rows]
+        if self.targets.values.ndim > 1:
+            cross_entropy = -(self.targets.values[rows] * np.log(np.maximum(outputs, _LEAST))).sum(axis=1)
+        else:
+            cross_entropy = -np.log(np.maximum(outputs[np.arange(len(rows)), self.targets.values[rows]], _LEAST))
+        return np.stack([cross_entropy, is_right], axis=1)
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
-        losses, right = kept.T
-        return {"loss": float(np.mean(losses, dtype=np.float64)), "accuracy": float(np.mean(right, dtype=np.float64))}
+        return {"loss": self.mean(kept[:, 0], rows), "accuracy": self.mean(kept[:, 1], rows)}
 
 
 class OfLabels(Objective):
@@ -129,10 +160,6 @@ class OfLabels(Objective):
 
     activation = "sigmoid"
     metric, score = "label_accuracy", "mean_average_precision"
-
-    @property
-    def averaged(self) -> int:
-        return self.outputs
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
         return self.targets.values[rows].astype(np.float32)
@@ -151,11 +178,10 @@ class OfLabels(Objective):
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         truth, scores = self.targets.values[rows], kept.astype(np.float64)
-        likelihood = np.maximum(np.where(truth, scores, 1 - scores), 1e-7)
         precisions = [average_precision(*label) for label in zip(scores.T, truth.T, strict=True)]
         return {
-            "loss": float(-np.log(likelihood).mean()),
-            self.metric: float(((scores > 0.5) == truth).mean()),
+            "loss": self.mean(-_log_likelihood(scores, truth), rows),
+            self.metric: self.mean((scores > 0.5) == truth, rows),
             self.score: mean_of_known(np.array(precisions)),
         }
 
@@ -163,20 +189,169 @@ class OfLabels(Objective):
         return tuple(best_threshold(*label) for label in zip(kept.T, self.targets.values[rows].T, strict=True))
 
 
-_KINDS: Mapping[str, type[Objective]] = {"classes": OfClasses, "labels": OfLabels}
+class OfValues(Objective):
+    """Numbers, which the network learns standardised; the saved one gives them in the units of the data."""
+
+    activation = None
+    metric, score = "mae", "r2"
+
+    @functools.cached_property
+    def _location_and_scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = self.targets.values[self.training]
+        return values.mean(axis=0), values.std(axis=0)
+
+    def encode(self, rows: Rows) -> NDArray[np.float32]:
+        mean, std = self._location_and_scale
+        return ((self.targets.values[rows] - mean) / std).astype(np.float32)
+
+    def finish(self, outputs: Any) -> tuple[Any, Any]:
+        mean, std = self._location_and_scale
+        return outputs, _fixed_layer(outputs, np.diag(std), mean, "linear", "in_units")
+
+    def loss(self, stage: Stage) -> Any:
+        import keras
+
+        return keras.losses.Huber() if self.recipe.loss == "huber" else keras.losses.MeanSquaredError()
+
+    def metrics(self) -> list[Any]:
+        import keras
+
+        std = self._location_and_scale[1].astype(np.float32)
+
+        def error(y_true: Any, y_pred: Any) -> Any:
+            y_true, y_pred, scale = map(keras.ops.convert_to_tensor, (y_true, y_pred, std))
+            return keras.ops.mean(keras.ops.abs(y_true - y_pred) * scale, axis=-1)
+
+        return [keras.metrics.MeanMetricWrapper(error, self.metric)]
+
+    def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
+        mean, std = self._location_and_scale
+        truth, predicted = self.targets.values[rows], kept * std + mean
+        weights = None if self.targets.weights is None else self.targets.weights[rows]
+        spread = [r_squared(*column, weights) for column in zip(truth.T, predicted.T, strict=True)]
+        return {
+            "loss": self.mean(((predicted - truth) / std) ** 2, rows),
+            self.metric: self.mean(np.abs(predicted - truth), rows),
+            self.score: mean_of_known(np.array(spread)),
+        }
+
+
+class OfOrdinal(OfClasses):
+    """The one class of each image, of classes with an order, by CORAL (arXiv 1901.07884).
+
+    One number for each image is compared with a threshold between each two classes. The network learns the
+    probabilities that the class is above each of them; the saved one gives those of the classes.
+    """
+
+    activation = None
+    score = "mae"
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    @property
+    def averaged(self) -> int:
+        return len(self.targets.names) - 1
+
+    def encode(self, rows: Rows) -> NDArray[np.float32]:
+        return (self.targets.values[rows][:, np.newaxis] > np.arange(self.averaged)).astype(np.float32)
+
+    def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
+        of_classes = np.pad(encoded, ((0, 0), (1, 0)), constant_values=1) - np.pad(encoded, ((0, 0), (0, 1)))
+        return super().weigh(of_classes)
+
+    def finish(self, outputs: Any) -> tuple[Any, Any]:
+        import keras
+
+        count = self.averaged
+        # The constraint keeps the kernel at 1, so that only the thresholds differ.
+        layer = keras.layers.Dense(
+            count, activation="sigmoid", kernel_constraint=keras.constraints.UnitNorm(), name="probs_above"
+        )
+        above = layer(outputs)
+        share = np.clip(self.encode(self.training).mean(axis=0), 1e-3, 1 - 1e-3)
+        layer.set_weights([np.ones((1, count)), np.log(share / (1 - share))])
+        differences = np.eye(count, count + 1, 1) - np.eye(count, count + 1)
+        return above, _fixed_layer(above, differences, np.eye(1, count + 1)[0], "relu", "of_classes")
+
+    def loss(self, stage: Stage) -> Any:
+        return losses.label_loss()
+
+    def metrics(self) -> list[Any]:
+        import keras
+
+        def is_right(y_true: Any, y_pred: Any) -> Any:
+            steps = (
+                keras.ops.sum(keras.ops.cast(keras.ops.greater(y, 0.5), "int32"), axis=-1) for y in (y_true, y_pred)
+            )
+            return keras.ops.equal(*steps)
+
+        return [keras.metrics.MeanMetricWrapper(is_right, self.metric)]
+
+    def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
+        return outputs
+
+    def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
+        distance = np.abs((kept > 0.5).sum(axis=1) - self.targets.values[rows])
+        likelihoods = _log_likelihood(kept.astype(np.float64), self.encode(rows) > 0)
+        return {
+            "loss": self.mean(-likelihoods, rows),
+            self.metric: self.mean(distance == 0, rows),
+            self.score: self.mean(distance, rows),
+        }
+
+    def quality(self, row: Mapping[str, Any]) -> tuple[float, float]:
+        return -row[f"val_{self.score}"], -row["val_loss"]
+
+
+_KINDS: Mapping[str, type[Objective]] = {
+    "classes": OfClasses,
+    "labels": OfLabels,
+    "values": OfValues,
+    "ordinal": OfOrdinal,
+}
 
 
 def objective(data: Data, recipe: Recipe, weigh_classes: bool = False) -> Objective:
     """Return the objective for the targets of the data.
 
     Raises:
-        ValueError: The recipe's loss is not for such targets.
+        ValueError: The recipe's loss, or weights of classes, are not for such targets.
     """
-    kind = data.targets.kind
-    if recipe.loss is not None and recipe.loss not in LOSSES[kind]:
-        accepted = " or ".join(map(repr, LOSSES[kind])) or "no other than the usual one, null"
+    check(data.targets.kind, recipe, weigh_classes)
+    return _KINDS[data.targets.kind](data, recipe, weigh_classes)
+
+
+def check(kind: str, recipe: Recipe, weigh_classes: bool) -> None:
+    """Check that a recipe's loss, and weights of classes, are for targets of a kind.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if recipe.loss is not None and recipe.loss not in LOSSES.get(kind, ()):
+        accepted = " or ".join(map(repr, LOSSES.get(kind, ()))) or "no other than the usual one, null"
         raise ValueError(f"loss={recipe.loss!r}: expected {accepted} for the targets {kind!r}.")
-    return _KINDS[kind](data, recipe, weigh_classes)
+    if weigh_classes and kind == "values":
+        raise ValueError("--class-weights is for classes and labels, not for values: weigh images by --weight-column.")
+
+
+def _fixed_layer(
+    inputs: Any, kernel: NDArray[np.float64], bias: NDArray[np.float64], activation: str, name: str
+) -> Any:
+    """Return the outputs of a dense layer with these weights, which is behind what is trained."""
+    import keras
+
+    layer = keras.layers.Dense(len(bias), activation=activation, name=name, trainable=False)
+    outputs = layer(inputs)
+    layer.set_weights([kernel, bias])
+    return outputs
+
+
+def _log_likelihood(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the logarithm of the probability of each truth."""
+    likelihood: NDArray[np.float64] = np.log(np.maximum(np.where(truth, scores, 1 - scores), _LEAST))
+    return likelihood
 
 
 def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:

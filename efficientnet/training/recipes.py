@@ -18,7 +18,7 @@ from ..common.json_files import is_number, read_object
 from ..family.variants import Variant
 
 # Losses that a recipe may choose, by the kind of the targets; the usual ones aside.
-LOSSES: Mapping[str, tuple[str, ...]] = {"classes": (), "labels": ("asymmetric",)}
+LOSSES: Mapping[str, tuple[str, ...]] = {"labels": ("asymmetric",), "values": ("huber",)}
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
 
 
@@ -75,7 +75,7 @@ class Recipe:
         weight_decay: Weight decay of kernels only. "rmsprop" has it in its loss, as half the sum of squares times this,
             like the papers' code; "adamw" beside the gradient (arXiv 1711.05101).
         loss: Loss in place of the usual one of the targets: for labels "asymmetric" (arXiv 2009.14119), which gives
-            easy negatives little weight.
+            easy negatives little weight; for values "huber", for which a few far-off ones count less.
         label_smoothing: Share of the target that is spread over all classes, 0..1, where they exclude each other; not
             for the head alone.
         average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings

@@ -54,24 +54,26 @@ def build(
     from ..keras import create
 
     recipe = objective.recipe
-    full = create(
+    network = create(
         variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels), classes=objective.outputs,
         classifier_activation=objective.activation, dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect,
         include_preprocessing=True, padding=given.padding, batch_norm_epsilon=given.epsilon,
         preprocessing=given.preprocessing,
     )  # fmt: skip
+    outputs, finished = objective.finish(network.output)
+    full = network if finished is network.output else keras.Model(network.input, finished, name=network.name)
     body = None
     if stage.trained == "head":
         features = full.get_layer("avg_pool").output
         body = keras.Model(full.input, features)
-        trained = keras.Model(features, full.output)
+        trained = keras.Model(features, outputs)
         # As much as scikit-learn's logistic regression has by default. A thousand features tell few images apart in
         # many ways; this takes the one of the smallest weights.
         full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / (images * objective.averaged))
     else:
         _freeze(full, recipe, keras)
         # A second model, so that the first is saved without an optimizer.
-        trained = keras.Model(full.input, full.output)
+        trained = keras.Model(full.input, outputs)
     rates = compile_network(trained, objective, stage, steps)
     return Networks(full, body, trained, rates)
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from efficientnet.cli.main import main
+from efficientnet.common.measures import r_squared, spearman
 from efficientnet.evaluation import average_precision, find_tagged
 
 keras = pytest.importorskip("keras")
@@ -189,7 +190,35 @@ def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save,
     assert re.search(r"d\.png: .* gives NaN or infinite numbers for this image", err)
 
 
-def test_a_single_number_gets_no_advice_on_logits(save, data, capsys):
-    (data / "set.csv").write_text("path,label\na.png,0\n")
-    assert main(["evaluate", save(network(1, None, [[1.0]] * 3, 0.0)), str(data / "set.csv")]) == 2
-    assert "with 1 numbers per image. Regression is not evaluated." in capsys.readouterr().err
+def test_a_single_number(save, data, capsys, tmp_path):
+    """The mean of the levels, of one image half a step too high."""
+    path = save(network(1, None, [[1.0]] * 3, 0.0))
+    sums = {name: sum(levels) / 255 for name, levels in LEVELS.items()} | {"a.png": 0.5}
+    lines = [f"{name},{number}" for name, number in sums.items()]
+    (data / "set.csv").write_text("\n".join(["path,light", *lines]) + "\n")
+    assert main(["evaluate", path, str(data / "set.csv"), "--json", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (light,) = found["per_value"]
+    assert (found["kind"], found["images"], light["name"]) == ("values", 5, "light")
+    assert light["mean_absolute_error"] == pytest.approx(0.1, abs=1e-5)
+    assert light["root_mean_squared_error"] == pytest.approx((0.25 / 5) ** 0.5, abs=1e-5)
+    truth = np.array(list(sums.values()))
+    assert light["r_squared"] == pytest.approx(1 - 0.25 / ((truth - truth.mean()) ** 2).sum(), abs=1e-5)
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert float(first["light"]) == 0.5 and float(first["light (predicted)"]) == pytest.approx(1, abs=1e-5)
+    (data / "set.csv").write_text("path,light,heavy\na.png,1,2\n")
+    assert main(["evaluate", path, str(data / "set.csv")]) == 2
+    assert "has the columns light, heavy beside path" in capsys.readouterr().err
+    (data / "set.csv").write_text("path,label\na.png,cat\n")
+    assert main(["evaluate", path, str(data / "set.csv")]) == 2
+    assert "line 2: label is 'cat', expected a finite number" in capsys.readouterr().err
+
+
+def test_correlation_of_ranks_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 5, 40), rng.random(40)
+    assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert np.isnan(spearman(first, np.ones(40)))
+    assert np.isnan(r_squared(np.ones(3), np.ones(3)))

@@ -193,7 +193,7 @@ def test_data_that_cannot_be_learnt_from(content, message, tmp_path):
 
 
 def test_contradictions(table, tmp_path):
-    with pytest.raises(ValueError, match="the targets 'labels' take a folder or a CSV file"):
+    with pytest.raises(ValueError, match="targets='labels' is for a folder or a CSV file"):
         load("digits", targets="labels")
     with pytest.raises(ValueError, match="loss='asymmetric': expected no other than the usual one"):
         objective(load(table, 0.3, 8), dataclasses.replace(RECIPE, loss="asymmetric"))

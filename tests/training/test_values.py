@@ -1,0 +1,206 @@
+"""Trainings on numbers, on classes with an order, on probabilities of classes, and with weights of images."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("keras")
+
+import keras
+
+from efficientnet import get_variant, save_variant
+from efficientnet.cli.main import main
+from efficientnet.datasets import load
+from efficientnet.datasets.data import Data
+from efficientnet.datasets.targets import Classes, Ordinal, Values
+from efficientnet.family.variants import V1_BLOCKS
+from efficientnet.training import FINETUNE
+from efficientnet.training.batches import Batches
+from efficientnet.training.objectives import objective
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+VARIANT = dataclasses.replace(get_variant("b0"), name="small", width=0.25, resolution=32, blocks=V1_BLOCKS[:1])
+LEVELS = np.linspace(20, 235, 40)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Forty grey images, from dark to light; writes a table of them."""
+    rng = np.random.default_rng(0)
+    for index, level in enumerate(LEVELS):
+        pixels = np.clip(level + rng.integers(-20, 20, (32, 32, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{index}.png")
+
+    def write(header, row):
+        lines = [f"path,{header}", *(f"{index}.png,{row(index, level)}" for index, level in enumerate(LEVELS))]
+        (tmp_path / "set.csv").write_text("\n".join(lines) + "\n")
+        return str(tmp_path / "set.csv")
+
+    return write
+
+
+@pytest.fixture
+def trained(tmp_path, capsys):
+    """Trains by the command; returns its output, the rows of the log, and what evaluate finds in a table."""
+
+    def train(table, *options, evaluated=None):
+        save_variant(VARIANT, tmp_path / "small.json")
+        out = tmp_path / "run"
+        assert main([
+            "train", table, "--model", str(tmp_path / "small.json"), "--weights", "none", "--out", str(out),
+            "--image-size", "32", "--set", "head_steps=80", "--epochs", "2", "--batch-size", "8", "--set",
+            "unfreeze=null", "--set", "mixup=[0.1, 0.1]", *options,
+        ]) == 0  # fmt: skip
+        output = capsys.readouterr().out
+        with (out / "log.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        evaluated = evaluated or table
+        assert main(["evaluate", str(out / "model.keras"), evaluated, "--part", "validation", "--json"]) == 0
+        return output, rows, json.loads(capsys.readouterr().out)
+
+    return train
+
+
+@pytest.mark.slow
+def test_values(images, trained, tmp_path, capsys):
+    table = images("light,dark,importance", lambda index, level: f"{level * 10:g},{1 - level / 255:g},{index % 2 + 1}")
+    output, rows, found = trained(table, "--targets", "values", "--weight-column", "importance")
+    assert "dark 0.07" in output and "r2 0." in output
+    assert list(rows[0])[4:-1] == ["loss", "mae", "val_loss", "val_mae", "val_r2"]
+    light, dark = found["per_value"]
+    assert (light["name"], dark["name"]) == ("light", "dark")
+    assert light["mean_absolute_error"] < 400 and dark["mean_absolute_error"] < 0.16
+    assert light["spearman"] > 0.9
+    model = str(tmp_path / "run" / "model.keras")
+    assert main(["predict", str(tmp_path / "39.png"), "--model", model, "--json"]) == 0
+    shown, notes = capsys.readouterr()
+    predicted = json.loads(shown)
+    assert predicted["kind"] == "numbers" and "softmax" not in notes
+    assert [entry["label"] for entry in predicted["predictions"]] == ["light", "dark"]
+    plain = keras.saving.load_model(model)(np.asarray(Image.open(tmp_path / "39.png"), "f")[None])
+    assert predicted["predictions"][0]["value"] == pytest.approx(float(plain[0][0]), rel=0.05)  # cropped
+    assert main(["predict", str(tmp_path / "39.png"), "--model", model, "--softmax"]) == 2
+    assert "gives values to predict" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ordinal_classes(images, trained, tmp_path, capsys):
+    names = ["dark", "dim", "bright", "light"]
+    table = images("label", lambda index, level: names[index // 10])
+    assert main(["train", table, "--targets", "ordinal", "--out", str(tmp_path / "none")]) == 2
+    assert "the order of the classes bright, dark, dim, light is not known: give their" in capsys.readouterr().err
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    _, rows, found = trained(table, "--targets", "ordinal", "--classes", str(tmp_path / "names.txt"), "--class-weights")
+    assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy", "val_mae"]
+    assert found["ordinal"]["mean_absolute_error"] == pytest.approx(float(rows[-1]["val_mae"]), abs=0.3)
+    assert found["ordinal"]["spearman"] > 0.7
+    assert [row["class"] for row in found["per_class"]] == names
+
+
+@pytest.mark.slow
+def test_probabilities_of_classes(images, trained, tmp_path):
+    """The tables of the parts name the most probable class."""
+    table = images("dark,light", lambda index, level: f"{1 - index / 39:.3f},{index / 39:.3f}")
+    listed = str(tmp_path / "run" / "validation.csv")
+    _, rows, found = trained(table, "--targets", "probabilities", "--class-weights", evaluated=listed)
+    assert found["top1"]["value"] == pytest.approx(float(rows[-1]["val_accuracy"]), abs=0.3)
+    assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert float(rows[-1]["val_loss"]) < np.log(2)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options", "message"),
+    [
+        ("age", "old", {"targets": "values"}, "line 2: age is 'old', expected a finite number. Take the line out"),
+        ("age", "nan", {"targets": "values"}, "line 2: age is 'nan', expected a finite number"),
+        ("age", "", {"targets": "values"}, "line 2: age is '', expected a finite number"),
+        ("age", "3", {"targets": "values"}, "all images to train on have the same age"),
+        ("age", "3", {"targets": "values", "columns": ["size"]}, "has the columns path, age: expected size, too"),
+        ("cat,dog", "0.5,0.6", {"targets": "probabilities"}, "are 0.5, 0.6, 1.1 in sum: expected numbers of 0 or more"),
+        ("cat,dog", "-0.5,1.5", {"targets": "probabilities"}, "expected numbers of 0 or more whose sum is 1"),
+        ("label,w", "cat,-1", {"weight": "w"}, "the weights in w have to be 0 or more, and not all 0"),
+        ("label,w", "cat,1", {"weight": "v"}, "expected v, too"),
+        ("label", "cat", {"targets": "ordinal"}, "the order of the classes cat is not known"),
+        ("label", "cat", {"targets": "ordinal", "classes": ["dog"]}, "without a place in the order: cat"),
+        ("label", "cat", {"columns": ["label"]}, "only values and probabilities come from columns"),
+    ],
+)
+def test_data_that_is_not_as_described(images, header, row, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(images(header, lambda index, level: row), 0.5, 8, **options).check()
+
+
+def test_a_row_in_two_lines(tmp_path):
+    (tmp_path / "set.csv").write_text("path,age\na.png,1\na.png,2\n")
+    with pytest.raises(ValueError, match=r"line 3: a\.png stands in another line with other numbers"):
+        load(tmp_path / "set.csv", 0.5, 8, targets="values")
+
+
+def test_contradictions(tmp_path, capsys):
+    assert main(["train", str(tmp_path), "--targets", "values", "--class-weights"]) == 2
+    assert "--class-weights is for classes and labels, not for values" in capsys.readouterr().err
+    assert main(["train", str(tmp_path), "--targets", "values"]) == 2
+    assert "is a folder: numbers come from a CSV file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is for a folder or a CSV file; digits has classes"):
+        load("digits", targets="values")
+
+
+def of(targets):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    return Data("noise", pixels, targets, np.arange(8), np.arange(8, 12))
+
+
+def test_saved_outputs_are_in_the_units_of_the_data():
+    values = np.random.default_rng(0).normal((3.0, -100.0), (0.1, 40.0), (12, 2))
+    goal = objective(of(Values(["a", "b"], values)), FINETUNE)
+    encoded = goal.encode(np.arange(8))
+    np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(encoded.std(axis=0), 1, rtol=1e-5)
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, goal.finish(inputs)[1])
+    np.testing.assert_allclose(model.predict_on_batch(goal.encode(np.arange(12))), values, rtol=1e-5)
+    found = goal.measure(goal.encode(np.arange(8, 12)), np.arange(8, 12))
+    assert found == pytest.approx({"loss": 0, "mae": 0, "r2": 1}, abs=1e-4)
+
+
+def test_probabilities_of_ordinal_classes_are_the_differences():
+    goal = objective(of(Ordinal(["low", "mid", "high"], np.arange(12) % 3)), FINETUNE, weigh_classes=True)
+    encoded = goal.encode(np.arange(3))
+    assert encoded.tolist() == [[0, 0], [1, 0], [1, 1]]
+    counts = np.bincount(np.arange(8) % 3)
+    np.testing.assert_allclose(goal.weigh(encoded), 8 / (3 * counts), rtol=1e-6)
+    inputs = keras.Input((1,))
+    above, classes = goal.finish(inputs)
+    model = keras.Model(inputs, [above, classes])
+    p, found = (np.asarray(each) for each in model.predict_on_batch(np.array([[0.0], [2.0]], "f")))
+    # Before it is trained, an average image has the shares of the classes.
+    np.testing.assert_allclose(found[0], counts / 8, rtol=1e-4)
+    np.testing.assert_allclose(found, np.stack([1 - p[:, 0], p[:, 0] - p[:, 1], p[:, 1]], axis=1), atol=1e-6)
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((4, 1), "f"), [np.ones((4, 2), "f"), np.ones((4, 3), "f")])
+    np.testing.assert_allclose(model.get_layer("probs_above").get_weights()[0], 1, rtol=1e-5)
+    measures = goal.measure(np.array([[0.9, 0.6], [0.9, 0.2]]), np.array([0, 1]))
+    assert (measures["accuracy"], measures["mae"]) == (0.5, 1.0)
+
+
+def test_images_count_by_their_weights():
+    weights = np.array([4.0, *np.ones(6), 0.0, 3.0, 1.0, 1.0, 1.0])
+    recipe = dataclasses.replace(FINETUNE, batch_size=8, head_epochs=0, shift=0.0, flip=False)
+    data = of(Classes(["a", "b"], np.arange(12) % 2, weights))
+    for mixup in (0.0, 0.4):
+        (stage,) = dataclasses.replace(recipe, mixup=(mixup, mixup)).plan_stages(VARIANT, 8)
+        batches = Batches(data, recipe, stage, 0, slice(None))
+        batch = next(batches.from_step(0, 1))
+        assert batch.targets.shape == (8, 2) and 0 <= batch.weights.min() < batch.weights.max() <= 3.2 + 1e-6
+        is_own = np.isclose(batch.weights, weights[batches.rows(0)] / 1.25).all()
+        assert is_own == (mixup == 0)  # a mixture has the weights of both
+    goal = objective(data, recipe)
+    found = goal.measure(goal.keep(np.array([[0.1, 0.9], [0.1, 0.9]], "f"), np.array([8, 9])), np.array([8, 9]))
+    assert found["accuracy"] == 0.25  # of the two, the wrong one has three quarters of the weight
