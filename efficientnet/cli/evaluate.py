@@ -22,14 +22,16 @@ def add_parser(commands: Any) -> None:
         "evaluate",
         help="measure a model on labelled images",
         description="Measures a model on labelled images: accuracy, results per class, calibration and confusions; for "
-        "a multi-label model, the average precision and F1 of each label. An image that cannot be read, or is of a "
-        "class that the model does not have, is reported on stderr; the others are measured, and the exit status is 1.",
+        "a multi-label model, the average precision and F1 of each label; for numbers, their errors. An image that "
+        "cannot be read, or is of a class that the model does not have, is reported on stderr; the others are "
+        "measured, and the exit status is 1.",
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument(
         "data", type=Path, metavar="DATA",
         help="folder with a folder of images per class, named by the model's label or id; or a CSV file with the "
-        "columns path and label (several labels as cat|dog), or path and a column of 1 and 0 per label",
+        "columns path and label (several labels as cat|dog), path and a column of 1 and 0 per label, or path and a "
+        "column per number",
     )  # fmt: skip
     parser.add_argument(
         "--part", choices=PARTS[::-1],
