@@ -37,8 +37,8 @@ import filelock
 from tqdm import tqdm
 
 from efficientnet.checkpoints import Facts
-from efficientnet.cli import pixel_options
-from efficientnet.cli.model_options import find_source, images_in
+from efficientnet.cli import image_arguments, pixel_options
+from efficientnet.cli.model_options import find_source
 from efficientnet.cli.number_types import positive
 from efficientnet.common.files import remove_parts, replacing
 from efficientnet.common.json_files import read_object
@@ -78,7 +78,7 @@ def find_images(given: Path) -> list[Item]:
             for image in images
         ]
     else:
-        images = images_in(given, recursive=True) if given.is_dir() else files
+        images = image_arguments.images_in(given, recursive=True) if given.is_dir() else files
         images = [Item(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
     if not images:
         raise ValueError(f"{given} holds no images: expected such as JPEG, PNG and WebP, or .parquet.")

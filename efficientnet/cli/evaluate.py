@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..evaluation import evaluate_predictor
+    from ..evaluation import Evaluation, evaluate_predictor
 
     if not arguments.data.exists():
         raise FileNotFoundError(
@@ -57,7 +57,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.out and not (find_spec("matplotlib") and find_spec("jinja2")):
         raise ImportError("--out needs Matplotlib and Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
-    with model_options.open_predictor(arguments) as predictor:
+    source = model_options.model_source(arguments)
+    with model_options.open_predictor(arguments, source) as predictor:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
         if arguments.part and run is None:
             raise ValueError(f"--part {arguments.part}: {arguments.model} was not trained by `efficientnet train`.")
@@ -77,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
         notify(note)
     try:
         if arguments.out:
-            found.write(arguments.out)
+            found.write(arguments.out, source) if isinstance(found, Evaluation) else found.write(arguments.out)
     finally:  # what was measured is not lost with a full disk
         print_json(found.as_json()) if arguments.json else print(found.text())
     return SUCCESS if found.is_complete else SOME_FAILED

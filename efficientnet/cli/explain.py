@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
 import sys
 from importlib.util import find_spec
@@ -55,7 +54,6 @@ def _explain(arguments: argparse.Namespace) -> int:
     check_writable(arguments.out, is_folder=True)
     if not find_spec("jinja2"):
         raise ImportError("The page needs Jinja2: pip install 'efficientnet[design]>=2'.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..explain.explaining import Explainer
     from ..explain.overlay import overlay
     from ..explain.page import MOST_IMAGES, Explained, score_text, to_page
@@ -63,8 +61,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from ..model_io.images import read_pixels
 
     images = image_arguments.expanded(arguments)
-    given = model_options.network_facts(arguments)
-    model, spec = model_options.find_source(arguments.model, arguments.weights, given).load()
+    model, spec = model_options.model_source(arguments).load()
     model_options.require_preprocessing(spec.scaling, arguments.model)
     explainer = Explainer(model, spec, arguments.method, arguments.layer)
     classes = None if arguments.label is None else [_class_index(arguments.label, spec)]

@@ -178,14 +178,19 @@ def calibration_images(given: str) -> list[Path]:
     return found
 
 
-def open_predictor(arguments: argparse.Namespace) -> Predictor:
-    """The predictor of the model that the command line names."""
+def model_source(arguments: argparse.Namespace) -> ModelSource:
+    """Where the model comes from that the command line names, which loads it when asked for."""
     # Little of what TensorFlow logs matters for predictions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return find_source(arguments.model, arguments.weights, network_facts(arguments))
+
+
+def open_predictor(arguments: argparse.Namespace, source: ModelSource | None = None) -> Predictor:
+    """The predictor of the model that the command line names; ``source`` is what :func:`model_source` gives for it."""
     from ..inference import compile
 
     predictor = compile(
-        find_source(arguments.model, arguments.weights, network_facts(arguments)),
+        source or model_source(arguments),
         engine=arguments.engine,
         batch_size=arguments.batch_size,
         precision=arguments.precision,

@@ -102,7 +102,10 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
 
 
 def draw_mistakes(
-    mistakes: Sequence[ImagePrediction], thumbnails: Sequence[NDArray[np.uint8]], theme: Theme = LIGHT
+    mistakes: Sequence[ImagePrediction],
+    thumbnails: Sequence[NDArray[np.uint8]],
+    theme: Theme = LIGHT,
+    maps: Sequence[NDArray[np.uint8]] = (),
 ) -> Any:
     """Draw a contact sheet: under each image its class, the predicted class, and the probability of either.
 
@@ -110,6 +113,7 @@ def draw_mistakes(
         mistakes: Predictions to show, at least one, for images of the model's classes.
         thumbnails: The image of each, small, from :func:`load_thumbnail`.
         theme: Colours of the figure.
+        maps: The heat map of each, to stand beside it, from ``evidence.draw_evidence``; empty for none.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -117,18 +121,26 @@ def draw_mistakes(
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
     """
-    columns = min(_COLUMNS, len(mistakes))
-    width, height = columns * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
+    places = 2 if maps else 1  # of an image in a row
+    columns = min(_COLUMNS // places, len(mistakes))
+    width, height = columns * places * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
     figure = new_figure(height, theme, width=width)
     figure.set_layout_engine("none")  # all has its place already
-    for place, (mistake, thumbnail) in enumerate(zip(mistakes, thumbnails, strict=True)):
-        row, column = divmod(place, columns)
+
+    def show(thumbnail: NDArray[np.uint8], row: int, column: int) -> Any:
         left, top = column * _CELL[0] + _MARGIN, row * _CELL[1] + _MARGIN
         axes = figure.add_axes((left / width, 1 - (top + _SIDE) / height, _SIDE / width, _SIDE / height))
         axes.set_axis_off()
         high, wide = (side / _PIXELS / 2 for side in thumbnail.shape[:2])
         axes.imshow(thumbnail, extent=(0.5 - wide, 0.5 + wide, 0.5 - high, 0.5 + high))
         axes.set(xlim=(0, 1), ylim=(0, 1))
+        return axes
+
+    for number, (mistake, thumbnail) in enumerate(zip(mistakes, thumbnails, strict=True)):
+        row, column = divmod(number, columns)
+        axes = show(thumbnail, row, places * column)
+        if maps:
+            show(maps[number], row, places * column + 1)
         lines = (
             (_shorten(mistake.label, 17), _percent(mistake.probability_of_label or 0), theme.ink, 8),
             (f"→ {_shorten(mistake.predicted, 15)}", _percent(mistake.probability), theme.methods["compound"], 8),
@@ -151,9 +163,14 @@ def load_thumbnail(path: Path, channels: int = 3) -> NDArray[np.uint8]:
     Raises:
         OSError: The image is no longer there.
     """
+    return fit_thumbnail(as_rgb(load_image(path, reduce=True, channels=channels)))
+
+
+def fit_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize an image, (height, width, 3), to the side of a contact sheet."""
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(as_rgb(load_image(path, reduce=True, channels=channels))))
+    image = Image.fromarray(np.ascontiguousarray(rgb))
     scale = _PIXELS / max(image.size)
     return np.asarray(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..common.text import about
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html
@@ -29,10 +33,18 @@ _FIGURES = {
         "these.", is_wide=True,
     ),
 }  # fmt: skip
+_MAPS = (
+    "Beside each image is its heat map (Grad-CAM): the brighter, the more evidence for the predicted class "
+    "the model sees there. What it does not get of the image is faded."
+)
 
 
-def draw_figures(found: Evaluation) -> dict[str, bytes]:
+def draw_figures(found: Evaluation, maps: Sequence[NDArray[np.uint8]] = ()) -> dict[str, bytes]:
     """Draw the figures of an evaluation in both themes, PNG by name, ``NAME-light.png`` and ``NAME-dark.png``.
+
+    Args:
+        found: Evaluation.
+        maps: Heat maps of its worst mistakes, from ``evidence.draw_evidence``; empty for none.
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
@@ -42,12 +54,18 @@ def draw_figures(found: Evaluation) -> dict[str, bytes]:
     drawn |= render_themes("reliability", lambda theme: draw_reliability(found.labelled, theme))
     if mistakes := found.worst_mistakes():
         thumbnails = [load_thumbnail(mistake.path, found.channels) for mistake in mistakes]
-        drawn |= render_themes("mistakes", lambda theme: draw_mistakes(mistakes, thumbnails, theme))
+        drawn |= render_themes("mistakes", lambda theme: draw_mistakes(mistakes, thumbnails, theme, maps))
     return drawn
 
 
-def to_page(found: Evaluation, figures: Mapping[str, bytes]) -> str:
-    """Return the HTML of an evaluation with its figures from :func:`draw_figures`."""
+def to_page(found: Evaluation, figures: Mapping[str, bytes], without_maps: str = "") -> str:
+    """Return the HTML of an evaluation with its figures from :func:`draw_figures`.
+
+    Args:
+        found: Evaluation.
+        figures: PNG files by name.
+        without_maps: Reason why the mistakes have no heat maps; empty if they have.
+    """
     top1 = top_k(found.labelled, 1)
     tables = {
         name: Table(name, tuple(header), (("", tuple(map(tuple, rows))),))
@@ -55,7 +73,13 @@ def to_page(found: Evaluation, figures: Mapping[str, bytes]) -> str:
     }
     sections = [Section("Measures", (tables["measures"], _FIGURES["reliability"]))]
     if "mistakes-light.png" in figures:
-        sections.append(Section("The worst mistakes", (_FIGURES["mistakes"],)))
+        figure = _FIGURES["mistakes"]
+        blocks = (
+            (figure, Paragraph(f"Without heat maps: {without_maps}"))
+            if without_maps
+            else (dataclasses.replace(figure, caption=f"{figure.caption} {_MAPS}"),)
+        )
+        sections.append(Section("The worst mistakes", blocks))
     confused = [tables["confusions"]] if "confusions" in tables else []
     sections.append(Section("Confusions", (_FIGURES["confusion"], *confused)))
     sections.append(Section("Classes", (tables["classes"],)))

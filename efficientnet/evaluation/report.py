@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..common.files import write_file
 from ..common.text import markdown
@@ -175,12 +176,17 @@ class Evaluation:
     def _class_rows(self) -> list[dict[str, Any]]:
         return rows_of("class", self.classes, per_class(self.labelled))
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, model: Any = None) -> None:
         """Write measures, tables and figures into a folder, which is made; each file is replaced as a whole.
 
         They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with correct predictions),
         ``predictions.csv``, ``confusion.png``, ``reliability.png``, if the model was ever wrong ``mistakes.png``, and
         ``report.html``, one self-contained page with the tables and figures.
+
+        Args:
+            folder: Folder.
+            model: Keras model that was evaluated, or its ``ModelSource``, to draw heat maps beside the worst mistakes;
+                the page says why if there are none.
 
         Raises:
             ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
@@ -194,13 +200,26 @@ class Evaluation:
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
-        figures = draw_figures(self)
+        maps, without_maps = self._maps(model)
+        figures = draw_figures(self, maps)
         for name in ("confusion", "reliability", "mistakes"):
             if content := figures.get(f"{name}-light.png"):
                 write_file(folder / f"{name}.png", content)
             else:  # of an earlier evaluation
                 (folder / f"{name}.png").unlink(missing_ok=True)
-        write_file(folder / "report.html", to_page(self, figures).encode())
+        write_file(folder / "report.html", to_page(self, figures, without_maps).encode())
+
+    def _maps(self, model: Any) -> tuple[list[NDArray[np.uint8]], str]:
+        """The heat maps of the worst mistakes, or none and why."""
+        mistakes = self.worst_mistakes()
+        if model is None or not mistakes:
+            return [], "they need the Keras model, write(folder, model)."
+        from .evidence import draw_evidence
+
+        try:
+            return draw_evidence(model, mistakes, self.classes), ""
+        except (ValueError, ImportError, MemoryError) as error:
+            return [], str(error) or type(error).__name__
 
 
 def _distance_rows(distances: Mapping[str, float | None]) -> list[list[str]]:

@@ -48,6 +48,7 @@ def test_a_folder(model, data, tmp_path, capsys):
     assert "model.keras on" in printed.splitlines()[0]
     assert re.search(r"\| top-1 +\| +80\.0 % \| 37\.6 % to 96\.4 % \|", printed)
     assert (out / "report.md").read_text().startswith(printed.rstrip())
+    assert "Beside each image is its heat map" in (out / "report.html").read_text()
     assert {path.name for path in out.iterdir()} == {
         "classes.csv", "confusion.png", "confusions.csv", "metrics.json", "mistakes.png", "predictions.csv",
         "reliability.png", "report.html", "report.md",

@@ -311,6 +311,8 @@ def test_an_evaluation(predictor, images, tmp_path):
     assert '<tr><th scope="row">blue</th><td>red</td><td>1</td></tr>' in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere
 
+    assert "Without heat maps: they need the Keras model, write(folder, model)." in page
+
     mistake.path.unlink()
     evaluate_predictor(predictor, images).write(tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true

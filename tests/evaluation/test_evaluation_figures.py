@@ -43,13 +43,20 @@ def paths(tmp_path: Path) -> list[Path]:
     return found
 
 
-def test_captions_stay_below_their_images(paths):
+@pytest.mark.parametrize("has_maps", [False, True])
+def test_captions_stay_below_their_images(paths, has_maps):
     predictions = [
         ImagePrediction(path, "a label of many words " * 3, "$x_1$ " * 9, 1.0, 0.05, 2) for path in paths * 3
     ]
-    figure = figures.draw_mistakes(predictions, [figures.load_thumbnail(path) for path in paths * 3])
+    thumbnails = [figures.load_thumbnail(path) for path in paths * 3]
+    figure = figures.draw_mistakes(predictions, thumbnails, maps=thumbnails if has_maps else ())
     figure.draw_without_rendering()
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == (12 if has_maps else 6)
+    if has_maps:
+        for axes, beside in zip(figure.axes[::2], figure.axes[1::2], strict=True):
+            assert beside.get_window_extent().x0 > axes.get_window_extent().x1
+            assert beside.get_window_extent().y0 == pytest.approx(axes.get_window_extent().y0)
+            figure.delaxes(beside)
     for axes in figure.axes:
         image = axes.get_window_extent()
         assert image.width == pytest.approx(180)
@@ -79,3 +86,23 @@ def test_both_themes_take_one_opening_of_each_mistake(paths, monkeypatch):
     drawn = draw_figures(Evaluation("mine", "photos", ["a", "b"], samples, outcomes, unreadable=[], notes=[]))
     assert {"mistakes-light.png", "mistakes-dark.png"} < drawn.keys()
     assert opened == paths
+
+
+def test_heat_maps_of_mistakes_or_why_there_are_none(paths, tmp_path):
+    keras = pytest.importorskip("keras")
+    outcomes = score([[0.1, 0.9], [0.2, 0.8]], [0, 0])
+    samples = [Sample(path, "a") for path in paths]
+    found = Evaluation("mine", "photos", ["a", "b"], samples, outcomes, unreadable=[], notes=[])
+    image = keras.Input((8, 8, 3))
+    scaled = keras.layers.Rescaling(1 / 255)(image)
+    for name, pooled, text in (
+        ("mean", keras.layers.GlobalAveragePooling2D()(scaled), "Beside each image is its heat map"),
+        ("flat", keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D(keepdims=True)(image)), "such layer"),
+    ):
+        model = keras.Model(image, keras.layers.Dense(2, "softmax")(pooled), name=name)
+        found.write(tmp_path / name, model)
+        page = (tmp_path / name / "report.html").read_text()
+        assert text in page
+        assert ("Without heat maps: " in page) == (name == "flat")
+        with Image.open(tmp_path / name / "mistakes.png") as drawn:
+            assert drawn.width == (1560 if name == "mean" else 780)
