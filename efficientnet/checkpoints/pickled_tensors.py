@@ -34,13 +34,17 @@ _ORDERED_DICT = "collections OrderedDict"
 _TENSOR = "torch._utils _rebuild_tensor"
 _TENSOR_V2 = "torch._utils _rebuild_tensor_v2"
 _PARAMETER = "torch._utils _rebuild_parameter"
+# MMEngine's losses so far, which refer to their own methods.
+_HISTORY, _GET_METHOD = "mmengine.logging.history_buffer HistoryBuffer", "__builtin__ getattr"
 # What training checkpoints keep beside the weights: the options of the run, its best score, the states of random
 # generators and schedulers. Only its place is kept, as an `Opaque`; of the options also what they are.
 OPTIONS = "argparse Namespace"
 _OPAQUE = {
     OPTIONS,
-    "_codecs encode",  # bytes, as protocol 2 writes them
+    "__builtin__ bytes",  # empty ones, as protocol 2 writes them; others:
+    "_codecs encode",
     "collections Counter",
+    _HISTORY,
     "numpy dtype",
     "numpy ndarray",
     "numpy._core.multiarray _reconstruct",
@@ -54,7 +58,7 @@ _OPAQUE = {
     "torch Size",
     "torch device",
 }
-_ADMITTED = {_ORDERED_DICT, _TENSOR, _TENSOR_V2, _PARAMETER, *_STORAGES, *_OPAQUE}
+_ADMITTED = {_ORDERED_DICT, _TENSOR, _TENSOR_V2, _PARAMETER, _GET_METHOD, *_STORAGES, *_OPAQUE}
 
 # Far above what a network needs (EfficientNet-L2: some 80,000 instructions, 5e8 elements; in training with averages
 # and two moments, four times that), and small enough that a hostile file cannot take minutes, gigabytes, or overflow
@@ -294,6 +298,8 @@ def _construct(function: object, arguments: object) -> object:
             name == _TENSOR_V2  # the last two: whether it is trained, and its hooks
         ):
             return _tensor(storage, offset, shape, strides)
+        case Global(name), (Global(owner), str()) if (name, owner) == (_GET_METHOD, _HISTORY):
+            return Opaque(_GET_METHOD)
         case Global(name), _ if name in _OPAQUE:
             return Opaque(name)
     raise ValueError("its pickle calls something in a way that no state dict does; nothing was run")

@@ -21,10 +21,13 @@ from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, IN_TORCH, KECAM, NUMBERED, OURS
 from .names.kerashub import KERASHUB
 from .names.tensorflow import AUTHORS
-from .names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS, name_children
+from .names.torch import LUKEMELAS, MMPRETRAIN, TIMM, TORCHVISION, TRANSFORMERS, name_children
 
 # The most specific first: a file of keras.applications has all but a few of our names.
-ORIGINS = (APPLICATIONS, OURS, KECAM, NUMBERED, *KERASHUB.values(), TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, AUTHORS)
+ORIGINS = (
+    APPLICATIONS, OURS, KECAM, NUMBERED, *KERASHUB.values(), TIMM, LUKEMELAS, TORCHVISION, TRANSFORMERS, MMPRETRAIN,
+    AUTHORS,
+)  # fmt: skip
 
 # Of differences in a message, and of networks in a file, which may have more of them in an attack only.
 _MOST_SHOWN, _MOST_NETWORKS = 8, 16

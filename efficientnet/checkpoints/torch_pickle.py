@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import CheckpointError
 from . import timm_config
 from .arrays import Stored, StoredWeights, map_file, widen_bfloat16
-from .facts import LARGEST_JSON, MEMBER, Facts, from_json
+from .facts import LARGEST_JSON, MEMBER, Facts, class_names, from_json
 from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate_pickle
 from .zip_members import members
 
@@ -159,19 +159,30 @@ def _read_zip(path: str | os.PathLike[str], buffer: memoryview) -> tuple[object,
 
 
 def _facts(content: object) -> Facts:
-    """Return the notes of timm's training script or Lightning: the network's name, options of the run."""
+    """Return the notes of timm's training script, Lightning or MMEngine: network, options of the run, classes."""
     if not isinstance(content, dict):
         return Facts()
     options = content.get("args")
     known = options.options if isinstance(options, Opaque) else options if isinstance(options, dict) else {}
     said = timm_config.of_run({"model": content.get("arch"), **known})
-    parameters = content.get("hyper_parameters")
-    return said | timm_config.of_hyper_parameters(parameters) if isinstance(parameters, dict) else said
+    parameters, meta = content.get("hyper_parameters"), content.get("meta")
+    if isinstance(parameters, dict):
+        said |= timm_config.of_hyper_parameters(parameters)
+    return said | Facts(class_names=_class_names(meta)) if isinstance(meta, dict) else said
+
+
+def _class_names(meta: dict[object, object]) -> tuple[str, ...] | None:
+    """Return the names of classes that MMEngine, or MMClassification before it, notes; None for none."""
+    dataset = meta.get("dataset_meta")
+    names = dataset.get("classes") if isinstance(dataset, dict) else meta.get("CLASSES")
+    return class_names(list(names)) if isinstance(names, list | tuple) else None
 
 
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
     """Pick the state dict out of what a file holds; and whether it is one of moving averages."""
     found, averaged = _find(content, depth=2)
+    if isinstance(content, dict) and "message_hub" in content:  # of MMEngine, which exchanges averages and weights
+        found, averaged = content.get("state_dict"), "ema_state_dict" in content
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, not a dict")
     # PyTorch's AveragedModel counts under this name how many weights went into the averages.

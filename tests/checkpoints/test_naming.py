@@ -1,5 +1,8 @@
 """The naming tables: every array of every variant has one name of theirs, and goes there and back unchanged."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from efficientnet.checkpoints.arrays import Stored
 from efficientnet.checkpoints.names.keras import APPLICATIONS, KECAM
 from efficientnet.checkpoints.names.kerashub import KERASHUB
 from efficientnet.checkpoints.names.tensorflow import AUTHORS
-from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION
+from efficientnet.checkpoints.names.torch import LUKEMELAS, MMPRETRAIN, TIMM, TORCHVISION
 from efficientnet.checkpoints.reading import ORIGINS
 from efficientnet.family import arrays as layout
 
@@ -74,6 +77,10 @@ def test_there_and_back(origin, name):
         (TORCHVISION, "b0", "block2a_se_reduce/kernel", "features.2.0.block.2.fc1.weight", (4, 96, 1, 1)),
         (TORCHVISION, "v2-s", "block1a_project_bn/beta", "features.1.0.block.0.1.bias", (24,)),
         (TORCHVISION, "v2-s", "top_conv/kernel", "features.7.0.weight", (1280, 256, 1, 1)),
+        (MMPRETRAIN, "b0", "block5a_project_bn/beta", "layers.4.3.linear_conv.bn.bias", (112,)),
+        (MMPRETRAIN, "v2-s", "block5a_se_reduce/bias", "layers.5.0.se.conv1.conv.bias", (32,)),
+        (MMPRETRAIN, "v2-s", "block1a_project_conv/kernel", "layers.1.0.conv.weight", (24, 24, 3, 3)),
+        (MMPRETRAIN, "edgetpu-s", "block2a_project_conv/kernel", "layers.2.0.conv2.conv.weight", (32, 192, 1, 1)),
         (AUTHORS, "b0", "block1a_bn/beta", "blocks_0/batch_normalization/beta", (32,)),
         (AUTHORS, "b0", "block2a_project_conv/kernel", "blocks_1/conv2d_1/kernel", (1, 1, 96, 24)),
         (AUTHORS, "b0", "block2a_dwconv/kernel", "blocks_1/depthwise_conv2d/depthwise_kernel", (3, 3, 96, 1)),
@@ -84,6 +91,23 @@ def test_there_and_back(origin, name):
 def test_known_names(origin, variant, ours, theirs, shape):
     found = entry(origin, variant, ours)
     assert (found.theirs, found.their_shape) == (theirs, shape)
+
+
+# Of the names and shapes in the backbones of MMPretrain 1.2.0. Its EdgeTPU-L is another network than the authors'.
+MMPRETRAINS = {
+    "b0": "bd84f9c6c9f7", "b1": "cc87c8a9754f", "b2": "996b403473e7", "b3": "8d3a5f718a86", "b4": "36c812c0a4ae",
+    "b5": "77bb5a686cba", "b6": "d5f0a4cde5c2", "b7": "2d7f947fd56b", "b8": "441b6b677e6d",
+    "edgetpu-s": "18ef749a91db", "edgetpu-m": "b5c84d44b744", "l2": "214c65360a7a", "v2-b0": "800e1994e577",
+    "v2-b1": "5ebbbaca3ea8", "v2-b2": "218828235924", "v2-b3": "06e9bad62285", "v2-s": "b0c02ad229fd",
+    "v2-m": "77e954adc76c", "v2-l": "a1c502d52628", "v2-xl": "f019d9691267",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MMPRETRAINS)
+def test_names_of_mmpretrain(name):
+    entries = MMPRETRAIN.entries(layout.layers(get_variant(name)))
+    shapes = {e.theirs: list(e.their_shape) for e in entries if not e.ours.startswith("probs/")}
+    assert hashlib.sha256(json.dumps(sorted(shapes.items())).encode()).hexdigest()[:12] == MMPRETRAINS[name]
 
 
 def test_layouts_of_pytorch():

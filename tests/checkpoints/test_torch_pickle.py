@@ -23,6 +23,7 @@ from torch_files import (
     integer,
     load,
     mapping,
+    named,
     sequence,
     storage,
     stream,
@@ -154,6 +155,9 @@ def test_nested_state_dict(write, key):
         (mapping(("model", OTHER), ("ema", mapping(("decay", b"G" + bytes(8)), ("module", ONE_TENSOR)))), True),
         (mapping(("model", mapping(("state_dict", OTHER), ("state_dict_ema", ONE_TENSOR)))), True),
         (mapping(("model", mapping(("n_averaged", WEIGHT), ("module.w", WEIGHT)))), True),
+        # MMEngine exchanges them before it saves.
+        (mapping(("message_hub", NONE), ("ema_state_dict", OTHER), ("state_dict", ONE_TENSOR)), True),
+        (mapping(("message_hub", NONE), ("state_dict", ONE_TENSOR)), False),
         (mapping(("state_dict", ONE_TENSOR), ("state_dict_ema", NONE)), False),
         (mapping(("state_dict", ONE_TENSOR), ("ema", mapping(("updates", integer(3))))), False),
         (mapping(("model", mapping(("state_dict", ONE_TENSOR)))), False),
@@ -340,3 +344,19 @@ def test_recognises(write):
         writer.writestr("config.json", "{}")
     for other in (b"", b"\x89HDF\r\n\x1a\n", b"<!DOCTYPE html>", plain_zip.getvalue()):
         assert not torch_pickle.recognises(other)
+
+
+def test_what_mmengine_keeps_beside_the_weights(write):
+    """Its losses refer to their own methods; nothing else may be got so."""
+    history = named("mmengine.logging.history_buffer", "HistoryBuffer")
+    method = call("__builtin__", "getattr", history, text("min"))
+    hub = mapping(("loss", call("mmengine.logging.history_buffer", "HistoryBuffer") + mapping(("min", method)) + BUILD))
+    meta = mapping(("dataset_meta", mapping(("classes", sequence(text("cat"), text("dog"))))))
+    content = mapping(("meta", meta), ("state_dict", ONE_TENSOR), ("message_hub", hub))
+    Path("weights.pth").write_bytes(write(content, {"0": SIX}))
+    found = torch_pickle.read("weights.pth")
+    assert found.facts.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(found.arrays["w"].read(), SIX)
+    Path("weights.pth").write_bytes(write(content.replace(history, named("torch", "Size")), {"0": SIX}))
+    with pytest.raises(CheckpointError, match="calls something in a way that no state dict does; nothing was run"):
+        torch_pickle.read("weights.pth")

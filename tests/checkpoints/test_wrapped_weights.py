@@ -11,7 +11,7 @@ from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import CheckpointError, safetensors
 from efficientnet.checkpoints.arrays import Stored
 from efficientnet.checkpoints.names.keras import OURS
-from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM, TORCHVISION, TRANSFORMERS
+from efficientnet.checkpoints.names.torch import LUKEMELAS, MMPRETRAIN, TIMM, TORCHVISION, TRANSFORMERS
 from efficientnet.cli.main import main
 from efficientnet.family import arrays as layout
 
@@ -94,15 +94,16 @@ def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_pa
 
 
 @pytest.mark.parametrize("before", ["", "net.", "model.backbone.", "0.", "module._orig_mod."])
-def test_a_wrapper_around_transformers(before, tmp_path):
-    """Their classifier stands beside the body, which has a prefix of its own."""
+@pytest.mark.parametrize(("origin", "body"), [(TRANSFORMERS, "efficientnet."), (MMPRETRAIN, "backbone.")])
+def test_a_wrapper_around_a_body_with_a_prefix_of_its_own(origin, body, before, tmp_path):
+    """The classifier stands beside it."""
     arrays = {
-        f"{'' if entry.ours.startswith('probs/') else 'efficientnet.'}{entry.theirs}": array(*entry.their_shape)
-        for entry in TRANSFORMERS.entries(layout.layers(get_variant("b0"), 4))
+        f"{'' if entry.ours.startswith('probs/') else body}{entry.theirs}": array(*entry.their_shape)
+        for entry in origin.entries(layout.layers(get_variant("b0"), 4))
     }
     path = save(tmp_path / "w.safetensors", arrays, before, **{"loss.weight": array(4), "decoder.0.bias": array(3)})
     reading = checkpoints.read_checkpoint(path)
-    assert (reading.variant.name, reading.origin, reading.classes) == ("efficientnet-b0", TRANSFORMERS, 4)
+    assert (reading.variant.name, reading.origin, reading.classes) == ("efficientnet-b0", origin, 4)
     assert (reading.differences, set(reading.aside)) == (0, {"loss.weight", "decoder.0.bias"})
 
 

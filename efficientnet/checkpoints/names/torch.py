@@ -1,4 +1,4 @@
-"""Names and layouts of timm, lukemelas' EfficientNet-PyTorch, torchvision and transformers, all of PyTorch."""
+"""Names and layouts of packages for PyTorch: timm, EfficientNet-PyTorch, torchvision, transformers, MMPretrain."""
 
 from __future__ import annotations
 
@@ -130,16 +130,60 @@ _TRANSFORMERS_BLOCK = {
 }  # fmt: skip
 
 
+_MMPRETRAIN_BLOCK = {
+    "expand_conv": "expand_conv.conv", "expand_bn": "expand_conv.bn",
+    "dwconv": "depthwise_conv.conv", "bn": "depthwise_conv.bn",
+    "se_reduce": "se.conv1.conv", "se_expand": "se.conv2.conv",
+    "project_conv": "linear_conv.conv", "project_bn": "linear_conv.bn",
+}  # fmt: skip
+_MMPRETRAIN_FUSED = {
+    "expand_conv": "conv1.conv", "expand_bn": "conv1.bn", "project_conv": "conv2.conv", "project_bn": "conv2.bn",
+}  # fmt: skip
+_MMPRETRAIN_SINGLE = {"project_conv": "conv", "project_bn": "bn"}
+
+
+def _mmpretrain(layers: Sequence[Layer]) -> Iterator[Entry]:
+    """V2's stages are numbered; in the other families, one without a stride goes on in the stage before it."""
+    places = {layer.place.number: layer.place for layer in layers if layer.place}
+    is_v2 = any(place.block.fused and not place.block.expands for place in places.values())
+    paths: dict[int, str] = {}
+    stage = index = 0
+    for number, place in places.items():
+        is_new = place.repeat == 0 and (is_v2 or number == 0 or place.block.strides > 1)
+        stage, index = (stage + 1, 0) if is_new else (stage, index + 1)
+        paths[number] = f"layers.{stage}.{index}"
+    parts = {
+        "stem_conv": "layers.0.conv", "stem_bn": "layers.0.bn",
+        "top_conv": f"layers.{stage + 1}.conv", "top_bn": f"layers.{stage + 1}.bn", "probs": "head.fc",
+    }  # fmt: skip
+
+    def name(layer: Layer) -> str:
+        if layer.place is None:
+            return parts[layer.part]
+        block, changed = layer.place.block, {}
+        if block.fused:
+            changed = _MMPRETRAIN_FUSED if block.expands else _MMPRETRAIN_SINGLE
+        part = changed.get(layer.part) or _MMPRETRAIN_BLOCK.get(layer.part, layer.part)
+        return f"{paths[layer.place.number]}.{part}"
+
+    return _entries(layers, name)
+
+
 # Before the names of all layers but the classifier, which stands beside the body.
-TRANSFORMERS_BODY = "efficientnet."
+TRANSFORMERS_BODY, _MMPRETRAIN_BODY = "efficientnet.", "backbone."
 
 
-def _within_transformers(before: str, name: str) -> str | None:
-    if name.startswith(before):
-        return name.removeprefix(before)
-    around = before.removesuffix(TRANSFORMERS_BODY)
-    is_classifier = around != before and name.startswith(f"{around}classifier.")
-    return name.removeprefix(around) if is_classifier else None
+def _beside(body: str, classifier: str) -> Callable[[str, str], str | None]:
+    """Return the function ``within`` of an origin whose classifier stands beside its body."""
+
+    def within(before: str, name: str) -> str | None:
+        if name.startswith(before):
+            return name.removeprefix(before)
+        around = before.removesuffix(body)
+        is_classifier = around != before and name.startswith(around + classifier)
+        return name.removeprefix(around) if is_classifier else None
+
+    return within
 
 
 def _torchvision_epsilon(variant: Variant) -> float:
@@ -176,7 +220,15 @@ TRANSFORMERS = Origin(
     landmark=re.compile(r"(?P<before>.*\.)?embeddings\.convolution\.weight"),
     body=re.compile(r"(embeddings|encoder)\..*"),
     entries=lambda layers: _numbered(layers, _TRANSFORMERS, "encoder.blocks", _TRANSFORMERS_BLOCK),
-    within=_within_transformers,
+    within=_beside(TRANSFORMERS_BODY, "classifier."),
+    ignored=_COUNTER,
+)
+MMPRETRAIN = Origin(
+    "MMPretrain",
+    landmark=re.compile(r"(?P<before>.*\.)?layers\.0\.conv\.weight"),
+    body=re.compile(r"layers\..*"),
+    entries=_mmpretrain,
+    within=_beside(_MMPRETRAIN_BODY, "head.fc."),
     ignored=_COUNTER,
 )
 
