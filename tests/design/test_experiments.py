@@ -31,6 +31,8 @@ from efficientnet.family.compound import candidates
 from efficientnet.family.scaling import Factors
 from efficientnet.family.variants import V1_BLOCKS
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 if os.environ.get("KERAS_BACKEND") == "openvino":
     pytest.skip("Keras on OpenVINO does not train", allow_module_level=True)
 

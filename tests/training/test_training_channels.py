@@ -60,8 +60,11 @@ def test_grey_sets_have_no_four_channels():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_from_images_to_predictions(folder, channels, tmp_path, capsys):
-    variant = dataclasses.replace(get_variant("lite0"), name="small", width=0.25, depth=0.3)
+    variant = dataclasses.replace(
+        get_variant("lite0"), name="small", width=0.25, blocks=get_variant("lite0").blocks[:2]
+    )
     save_variant(variant, tmp_path / "small.json")
     options = ["--set", "head_epochs=0", "--epochs", "2", "--batch-size", "4", "--image-size", "32"]
     command = ["train", folder, "--in-channels", channels, "--model", tmp_path / "small.json", "--weights", "none"]

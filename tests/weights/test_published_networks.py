@@ -16,13 +16,22 @@ from efficientnet.weights.published import list_weights
 def test_a_publishers_own_network_has_the_arrays_that_are_read(origin):
     torch = pytest.importorskip("torch")
     models = import_torchvision(torch).models
-    create = models.get_model if origin is TORCHVISION else pytest.importorskip("timm").create_model
+    timm = None if origin is TORCHVISION else pytest.importorskip("timm")
+    shapes = {}  # of each architecture, of which several sets may be
     for row in list_weights():
         if row.publisher != origin.name:
             continue
         name = re.sub(r"-\w+\.pth|_(rwightman|lukemelas)", "", row.url.rpartition("/")[2])
-        with torch.device("meta"):  # shapes only
-            theirs = create(name, num_classes=row.classes).state_dict()
-        found = {key: tuple(tensor.shape) for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")}
+        if timm:
+            timm.get_pretrained_cfg(name, allow_unregistered=False)  # it raises where no such set is known
+        architecture = name.partition(".")[0], row.classes
+        if architecture not in shapes:
+            with torch.device("meta"):  # shapes only
+                create = timm.create_model if timm else models.get_model
+                theirs = create(name, num_classes=row.classes).state_dict()
+            shapes[architecture] = {
+                key: tuple(tensor.shape) for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")
+            }
+        found = shapes[architecture]
         ours = origin.entries(layers(get_variant(row.variant), row.classes))
         assert {entry.theirs: entry.their_shape for entry in ours} == found, row.url
