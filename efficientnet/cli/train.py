@@ -41,8 +41,9 @@ def add_parser(commands: Any) -> None:
         help="train a network on your images",
         description="Trains a network by a recipe, on a folder with a folder of images per class. Writes into the "
         "folder --out: model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and "
-        "opens with plain Keras; log.csv; curves.png; training.csv and validation.csv, which list the images of each "
-        "part; and checkpoints, from which --resume continues to the same weights without any other option.",
+        "opens with plain Keras; report.html, a page with all results; README.md, a model card; log.csv; curves.png; "
+        "training.csv and validation.csv, which list the images of each part; and checkpoints, from which --resume "
+        "continues to the same weights without any other option.",
     )
     add_train_arguments(parser)
 
@@ -139,6 +140,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training import Task, describe_data, train
     from ..training.objectives import check
     from ..training.plan import make_plan
+    from ..training.report import REPORT, can_report, write_report
 
     processes = None
     if arguments.distributed is not None:
@@ -182,6 +184,9 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         score = task.objective.score
         name, value = score.replace("_", " "), best[f"val_{score}"]
         print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, {name} {value:.4f} in validation")
+        if can_report():
+            write_report(task, out)
+            print(f"{plain(out / REPORT)}: curves, results, how to use the model")
     return SUCCESS
 
 

@@ -15,7 +15,23 @@ from ..images.bands import as_rgb
 from ..images.loading import load_image
 from ..inference import ModelSource
 from .figures import fit_thumbnail
-from .report import ImagePrediction
+from .report import Evaluation, ImagePrediction
+
+
+def draw_worst(found: Evaluation, model: Any) -> tuple[list[NDArray[np.uint8]], str]:
+    """Return the heat maps of an evaluation's worst mistakes, or none and why.
+
+    Args:
+        found: Evaluation.
+        model: As in :func:`draw_evidence`; None if it is not there.
+    """
+    mistakes = found.worst_mistakes()
+    if model is None or not mistakes:
+        return [], "they need the Keras model, write(folder, model)."
+    try:
+        return draw_evidence(model, mistakes, found.classes), ""
+    except (ValueError, ImportError, MemoryError) as error:
+        return [], str(error) or type(error).__name__
 
 
 def draw_evidence(model: Any, mistakes: Sequence[ImagePrediction], classes: Sequence[str]) -> list[NDArray[np.uint8]]:

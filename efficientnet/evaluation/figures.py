@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..common.text import clean
 from ..images.bands import as_rgb
 from ..images.loading import load_image
-from ..reports.theme import LIGHT, Theme, new_figure, style
+from ..reports.theme import LIGHT, WIDTH, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
@@ -50,7 +50,8 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     matrix = matrix[:side, :side]
     cell = max(0.22, min(0.45, 4.5 / side))  # inches
     margin = 0.45 + 0.075 * max(map(len, labels))
-    figure = new_figure(cell * side + margin, theme, width=cell * side + margin)
+    # As wide as other figures: a page enlarges a narrower one, and its letters with it.
+    figure = new_figure(cell * side + margin, theme, width=max(WIDTH, cell * side + margin))
     axes = figure.subplots()
     matrix[len(chosen) :, len(chosen) :] = 0  # among the others, right and wrong are not distinguished
     axes.imshow(_shade(matrix, theme), aspect="equal")

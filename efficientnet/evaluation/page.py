@@ -67,6 +67,17 @@ def to_page(found: Evaluation, figures: Mapping[str, bytes], without_maps: str =
         without_maps: Reason why the mistakes have no heat maps; empty if they have.
     """
     top1 = top_k(found.labelled, 1)
+    page = Page(
+        title=f"{found.model} on {found.data}",
+        verdict=f"{percent(top1.value)} of {len(found.labelled)} images are right.",
+        findings=(f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",),
+        sections=to_sections(found, figures, without_maps),
+    )
+    return to_html(page, figures)
+
+
+def to_sections(found: Evaluation, figures: Mapping[str, bytes], without_maps: str = "") -> tuple[Section, ...]:
+    """Return the sections of an evaluation; the arguments are those of :func:`to_page`."""
     tables = {
         name: Table(name, tuple(header), (("", tuple(map(tuple, rows))),))
         for name, (header, rows) in found.tables().items()
@@ -86,10 +97,4 @@ def to_page(found: Evaluation, figures: Mapping[str, bytes], without_maps: str =
     reported = [*found.notes, *(about(path, reason) for path, reason in found.unreadable)]
     if reported:
         sections.append(Section("Notes", tuple(map(Paragraph, reported))))
-    page = Page(
-        title=f"{found.model} on {found.data}",
-        verdict=f"{percent(top1.value)} of {len(found.labelled)} images are right.",
-        findings=(f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",),
-        sections=tuple(sections),
-    )
-    return to_html(page, figures)
+    return tuple(sections)

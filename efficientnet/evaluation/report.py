@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..common.files import write_file
 from ..common.text import markdown
@@ -192,6 +191,7 @@ class Evaluation:
             ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
             OSError: the files cannot be written.
         """
+        from .evidence import draw_worst
         from .page import draw_figures, to_page
 
         write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
@@ -200,7 +200,7 @@ class Evaluation:
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
-        maps, without_maps = self._maps(model)
+        maps, without_maps = draw_worst(self, model)
         figures = draw_figures(self, maps)
         for name in ("confusion", "reliability", "mistakes"):
             if content := figures.get(f"{name}-light.png"):
@@ -208,18 +208,6 @@ class Evaluation:
             else:  # of an earlier evaluation
                 (folder / f"{name}.png").unlink(missing_ok=True)
         write_file(folder / "report.html", to_page(self, figures, without_maps).encode())
-
-    def _maps(self, model: Any) -> tuple[list[NDArray[np.uint8]], str]:
-        """The heat maps of the worst mistakes, or none and why."""
-        mistakes = self.worst_mistakes()
-        if model is None or not mistakes:
-            return [], "they need the Keras model, write(folder, model)."
-        from .evidence import draw_evidence
-
-        try:
-            return draw_evidence(model, mistakes, self.classes), ""
-        except (ValueError, ImportError, MemoryError) as error:
-            return [], str(error) or type(error).__name__
 
 
 def _distance_rows(distances: Mapping[str, float | None]) -> list[list[str]]:

@@ -79,7 +79,24 @@ class Photos:
     photos: tuple[Photo, ...]
 
 
-Block = Paragraph | Figure | Photos | Table
+@dataclass(frozen=True)
+class Code:
+    """Lines of a program or commands.
+
+    Attributes:
+        label: Sentence in front of it.
+        language: Language, as Markdown names it.
+        text: The lines.
+    """
+
+    kind: ClassVar[str] = "code"
+
+    label: str
+    language: str
+    text: str
+
+
+Block = Code | Figure | Paragraph | Photos | Table
 
 
 @dataclass(frozen=True)

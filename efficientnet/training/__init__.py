@@ -15,6 +15,7 @@ from ..errors import DivergedError, Interrupted
 from .loop import Task, describe_data, train
 from .processes import OneProcess, Processes
 from .recipes import FINETUNE, RECIPES, V1, V2, Recipe, get_recipe, save_recipe
+from .report import write_report
 
 __all__ = [
     "FINETUNE",
@@ -31,4 +32,5 @@ __all__ = [
     "get_recipe",
     "save_recipe",
     "train",
+    "write_report",
 ]

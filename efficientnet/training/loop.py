@@ -27,6 +27,7 @@ from ..family.variants import Variant
 from ..network.backends import import_keras
 from . import stages
 from .batches import Batches, all_images
+from .curves import sparkline
 from .objectives import Objective, objective
 from .processes import OneProcess, Processes
 from .recipes import Recipe, Stage, to_json
@@ -254,14 +255,14 @@ class _Training:
         """Does the steps of a stage that are left, and validates after each epoch."""
         state, last = self.state, batches.stage.epochs * batches.steps
         with contextlib.closing(batches.from_step(state.step, last)) as stream, tqdm(
-            total=batches.steps, initial=state.step % batches.steps, unit="step", leave=False,
+            total=last, initial=state.step, unit="step", leave=False, desc=batches.stage.name,
             disable=None if self.processes.rank == 0 else True,
         ) as bar:  # fmt: skip
             while not self.is_over(batches):
                 if self.epochs_to_validate(batches):
                     with self.saving_where_unreadable(nets):
                         self.end_epoch(batches, nets)
-                    bar.reset()
+                    bar.set_postfix_str(self.progress())
                     continue
                 started = time.monotonic()
                 with self.saving_where_unreadable(nets):
@@ -291,6 +292,11 @@ class _Training:
         except OSError as error:
             self.save(nets)
             raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from None
+
+    def progress(self) -> str:
+        """The best score so far, and all epochs' scores as a row of bars."""
+        scores = [row[f"val_{self.objective.score}"] for row in self.state.history]
+        return f"best {max(scores):.4g} {sparkline(scores)}"
 
     def rows(self, batches: Batches) -> list[dict[str, Any]]:
         """Those of the stage in the log."""

@@ -30,6 +30,7 @@ from ..errors import DivergedError
 from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
+LOG = "log.csv"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
 
 
@@ -190,7 +191,7 @@ class RunFolder:
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""
-        with self._replacing("log.csv") as part, part.open("w", newline="") as file:
+        with self._replacing(LOG) as part, part.open("w", newline="") as file:
             table = csv.DictWriter(file, list(history[0]))
             table.writeheader()
             table.writerows(history)

@@ -1,0 +1,160 @@
+"""A training as one self-contained HTML page, with a model card beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..common.files import write_file
+from ..common.json_files import read_object
+from ..evaluation import Evaluation, evaluate_predictor
+from ..evaluation.evidence import draw_worst
+from ..evaluation.formats import percent
+from ..evaluation.page import draw_figures, to_sections
+from ..inference import ModelSource, compile
+from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
+from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html, to_markdown
+from ..reports.theme import render_themes
+from .curves import draw_curves
+from .loop import Task, describe_data
+from .run_folder import LOG
+
+REPORT, CARD = "report.html", "README.md"
+_CURVES = Figure(
+    "curves", "Loss and measures over the epochs.",
+    "Training and validation over the epochs; a dotted line marks each new stage. Augmented training images are harder "
+    "than validation images, so the training curve can be the worse one.", is_wide=True,
+)  # fmt: skip
+
+
+def write_report(task: Task, folder: Path) -> None:
+    """Write ``report.html`` and the model card ``README.md`` into the folder of a finished training.
+
+    The page has the curves; for classes in image files what ``efficientnet evaluate`` reports of the validation
+    images; how to use the model; and all settings.
+
+    Args:
+        task: Task of the training.
+        folder: Folder that :func:`train` wrote.
+
+    Raises:
+        ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
+        OSError: A file of the folder is missing, or the report cannot be written.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> from efficientnet.training import FINETUNE, Task, train
+        >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
+        >>> task = Task(variant, None, load("flowers", size=32), replace(FINETUNE, epochs=1, head_epochs=0), 32)
+        >>> best = train(task, Path("run"))
+        blocks: 1 epochs of 1 steps of 8 images
+        epoch 1  stage blocks ...
+        >>> write_report(task, Path("run"))
+        >>> Path("run/report.html").exists()
+        True
+    """
+    history = _read_log(folder / LOG)
+    model = ModelSource.of_file(folder / RUN_MODEL, keep=False)
+    found = _evaluate(model, folder) if task.data.entries and len(task.data.validation) else None
+    images = render_themes("curves", lambda theme: draw_curves(history, theme))
+    evaluated: Sequence[Section] = ()
+    if found is not None:
+        maps, without_maps = draw_worst(found, model)
+        images |= draw_figures(found, maps)
+        evaluated = to_sections(found, images, without_maps)
+    curves = Section("Curves", (_CURVES,))
+    page, usage = _summary(task, folder, history, found), _usage(task, folder)
+    settings = _settings(read_object(folder / RUN_SETTINGS))
+    whole = Page(page.title, page.verdict, page.findings, (curves, *evaluated, usage, settings))
+    write_file(folder / REPORT, to_html(whole, images).encode())
+    card = Page(page.title, page.verdict, page.findings, (usage, settings))
+    write_file(folder / CARD, (_front_matter(task) + to_markdown(card, ".")).encode())
+
+
+def can_report() -> bool:
+    """Return whether the packages that a report needs are installed."""
+    return bool(find_spec("matplotlib") and find_spec("jinja2"))
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    return [{key: value if key == "stage" else float(value) for key, value in row.items()} for row in rows]
+
+
+def _evaluate(model: ModelSource, folder: Path) -> Evaluation | None:
+    """The evaluation of the validation images; None if the model predicts no classes."""
+    with compile(model, cache=False) as predictor:
+        if predictor.spec.kind not in ("probabilities", "binary"):
+            return None
+        found = evaluate_predictor(predictor, folder / "validation.csv")
+    return found if isinstance(found, Evaluation) else None
+
+
+def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], found: Evaluation | None) -> Page:
+    """The page's head: title, outcome, findings."""
+    objective = task.objective
+    best = objective.best([dict(row) for row in history])
+    score = objective.score
+    minutes = sum(row["seconds"] for row in history) / 60
+    verdict = f"{score.replace('_', ' ').capitalize()} {best[f'val_{score}']:.4g} in validation."
+    findings = [
+        f"The best of {len(history)} epochs is epoch {best['epoch']:.0f}; the training took {minutes:.3g} minutes.",
+        *(line[0].upper() + line[1:] + "." for line in describe_data(task.data).splitlines()),
+    ]
+    if found is not None:
+        top1 = found.measures.top1
+        verdict = f"{percent(top1.value)} of {len(found.labelled)} validation images are right."
+        findings.insert(0, f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.")
+    findings.append(
+        "The epoch was chosen on these validation images, so new images will be predicted a little less well."
+    )
+    return Page(f"{task.variant.name} trained on {task.data.name}", verdict, tuple(findings), ())
+
+
+def _usage(task: Task, folder: Path) -> Section:
+    names = ", ".join(task.data.classes[:10]) + (", …" if len(task.data.classes) > 10 else "")
+    command = f"efficientnet predict --model {RUN_MODEL} IMAGE"
+    program = (
+        "import keras\n\n"
+        f'model = keras.models.load_model("{RUN_MODEL}")  # takes raw pixels 0..255, '
+        f"{task.image_size} x {task.image_size}"
+    )
+    return Section(
+        "Use the model",
+        (
+            Paragraph(f"{RUN_MODEL} is the model of the best epoch. Its outputs are, in their order: {names}."),
+            Code("On the command line, in this folder:", "sh", command),
+            Code("In Python, with Keras alone:", "python", program),
+        ),
+    )
+
+
+def _settings(known: Mapping[str, Any]) -> Section:
+    """All settings of the training, as it recorded them."""
+    recipe = tuple((field.replace("_", " "), _shown(value)) for field, value in known["recipe"].items())
+    others = tuple(
+        (key.replace("_", " "), _shown(known[key]))
+        for key in ("variant", "weights", "image_size", "seed", "backend")
+        if key in known
+    )
+    return Section("Settings", (Table("settings", ("setting", "value"), (("", others), ("recipe", recipe))),))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, (str, bool)) else json.dumps(value)
+
+
+def _front_matter(task: Task) -> str:
+    """What a hub reads of a model card."""
+    tags = ["efficientnet", task.variant.name]
+    head = {"library_name": "keras", "pipeline_tag": "image-classification", "tags": tags}
+    return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items()) + "---\n\n"
