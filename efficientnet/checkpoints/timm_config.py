@@ -101,7 +101,12 @@ def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
     mean, std, crop, interpolation = (values.get(key) for key in ("mean", "std", "crop_pct", "interpolation"))
     preprocessing: str | Scaling | None = None
     if mean is not None and std is not None:
-        preprocessing = of_mean_and_std(_channels(mean), _channels(std, least=1e-6))
+        numbers = [_channels(mean), _channels(std, least=1e-6)]
+        count = max(3, *map(len, numbers))
+        numbers = [values * count if len(values) == 1 else values for values in numbers]  # one is for all, as in timm
+        if len(numbers[0]) != len(numbers[1]):
+            raise ValueError(f"its mean has {len(numbers[0])} numbers, and its std {len(numbers[1])}")
+        preprocessing = of_mean_and_std(*numbers)
     return {
         "preprocessing": preprocessing,
         "crop": None if crop is None else positive_fraction(crop),
@@ -111,14 +116,12 @@ def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _channels(values: Any, least: float = -math.inf) -> list[float]:
-    if isinstance(values, list | tuple) and len(values) == 1:  # one number for all channels, as timm takes it
-        values = [*values] * 3
     if (
         not isinstance(values, list | tuple)
-        or len(values) != 3
+        or not 0 < len(values) <= 1000
         or not all(type(value) in (int, float) and least <= value < math.inf for value in values)
     ):
-        raise ValueError(f"its mean or std is {str(values)[:80]}, not three numbers")
+        raise ValueError(f"its mean or std is {str(values)[:80]}, not numbers for each channel")
     return list(values)
 
 

@@ -14,7 +14,7 @@ from ..checkpoints.facts import simplest
 from ..common.files import part_folder
 from ..common.text import get_logger
 from ..family.variants import list_variants, save_variant
-from ..images.pixel_scaling import EVALUATION_CROP, scale_and_offset
+from ..images.pixel_scaling import EVALUATION_CROP, numbers_for
 from ..weights import finding, published
 from ..weights.published import PublishedWeights
 from . import state_dicts
@@ -80,11 +80,6 @@ def published_row(reading: Reading) -> PublishedWeights | None:
 
 
 def _check_whole(reading: Reading) -> None:
-    if reading.channels != 3:
-        raise ValueError(
-            f"{reading.path} is for images of {reading.channels} channels, and other packages prepare those of 3. "
-            f"{ANY_FILE}"
-        )
     if "top_conv/kernel" not in reading.arrays:
         raise ValueError(
             f"{reading.path} ends with the last block, and other packages open networks with their head. {ANY_FILE}"
@@ -111,7 +106,8 @@ def describe(
             resolution=variant.resolution if row is None else row.resolution,
         ),
         classes=reading.classes,
-        scaling=scale_and_offset(trained.preprocessing),
+        channels=reading.channels,
+        scaling=numbers_for(trained.preprocessing, reading.channels),
         crop=facts.crop or EVALUATION_CROP,
         interpolation=facts.interpolation if facts.interpolation in ("bilinear", "bicubic") else "bicubic",
         class_names=class_names,

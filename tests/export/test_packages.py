@@ -17,6 +17,7 @@ from efficientnet.checkpoints.names.torch import TIMM
 from efficientnet.cli.main import main
 from efficientnet.export import convert
 from efficientnet.family import arrays as layout
+from efficientnet.images.pixel_scaling import Scaling
 
 pytest.importorskip("keras")
 
@@ -31,12 +32,12 @@ def small(name, width=WIDTH, resolution=SIZE):
 WIDER = small("b0", width=0.4)
 
 
-def save(path, variant, classes=3):
+def save(path, variant, classes=3, channels=3):
     """A file with timm's names and random numbers."""
     rng = np.random.default_rng(0)
     gain = 1.7 if variant.name == "small" else 1.0  # in a deep network more would multiply rounding errors
     arrays = {}
-    for entry in TIMM.entries(layout.layers(variant, classes)):
+    for entry in TIMM.entries(layout.layers(variant, classes, channels)):
         fan_in = int(np.prod(entry.their_shape[1:])) or 1
         if classes or not entry.ours.startswith("probs/"):
             arrays[entry.theirs] = random_array(rng, entry.theirs, entry.their_shape, fan_in, gain)
@@ -44,13 +45,17 @@ def save(path, variant, classes=3):
     return path
 
 
-def write(tmp_path, variant, package, padding="same", epsilon=1e-3, classes=3):
-    source = save(tmp_path / "source.safetensors", variant, classes)
+def write(tmp_path, variant, package, padding="same", epsilon=1e-3, classes=3, channels=3):
+    source = save(tmp_path / "source.safetensors", variant, classes, channels)
     convert.convert_weights(
         source, tmp_path / "folder", to=package, variant=variant, padding=padding, batch_norm_epsilon=epsilon,
-        preprocessing="tf", class_names=CLASSES if classes else None,
+        preprocessing="tf" if channels == 3 else bands(channels), class_names=CLASSES if classes else None,
     )  # fmt: skip
     return source, tmp_path / "folder"
+
+
+def bands(channels):
+    return Scaling(tuple(1 / (10 + band) for band in range(channels)), tuple(-float(band) for band in range(channels)))
 
 
 def usage(folder, **names):
@@ -105,18 +110,19 @@ def test_there_and_back(tmp_path, package, variant, padding, epsilon):
     assert "3 classes, named in the files: cat, dog, panda" in (folder / "README.md").read_text()
 
 
-def open_with(package, folder):
+def open_with(package, folder, channels=3):
     """The network that a package makes of a folder, as a function from images to outputs."""
     torch = pytest.importorskip("torch")
     if package == "kerashub":
         pytest.importorskip("keras_hub")
-        model = usage(folder, images=np.zeros((1, SIZE, SIZE, 3), np.float32))["model"]
+        model = usage(folder, images=np.zeros((1, SIZE, SIZE, channels), np.float32))["model"]
         return lambda x: importlib.import_module("keras").ops.convert_to_numpy(model(x, training=False))
     import_torchvision(torch)
     pytest.importorskip("efficientnet_pytorch" if package == "lukemelas" else package)
     from PIL import Image
 
-    model = usage(folder, image=Image.new("RGB", (99, 80)))["model"]
+    images = torch.zeros((1, channels, SIZE, SIZE))
+    model = usage(folder, image=Image.new("RGB", (99, 80)), images=images)["model"]
 
     def predict(x):
         with torch.no_grad():
@@ -124,6 +130,31 @@ def open_with(package, folder):
         return (outputs.logits if package == "transformers" else outputs).numpy()
 
     return predict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(
+    ("package", "variant", "padding"),
+    [
+        ("transformers", WIDER, "same"), ("kerashub", small("b0"), "same"), ("timm", get_variant("lite0"), "same"),
+        ("torchvision", get_variant("b0"), "symmetric"), ("lukemelas", get_variant("b0"), "same"),
+    ],
+)  # fmt: skip
+def test_other_numbers_of_channels(eff, keras, tmp_path, package, variant, padding, channels):
+    """Each package opens it by the program of the card, and predicts the same; it comes back with its scaling."""
+    source, folder = write(tmp_path, variant, package, padding, channels=channels)
+    predict = open_with(package, folder, channels)
+    reading = checkpoints.read_checkpoint(folder, variant)
+    assert (reading.channels, reading.differences) == (channels, 0)
+    np.testing.assert_allclose(reading.checkpoint.facts.preprocessing, bands(channels), rtol=1e-6)
+    model = eff.create(
+        variant, weights=source, classes=3, input_shape=(SIZE, SIZE, channels), padding=padding,
+        batch_norm_epsilon=1e-3, classifier_activation="softmax" if package == "kerashub" else None,
+    )  # fmt: skip
+    x = np.random.default_rng(1).normal(0, 1, (3, SIZE, SIZE, channels)).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(model(x, training=False))
+    np.testing.assert_allclose(predict(x), expected, atol=1e-5 * np.abs(expected).max())
 
 
 @OPENED

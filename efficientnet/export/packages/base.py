@@ -19,7 +19,8 @@ class Network:
     Attributes:
         variant: Variant, with the padding, the epsilon and the resolution that the weights were trained with.
         classes: Number of classes; None for a network without a classifier.
-        scaling: Scaling of pixels 0..255.
+        channels: Number of channels of the images.
+        scaling: Scaling of pixels 0..255, a number for each channel.
         crop: Part of an image's shorter side that is kept, 0..1.
         interpolation: Interpolation of the resizing after that: ``"bilinear"`` or ``"bicubic"``.
         class_names: Names of the classes in the order of the outputs; None if they are not known.
@@ -28,6 +29,7 @@ class Network:
 
     variant: Variant
     classes: int | None
+    channels: int
     scaling: Scaling
     crop: float
     interpolation: str

@@ -35,7 +35,11 @@ def model_card(
     known = variant.name in list_variants()
     paper = f" ({get_variant(variant.name).paper})" if known else ""
     create = f'"{variant.name}"' if known else '"variant.json"'
-    top = "" if network.classes else ", include_top=False"
+    options = "" if network.classes else ", include_top=False"
+    if network.channels != 3:
+        options += f", in_channels={network.channels}"
+    colors = "RGB" if network.channels == 3 else f"{network.channels} channels" if network.channels > 1 else "grey"
+    image = "image.jpg" if network.channels in (1, 3) else "image.npy"
     return f'''---
 {front}
 ---
@@ -46,7 +50,7 @@ def model_card(
 
 | | |
 |---|---|
-| input | {variant.resolution} x {variant.resolution} pixels, RGB |
+| input | {variant.resolution} x {variant.resolution} pixels, {colors} |
 | crop | the middle {network.crop:.4g} of the shorter side, then {network.interpolation} resizing |
 | scaling of pixels 0..255 | {formula(network.scaling)} |
 | padding of convolutions with a stride | {variant.padding} |
@@ -67,8 +71,8 @@ With Keras on TensorFlow, JAX or PyTorch, by the package `efficientnet`:
 ```python
 from efficientnet.keras import create, model_inputs
 
-model = create({create}, weights="{folder}"{top})
-model.predict(model_inputs("image.jpg", model))
+model = create({create}, weights="{folder}"{options})
+model.predict(model_inputs("{image}", model))
 ```
 
 For another package, write another folder: `efficientnet convert {folder} OUT --to NAME`, where NAME is transformers,

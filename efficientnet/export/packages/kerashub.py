@@ -57,7 +57,7 @@ def _type(variant: Variant, block: scaling.Block) -> str:
 
 
 def _configure(network: Network) -> dict[str, Any]:
-    backbone = _object("backbone", "EfficientNetBackbone", _LAYER | _backbone(network.variant))
+    backbone = _object("backbone", "EfficientNetBackbone", _LAYER | _backbone(network.variant, network.channels))
     converter = _object("image_converter", "EfficientNetImageConverter", _LAYER | _converter(network))
     preprocessor = _object(
         "image_classifier_preprocessor", "EfficientNetImageClassifierPreprocessor",
@@ -97,7 +97,7 @@ def _object(module: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _backbone(variant: Variant) -> dict[str, Any]:
+def _backbone(variant: Variant, channels: int) -> dict[str, Any]:
     """Return the options of a backbone.
 
     Where the variant does not scale its stem and head, the first and the last stage get a width of 1 and numbers that
@@ -131,7 +131,7 @@ def _backbone(variant: Variant) -> dict[str, Any]:
         "dropout": 0.2,
         "depth_divisor": variant.depth_divisor,
         "min_depth": None,
-        "input_shape": [None, None, 3],
+        "input_shape": [None, None, channels],
         "activation": variant.activation,
         "include_stem_padding": pads_equally,
         "use_depth_divisor_as_min_depth": True,
@@ -169,7 +169,7 @@ def _usage(network: Network) -> str:
     return f"""import keras_hub
 
 model = keras_hub.models.{kind}.from_preset("{{folder}}")
-model.predict(images)  # (N, height, width, 3), {given}"""
+model.predict(images)  # (N, height, width, {network.channels}), {given}"""
 
 
 # A classifier is compiled with an optimizer: its steps, and its learning rate.

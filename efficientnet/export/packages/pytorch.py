@@ -6,6 +6,7 @@ from typing import Any
 
 from ...checkpoints.names import torch as names
 from ...checkpoints.names.base import Origin
+from ...family import scaling
 from ...family.variants import get_variant
 from .base import Network, Package, refuse
 
@@ -37,6 +38,11 @@ def _builder(network: Network) -> str:
 def _use_torchvision(network: Network) -> str:
     options = f"num_classes={network.classes}" if network.classes else ""
     changes = [] if network.classes else ["model.classifier = torch.nn.Identity()  # the file has no classifier"]
+    if network.channels != 3:
+        filters = scaling.stem_filters(network.variant)
+        changes.append(
+            f"model.features[0][0] = torch.nn.Conv2d({network.channels}, {filters}, 3, stride=2, padding=1, bias=False)"
+        )
     epsilon = network.variant.batch_norm_epsilon
     if epsilon != names.TORCHVISION.epsilon(get_variant(network.variant.name)):  # of which torchvision takes none
         changes += [
@@ -74,6 +80,8 @@ def _name(network: Network) -> str | None:
 def _use_lukemelas(network: Network) -> str:
     epsilon = network.variant.batch_norm_epsilon
     options = [f"num_classes={network.classes}" if network.classes else "include_top=False"]
+    if network.channels != 3:
+        options.append(f"in_channels={network.channels}")
     if epsilon != 1e-3:
         options.append(f"batch_norm_epsilon={epsilon:g}")
     return f'''import torch

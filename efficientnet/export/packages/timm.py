@@ -46,7 +46,7 @@ def _configure(network: Network) -> dict[str, Any]:
     classes = network.classes or 0
     trained = {
         "custom_load": False,
-        "input_size": [3, side, side],
+        "input_size": [network.channels, side, side],
         "fixed_input_size": False,
         "pool_size": [-(-side // _DEPTH)] * 2,
         "interpolation": network.interpolation,
@@ -55,7 +55,7 @@ def _configure(network: Network) -> dict[str, Any]:
         "mean": network.mean,
         "std": network.std,
         "num_classes": classes,
-        "first_conv": "conv_stem",
+        "first_conv": "conv_stem" if network.channels == 3 else None,  # which timm would fit to these channels
         "classifier": "classifier",
     }
     labels = {"label_names": list(network.class_names)} if network.class_names else {}
@@ -72,12 +72,18 @@ def _configure(network: Network) -> dict[str, Any]:
 
 
 def _usage(network: Network) -> str:
+    outputs = "logits" if network.classes else "features"
+    if network.channels != 3:  # its transforms are for images of Pillow, in RGB
+        return f"""import timm
+
+model = timm.create_model("local-dir:{{folder}}", pretrained=True).eval()
+{outputs} = model(images)  # a tensor (N, {network.channels}, height, width), scaled"""
     return f'''import timm
 
 model = timm.create_model("local-dir:{{folder}}", pretrained=True).eval()
 # or: timm.create_model("{_architecture(network)}", checkpoint_path="{{folder}}/model.safetensors", …)
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-{"logits" if network.classes else "features"} = model(transform(image)[None])  # a Pillow image'''
+{outputs} = model(transform(image)[None])  # a Pillow image'''
 
 
 TIMM = Package("timm", "timm", "model.safetensors", _origin, _configure, _usage, "timm")

@@ -58,7 +58,7 @@ def _configure(network: Network) -> dict[str, Any]:
         "in_channels": [stage.input_filters for stage in stages],
         "kernel_sizes": [stage.kernel_size for stage in stages],
         "num_block_repeats": [stage.num_repeat for stage in stages],
-        "num_channels": 3,
+        "num_channels": network.channels,
         "out_channels": [stage.output_filters for stage in stages],
         "pooling_type": "mean",
         "squeeze_expansion_ratio": stages[0].se_ratio,
@@ -71,7 +71,9 @@ def _configure(network: Network) -> dict[str, Any]:
         config["id2label"] = {str(number): label for number, label in enumerate(labels)}
         config["label2id"] = {label: number for number, label in enumerate(labels)}
         config["problem_type"] = f"{'multi' if network.activation == 'sigmoid' else 'single'}_label_classification"
-    return {"config.json": config, "preprocessor_config.json": _processor(network)}
+    # Its processor takes images of Pillow, in RGB.
+    processor = {"preprocessor_config.json": _processor(network)} if network.channels == 3 else {}
+    return {"config.json": config, **processor}
 
 
 def _processor(network: Network) -> dict[str, Any]:
@@ -96,12 +98,19 @@ def _processor(network: Network) -> dict[str, Any]:
 
 def _usage(network: Network) -> str:
     kind = "EfficientNetForImageClassification" if network.classes else "EfficientNetModel"
+    outputs = "outputs.logits" if network.classes else "outputs.pooler_output"
+    if network.channels != 3:
+        return f"""from transformers import {kind}
+
+model = {kind}.from_pretrained("{{folder}}").eval()
+outputs = model(images)  # a tensor (N, {network.channels}, height, width), scaled
+{outputs}"""
     return f"""from transformers import {kind}, EfficientNetImageProcessor
 
 processor = EfficientNetImageProcessor.from_pretrained("{{folder}}")
 model = {kind}.from_pretrained("{{folder}}").eval()
 outputs = model(**processor(image, return_tensors="pt"))  # a Pillow image
-{"outputs.logits" if network.classes else "outputs.pooler_output"}"""
+{outputs}"""
 
 
 TRANSFORMERS = Package(
