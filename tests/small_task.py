@@ -34,7 +34,8 @@ class SmallTask(Task):
         full = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="probs")(x))
         trained = keras.Model(full.input, full.output)
         rates = learning_rate(self.recipe, stage.trained, self.recipe.epochs, steps)
-        optimizer = make_optimizer(self.recipe, rates, trained.trainable_variables, self.recipe.epochs * steps)
+        parts, variables = self.recipe.parts(stage.trained), trained.trainable_variables
+        optimizer = make_optimizer(self.recipe, rates, variables, self.recipe.epochs * steps, parts)
         trained.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
         return Networks(full, None, trained, rates)
 

@@ -69,6 +69,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "included (default: the recipe's, 10 for finetune)")  # fmt: skip
     add("--batch-size", type=int, metavar="N",
         help="images per step (default: the recipe's, fewer for small data sets)")  # fmt: skip
+    add("--accumulate", type=int, metavar="N", help="parts that a batch is computed in, one after the other, for less "
+        "memory (default: the recipe's, 1)")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE",
         help="peak learning rate (default: the recipe's, less for a short training)")  # fmt: skip
     add("--model", help=f"variant, or a variant's .json file (default: {_DEFAULTS['model']})")
@@ -232,7 +234,7 @@ def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
 
     stored = _stored(out).get("recipe") if arguments.resume and arguments.recipe is None else None
     recipe = from_json(stored) if stored else get_recipe(arguments.recipe or "finetune", get_variant(arguments.model))
-    given = [(field, getattr(arguments, field)) for field in ("epochs", "batch_size", "learning_rate")]
+    given = [(field, getattr(arguments, field)) for field in ("epochs", "batch_size", "accumulate", "learning_rate")]
     changes = [(field, str(value)) for field, value in given if value is not None] + arguments.set
     if twice := [field for field, count in Counter(field for field, _ in changes).items() if count > 1]:
         raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")

@@ -44,6 +44,11 @@ class Batch(NamedTuple):
     targets: NDArray[np.float32]
     weights: NDArray[np.float32]
 
+    def split(self, parts: int) -> Iterator[Batch]:
+        """Yield parts of equal size."""
+        for arrays in zip(*(np.split(array, parts) for array in self), strict=True):
+            yield Batch(*arrays)
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -75,6 +80,16 @@ class Batches:
     def size(self) -> int:
         """Images of a step, of all processes together."""
         return self.recipe.batch(len(self.data.training), self.stage.trained)
+
+    @property
+    def parts(self) -> int:
+        """Parts that a batch is computed in."""
+        return self.recipe.parts(self.stage.trained)
+
+    @property
+    def size_of_part(self) -> int:
+        """Images that are computed at a time, of all processes together."""
+        return self.size // self.parts
 
     @property
     def steps(self) -> int:

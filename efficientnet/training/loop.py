@@ -71,7 +71,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
-            size = min(self.recipe.batch_size, max(1, len(self.data.training)))
+            size = self.recipe.in_equal_parts(min(self.recipe.batch_size, max(1, len(self.data.training))))
             object.__setattr__(self, "recipe", dataclasses.replace(self.recipe, batch_size=size))
 
     @property
@@ -83,7 +83,9 @@ class Task:
         return self.recipe.plan_stages(self.variant, self.image_size)
 
     def batches(self, stage: Stage, processes: Processes) -> Batches:
-        share = processes.share(self.recipe.batch(len(self.data.training), stage.trained))
+        size = self.recipe.batch(len(self.data.training), stage.trained)
+        processes.share(size // self.recipe.parts(stage.trained))  # each part is shared out, too
+        share = processes.share(size)
         return Batches(self.data, self.recipe, stage, self.seed, share, self.weigh_classes)
 
     def build(self, stage: Stage, steps: int) -> Networks:

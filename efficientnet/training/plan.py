@@ -18,6 +18,7 @@ from .batches import all_images
 from .loop import Task
 from .processes import OneProcess, Processes
 from .recipes import Stage
+from .steps import take_step
 
 _MEASURED_STEPS = 3
 
@@ -80,9 +81,9 @@ def _measure(task: Task, stage: Stage, processes: Processes) -> tuple[float, flo
         channels = nets.body.output_shape[-1]
         batches = batches.with_features(np.zeros((len(task.data.pixels), channels), np.float32))
     times = []
-    for batch in batches.from_step(0, 1 + _MEASURED_STEPS):
+    for step, batch in enumerate(batches.from_step(0, 1 + _MEASURED_STEPS)):
         started = time.perf_counter()
-        processes.step(nets.trained, batch)
+        take_step(nets.trained, batches, step, batch, processes)
         times.append(time.perf_counter() - started)
     return float(np.median(times[1:])), before + times[0], batches.steps, nets.rates
 

@@ -62,6 +62,8 @@ class Recipe:
             once takes next to no time, so a small data set is repeated as often as needed.
         batch_size: Images per step, over all processes, or all images if they are fewer. None takes 32, and after the
             head's stage as few as 8 if an epoch would have less than 10 steps.
+        accumulate: Parts that a batch is computed in, one after the other, for less memory; the step takes the mean of
+            their gradients. Not for the head alone. Batch norm that is trained has the statistics of each part.
         optimizer: "rmsprop", with decay and momentum 0.9 and epsilon 0.001, or "adamw".
         learning_rate: Peak learning rate at ``reference_batch`` images per step; it grows with the batch size.
         head_learning_rate: Peak learning rate of the classifier alone, at ``reference_batch`` images per step.
@@ -104,6 +106,7 @@ class Recipe:
     head_epochs: int = 1
     head_steps: int = 1000
     batch_size: int | None = None
+    accumulate: int = 1
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     head_learning_rate: float = 1e-2
@@ -144,7 +147,7 @@ class Recipe:
                     raise ValueError(f"{field}={value}: expected a pair, of the first and the last stage.")
         least = {"epochs": 1, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
         least |= {"reference_batch": 1, "warmup_epochs": 0, "learning_rate": 0, "head_learning_rate": 0}
-        least |= {"head_steps": 0, "full_rate_steps": 0, "warmup_steps": 0}
+        least |= {"accumulate": 1, "head_steps": 0, "full_rate_steps": 0, "warmup_steps": 0}
         for field, minimum in (least | {"weight_decay": 0}).items():
             value = getattr(self, field)
             if value is not None and value < minimum:
@@ -170,6 +173,10 @@ class Recipe:
             raise ValueError(
                 f"reference_batch={self.reference_batch}: a rate that grows with the batch needs a batch_size."
             )
+        if self.batch_size and self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size={self.batch_size}, accumulate={self.accumulate}: expected a batch of equal parts."
+            )
         if min(self.mixup) < 0:
             raise ValueError(f"mixup={self.mixup}: expected at least 0.")
         if self.epochs < self.head_epochs:
@@ -191,7 +198,21 @@ class Recipe:
     def batch(self, images: int, trained: str) -> int:
         """Images of a step of a stage that trains this ("head", "blocks" or "all"), of so many to train on."""
         fitting = _BATCH if trained == "head" else max(_LEAST_BATCH, min(_BATCH, images // _LEAST_STEPS))
-        return min(self.batch_size or fitting, max(1, images))
+        return self.in_equal_parts(min(self.batch_size or max(fitting, self.accumulate), max(1, images)))
+
+    def in_equal_parts(self, size: int) -> int:
+        """Return the largest batch of at most so many images whose parts are equal.
+
+        Raises:
+            ValueError: There are more parts than images.
+        """
+        if size < self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate}: expected at most one part for each image, {size}.")
+        return size - size % self.accumulate
+
+    def parts(self, trained: str) -> int:
+        """Parts that a batch is computed in, in a stage that trains this; features of the head take little memory."""
+        return 1 if trained == "head" else self.accumulate
 
     def plan_stages(self, variant: Variant, image_size: int) -> list[Stage]:
         """The stages in their order; ``image_size`` is that of the last, pixels."""

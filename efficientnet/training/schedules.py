@@ -60,7 +60,7 @@ def average_momentum(recipe: Recipe, steps: int) -> float:
     return min(recipe.average, (1 + steps) / (10 + steps))
 
 
-def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], steps: int) -> Any:
+def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], steps: int, parts: int = 1) -> Any:
     """Build a Keras optimizer for these trainable variables, with weight decay on their kernels only.
 
     Args:
@@ -68,24 +68,69 @@ def make_optimizer(recipe: Recipe, schedule: Any, variables: Sequence[Any], step
         schedule: Schedule of the learning rate.
         variables: Trainable variables, in the order in which images pass through them.
         steps: Number of steps in all.
+        parts: Number of parts of a step, whose gradients are averaged.
     """
     import keras
 
+    if parts > 1:
+        schedule = _per_part(schedule, parts)
     kernels = [variable for variable in variables if is_kernel(variable)]
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"gradient_accumulation_steps": parts if parts > 1 else None}
     if recipe.average:
-        options = {"use_ema": True, "ema_momentum": average_momentum(recipe, steps)}
+        options |= {"use_ema": True, "ema_momentum": average_momentum(recipe, steps)}
     if recipe.optimizer == "rmsprop":
         for kernel in kernels:
             kernel.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-        optimizer = keras.optimizers.RMSprop(schedule, **_RMSPROP, **options)
+        kind = keras.optimizers.RMSprop
+        options |= _RMSPROP
     else:
         factors = rate_factors(variables, recipe.layer_decay)
         kind = keras.optimizers.AdamW if recipe.layer_decay == 1 else _layerwise_adamw(factors)
-        optimizer = kind(schedule, weight_decay=recipe.weight_decay, **options)
+        options |= {"weight_decay": recipe.weight_decay}
+    optimizer = (_averaging_once(kind) if parts > 1 else kind)(schedule, **options)
+    if recipe.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not is_kernel(v)])
     optimizer.build(variables)
     return optimizer
+
+
+def _per_part(schedule: Any, parts: int) -> Any:
+    """Return the schedule by the number of parts: Keras counts these, and not the steps."""
+    import keras
+
+    class PerPart(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+        """A schedule whose steps have several parts."""
+
+        def __call__(self, step: Any) -> Any:
+            return schedule(keras.ops.floor_divide(step, parts))
+
+        def get_config(self) -> dict[str, Any]:
+            return {"schedule": schedule, "parts": parts}
+
+    return PerPart()
+
+
+def _averaging_once(kind: Any) -> Any:
+    """Return the class of optimizers with moving averages of the weights after each step, not after each of its parts.
+
+    Keras' own (3.15) would move them after each part, towards weights that have not changed.
+    """
+    import keras
+
+    class AveragingOnce(kind):  # type: ignore[misc]
+        """An optimizer whose steps may have parts."""
+
+        def _update_model_variables_moving_average(self, variables: Any) -> None:
+            if not self.use_ema:
+                return
+            is_last = keras.ops.equal((self._iterations + 1) % self.gradient_accumulation_steps, 0)
+            own = keras.ops.where(keras.ops.equal(self.iterations, 0), 0.0, self.ema_momentum)
+            momentum = keras.ops.where(is_last, own, 1.0)
+            for variable, average in zip(variables, self._model_variables_moving_average, strict=True):
+                if average is not None:
+                    average.assign(momentum * average + (1 - momentum) * variable)
+
+    return AveragingOnce
 
 
 def is_kernel(variable: Any) -> bool:

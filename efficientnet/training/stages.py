@@ -85,7 +85,8 @@ def compile_network(
     recipe = objective.recipe
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
-    optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps)
+    parts = recipe.parts(stage.trained)
+    optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps, parts)
     network.compile(optimizer, objective.loss(stage), metrics=objective.metrics(), jit_compile=jit_compile)
     return rates
 

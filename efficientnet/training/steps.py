@@ -50,7 +50,7 @@ def fit(
 
 
 def take_step(network: Any, batches: Batches, step: int, batch: Batch, processes: Processes) -> dict[str, float]:
-    """Train a compiled network on the batch of a step of the stage, and return its loss and metric.
+    """Train a compiled network on the batch of a step of the stage, in parts, and return its loss and metric.
 
     On PyTorch, where Keras' dropout draws from the global generator, the step seeds it, so that what it draws depends
     on the step alone. The other backends have their random states among the network's variables.
@@ -59,7 +59,8 @@ def take_step(network: Any, batches: Batches, step: int, batch: Batch, processes
         import torch
 
         torch.manual_seed(batches.step_seed(step, processes.rank))
-    return processes.step(network, batch)
+    logs = [processes.step(network, part) for part in batch.split(batches.parts)]
+    return {name: sum(each[name] for each in logs) / len(logs) for name in logs[0]}
 
 
 class Validation(NamedTuple):
@@ -73,7 +74,7 @@ def validate(network: Any, batches: Batches, processes: Processes) -> Validation
     """Return what the objective needs to measure the network on the validation images."""
     kept, rows = [], []
     for inputs, indices in _validation(batches):
-        outputs = predict(network, inputs, batches.size, processes)
+        outputs = predict(network, inputs, batches.size_of_part, processes)
         kept.append(batches.objective.keep(outputs, indices))
         rows.append(indices)
     return Validation(np.concatenate(kept), np.concatenate(rows))
@@ -82,7 +83,7 @@ def validate(network: Any, batches: Batches, processes: Processes) -> Validation
 def _validation(batches: Batches) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     data = batches.data
     if batches.features is None:
-        yield from validation_batches(data, batches.stage.image_size, batches.size)
+        yield from validation_batches(data, batches.stage.image_size, batches.size_of_part)
     else:
         yield batches.features[data.validation], data.validation
 
