@@ -92,7 +92,7 @@ def explain(
 
     ``"gradcam"`` weighs each feature map of a layer by the mean of its gradient, and adds them up (Grad-CAM,
     arXiv 1610.02391, section 3). ``"hirescam"`` multiplies features and gradients at each place, so that the map shows
-    what the class score is made of (HiResCAM, arXiv 2011.08891, section 4). Both are the same for a network that ends
+    what the class score is made of (HiResCAM, arXiv 2011.08891). Both are the same for a network that ends
     in global average pooling and one dense layer. The gradients are those of the score before the last softmax or
     sigmoid. ``"occlusion"`` moves a square of the image's mean color over the image, and measures how much the output
     drops (arXiv 1311.2901, section 4.2). It needs no layer and no gradient, and about 200 predictions.
@@ -128,12 +128,12 @@ def explain(
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
     explainer = Explainer(model, describe_model(model, preprocessing, crop, interpolation), method, layer)
-    sources, _ = as_list(images)
+    sources, is_batch = as_list(images)
     wanted = list(class_index) if isinstance(class_index, Iterable) else [class_index] * len(sources)
     if len(wanted) != len(sources):
         raise ValueError(f"class_index has {len(wanted)} classes for {len(sources)} images: expected one for each.")
     return [
-        explainer(source, None if index is None else [index])[0]
+        explainer(source, None if index is None else [index], decides=not is_batch)[0]
         for source, index in zip(sources, wanted, strict=True)
     ]  # fmt: skip
 
@@ -151,15 +151,18 @@ class Explainer:
         self._network = None if method == "occlusion" else CutNetwork(model, method, layer)
         self._model = model
 
-    def __call__(self, source: Any, classes: Sequence[int] | None = None, top: int = 1) -> list[Explanation]:
+    def __call__(
+        self, source: Any, classes: Sequence[int] | None = None, top: int = 1, decides: bool = True
+    ) -> list[Explanation]:
         """Explain one image.
 
         Args:
             source: Image, as in :func:`explain`.
             classes: Indices of the classes; by default the most probable ones.
             top: Number of these.
+            decides: Whether the levels of this image alone say what white is, as in ``pixels.fault``.
         """
-        image, size, seen = self._prepare(read_pixels(source, self.spec.channels))
+        image, size, seen = self._prepare(read_pixels(source, self.spec.channels), decides)
         evidence: Evidence = (
             Occlusion(self._model, self.spec, image)
             if self._network is None
@@ -176,12 +179,12 @@ class Explainer:
             for index in map(self._checked, classes)
         ]  # fmt: skip
 
-    def _prepare(self, pixels: Any) -> tuple[NDArray[np.float32], tuple[int, int], Box]:
+    def _prepare(self, pixels: Any, decides: bool) -> tuple[NDArray[np.float32], tuple[int, int], Box]:
         """An image as the model takes it before the scaling, its height and width, and the part of it that is kept."""
-        height, width = as_array(pixels).shape[:2] or (0, 0)
+        height, width = (*as_array(pixels).shape, 0, 0)[:2]
         if (height, width) != self.spec.image_sides or height == width:
-            return self.spec.image(pixels), (height, width), self.spec.seen(height, width)
-        levels = with_channels(pixels, self.spec.channels).astype(np.float32)
+            return self.spec.image(pixels, decides), (height, width), self.spec.seen(height, width)
+        levels = with_channels(pixels, self.spec.channels, decides=decides).astype(np.float32)
         image = levels if self.spec.channels_last else levels.transpose(2, 0, 1)
         return image, (height, width), (0, 0, width, height)
 
@@ -204,7 +207,8 @@ def _laid_over(evidence: NDArray[np.float32], shape: tuple[int, int], seen: Box)
     if not np.isfinite(evidence).all():
         raise ValueError("The evidence is NaN or infinite: look for NaN in the model's weights.")
     left, top, right, bottom = seen
-    enlarged = Image.fromarray(evidence).resize((right - left, bottom - top), Image.Resampling.BICUBIC)
+    # What is against the class is left out first: a cubic curve rises above 0 beside what is far below.
+    enlarged = Image.fromarray(np.maximum(evidence, 0)).resize((right - left, bottom - top), Image.Resampling.BICUBIC)
     heat_map = np.zeros(shape, np.float32)
     heat_map[top:bottom, left:right] = np.maximum(np.asarray(enlarged), 0)
     highest = heat_map.max()

@@ -81,6 +81,25 @@ def test_channels_first():
     assert np.argmax(explain(model, pixels, "occlusion", class_index=0, crop=1.0)[0].heat_map) == 8 + 2
 
 
+def test_evidence_against_a_class_is_none_for_it_beside_it(model):
+    pixels = np.zeros((80, 80, 3), np.uint8)
+    pixels[20:30, 20:30, 1] = 200
+    inputs = keras.Input((8, 8, 3))
+    dense = keras.layers.Dense(2)
+    against = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1)(inputs))))
+    dense.set_weights([np.array([[0, 0], [-1, 0], [0, 0]], "float32"), np.zeros(2, "float32")])
+    assert not explain(against, pixels, class_index=0, crop=1.0)[0].heat_map.any()
+
+
+def test_a_nearly_black_image_of_a_batch(model):
+    batch = np.stack([np.full((8, 8, 3), level, np.float32) for level in (0.5, 200)])
+    assert len(explain(model, batch)) == 2
+    with pytest.raises(ValueError, match="which look like"):
+        explain(model, batch[0])
+    with pytest.raises(ValueError, match="An image is an array"):
+        explain(model, [np.zeros(5)])
+
+
 def test_the_model_stays_unchanged(model, wide):
     config, weights = model.get_config(), model.get_weights()
     explain(model, wide)
