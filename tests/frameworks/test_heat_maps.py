@@ -136,3 +136,10 @@ def test_what_openvino_cannot_compute(backend, corners, network, image):
     with pytest.raises(ValueError, match="OpenVINO computes no gradients"):
         maps(corners(pooled=False), image, "gradcam")
     assert maps(corners(pooled=False), image, "occlusion").heat_map.max() == 1
+
+
+@pytest.mark.once_per_keras
+def test_a_model_that_1_1_1_saved(eff, golden):
+    model = eff.load_model(golden("qubvel-b0") / "full_model.h5", compile=False)
+    (found,) = explain(model, np.full((70, 90, 3), 128, np.uint8), class_index=1, preprocessing="torch")
+    assert found.heat_map.shape == (70, 90) and found.heat_map.max() == 1
