@@ -16,12 +16,14 @@ from ..reports.theme import LIGHT, WIDTH, Theme, new_figure, style
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
+from .values import ValueEvaluation
 
 _MOST_CLASSES = 30  # of which a page holds names and numbers in letters that can be read
 # Of the contact sheet, in inches: width and height of an image with its captions, the image's side, what is around.
 _COLUMNS = 4
 _CELL, _SIDE, _MARGIN = (1.95, 2.5), 1.8, 0.075
 _PIXELS = 360  # to a side
+_MOST_PANELS = 8
 
 
 def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGHT) -> Any:
@@ -153,6 +155,32 @@ def draw_mistakes(
                     text, (x, 0), (0, -4 - 11 * line), "axes fraction", "offset points", ha=side, va="top",
                     fontsize=size, color=colour, parse_math=False,
                 )  # fmt: skip
+    return figure
+
+
+def draw_values(found: ValueEvaluation, theme: Theme = LIGHT) -> Any:
+    """Draw the predicted numbers against the true ones, a panel for each of the first numbers.
+
+    Returns:
+        A ``matplotlib.figure.Figure``.
+
+    Raises:
+        ImportError: Matplotlib is missing; the message names the extra.
+    """
+    names = list(found.names)[:_MOST_PANELS]
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(rows * WIDTH / columns, theme)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, name, truth, predicted in zip(panels, names, found.truth.T, found.predicted.T, strict=False):
+        ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+        axes.plot(ends, ends, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot(truth, predicted, ".", markersize=4, alpha=0.6, color=theme.series[0])
+        axes.set(xlabel="true", ylabel="predicted")
+        axes.set_title(_shorten(name, 24), color=theme.ink, fontsize=9, parse_math=False)
+        style(axes, theme, grid="both")
     return figure
 
 

@@ -16,6 +16,8 @@ from ..common.files import replacing, write_file
 from ..common.text import about, csv_cell, json_text, markdown
 from .statistics import PerClass
 
+Tables = dict[str, tuple[list[str], list[list[str]]]]  # header and rows by name
+
 _MOST_LINES = 25  # of a table in the text; the files have it all
 
 

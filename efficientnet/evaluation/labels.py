@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
 from ..reports.tables import table
-from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
+from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .statistics import PerClass, Share, wilson
 
 
@@ -84,8 +84,22 @@ class LabelEvaluation:
         """Share of the images with all labels correct."""
         return wilson(int((self.truth == self.predicted).all(axis=1).sum()), len(self.paths))
 
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        precision = percent(mean_of_known(self.average_precisions))
+        return f"The mean average precision of {len(self.labels)} labels is {precision}, on {len(self.paths)} images."
+
     def text(self) -> str:
         """Return tables of the measures, as Markdown."""
+        title = (
+            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images, labels from a probability "
+            f"of {_shown(self.threshold)}"
+        )
+        return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
+
+    def tables(self) -> Tables:
+        """Return header and rows of the tables of the measures and the labels."""
         exact, overall = self.exact, self.overall
         rows = [
             ["mean average precision of the labels", percent(mean_of_known(self.average_precisions)), ""],
@@ -95,13 +109,10 @@ class LabelEvaluation:
             ["recall of all labels together", percent(overall.recall[0]), ""],
             ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
         ]
-        parts = [
-            f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images, labels from a probability "
-            f"of {_shown(self.threshold)}",
-            table(["", "", "95 % interval"], rows),
-            table(*table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1"))),
-        ]
-        return "\n\n".join(parts)
+        return {
+            "measures": (["", "", "95 % interval"], rows),
+            "labels": table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1")),
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -129,15 +140,19 @@ class LabelEvaluation:
     def write(self, folder: Path) -> None:
         """Write measures and tables into a folder, which is made; each file is replaced as a whole.
 
-        They are ``metrics.json``, ``report.md``, ``labels.csv`` and ``predictions.csv``, which has the true and the
-        predicted labels of each image and the probabilities of all.
+        They are ``metrics.json``, ``report.md``, ``labels.csv``, ``predictions.csv``, which has the true and the
+        predicted labels of each image and the probabilities of all, and ``report.html``, one self-contained page.
 
         Raises:
+            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
             OSError: The files cannot be written.
         """
+        from .page import write_page
+
         write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
         write_table(folder / "labels.csv", self._label_rows())
         write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
+        write_page(self, folder)
 
     def _prediction(self, row: int) -> dict[str, Any]:
         def named(chosen: NDArray[np.bool_]) -> str:

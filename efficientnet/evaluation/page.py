@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.files import write_file
 from ..common.text import about
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html
 from ..reports.theme import render_themes
-from .figures import draw_confusion, draw_mistakes, draw_reliability, load_thumbnail
+from .evidence import draw_worst
+from .figures import draw_confusion, draw_mistakes, draw_reliability, draw_values, load_thumbnail
 from .formats import percent
+from .labels import LabelEvaluation
 from .report import Evaluation
-from .statistics import top_k
+from .values import ValueEvaluation
+
+AnyEvaluation = Evaluation | LabelEvaluation | ValueEvaluation
 
 _FIGURES = {
     "confusion": Figure(
@@ -31,6 +38,10 @@ _FIGURES = {
         "mistakes", "The wrong predictions with the greatest confidence.",
         "Under each image its class, the predicted class, and the probability of either. Wrong labels are often among "
         "these.", is_wide=True,
+    ),
+    "values": Figure(
+        "values", "Predicted numbers against true ones.",
+        "A point for each image. On the dashed line the prediction is right.",
     ),
 }  # fmt: skip
 _MAPS = (
@@ -58,32 +69,56 @@ def draw_figures(found: Evaluation, maps: Sequence[NDArray[np.uint8]] = ()) -> d
     return drawn
 
 
-def to_page(found: Evaluation, figures: Mapping[str, bytes], without_maps: str = "") -> str:
-    """Return the HTML of an evaluation with its figures from :func:`draw_figures`.
+def write_page(found: AnyEvaluation, folder: Path, model: Any = None) -> dict[str, bytes]:
+    """Write ``report.html``, the page of an evaluation of any kind; return its figures, PNG by name.
 
     Args:
         found: Evaluation.
-        figures: PNG files by name.
-        without_maps: Reason why the mistakes have no heat maps; empty if they have.
+        folder: Folder that gets the file.
+        model: As in ``Evaluation.write``.
+
+    Raises:
+        ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
+        OSError: The file cannot be written.
     """
-    top1 = top_k(found.labelled, 1)
-    page = Page(
-        title=f"{found.model} on {found.data}",
-        verdict=f"{percent(top1.value)} of {len(found.labelled)} images are right.",
-        findings=(f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",),
-        sections=to_sections(found, figures, without_maps),
-    )
-    return to_html(page, figures)
+    sections, figures = compose(found, model)
+    page = Page(f"{found.model} on {found.data}", found.headline, _findings(found), sections)
+    write_file(folder / "report.html", to_html(page, figures).encode())
+    return figures
 
 
-def to_sections(found: Evaluation, figures: Mapping[str, bytes], without_maps: str = "") -> tuple[Section, ...]:
-    """Return the sections of an evaluation; the arguments are those of :func:`to_page`."""
+def compose(found: AnyEvaluation, model: Any = None) -> tuple[tuple[Section, ...], dict[str, bytes]]:
+    """Return the sections of a page on an evaluation, and their figures; arguments as for :func:`write_page`."""
     tables = {
         name: Table(name, tuple(header), (("", tuple(map(tuple, rows))),))
         for name, (header, rows) in found.tables().items()
     }
+    figures: dict[str, bytes] = {}
+    if isinstance(found, Evaluation):
+        maps, without_maps = draw_worst(found, model)
+        figures = draw_figures(found, maps)
+        sections = _of_classes(tables, "mistakes-light.png" in figures, without_maps)
+    elif isinstance(found, ValueEvaluation):
+        figures = render_themes("values", lambda theme: draw_values(found, theme))
+        sections = [Section("Measures", (tables["measures"], _FIGURES["values"]))]
+    else:
+        sections = [Section(name.capitalize(), (block,)) for name, block in tables.items()]
+    if reported := [*found.notes, *(about(path, reason) for path, reason in found.unreadable)]:
+        sections.append(Section("Notes", tuple(map(Paragraph, reported))))
+    return tuple(sections), figures
+
+
+def _findings(found: AnyEvaluation) -> tuple[str, ...]:
+    if not isinstance(found, Evaluation):
+        return ()
+    top1 = found.measures.top1
+    return (f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",)
+
+
+def _of_classes(tables: Mapping[str, Table], has_mistakes: bool, without_maps: str) -> list[Section]:
+    """The sections on classes; ``without_maps`` says why the mistakes have no heat maps, if so."""
     sections = [Section("Measures", (tables["measures"], _FIGURES["reliability"]))]
-    if "mistakes-light.png" in figures:
+    if has_mistakes:
         figure = _FIGURES["mistakes"]
         blocks = (
             (figure, Paragraph(f"Without heat maps: {without_maps}"))
@@ -93,8 +128,4 @@ def to_sections(found: Evaluation, figures: Mapping[str, bytes], without_maps: s
         sections.append(Section("The worst mistakes", blocks))
     confused = [tables["confusions"]] if "confusions" in tables else []
     sections.append(Section("Confusions", (_FIGURES["confusion"], *confused)))
-    sections.append(Section("Classes", (tables["classes"],)))
-    reported = [*found.notes, *(about(path, reason) for path, reason in found.unreadable)]
-    if reported:
-        sections.append(Section("Notes", tuple(map(Paragraph, reported))))
-    return tuple(sections)
+    return [*sections, Section("Classes", (tables["classes"],))]

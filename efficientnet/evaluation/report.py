@@ -14,7 +14,7 @@ from ..common.files import write_file
 from ..common.text import markdown
 from ..datasets.samples import Sample
 from ..reports.tables import table
-from .formats import or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
+from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 from .values import measure_values
@@ -119,14 +119,19 @@ class Evaluation:
         order = np.argsort(-self.outcomes.confidence[wrong], kind="stable")
         return [self.prediction(int(row)) for row in wrong[order][:most]]
 
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        return f"{percent(self.measures.top1.value)} of {len(self.labelled)} images are right."
+
     def text(self) -> str:
         """Return tables of the measures, the classes and the confusions, as Markdown."""
         title = markdown(f"{self.model} on {self.data}: {len(self.labelled)} images")
         return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
 
-    def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
+    def tables(self) -> Tables:
         """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
-        found = {
+        found: Tables = {
             "measures": (
                 ["", "", "95 % interval"],
                 [*_measure_rows(self.measures, self.classes), *_distance_rows(self.distances)],
@@ -191,8 +196,7 @@ class Evaluation:
             ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
             OSError: the files cannot be written.
         """
-        from .evidence import draw_worst
-        from .page import draw_figures, to_page
+        from .page import write_page
 
         write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
         write_table(folder / "classes.csv", self._class_rows())
@@ -200,14 +204,12 @@ class Evaluation:
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
         write_table(folder / "confusions.csv", names)
         write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
-        maps, without_maps = draw_worst(self, model)
-        figures = draw_figures(self, maps)
+        figures = write_page(self, folder, model)
         for name in ("confusion", "reliability", "mistakes"):
             if content := figures.get(f"{name}-light.png"):
                 write_file(folder / f"{name}.png", content)
             else:  # of an earlier evaluation
                 (folder / f"{name}.png").unlink(missing_ok=True)
-        write_file(folder / "report.html", to_page(self, figures, without_maps).encode())
 
 
 def _distance_rows(distances: Mapping[str, float | None]) -> list[list[str]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..common.measures import r_squared, spearman
 from ..common.text import markdown
 from ..reports.tables import table
-from .formats import or_none, unreadable_rows, write_summary, write_table
+from .formats import Tables, or_none, unreadable_rows, write_summary, write_table
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,21 @@ class ValueEvaluation:
         columns = zip(self.names, self.truth.T, self.predicted.T, strict=True)
         return [{"name": name, **measure_values(truth, predicted)} for name, truth, predicted in columns]
 
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        errors = ", ".join(f"{row['name']} {_shown(row['mean_absolute_error'])}" for row in self.measures)
+        return f"Mean absolute error on {len(self.paths)} images: {errors}."
+
     def text(self) -> str:
         """Return a table of the measures, as Markdown."""
-        header = ["", "mean absolute error", "root mean squared error", "R²", "Spearman"]
-        rows = [[row["name"], *map(_shown, list(row.values())[1:])] for row in self.measures]
         title = f"{markdown(self.model)} on {markdown(self.data)}: {len(self.paths)} images"
-        return f"{title}\n\n{table(header, rows)}"
+        return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
+
+    def tables(self) -> Tables:
+        """Return header and rows of the table of the measures."""
+        header = ["", "mean absolute error", "root mean squared error", "R²", "Spearman"]
+        return {"measures": (header, [[row["name"], *map(_shown, list(row.values())[1:])] for row in self.measures])}
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -81,14 +90,19 @@ class ValueEvaluation:
     def write(self, folder: Path) -> None:
         """Write measures and tables into a folder, which is made; each file is replaced as a whole.
 
-        They are ``metrics.json``, ``report.md``, ``values.csv`` and ``predictions.csv``.
+        They are ``metrics.json``, ``report.md``, ``values.csv``, ``predictions.csv``, and ``report.html``, one
+        self-contained page.
 
         Raises:
+            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
             OSError: The files cannot be written.
         """
+        from .page import write_page
+
         write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
         write_table(folder / "values.csv", self.measures)
         write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
+        write_page(self, folder)
 
     def _prediction(self, row: int) -> dict[str, Any]:
         numbers: dict[str, float] = {}

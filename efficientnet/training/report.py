@@ -12,9 +12,8 @@ from typing import Any
 from ..common.files import write_file
 from ..common.json_files import read_object
 from ..evaluation import Evaluation, evaluate_predictor
-from ..evaluation.evidence import draw_worst
 from ..evaluation.formats import percent
-from ..evaluation.page import draw_figures, to_sections
+from ..evaluation.page import AnyEvaluation, compose
 from ..inference import ModelSource, compile
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html, to_markdown
@@ -34,8 +33,8 @@ _CURVES = Figure(
 def write_report(task: Task, folder: Path) -> None:
     """Write ``report.html`` and the model card ``README.md`` into the folder of a finished training.
 
-    The page has the curves; for classes in image files what ``efficientnet evaluate`` reports of the validation
-    images; how to use the model; and all settings.
+    The page has the curves; for image files what ``efficientnet evaluate`` reports of the validation images; how to use
+    the model; and all settings.
 
     Args:
         task: Task of the training.
@@ -65,11 +64,10 @@ def write_report(task: Task, folder: Path) -> None:
     images = render_themes("curves", lambda theme: draw_curves(history, theme))
     evaluated: Sequence[Section] = ()
     if found is not None:
-        maps, without_maps = draw_worst(found, model)
-        images |= draw_figures(found, maps)
-        evaluated = to_sections(found, images, without_maps)
+        evaluated, figures = compose(found, model)
+        images |= figures
     curves = Section("Curves", (_CURVES,))
-    page, usage = _summary(task, folder, history, found), _usage(task, folder)
+    page, usage = _summary(task, history, found), _usage(task)
     settings = _settings(read_object(folder / RUN_SETTINGS))
     whole = Page(page.title, page.verdict, page.findings, (curves, *evaluated, usage, settings))
     write_file(folder / REPORT, to_html(whole, images).encode())
@@ -88,16 +86,13 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     return [{key: value if key == "stage" else float(value) for key, value in row.items()} for row in rows]
 
 
-def _evaluate(model: ModelSource, folder: Path) -> Evaluation | None:
-    """The evaluation of the validation images; None if the model predicts no classes."""
+def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
+    """The evaluation of the validation images."""
     with compile(model, cache=False) as predictor:
-        if predictor.spec.kind not in ("probabilities", "binary"):
-            return None
-        found = evaluate_predictor(predictor, folder / "validation.csv")
-    return found if isinstance(found, Evaluation) else None
+        return evaluate_predictor(predictor, folder / "validation.csv")
 
 
-def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], found: Evaluation | None) -> Page:
+def _summary(task: Task, history: Sequence[Mapping[str, Any]], found: AnyEvaluation | None) -> Page:
     """The page's head: title, outcome, findings."""
     objective = task.objective
     best = objective.best([dict(row) for row in history])
@@ -109,8 +104,9 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
         *(line[0].upper() + line[1:] + "." for line in describe_data(task.data).splitlines()),
     ]
     if found is not None:
+        verdict = f"{found.headline.removesuffix('.')}, in validation."
+    if isinstance(found, Evaluation):
         top1 = found.measures.top1
-        verdict = f"{percent(top1.value)} of {len(found.labelled)} validation images are right."
         findings.insert(0, f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.")
     findings.append(
         "The epoch was chosen on these validation images, so new images will be predicted a little less well."
@@ -118,7 +114,7 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
     return Page(f"{task.variant.name} trained on {task.data.name}", verdict, tuple(findings), ())
 
 
-def _usage(task: Task, folder: Path) -> Section:
+def _usage(task: Task) -> Section:
     names = ", ".join(task.data.classes[:10]) + (", …" if len(task.data.classes) > 10 else "")
     command = f"efficientnet predict --model {RUN_MODEL} IMAGE"
     program = (
