@@ -19,7 +19,7 @@ FLOORS = (
     {"model", "model_io"},
     {"compat", "keras", "tfkeras"},
     {"explain", "inference"},
-    {"evaluation", "export"},
+    {"cleaning", "evaluation", "export"},
     {"training"},
     {"design"},
     {"cli"},

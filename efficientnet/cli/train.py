@@ -30,7 +30,7 @@ _DEFAULTS = {
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
-_ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
+ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
 
 
@@ -151,7 +151,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         processes = connect(arguments.distributed, arguments.rank)
     variant = get_variant(arguments.model)
     recipe = _recipe(arguments, out)
-    size = arguments.image_size or _ENLARGED.get(arguments.data, variant.resolution)
+    size = arguments.image_size or ENLARGED.get(arguments.data, variant.resolution)
     given = model_options.network_facts(arguments)
     check(arguments.targets, recipe, arguments.class_weights)
     data = datasets.load(

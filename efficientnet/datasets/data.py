@@ -101,6 +101,12 @@ class Data:
             entries=[self.entries[row] for row in kept] if self.entries else (),
         )  # fmt: skip
 
+    def without(self, rows: NDArray[np.integer[Any]]) -> Data:
+        """Return the same images, of which these indices are in neither part."""
+        return dataclasses.replace(
+            self, training=np.setdiff1d(self.training, rows), validation=np.setdiff1d(self.validation, rows)
+        )
+
     def fingerprint(self) -> str:
         """Return a hash that identifies this data and its split, from targets, split and files, not from pixels."""
         rows = np.concatenate([self.training, self.validation]).astype(np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..common.text import about
 from ..images.bands import as_rgb
+from ..images.thumbnails import to_jpeg
 from ..model_io.spec import InputSpec
 from ..reports.page import Page, Paragraph, Photo, Photos, Section, to_html
 from .explaining import Explanation
@@ -42,14 +42,8 @@ class Explained(NamedTuple):
         from PIL import Image
 
         rgb = np.ascontiguousarray(as_rgb(pixels))
-        return cls(name, _jpeg(Image.fromarray(rgb)), [_jpeg(overlay(rgb, one)) for one in explanations], explanations)
-
-
-def _jpeg(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.thumbnail((_SIDE, _SIDE))
-    image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+        overlays = [to_jpeg(overlay(rgb, one), _SIDE) for one in explanations]
+        return cls(name, to_jpeg(Image.fromarray(rgb), _SIDE), overlays, explanations)
 
 
 def score_text(found: Explanation, spec: InputSpec) -> str:

@@ -1,0 +1,69 @@
+"""What a pretrained network sees in images: means of its feature maps, computed by the fastest engine."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..common.text import about, notify
+from ..datasets.data import Files
+from ..family.features import feature_info
+from ..images.pixel_scaling import EVALUATION_CROP
+
+if TYPE_CHECKING:
+    from ..datasets.data import Data
+
+_LEVELS = 3  # the coarsest feature maps, besides the network's output: small details are in the finer ones
+
+
+def compute_features(
+    data: Data, size: int, model: str = "lite0", weights: str = "imagenet"
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Compute the features of all images for training and validation.
+
+    Args:
+        data: Labelled images, of ``size`` or whole.
+        size: Side of the network's input, pixels.
+        model: Variant of the network.
+        weights: Published set or file, as in ``efficientnet.keras.create``.
+
+    Returns:
+        Indices of the images, and (images, features) numbers. A file that can no longer be read is reported and left
+        out.
+
+    Raises:
+        ValueError, OSError: There is no such network, or it does not fit the images.
+    """
+    from ..inference import compile
+
+    rows = np.sort(np.concatenate([data.training, data.validation]))
+    crop = EVALUATION_CROP if isinstance(data.pixels, Files) else 1.0
+    read, features = [], []
+    with compile(_build(model, weights, size, data.channels), crop=crop) as predictor:
+        records = predictor.stream(functools.partial(data.pixels.__getitem__, row) for row in rows)
+        progress = tqdm(records, total=len(rows), unit="image", leave=False, disable=None)
+        for row, record in zip(rows, progress, strict=True):
+            if record.error is not None:
+                notify(about(data.entries[row].path if data.entries else f"image {row}", record.error))
+            else:
+                read.append(row)
+                features.append(predictor.spec.vector(record.outputs))
+    return np.array(read), np.stack(features)
+
+
+def _build(model: str, weights: str, size: int, channels: int) -> Any:
+    """Build the network that returns the mean of each of its last feature maps, one after the other."""
+    from .. import keras as doors
+    from ..network.backends import import_keras
+
+    layers = import_keras().layers
+    network = doors.create(
+        model, weights=weights, include_top=False, input_shape=(size, size, channels), include_preprocessing=True
+    )
+    maps = [network.get_layer(feature.layer).output for feature in feature_info(model)[-_LEVELS:]]
+    means = [layers.GlobalAveragePooling2D()(each) for each in (*maps, network.output)]
+    return import_keras().Model(network.input, layers.Concatenate()(means), name=f"{network.name}_features")

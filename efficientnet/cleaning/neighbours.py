@@ -1,0 +1,128 @@
+"""Near-duplicates and outliers, by the cosine similarity of features. No (images, images) matrix is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common import arguments
+from .label_issues import standardize
+
+SIMILARITY = 0.9  # of copies, as measured: see docs/clean.md
+_NEAREST = 10  # neighbours that an image that belongs somewhere has
+_MOST_REFERENCES = 10_000  # images to find neighbours among
+_BLOCK = 1 << 24  # similarities in memory at a time
+
+
+class NearDuplicate(NamedTuple):
+    """Two images that are nearly the same, of different classes or in different parts.
+
+    Attributes:
+        first, second: Indices of the images, the smaller first.
+        similarity: Cosine similarity of their features, up to 1.
+    """
+
+    first: int
+    second: int
+    similarity: float
+
+
+class Outliers(NamedTuple):
+    """How near each image is to others, and which images belong nowhere.
+
+    Attributes:
+        scores: (images,) mean cosine similarity to the nearest images, -1..1.
+        suspects: Indices of the images that are much farther from all others than usual, the farthest first.
+    """
+
+    scores: NDArray[np.float64]
+    suspects: NDArray[np.int64]
+
+
+def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: float = SIMILARITY) -> list[NearDuplicate]:
+    """Find images that are nearly the same though their classes differ, or their parts (training, validation).
+
+    Each image is compared with all others, and reported with the most similar one of another class and of another part.
+
+    Args:
+        features: (images, features) numbers that describe the images, such as a pretrained network's.
+        labels: (images,) class of each image.
+        parts: (images,) part of the data that each image is in.
+        similarity: Least cosine similarity of the standardized features, up to 1.
+
+    Returns:
+        Pairs, the most similar first.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.random.default_rng(0).normal(0, 1, (20, 8))
+        >>> features[7] = features[3] + 0.01
+        >>> labels = np.arange(20) % 2 == 0
+        >>> labels[7] = not labels[3]
+        >>> [pair[:2] for pair in find_near_duplicates(features, labels, np.zeros(20))]
+        [(3, 7)]
+    """
+    arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
+    directions = _directions(features)
+    found = {}
+    for rows, similarities in _blocks(directions, directions):
+        for kinds in (np.asarray(labels), np.asarray(parts)):
+            apart = np.where(kinds[rows, np.newaxis] == kinds, -1, similarities)
+            nearest = apart.argmax(axis=1)
+            for row, other, value in zip(rows, nearest, apart.max(axis=1), strict=True):
+                if value >= similarity:
+                    found[min(row, other), max(row, other)] = float(min(value, 1))
+    pairs = [NearDuplicate(int(first), int(second), value) for (first, second), value in found.items()]
+    return sorted(pairs, key=lambda pair: (-round(pair.similarity, 6), pair))
+
+
+def find_outliers(features: Any, seed: int = 0) -> Outliers:
+    """Find images that are unlike all others, by the mean similarity to their 10 nearest images.
+
+    An image is an outlier below the first quartile by more than three times the distance of the quartiles (Tukey).
+    Of more than 10,000 images, so many drawn at random are what the others are compared with.
+
+    Args:
+        features: (images, features) numbers that describe the images, such as a pretrained network's.
+        seed: Random seed of the draw.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[1, 0.01 * i, 0] for i in range(30)] + [[-5, 0, 9]])
+        >>> find_outliers(features).suspects
+        array([30])
+    """
+    directions = _directions(features)
+    count = len(directions)
+    references = np.sort(np.random.default_rng(seed).permutation(count)[:_MOST_REFERENCES])
+    nearest = min(_NEAREST, len(references) - 1)
+    scores = np.zeros(count)
+    if nearest < 1:
+        return Outliers(scores, np.zeros(0, np.int64))
+    for rows, similarities in _blocks(directions, directions[references]):
+        similarities[rows[:, np.newaxis] == references] = -1  # the image itself
+        scores[rows] = np.partition(similarities, -nearest, axis=1)[:, -nearest:].mean(axis=1)
+    low, high = np.quantile(scores, (0.25, 0.75))
+    suspects = np.flatnonzero(scores < low - 3 * (high - low))
+    return Outliers(scores, suspects[np.argsort(scores[suspects], kind="stable")])
+
+
+def _directions(features: Any) -> NDArray[np.float32]:
+    """Return the standardized features scaled to length 1; a row without any stays 0."""
+    directions = standardize(np.asarray(features, np.float32))
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    directions /= np.where(lengths > 0, lengths, 1)
+    return directions
+
+
+def _blocks(
+    directions: NDArray[np.float32], others: NDArray[np.float32]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield the rows of a block and their similarities to all others."""
+    step = max(1, _BLOCK // len(others))
+    for start in range(0, len(directions), step):
+        rows = np.arange(start, min(start + step, len(directions)))
+        yield rows, directions[rows] @ others.T

@@ -1,0 +1,168 @@
+"""Results of a search for errors in a data set, in a table and in files."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..common.files import replacing, write_file
+from ..common.text import csv_cell, markdown
+from ..datasets.data import Data
+from ..reports.tables import table
+
+KINDS = {
+    "label": "labels that are probably wrong",
+    "duplicate": "near-duplicates across classes or parts",
+    "outlier": "images unlike all others",
+}
+_MOST_ROWS = 25  # of each kind in the text; the file has them all
+
+
+class Image(NamedTuple):
+    """An image of a data set.
+
+    Attributes:
+        row: Index in the data.
+        path: Path of the file; the index if the image is from no file.
+        part: ``"training"`` or ``"validation"``.
+        label: Name of its class.
+    """
+
+    row: int
+    path: str
+    part: str
+    label: str
+
+
+class Issue(NamedTuple):
+    """An image to look at.
+
+    Attributes:
+        kind: ``"label"``, ``"duplicate"`` or ``"outlier"``.
+        image: The image.
+        score: For a label, its probability, 0..1; for a duplicate, the similarity, up to 1; for an outlier, the mean
+            similarity to the nearest images.
+        suggested: For a label, the most probable other class.
+        confidence: Probability of the suggested class, 0..1.
+        other: For a duplicate, the other image.
+
+    Example:
+        >>> Issue("label", Image(3, "cat/3.jpg", "training", "cat"), 0.02, "dog", 0.97).suggested
+        'dog'
+    """
+
+    kind: str
+    image: Image
+    score: float
+    suggested: str | None = None
+    confidence: float | None = None
+    other: Image | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the columns of ``issues.csv``; None is what this kind does not have."""
+        other = self.other
+        return {
+            "path": self.image.path, "kind": self.kind, "part": self.image.part, "label": self.image.label,
+            "suggested": self.suggested, "score": round(self.score, 6),
+            "confidence": None if self.confidence is None else round(self.confidence, 6),
+            "other_path": other and other.path, "other_part": other and other.part,
+            "other_label": other and other.label,
+        }  # fmt: skip
+
+
+COLUMNS = tuple(Issue("", Image(0, "", "", ""), 0.0).as_row())
+
+
+@dataclass(frozen=True)
+class Issues:
+    """Issues of a labelled data set.
+
+    Attributes:
+        data: Data that was searched.
+        model: Variant whose features described the images.
+        images: Number of images that were searched.
+        found: Issues of each kind, the worst first.
+        unreadable: Files that could not be read.
+        notes: Sentences on what else should be known.
+    """
+
+    data: Data
+    model: str
+    images: int
+    found: Sequence[Issue]
+    unreadable: Sequence[Path]
+    notes: Sequence[str]
+
+    def of(self, kind: str) -> list[Issue]:
+        """Return the issues of a kind."""
+        return [issue for issue in self.found if issue.kind == kind]
+
+    def tables(self) -> dict[str, tuple[list[str], list[list[str]]]]:
+        """Return header and rows of a table for each kind that was found: all rows."""
+        headers = {
+            "label": ["image", "part", "label", "probability", "suggested", "probability"],
+            "duplicate": ["image", "part", "label", "like", "part", "label", "similarity"],
+            "outlier": ["image", "part", "label", "similarity"],
+        }
+        return {kind: (header, [_cells(issue) for issue in self.of(kind)]) for kind, header in headers.items()}
+
+    def text(self) -> str:
+        """Return the numbers of issues and a table of the worst of each kind, as Markdown."""
+        parts = [markdown(self.summary())]
+        for kind, (header, rows) in self.tables().items():
+            if rows:
+                shown = f", the worst {_MOST_ROWS}" if len(rows) > _MOST_ROWS else ""
+                parts += [f"{len(rows)} {KINDS[kind]}{shown}:", table(header, rows[:_MOST_ROWS])]
+        return "\n\n".join(parts)
+
+    def summary(self) -> str:
+        """Return the numbers of issues in one sentence."""
+        counts = Counter(issue.kind for issue in self.found)
+        listed = ", ".join(f"{counts[kind]} {name}" for kind, name in KINDS.items())
+        return f"{self.data.name}, {self.images} images: {listed}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything for ``json.dumps``."""
+        return {
+            "data": self.data.name, "model": self.model, "images": self.images, "classes": list(self.data.classes),
+            "counts": {kind: len(self.of(kind)) for kind in KINDS},
+            "issues": [issue.as_row() for issue in self.found],
+            "unreadable": [str(path) for path in self.unreadable], "notes": list(self.notes),
+        }  # fmt: skip
+
+    def write(self, folder: Path) -> None:
+        """Write ``issues.csv`` and ``report.html`` into a folder, which is made; each file is replaced as a whole.
+
+        Raises:
+            ImportError: Jinja2 is missing; the message names the extra.
+            OSError: The files cannot be written.
+        """
+        from .page import to_page
+
+        write_issues(folder / "issues.csv", self.found)
+        write_file(folder / "report.html", to_page(self).encode())
+
+
+def write_issues(path: Path, issues: Iterable[Issue]) -> None:
+    """Write a CSV file with a row for each issue; without any it has the names of the columns alone."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows({key: csv_cell(value) for key, value in issue.as_row().items()} for issue in issues)
+
+
+def _cells(issue: Issue) -> list[str]:
+    cells = [issue.image.path, issue.image.part, issue.image.label]
+    if issue.kind == "label":
+        return [*cells, percent(issue.score), str(issue.suggested), percent(issue.confidence or 0)]
+    other = [issue.other.path, issue.other.part, issue.other.label] if issue.other else []
+    return [*cells, *other, f"{issue.score:.3f}"]
+
+
+def percent(share: float) -> str:
+    """Return a share with one decimal."""
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,79 @@
+"""The command ``efficientnet clean``: what is wrong in a labelled data set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..common.files import check_writable
+from ..common.text import notify, print_json
+from ..family.variants import get_variant
+from . import pixel_options
+from .number_types import natural, positive, share
+from .train import ENLARGED, VALIDATION, fraction_or_path
+
+SUCCESS, SOME_FAILED = 0, 1
+_SIMILARITY, _FOLDS = 0.9, 5
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``clean``."""
+    parser = commands.add_parser(
+        "clean",
+        help="find wrong labels, copies and outliers in your images",
+        description="Finds labels that are probably wrong, near-duplicates of different classes or of training and "
+        "validation, and images unlike all others, in labelled images as `efficientnet train` reads them. Nothing is "
+        "deleted, moved or changed. An image that cannot be read is reported on stderr; the others are searched, and "
+        "the exit status is 1.",
+    )
+    add = parser.add_argument
+    add("data", metavar="DATA", help="folder with a folder per class, CSV file of path and label, TFRecord files, "
+        "tfds:NAME, digits, or fashion-mnist")  # fmt: skip
+    add("--out", type=Path, metavar="FOLDER", help="folder for report.html, with the images, and issues.csv")
+    add("--json", action="store_true", help="print one JSON object instead of the tables")
+    add("--model", default="lite0", help="variant whose features describe the images (default: lite0)")
+    add("--weights", default="imagenet", help="published set or file of its weights (default: imagenet)")
+    add("--image-size", type=positive, metavar="PIXELS",
+        help="side of the images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
+    add("--in-channels", type=positive, default=3, metavar="N",
+        help="channels of the images: 3 for RGB, 1 for grey; for others the images have as many, in .npy or TIFF files "
+        "(default: 3)")  # fmt: skip
+    add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
+    add("--training-images", type=positive, metavar="N", help="training images to draw at random (default: all)")
+    add("--similarity", type=share, default=_SIMILARITY, metavar="S",
+        help=f"least cosine similarity of near-duplicates, up to 1 (default: {_SIMILARITY})")  # fmt: skip
+    add("--folds", type=positive, default=_FOLDS, metavar="N",
+        help=f"parts of the cross-validation that judges the labels (default: {_FOLDS})")  # fmt: skip
+    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    pixel_options.add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from .. import datasets
+    from ..cleaning import find_issues
+
+    if arguments.out:
+        check_writable(arguments.out, is_folder=True)
+    if not find_spec("sklearn"):
+        raise ImportError("clean needs scikit-learn: pip install 'efficientnet[training]>=2'.")
+    if arguments.out and not find_spec("jinja2"):
+        raise ImportError("--out needs Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
+    size = arguments.image_size or ENLARGED.get(arguments.data, get_variant(arguments.model).resolution)
+    data = datasets.load(arguments.data, arguments.validation, size, channels=arguments.in_channels)
+    found = find_issues(
+        data.subset(arguments.training_images, None, arguments.seed).resized(size), arguments.model, arguments.weights,
+        similarity=arguments.similarity, folds=arguments.folds, seed=arguments.seed,
+    )  # fmt: skip
+    for note in found.notes:
+        notify(note)
+    try:
+        if arguments.out:
+            found.write(arguments.out)
+    finally:  # what was found is not lost with a full disk
+        print_json(found.as_json()) if arguments.json else print(found.text())
+    return SOME_FAILED if found.unreadable else SUCCESS
