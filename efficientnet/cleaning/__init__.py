@@ -12,9 +12,10 @@ from .features import compute_features
 from .finding import find_issues
 from .label_issues import LabelIssues, find_label_issues
 from .neighbours import NearDuplicate, Outliers, find_near_duplicates, find_outliers
-from .report import Issue, Issues
+from .report import Image, Issue, Issues
 
 __all__ = [
+    "Image",
     "Issue",
     "Issues",
     "LabelIssues",

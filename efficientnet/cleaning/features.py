@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ..common.text import about, notify
 from ..datasets.data import Files
 from ..family.features import feature_info
+from ..family.scaling import AnyVariant
 from ..images.pixel_scaling import EVALUATION_CROP
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _LEVELS = 3  # the coarsest feature maps, besides the network's output: small de
 
 
 def compute_features(
-    data: Data, size: int, model: str = "lite0", weights: str = "imagenet"
+    data: Data, size: int, model: AnyVariant = "lite0", weights: str | None = "imagenet"
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Compute the features of all images for training and validation.
 
@@ -29,14 +30,23 @@ def compute_features(
         data: Labelled images, of ``size`` or whole.
         size: Side of the network's input, pixels.
         model: Variant of the network.
-        weights: Published set or file, as in ``efficientnet.keras.create``.
+        weights: Published set or file, as in ``efficientnet.keras.create``; None for random ones.
 
     Returns:
         Indices of the images, and (images, features) numbers. A file that can no longer be read is reported and left
         out.
 
     Raises:
-        ValueError, OSError: There is no such network, or it does not fit the images.
+        ValueError, OSError: There is no such network, it does not fit the images, or none of them can be read.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
+        >>> rows, features = compute_features(load("flowers", size=32), 32, small, weights=None)
+        >>> len(rows), features.shape
+        (12, (12, 1440))
     """
     from ..inference import compile
 
@@ -52,10 +62,12 @@ def compute_features(
             else:
                 read.append(row)
                 features.append(predictor.spec.vector(record.outputs))
+    if not read:
+        raise ValueError(f"None of the {len(rows)} images of {data.name} can be read.")
     return np.array(read), np.stack(features)
 
 
-def _build(model: str, weights: str, size: int, channels: int) -> Any:
+def _build(model: AnyVariant, weights: str | None, size: int, channels: int) -> Any:
     """Build the network that returns the mean of each of its last feature maps, one after the other."""
     from .. import keras as doors
     from ..network.backends import import_keras

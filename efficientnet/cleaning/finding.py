@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..datasets.data import Data
 from ..datasets.splits import PARTS
 from ..datasets.targets import Classes
+from ..family.scaling import AnyVariant
+from ..family.variants import get_variant
 from .features import compute_features
 from .label_issues import FOLDS, LabelIssues, find_label_issues
 from .neighbours import SIMILARITY, find_near_duplicates, find_outliers
@@ -19,8 +21,8 @@ from .report import Image, Issue, Issues
 
 def find_issues(
     data: Data,
-    model: str = "lite0",
-    weights: str = "imagenet",
+    model: AnyVariant = "lite0",
+    weights: str | None = "imagenet",
     *,
     similarity: float = SIMILARITY,
     folds: int = FOLDS,
@@ -31,24 +33,29 @@ def find_issues(
     Args:
         data: Labelled images as squares, as ``datasets.load`` reads them.
         model: Variant whose features describe the images.
-        weights: Published set or file of its weights.
+        weights: Published set or file of its weights; None for random ones, which describe little.
         similarity: Least cosine similarity of near-duplicates, up to 1.
         folds: Parts of the cross-validation that judges the labels.
         seed: Random seed.
 
     Raises:
         ImportError: The package scikit-learn is missing.
-        ValueError, OSError: There is no such network, or too little data to judge labels by.
+        ValueError, OSError: There is no such network, too little data to judge labels by, or targets that are no
+            classes.
 
     Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
         >>> from efficientnet.datasets import load
-        >>> found = find_issues(load("flowers", size=64))
+        >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
+        >>> found = find_issues(load("flowers", size=32), small, weights=None)
         >>> found.images, found.unreadable
         (12, [])
     """
+    classes = _classes(data)
     rows, features = compute_features(data, data.pixels.shape[1], model, weights)
     parts = np.isin(rows, data.validation).astype(int)
-    labels = _classes(data)[rows]
+    labels = classes[rows]
     images = [_image(data, row, part) for row, part in zip(rows, parts, strict=True)]
     judged = find_label_issues(features, labels, _contents(data, rows), folds, seed)
     found = _label_issues(data, images, judged)
@@ -61,7 +68,7 @@ def find_issues(
     unreadable = [entry.path for entry in data.entries if not entry.sha256]
     alone = dict.fromkeys(images[row].label for row in np.flatnonzero(np.isnan(judged.scores)))
     notes = [f"{name} has one image only, whose label is not judged" for name in alone]
-    return Issues(data, model, len(images), found, unreadable, notes)
+    return Issues(data, get_variant(model).name, len(images), found, unreadable, notes)
 
 
 def find_wrong_training_labels(data: Data, size: int, seed: int = 0) -> list[Issue]:
@@ -78,8 +85,9 @@ def find_wrong_training_labels(data: Data, size: int, seed: int = 0) -> list[Iss
         ImportError: The package scikit-learn is missing.
         ValueError, OSError: The weights are not there, or there is too little data to judge labels by.
     """
+    classes = _classes(data)
     rows, features = compute_features(data.without(data.validation), size)
-    labels = _classes(data)[rows]
+    labels = classes[rows]
     judged = find_label_issues(features, labels, _contents(data, rows), seed=seed)
     left = np.delete(labels, judged.suspects)
     images = [_image(data, row, 0) for row in rows]

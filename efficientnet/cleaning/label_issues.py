@@ -20,7 +20,7 @@ from ..common import arguments
 
 FOLDS = 5
 _ROUNDS = 2  # the second classifier learns from the labels that the first did not suspect
-_STRENGTHS = (1e-4, 1e-3, 1e-2)  # inverse regularisation to choose from, for standardised features
+_STRENGTHS = (0.2, 2, 20)  # inverse regularisation to choose from, divided by the number of features
 _STEPS = 200
 
 
@@ -94,12 +94,13 @@ def find_label_issues(features: Any, labels: Any, groups: Any = None, folds: int
         )
     parts = list(_split(given, content, folds, seed))
     features = standardize(features)
+    rows = np.arange(len(given))
     is_suspect = np.zeros(len(given), bool)
     for _ in range(_ROUNDS):
         probabilities = _predict(features, given, parts, is_suspect)
-        is_suspect = prune(probabilities, given)
-    rows = np.arange(len(given))
-    scores = probabilities[rows, given]
+        scores = probabilities[rows, given]
+        # The second classifier is surer of all, and so confirms suspects that it would not find.
+        is_suspect = prune(probabilities, given) | (is_suspect & (scores < probabilities.max(axis=1)))
     others = probabilities.copy()
     others[rows, given] = -1
     suggested = others.argmax(axis=1)
@@ -211,7 +212,7 @@ def _one_core_each() -> Iterator[ThreadPoolExecutor]:
 def _fit(features: NDArray[np.float32], labels: NDArray[np.int64], strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=_STEPS).fit(features, labels)
+    return LogisticRegression(C=strength / features.shape[1], max_iter=_STEPS).fit(features, labels)
 
 
 def _count_different(labels: NDArray[np.int64], content: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Near-duplicates and outliers, by the cosine similarity of features. No (images, images) matrix is in memory."""
+"""Near-duplicates and outliers, by the features of images. No (images, images) matrix is in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .label_issues import standardize
 SIMILARITY = 0.9  # of copies, as measured: see docs/clean.md
 _NEAREST = 10  # neighbours that an image that belongs somewhere has
 _MOST_REFERENCES = 10_000  # images to find neighbours among
-_BLOCK = 1 << 24  # similarities in memory at a time
+_BLOCK = 1 << 24  # numbers in memory at a time
 
 
 class NearDuplicate(NamedTuple):
@@ -23,6 +23,10 @@ class NearDuplicate(NamedTuple):
     Attributes:
         first, second: Indices of the images, the smaller first.
         similarity: Cosine similarity of their features, up to 1.
+
+    Example:
+        >>> NearDuplicate(3, 7, 0.98).second
+        7
     """
 
     first: int
@@ -31,11 +35,16 @@ class NearDuplicate(NamedTuple):
 
 
 class Outliers(NamedTuple):
-    """How near each image is to others, and which images belong nowhere.
+    """How far each image is from others, and which images belong nowhere.
 
     Attributes:
-        scores: (images,) mean cosine similarity to the nearest images, -1..1.
+        scores: (images,) mean distance to the nearest images, in medians of all images: 1 is usual.
         suspects: Indices of the images that are much farther from all others than usual, the farthest first.
+
+    Example:
+        >>> import numpy as np
+        >>> Outliers(np.array([1.0, 0.9, 4.2]), np.array([2])).suspects
+        array([2])
     """
 
     scores: NDArray[np.float64]
@@ -80,9 +89,9 @@ def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: flo
 
 
 def find_outliers(features: Any, seed: int = 0) -> Outliers:
-    """Find images that are unlike all others, by the mean similarity to their 10 nearest images.
+    """Find images that are unlike all others, by the distance to their 10 nearest images.
 
-    An image is an outlier below the first quartile by more than three times the distance of the quartiles (Tukey).
+    An image is an outlier beyond the third quartile by more than three times the distance of the quartiles (Tukey).
     Of more than 10,000 images, so many drawn at random are what the others are compared with.
 
     Args:
@@ -95,19 +104,23 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
         >>> find_outliers(features).suspects
         array([30])
     """
-    directions = _directions(features)
-    count = len(directions)
+    points = standardize(np.asarray(features, np.float32))
+    count = len(points)
     references = np.sort(np.random.default_rng(seed).permutation(count)[:_MOST_REFERENCES])
     nearest = min(_NEAREST, len(references) - 1)
-    scores = np.zeros(count)
     if nearest < 1:
-        return Outliers(scores, np.zeros(0, np.int64))
-    for rows, similarities in _blocks(directions, directions[references]):
-        similarities[rows[:, np.newaxis] == references] = -1  # the image itself
-        scores[rows] = np.partition(similarities, -nearest, axis=1)[:, -nearest:].mean(axis=1)
-    low, high = np.quantile(scores, (0.25, 0.75))
-    suspects = np.flatnonzero(scores < low - 3 * (high - low))
-    return Outliers(scores, suspects[np.argsort(scores[suspects], kind="stable")])
+        return Outliers(np.ones(count), np.zeros(0, np.int64))
+    squares = (points**2).sum(axis=1)
+    distances = np.zeros(count)
+    for rows, products in _blocks(points, points[references]):
+        squared = np.maximum(0, squares[rows, np.newaxis] + squares[references] - 2 * products)
+        squared[rows[:, np.newaxis] == references] = np.inf  # the image itself
+        distances[rows] = np.sqrt(np.partition(squared, nearest - 1, axis=1)[:, :nearest]).mean(axis=1)
+    low, high = np.quantile(distances, (0.25, 0.75))
+    suspects = np.flatnonzero(distances > high + 3 * (high - low))
+    usual = np.median(distances)
+    scores = distances / usual if usual > 0 else np.ones(count)
+    return Outliers(scores, suspects[np.argsort(-distances[suspects], kind="stable")])
 
 
 def _directions(features: Any) -> NDArray[np.float32]:
@@ -119,10 +132,10 @@ def _directions(features: Any) -> NDArray[np.float32]:
 
 
 def _blocks(
-    directions: NDArray[np.float32], others: NDArray[np.float32]
+    points: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield the rows of a block and their similarities to all others."""
+    """Yield the rows of a block and their products with all others."""
     step = max(1, _BLOCK // len(others))
-    for start in range(0, len(directions), step):
-        rows = np.arange(start, min(start + step, len(directions)))
-        yield rows, directions[rows] @ others.T
+    for start in range(0, len(points), step):
+        rows = np.arange(start, min(start + step, len(points)))
+        yield rows, points[rows] @ others.T

@@ -30,6 +30,10 @@ class Image(NamedTuple):
         path: Path of the file; the index if the image is from no file.
         part: ``"training"`` or ``"validation"``.
         label: Name of its class.
+
+    Example:
+        >>> Image(3, "cat/3.jpg", "training", "cat").part
+        'training'
     """
 
     row: int
@@ -44,8 +48,8 @@ class Issue(NamedTuple):
     Attributes:
         kind: ``"label"``, ``"duplicate"`` or ``"outlier"``.
         image: The image.
-        score: For a label, its probability, 0..1; for a duplicate, the similarity, up to 1; for an outlier, the mean
-            similarity to the nearest images.
+        score: For a label, its probability, 0..1; for a duplicate, the similarity, up to 1; for an outlier, the
+            mean distance to the nearest images, where 1 is usual in this data.
         suggested: For a label, the most probable other class.
         confidence: Probability of the suggested class, 0..1.
         other: For a duplicate, the other image.
@@ -88,6 +92,16 @@ class Issues:
         found: Issues of each kind, the worst first.
         unreadable: Files that could not be read.
         notes: Sentences on what else should be known.
+
+    Example:
+        >>> from efficientnet.datasets import load
+        >>> data = load([([[[[0, 0, 0]]], [[[9, 9, 9]]]], [0, 1])] * 4, 0.5, 1, classes=["black", "grey"])
+        >>> wrong = Issue("label", Image(0, "0", "training", "black"), 0.1, "grey", 0.9)
+        >>> print(Issues(data, "lite0", 8, [wrong], [], []).text())
+        list, 8 images: 1 labels that are probably wrong, ...
+        | image |     part | label | probability | suggested | probability |
+        | ----- | -------: | ----: | ----------: | --------: | ----------: |
+        | 0     | training | black |      10.0 % |      grey |      90.0 % |
     """
 
     data: Data
@@ -106,7 +120,7 @@ class Issues:
         headers = {
             "label": ["image", "part", "label", "probability", "suggested", "probability"],
             "duplicate": ["image", "part", "label", "like", "part", "label", "similarity"],
-            "outlier": ["image", "part", "label", "similarity"],
+            "outlier": ["image", "part", "label", "distance"],
         }
         return {kind: (header, [_cells(issue) for issue in self.of(kind)]) for kind, header in headers.items()}
 
