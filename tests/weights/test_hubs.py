@@ -12,7 +12,7 @@ from downloads import names_in
 from flaky_server import Fault, FlakyServer
 
 from efficientnet import checkpoints, get_variant
-from efficientnet.checkpoints import safetensors
+from efficientnet.checkpoints import safetensors, timm_config
 from efficientnet.checkpoints.names.torch import TIMM, TRANSFORMERS
 from efficientnet.errors import DownloadError
 from efficientnet.family import arrays as layout
@@ -135,3 +135,15 @@ def test_the_hubs_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     vars(module)["hf_hub_download"] = hf_hub_download
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     assert locate("hf://a/b") == tmp_path
+
+
+def test_means_and_deviations_in_a_folder_of_timm_are_for_each_channel_or_for_all(tmp_path):
+    def facts(mean, std):
+        trained = {"mean": mean, "std": std}
+        return timm_config.of_config({"architecture": "efficientnet_b0", "pretrained_cfg": trained}, tmp_path)
+
+    assert len(facts([0.5, 0.4, 0.3, 0.2], [0.25]).preprocessing.scale) == 4
+    with pytest.raises(ValueError, match="its mean has 4 numbers, and its std 3"):
+        facts([0.5] * 4, [0.5] * 3)
+    with pytest.raises(ValueError, match="not numbers for each channel"):
+        facts([], [0.5])
