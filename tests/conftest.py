@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tiny_blocks import tiny_blocks
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
@@ -28,7 +29,7 @@ for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
 gc.set_threshold(10_000)  # a search for garbage goes through all frameworks' objects: not after each 700 new ones
 
 DATA = Path(__file__).resolve().parent / "data"
-LONGEST = 3  # seconds of a test that is not marked as slow
+LONGEST = 2  # seconds of a test that is not marked as slow
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -124,10 +125,8 @@ def is_legacy(keras: ModuleType) -> bool:
 
 @pytest.fixture(scope="session")
 def tiny(eff: ModuleType) -> Callable[..., Any]:
-    """Builds a network with every kind of layer and few of each: B0's first three stages, narrowed."""
-    from efficientnet.family.variants import V1_BLOCKS
-
-    return functools.partial(eff.EfficientNet, 0.5, 1.0, 64, blocks_args=V1_BLOCKS[:3], model_name="tiny")
+    """Builds a network with every kind of layer and few of each: two of B0's stages, narrowed."""
+    return functools.partial(eff.EfficientNet, 0.5, 1.0, 64, blocks_args=tiny_blocks("b0"), model_name="tiny")
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +135,7 @@ def tiny_lite(eff: ModuleType) -> Callable[..., Any]:
     from efficientnet import get_variant
 
     whole = get_variant("lite0")
-    small = dataclasses.replace(whole, name="tiny-lite", width=0.5, resolution=64, blocks=whole.blocks[:3])
+    small = dataclasses.replace(whole, name="tiny-lite", width=0.5, resolution=64, blocks=tiny_blocks("lite0"))
     return functools.partial(eff.create, small)
 
 

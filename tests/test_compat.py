@@ -251,6 +251,7 @@ def test_a_constructor_with_the_modules_of_a_keras(modules):
     assert model.name == "efficientnet-b0"
 
 
+@pytest.mark.slow
 def test_positional_arguments(eff, keras):
     tensor = keras.layers.Input((64, 64, 3))
     model = eff.EfficientNetB1(False, None, tensor, None, "max")

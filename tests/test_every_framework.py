@@ -17,11 +17,13 @@ FILES = [
     for folder in ("frameworks", "parity")
     for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
 ]
-ONLY_OF_THE_BACKEND = ("-m", "not once_per_keras")
+ONLY_OF_THE_BACKEND = ("-m", "not once_per_keras and not once")
+ONLY_OF_THE_KERAS = ("-m", "not once")
 # JAX compiles each network, which takes longer than computing it: it does so in little time and once.
 JAX = {
     "KERAS_BACKEND": "jax",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_multi_thread_eigen=false",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
@@ -39,7 +41,9 @@ FRAMEWORKS = {
     "keras-torch": Framework("torch", {"KERAS_BACKEND": "torch"}),
     "keras-openvino": Framework("openvino", {"KERAS_BACKEND": "openvino"}),
     "tf_keras": Framework(
-        "tf_keras", {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"}, tuple(FILES)
+        "tf_keras",
+        {"EFFICIENTNET_TEST_MODULE": "efficientnet.tfkeras", "TF_USE_LEGACY_KERAS": "1"},
+        (*FILES, *ONLY_OF_THE_KERAS),
     ),
     # The same Keras as this process' by another door: what goes through the door is enough.
     "tensorflow.keras": Framework(

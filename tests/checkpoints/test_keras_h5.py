@@ -179,6 +179,7 @@ class TestAgainstKeras:
                 expected[f"{group}/{index}"] = value
         self.check(found, expected)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("suffix", [".h5", ".keras", ".weights.h5"])
     def test_a_trained_model_around_the_network(self, keras, backend, tmp_path, suffix):
         if backend == "openvino":

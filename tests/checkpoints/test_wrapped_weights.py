@@ -51,6 +51,7 @@ def expect_body(model: Any, origin: Any) -> None:
             np.testing.assert_array_equal(values, np.asarray(entry.to_ours(stored)))
 
 
+@pytest.mark.slow
 @ORIGINS
 @pytest.mark.parametrize(
     "before", ["net.", "backbone.", "encoder.", "model.", "module.", "model.encoder.net.", "self."]
@@ -173,6 +174,7 @@ def test_another_head(origin, others, tmp_path):
     assert (set(reading.aside), reading.classes, reading.differences) == (set(others), None, 0)
 
 
+@pytest.mark.slow
 def test_the_body_below_another_head(eff, tmp_path, caplog):
     body = without_classifier(B0[LUKEMELAS], LUKEMELAS)
     path = save(tmp_path / "w.safetensors", body, "encoder.", **{"encoder._fc.1.weight": array(5, 1280)})
@@ -258,6 +260,7 @@ def own_model(eff, keras, tiny, kind):
     return maps, keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
+@pytest.mark.slow
 @SUFFIXES
 @pytest.mark.parametrize("kind", ["sequential", "functional", "u-net"])
 def test_a_model_of_ones_own(eff, keras, tiny, tmp_path, caplog, kind, suffix):

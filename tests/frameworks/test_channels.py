@@ -1,7 +1,10 @@
 """Images of other numbers of channels than 3, with weights for RGB; on whichever Keras is under test."""
 
+import functools
+
 import numpy as np
 import pytest
+from tiny_blocks import tiny_blocks
 
 from efficientnet.preprocessing import Scaling, preprocess_input, scale_and_offset
 
@@ -11,6 +14,12 @@ pytestmark = [pytest.mark.once_per_keras, pytest.mark.usefixtures("eagerly")]
 
 def pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny):
+    """Of one block: what is new is in front of it."""
+    return functools.partial(tiny, blocks_args=tiny_blocks("b0")[:1])
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +37,9 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def build(tiny, trained):
-    """Builds the same network for so many channels."""
+    """Builds the same network for so many channels, once for all tests that predict with it."""
 
+    @functools.cache
     def build(channels, mode="torch", **options):
         shape = (33, 32, channels)  # of an odd side, which pads otherwise than an even one
         return tiny(weights=trained, input_shape=shape, classes=4, preprocessing=mode, **options)

@@ -26,6 +26,7 @@ def test_each_image_has_its_own_kernel(keras, backend, tiny_condconv, x):
         np.testing.assert_allclose(mixed[image], by_expert @ weights, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_it_opens_with_plain_keras(keras, tiny_condconv, x, tmp_path):
     model = tiny_condconv(weights=None, classes=4)

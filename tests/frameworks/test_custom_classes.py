@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_blocks import tiny_blocks
 
 from efficientnet import checkpoints, get_variant
 from efficientnet.checkpoints import CheckpointError
@@ -16,7 +17,7 @@ from efficientnet.images.pixel_scaling import Scaling
 from efficientnet.weights import finding
 
 pytestmark = pytest.mark.once_per_keras
-TINY = dataclasses.replace(get_variant("b0"), name="tiny", width=0.5, blocks=get_variant("b0").blocks[:3])
+TINY = dataclasses.replace(get_variant("b0"), name="tiny", width=0.5, blocks=tiny_blocks("b0"))
 
 
 @pytest.fixture(scope="module")

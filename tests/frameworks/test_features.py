@@ -1,7 +1,6 @@
 """Feature maps: which of them, dilated or not, and in what form; on whichever Keras is under test."""
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
@@ -19,13 +18,18 @@ def images(*shape):
 
 
 def small(name, **changes):
-    return dataclasses.replace(get_variant(name), name=f"small-{name}", width=0.25, depth=0.4, **changes)
+    return dataclasses.replace(get_variant(name), name=f"small-{name}", width=0.25, **{"depth": 0.1, **changes})
 
 
 @pytest.fixture(scope="module")
 def lite(eff):
     """Builds all stages of Lite0, whose maps depend on their surroundings alone: it has no gates."""
-    return partial(eff.create, small("lite0", padding="symmetric"), weights=None, features_only=True)
+
+    def build(depth=0.1, **options):
+        variant = small("lite0", padding="symmetric", depth=depth)
+        return eff.create(variant, **{"weights": None, "features_only": True, **options})
+
+    return build
 
 
 def predict(model, x):
@@ -36,7 +40,7 @@ def predict(model, x):
 
 @pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.once_per_keras)])
 def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_stride, eff):
-    strided, dilated = lite(), lite(output_stride=output_stride)
+    strided, dilated = lite(depth=0.4), lite(depth=0.4, output_stride=output_stride)  # two blocks in some stages
     dilated.set_weights(strided.get_weights())
     x = images(1, 64, 64, 3)
     pairs = zip(predict(strided, x), predict(dilated, x), (2, 4, 8, 16, 32), strict=True)
@@ -46,7 +50,7 @@ def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_str
         np.testing.assert_allclose(fine[:, ::step, ::step], coarse, atol=1e-5 * np.abs(coarse).max())
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s", "v2-b0", "condconv-b0-4e"])
 @pytest.mark.parametrize("output_stride", [8, 32])
 def test_feature_info_is_what_the_model_has(eff, name, output_stride):
@@ -59,7 +63,7 @@ def test_feature_info_is_what_the_model_has(eff, name, output_stride):
         assert feature.name == f"P{int(np.log2(feature.stride))}" or feature.stride == output_stride
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.once
 def test_feature_info_of_a_network_of_fewer_and_larger_strides(eff):
     stages = get_variant("lite0").blocks[:2]
     variant = dataclasses.replace(
@@ -69,7 +73,7 @@ def test_feature_info_of_a_network_of_fewer_and_larger_strides(eff):
     assert [feature[:2] for feature in eff.feature_info(variant, 8)] == [("P1", 2), ("P3", 2)]
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.once
 def test_chosen_maps_in_the_order_asked_for(lite):
     whole, some = lite(), lite(out_strides=(32, 4))
     assert [output.shape[-1] for output in some.outputs] == [whole.outputs[place].shape[-1] for place in (4, 1)]
@@ -83,6 +87,7 @@ def test_a_body_and_a_classifier_may_be_dilated(eff):
     assert eff.create(small("b0"), weights=None, classes=3, output_stride=8).output_shape == (None, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("kind", ["model.keras", "model.h5"])
 def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, lite, kind, tmp_path):
@@ -98,9 +103,9 @@ def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, l
             np.testing.assert_allclose(found[name], value, atol=1e-6)
 
 
-@pytest.mark.once_per_keras
-def test_strided_weights_fill_a_dilated_network(eff, lite, tmp_path):
-    whole = eff.create(small("lite0", padding="symmetric"), weights=None, classes=3)
+@pytest.mark.once
+def test_strided_weights_fill_a_dilated_network(lite, tmp_path):
+    whole = lite(features_only=False, classes=3)
     whole.save_weights(tmp_path / "w.weights.h5")
     body = lite(weights=tmp_path / "w.weights.h5", output_stride=8)
     name = "block7a_project_conv"
@@ -118,7 +123,7 @@ def test_an_export_has_the_same_dilated_maps_by_name(lite, format, tmp_path):
     assert list(open_exported(path, format)(images(1, 64, 64, 3))) == ["P2", "P5"]
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.once
 def test_a_dilated_network_costs_more_and_has_no_more_parameters(lite):
     strided, dilated = (profile(lite(output_stride=s, input_shape=(64, 64, 3))) for s in (32, 8))
     assert dilated.parameters == strided.parameters

@@ -9,6 +9,7 @@ from efficientnet.errors import UnsupportedLayerError
 from efficientnet.inference import compile
 
 pytest.importorskip("openvino")
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(autouse=True)

@@ -75,6 +75,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("container", ["h5", "keras"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_same_outputs(eff, legacy, tmp_path, kind, container):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from efficientnet.checkpoints.marks import Mark, of_config
+from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.keras_graph import marks
 from efficientnet.keras_graph.fold import fold_batch_norm
 from efficientnet.preprocessing import Scaling
@@ -17,16 +18,26 @@ LITE = Mark("lite", 0.9, "bilinear")
 NUMBERS = Mark(Scaling((0.5, 0.25, 0.125), (-1.0, 0.0, 2.0)))
 
 
-@pytest.fixture(params=[LITE, pytest.param(NUMBERS, marks=pytest.mark.once_per_keras)], ids=["mode", "numbers"])
+@pytest.fixture(
+    scope="module", params=[LITE, pytest.param(NUMBERS, marks=pytest.mark.once_per_keras)], ids=["mode", "numbers"]
+)
 def mark(request):
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def body(tiny, mark):
-    body = tiny(weights=None, include_top=False, pooling="avg")
+    """A single block: a mark is in the layers before it."""
+    body = tiny(weights=None, include_top=False, pooling="avg", blocks_args=V1_BLOCKS[:1])
     marks.put(body, mark)
     return body
+
+
+@pytest.fixture(scope="module")
+def marked(keras, body):
+    """The network by itself, within a model, and folded, so that its first convolution has a bias."""
+    around = keras.Sequential([keras.layers.Input((64, 64, 3)), body, keras.layers.Dense(2)])
+    return body, around, fold_batch_norm(body)
 
 
 def save_and_load(model, path, load):
@@ -34,10 +45,10 @@ def save_and_load(model, path, load):
     return load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["as it is", "clone", "deepcopy", "pickle", ".keras", ".h5", "ours", "json", "folded"])
-def test_a_copy_says_the_same(eff, keras, body, mark, tmp_path, how):
-    around = keras.Sequential([keras.layers.Input((64, 64, 3)), body, keras.layers.Dense(2)])
-    for model in (body, around, fold_batch_norm(body)):  # the latter's first convolution has a bias
+def test_a_copy_says_the_same(eff, keras, marked, mark, tmp_path, how):
+    for model in marked:
         copied = {
             "as it is": lambda model: model,
             "clone": keras.models.clone_model,
@@ -67,7 +78,7 @@ def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy
 
 
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE])
+@pytest.mark.parametrize("mark", [LITE], scope="module")
 def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
     images, numbers = keras.layers.Input((64, 64, 3)), keras.layers.Input((2,))
     scaled = keras.layers.Rescaling(1 / 255)(images)
@@ -78,7 +89,7 @@ def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
 
 
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE])
+@pytest.mark.parametrize("mark", [LITE], scope="module")
 def test_what_stands_before_a_network_is_seen(keras, body, mark):
     layers = keras.layers
 
@@ -108,7 +119,7 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
 
 
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE])
+@pytest.mark.parametrize("mark", [LITE], scope="module")
 def test_networks_in_unusual_places(tiny, keras, body, mark):
     layers = keras.layers
     assert marks.read_mark(keras.Sequential([body, layers.Dense(2)])) == LITE  # not built yet

@@ -1,12 +1,12 @@
 """The graph and its constructors, on whichever Keras is under test."""
 
 import dataclasses
-import gc
 import inspect
 import sys
 
 import numpy as np
 import pytest
+from tiny_blocks import tiny_blocks
 
 from efficientnet import get_variant, list_variants
 from efficientnet.family.scaling import cost
@@ -24,6 +24,18 @@ def scalars(variables):
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
+def check_parameters(eff, name):
+    """Of each stage the first block, or all where each differs; tests/family/test_arrays.py counts whole networks."""
+    whole = get_variant(name)
+    stages = tuple(
+        block if block.expanded_filters or block.se_filters else dataclasses.replace(block, num_repeat=1)
+        for block in whole.blocks
+    )
+    variant = dataclasses.replace(whole, name="short", depth=1.0, blocks=stages)
+    model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
+    assert scalars(model.trainable_variables) == cost(variant).parameters, name
+
+
 @pytest.fixture(scope="module")
 def model(tiny):
     return tiny(weights=None)
@@ -32,9 +44,7 @@ def model(tiny):
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s", "v2-b0"])
 def test_parameters(eff, name):
-    variant = get_variant(name)
-    model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
-    assert scalars(model.trainable_variables) == cost(variant).parameters
+    check_parameters(eff, name)
 
 
 @pytest.mark.slow
@@ -42,19 +52,24 @@ def test_parameters_of_every_variant(eff, is_legacy, backend):
     if is_legacy or backend != "tensorflow":
         pytest.skip("once is enough: the graph is the same on every backend")
     for name in list_variants():
-        variant = get_variant(name)
-        model = build(variant, eff.FRAMEWORK, Options(), draw_weights=False)
-        assert scalars(model.trainable_variables) == cost(variant).parameters, name
-        del model
-        gc.collect()  # Keras' graphs are circles; together they take 4 GB
+        check_parameters(eff, name)
+
+
+@pytest.fixture
+def shallow():
+    """Lets Python call itself 250 times more."""
+    limit, depth = sys.getrecursionlimit(), len(inspect.stack(0))
+    sys.setrecursionlimit(depth + 250)
+    yield
+    sys.setrecursionlimit(limit)
 
 
 @pytest.mark.once_per_keras
 @pytest.mark.slow
-def test_the_deepest_variant_is_saved_and_opened(eff, is_legacy, tmp_path):
-    """Its layers in a row are more than Python lets Keras call itself."""
+def test_a_deep_variant_is_saved_and_opened(eff, is_legacy, tmp_path, shallow):
+    """Its layers in a row are more than Python lets Keras call itself, as V2-XL's are where the limit is 1000."""
     limit = sys.getrecursionlimit()
-    narrow = dataclasses.replace(get_variant("v2-xl"), name="deep", width=0.05)
+    narrow = dataclasses.replace(get_variant("v2-b3"), name="deep", width=0.1)
     model = eff.create(narrow, weights=None, input_shape=(32, 32, 3), classes=2)
     path = tmp_path / ("deep.h5" if is_legacy else "deep.keras")
     model.save(path)
@@ -105,6 +120,7 @@ def test_tops(tiny, options, shape):
     assert tiny(weights=None, input_shape=(96, 64, 3), **options).output_shape == shape
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_logits_become_the_probabilities(tiny, keras):
     keras.utils.set_random_seed(1)
@@ -128,6 +144,7 @@ def test_any_size_without_a_classifier(tiny_lite, options):
         assert np.asarray(last[-1] if "features_only" in options else last).shape[1:3] == shape
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_classifier_or_experts_fix_the_size(eff):
     for name, has_top in (("lite0", True), ("condconv-b0-4e", False)):
@@ -184,6 +201,7 @@ def test_five_feature_maps(eff):
     ]
 
 
+@pytest.mark.slow
 def test_preprocessing_inside_is_preprocessing_outside(eff, keras, tiny, tiny_lite):
     for constructor, mode in ((tiny, "torch"), (tiny_lite, "lite")):
         keras.utils.set_random_seed(3)
@@ -198,17 +216,19 @@ def test_preprocessing_inside_is_preprocessing_outside(eff, keras, tiny, tiny_li
 
 @pytest.mark.once_per_keras
 def test_drop_connect_grows_with_depth_and_can_be_off(tiny):
-    model = tiny(weights=None, drop_connect_rate=0.32, dropout_rate=0.0)
+    first, second = tiny_blocks("b0")
+    longer = first, dataclasses.replace(second, num_repeat=4)
+    model = tiny(weights=None, drop_connect_rate=0.32, dropout_rate=0.0, blocks_args=longer)
     rates = {layer.name: layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"}
     assert "top_dropout" not in rates
     assert rates["block2b_drop"] == pytest.approx(0.128)
-    assert rates["block3b_drop"] == pytest.approx(0.256)
+    assert rates["block2d_drop"] == pytest.approx(0.256)
     without = tiny(weights=None, drop_connect_rate=0.0)
     assert [layer.name for layer in without.layers if type(layer).__name__ == "Dropout"] == ["top_dropout"]
 
 
 def test_stochastic_depth_drops_whole_images(tiny, keras, is_legacy, trainable):
-    layer = tiny(weights=None).get_layer("block3b_drop")
+    layer = tiny(weights=None).get_layer("block2b_drop")
     dropped = layer(np.ones((200, 2, 2, 3), "float32"), training=True)
     each = (dropped.numpy() if is_legacy else keras.ops.convert_to_numpy(dropped)).reshape(200, -1)
     assert (each == each[:, :1]).all()
@@ -221,10 +241,10 @@ def test_random_weights_are_those_of_the_paper_and_repeatable(tiny, keras):
         return tiny(weights=None)
 
     model = weights()
-    kernel = model.get_layer("block3b_expand_conv").get_weights()[0]
+    kernel = model.get_layer("block2b_expand_conv").get_weights()[0]
     assert kernel.std() == pytest.approx(np.sqrt(2 / 144), rel=0.05)
     assert abs(kernel).max() > 3 * kernel.std()  # not truncated
-    depthwise = model.get_layer("block3b_dwconv").get_weights()[0]
+    depthwise = model.get_layer("block2b_dwconv").get_weights()[0]
     assert depthwise.std() == pytest.approx(np.sqrt(2 / 25), rel=0.05)
     dense, bias = model.get_layer("probs").get_weights()
     assert 0.99 / np.sqrt(1000) < abs(dense).max() <= 1 / np.sqrt(1000)

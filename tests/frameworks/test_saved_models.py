@@ -12,8 +12,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-
-from efficientnet.family.variants import V1_BLOCKS
+from tiny_blocks import tiny_blocks
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -37,8 +36,8 @@ def model(eff, keras):
     return network(eff, classes=4)
 
 
-def network(eff, blocks=V1_BLOCKS[:3], **options):
-    return eff.EfficientNet(0.25, 1.0, 32, blocks_args=blocks, weights=None, **options)
+def network(eff, **options):
+    return eff.EfficientNet(0.25, 1.0, 32, **{"blocks_args": tiny_blocks("b0"), "weights": None, **options})
 
 
 def answers(model, x):
@@ -299,6 +298,7 @@ def test_a_compiled_model_opened_without(eff, model, x, tmp_path, caplog):
     assert getattr(opened, "optimizer", None) is None
 
 
+@pytest.mark.slow
 def test_a_model_compiled_today_goes_on_training(eff, keras, trainable, x, tmp_path):
     model = network(eff, classes=4)
     model.compile(keras.optimizers.SGD(0.125, momentum=0.5), "categorical_crossentropy")
@@ -352,6 +352,7 @@ def test_own_objects_come_first(eff, keras, is_legacy, model, tmp_path, version)
     assert type(eff.load_model(path).get_layer("block2b_drop")) is keras.layers.Dropout
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("kind", ["keras", "h5"])
 def test_the_kind_is_told_by_content(eff, model, x, tmp_path, kind):
@@ -364,7 +365,7 @@ def test_the_kind_is_told_by_content(eff, model, x, tmp_path, kind):
 
 def test_a_saved_model_folder(eff, is_legacy, x, tmp_path):
     if is_legacy:
-        model = network(eff, V1_BLOCKS[:1], classes=4)  # each layer takes long to write
+        model = network(eff, blocks_args=tiny_blocks("b0")[:1], classes=4)  # each layer takes long to write
         model.save(tmp_path / "saved", save_format="tf")
         check_same_answers(eff.load_model(tmp_path / "saved"), model, x)
         return

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-
-from efficientnet.family.variants import V1_BLOCKS
+from tiny_blocks import tiny_blocks
 
 pytestmark = pytest.mark.once_per_keras
 
 
 @pytest.fixture(scope="module")
 def model(eff):
-    return eff.EfficientNet(0.25, 1.0, 32, blocks_args=V1_BLOCKS[:3], weights=None, classes=4)
+    return eff.EfficientNet(0.25, 1.0, 32, blocks_args=tiny_blocks("b0"), weights=None, classes=4)
 
 
 def test_nothing_there(eff, tmp_path):

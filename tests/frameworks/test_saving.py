@@ -19,6 +19,10 @@ np.save({folder!r} + "/y.npy", np.asarray(model.predict(x, verbose=0)))
 """
 
 
+# The process that opens a model by plain Keras compiles it.
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
 @pytest.fixture(scope="module")
 def model(tiny):
     return tiny(weights=None, classes=10, include_preprocessing=True)
@@ -75,8 +79,8 @@ def test_weights_of_a_classifier_fill_a_body(tiny, model, tmp_path):
     for options in ({"include_top": False}, {"features_only": True}):
         body = tiny(weights=tmp_path / "model.weights.h5", **options)
         np.testing.assert_array_equal(
-            body.get_layer("block3b_project_conv").get_weights()[0],
-            model.get_layer("block3b_project_conv").get_weights()[0],
+            body.get_layer("block2b_project_conv").get_weights()[0],
+            model.get_layer("block2b_project_conv").get_weights()[0],
         )
 
 

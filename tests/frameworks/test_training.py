@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+# Compiled, models train in tests/training/test_distributed.py and tests/test_user_programs.py.
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def data():

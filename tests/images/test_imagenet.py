@@ -70,6 +70,7 @@ def test_lists() -> None:
     assert decode_predictions(scores_of(388).tolist(), 1) == [[("n02510455", "giant_panda", 0.5)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_tensors(dtype: str) -> None:
     want = [[("n02510455", "giant_panda", 0.5), ("n01440764", "tench", 0.25)]]

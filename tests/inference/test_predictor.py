@@ -116,7 +116,7 @@ def test_names_of_the_best_classes(model, images, expected):
 def test_feature_maps_and_features(tiny, images):
     with compile(tiny(weights=None, features_only=True)) as predictor:
         maps = predictor(images)
-        assert [part.shape for part in maps] == [(7, 32, 32, 8), (7, 16, 16, 16), (7, 8, 8, 24)]
+        assert [part.shape for part in maps] == [(7, 32, 32, 16), (7, 16, 16, 8), (7, 8, 8, 24)]
         record = next(predictor.stream(images))
         for part, whole in zip(record.outputs, predictor([images[0]]), strict=True):
             np.testing.assert_allclose(part, whole[0], atol=1e-5)
@@ -129,7 +129,7 @@ def test_feature_maps_and_features(tiny, images):
 @pytest.mark.parametrize("engine", ["openvino", "keras"])
 def test_a_dictionary_of_feature_maps(tiny, images, engine):
     model = tiny(weights=None, features_only=True, out_strides=(8, 4), named_features=True, input_shape=(64, 64, 3))
-    expected = {"P2": (7, 16, 16, 16), "P3": (7, 8, 8, 24)}
+    expected = {"P2": (7, 16, 16, 8), "P3": (7, 8, 8, 24)}
     for _ in range(2):  # the second from the cache
         with compile(model, engine) as predictor:
             assert {name: part.shape for name, part in predictor(images).items()} == expected

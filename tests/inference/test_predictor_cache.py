@@ -140,6 +140,7 @@ def test_a_damaged_entry_is_made_again(model, damage, caplog):
     assert cache.read_entry(path.stem) is not None
 
 
+@pytest.mark.slow
 def test_an_entry_of_another_kind_is_made_again(model, caplog):
     expected = compile(model)(IMAGES)
     (path,) = entries()

@@ -158,6 +158,7 @@ def check(model, runtime, x, tolerance=1e-5):
     np.testing.assert_allclose(run_batch, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", FORMS)
 def test_layers_and_operations(name, runtime):

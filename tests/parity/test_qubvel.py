@@ -28,8 +28,8 @@ def network(eff, folder, weights, **options):
     ("folder", "options"),
     [
         ("qubvel-b0", {"classes": 10}),
-        pytest.param("qubvel-w0.25", {"classes": 10}, marks=pytest.mark.once_per_keras),
-        pytest.param("qubvel-w0.25-notop", {"include_top": False, "pooling": "avg"}, marks=pytest.mark.once_per_keras),
+        pytest.param("qubvel-w0.25", {"classes": 10}, marks=pytest.mark.once),
+        pytest.param("qubvel-w0.25-notop", {"include_top": False, "pooling": "avg"}, marks=pytest.mark.once),
     ],
 )
 class TestGolden:
@@ -42,6 +42,7 @@ class TestGolden:
         model = network(eff, folder, files / "weights.h5", **options)
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < tolerance
 
+    @pytest.mark.slow
     @pytest.mark.once_per_keras
     def test_weights_on_the_float32_predictor(self, eff, files, folder, options):
         from efficientnet.inference import compile
@@ -58,11 +59,13 @@ class TestGolden:
         model = network(eff, folder, files / "full_model.h5", **options)
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < tolerance
 
+    @pytest.mark.slow
     def test_full_model(self, eff, files, folder, options, tolerance):
         io = np.load(files / "io.npz")
         model = eff.load_model(files / "full_model.h5")
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < tolerance
 
+    @pytest.mark.slow
     @pytest.mark.once_per_keras
     def test_full_model_saved_again_opens(self, eff, keras, files, options, tolerance, tmp_path):
         io = np.load(files / "io.npz")

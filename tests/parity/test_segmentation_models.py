@@ -17,10 +17,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 PEERS = ("segmentation_models", "classification_models", "keras_applications")
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, PEERS)),
-    reason="needs: pip install --no-deps segmentation_models==1.0.1 image-classifiers==1.0.0 keras_applications",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(find_spec, PEERS)),
+        reason="needs: pip install --no-deps segmentation_models==1.0.1 image-classifiers==1.0.0 keras_applications",
+    ),
+]
 
 # What it chooses its framework by is read once, at import: so each in a process of its own.
 SCRIPT = """
@@ -39,9 +42,9 @@ def step(loss):
     return {"loss": value, "changed": all(is_changed(before, name) for name in before)}
 
 rng = np.random.default_rng(0)
-x = sm.get_preprocessing("efficientnetb3")(rng.uniform(0, 255, (2, 64, 64, 3)).astype("float32"))
+x = sm.get_preprocessing("efficientnetb0")(rng.uniform(0, 255, (2, 64, 64, 3)).astype("float32"))
 y = rng.integers(0, 2, (2, 64, 64, 1)).astype("float32")
-model = sm.Unet("efficientnetb3", encoder_weights=None, input_shape=(64, 64, 3))
+model = sm.Unet("efficientnetb0", encoder_weights=None, input_shape=(64, 64, 3))
 report = {"framework": sm.framework(), "x": [float(x.min()), float(x.max())], "output": model.output_shape}
 for name, loss in (("own", sm.losses.bce_jaccard_loss), ("keras", "binary_crossentropy")):
     try:

@@ -35,16 +35,19 @@ def check(eff, torch, network, variant, options, size, output_stride, folder):
         np.testing.assert_allclose(np.asarray(found), reference, atol=1e-5 * np.abs(reference).max())
 
 
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("generate", "variant", "theirs", "ours"),
     [
-        pytest.param("_gen_efficientnet", "b0", TF, {}, marks=pytest.mark.once_per_keras),
+        ("_gen_efficientnet", "b0", TF, {}),
         ("_gen_efficientnet", "b0", {}, PYTORCH),
-        pytest.param("_gen_efficientnet_lite", "lite0", TF, {}, marks=pytest.mark.once_per_keras),
-        pytest.param("_gen_efficientnetv2_base", "v2-b0", TF, {}, marks=pytest.mark.once_per_keras),
+        ("_gen_efficientnet_lite", "lite0", TF, {}),
+        ("_gen_efficientnetv2_base", "v2-b0", TF, {}),
     ],
 )
-@pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.once_per_keras)])
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.usefixtures("eagerly")
 def test_narrow(eff, torch, timm, backend, tmp_path, generate, variant, theirs, ours, output_stride):
     if backend == "openvino":
         pytest.skip("Keras on OpenVINO computes in bfloat16 where the processor can")

@@ -14,6 +14,8 @@ NETWORKS = (
     "efficientnet_el_pruned",
 )  # fmt: skip
 
+SIDE = 96  # pixels; a network's layers are the same at each size
+
 
 def condition(torch, network):
     """Random weights, and batch norms with the statistics of the network's own activations.
@@ -35,7 +37,7 @@ def condition(torch, network):
         for norm in norms:
             norm.momentum = None  # the mean of all batches
             norm.reset_running_stats()
-        network.train()(torch.randn(8, 3, 128, 128, generator=generator))
+        network.train()(torch.randn(8, 3, SIDE, SIDE, generator=generator))
     return network.eval()
 
 
@@ -46,7 +48,7 @@ def test_predicts_the_same(eff, torch, timm, tmp_path, name):
     row = next(row for row in list_weights() if row.model.startswith(f"{name}."))
     network = condition(torch, timm.create_model(name))
     torch.save({"arch": name, "state_dict": network.state_dict()}, tmp_path / "model.pth")
-    options = {"padding": row.padding, "batch_norm_epsilon": row.epsilon}
+    options = {"padding": row.padding, "batch_norm_epsilon": row.epsilon, "input_shape": (SIDE, SIDE, 3)}
     model = eff.create(row.variant, weights=tmp_path / "model.pth", classifier_activation=None, **options)
     x = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype("float32")
     with torch.no_grad():

@@ -86,6 +86,7 @@ def test_random_weights_are_a_whole_file_of_the_variant(bench, tmp_path):
     assert bench.loading.inspect_case(path).ours() > 0
 
 
+@pytest.mark.slow
 def test_command_prints_a_table_and_writes_every_measurement(command, tmp_path, capsys):
     pytest.importorskip("skimage")
     report = tmp_path / "report.json"
@@ -105,6 +106,7 @@ def test_what_does_not_exist_is_refused(command, capsys, wrong):
     assert wrong[1] in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_contenders_are_asked_in_turn_and_those_that_cannot_answer_are_left_out(bench, settings):
     older = bench.contenders.OLDER
     found = {r.name: r for r in bench.race.race([PRODUCT, "nobody", older], [1, 2], settings, rounds=2)}
@@ -114,6 +116,7 @@ def test_contenders_are_asked_in_turn_and_those_that_cannot_answer_are_left_out(
     assert "--old" in found[older].skipped
 
 
+@pytest.mark.slow
 def test_command_races(command, tmp_path, capsys):
     report = tmp_path / "report.json"
     options = ["--quick", "--batch", "1", "--contender", PRODUCT, "--against", PRODUCT, "--json", str(report)]

@@ -23,6 +23,7 @@ def training():
     return task.build(stage, 3).trained, Batches(task.data, recipe, stage, 0, slice(None))
 
 
+@pytest.mark.slow
 def test_each_epoch_is_reported_and_the_rate_rises_and_falls(training, monkeypatch):
     model, batches = training
     rates, reported = [], []

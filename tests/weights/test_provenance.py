@@ -49,12 +49,7 @@ SETTINGS = [
     ("same", 1e-3, "lite"),
     ("symmetric", 1e-4, OWN),
 ]
-# Each family once, and each setting; a second one where there is time.
-CASES = [
-    pytest.param(family, SETTINGS[(number + shift) % len(SETTINGS)], marks=[pytest.mark.slow] if shift else [])
-    for number, family in enumerate(FAMILIES)
-    for shift in (0, 1)
-]
+CASES = list(zip(FAMILIES, SETTINGS, strict=True))  # each family once, and each setting
 UNKNOWN = "does not say how its network was trained"
 
 
@@ -92,6 +87,7 @@ def predict(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "setting"), CASES)
 def test_built_saved_and_opened(eff, pixels, tmp_path, caplog, family, setting):
     """In every container that can be written: by Keras, and by ``convert`` from what Keras wrote."""

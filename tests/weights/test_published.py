@@ -40,6 +40,7 @@ def mirror(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     ("variant", "name", "padding", "epsilon", "mode"),
     [
@@ -131,12 +132,14 @@ def test_the_background_is_left_out(eff, edgetpu, caplog):
     assert eff.model_preprocessing(model) == "lite"
 
 
+@pytest.mark.slow
 def test_the_backbone_stays_whatever_the_classes(eff, edgetpu, caplog):
     model = eff.EfficientNetEdgeTPUS(weights="official/imagenet", classes=5, input_shape=(64, 64, 3))
     assert "have 1001 classes, the model 5" in caplog.text
     assert not model.get_layer("probs").get_weights()[0].any()
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_as_the_publisher_did(edgetpu, tmp_path, capsys):
     from PIL import Image
 
@@ -146,6 +149,7 @@ def test_the_command_evaluates_as_the_publisher_did(edgetpu, tmp_path, capsys):
     assert "noise.png" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_variant_is_told_from_the_checkpoint(edgetpu):
     reading = checkpoints.read_checkpoint(edgetpu)
     assert (reading.variant.name, reading.classes, reading.checkpoint.averaged) == (

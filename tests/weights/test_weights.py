@@ -2,15 +2,16 @@
 
 import dataclasses
 import hashlib
+import shutil
 import sys
 
 import numpy as np
 import pytest
 from flaky_server import FlakyServer
+from tiny_blocks import tiny_blocks
 
 from efficientnet import get_variant
 from efficientnet.checkpoints import CheckpointError
-from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.weights import download, loading, published
 
 pytest.importorskip("keras")
@@ -128,6 +129,7 @@ def test_a_network_within_a_model(keras, tiny, tmp_path):
             np.testing.assert_array_equal(value, other)
 
 
+@pytest.mark.slow
 def test_the_same_network_under_other_names(eff, tmp_path):
     import h5py
 
@@ -146,7 +148,7 @@ def test_the_same_network_under_other_names(eff, tmp_path):
 def test_all_or_nothing(eff, tiny, saved):
     model = tiny(weights=None, classes=5)
     before = model.get_weights()
-    variant = dataclasses.replace(get_variant("b0"), width=0.5, blocks=V1_BLOCKS[:3])
+    variant = dataclasses.replace(get_variant("b0"), width=0.5, blocks=tiny_blocks("b0"))
     found = loading.find(saved / "top.weights.h5", variant)
     with pytest.raises(CheckpointError):
         loading.load(model, found)
@@ -194,27 +196,34 @@ def test_the_package_of_lite0_is_damaged(eff, monkeypatch, tmp_path):
         eff.EfficientNetLite0(weights="imagenet")
 
 
+@pytest.fixture(scope="module")
+def files_of_b0(eff, tmp_path_factory):
+    """B0's files in a folder, the model they were made of, and the rows of the table with their hashes."""
+    folder, rows = tmp_path_factory.mktemp("files"), []
+    model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
+    for row in published.list_weights("b0"):
+        if row.format != "qubvel-h5":
+            continue
+        path = folder / row.url.rsplit("/", 1)[-1]
+        top = path.with_suffix(".weights.h5")
+        if row.has_top:
+            model.save_weights(top)
+        else:
+            eff._keras.models.Model(model.input, model.get_layer("top_activation").output).save_weights(top)
+        top.rename(path)
+        rows.append(dataclasses.replace(row, hash=f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"))
+    return folder, model, tuple(rows)
+
+
 class TestPublishedSet:
     """A set's way from a folder that stands in for the publisher to the model, with B0's own file names."""
 
     @pytest.fixture
-    def mirror(self, eff, monkeypatch, tmp_path):
-        """B0's files in a folder, with their hashes in the table; returns the model they were made of."""
-        model = eff.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
-        rows = []
-        for row in published.list_weights("b0"):
-            if row.format != "qubvel-h5":
-                continue
-            path = tmp_path / "mirror" / row.url.rsplit("/", 1)[-1]
-            path.parent.mkdir(exist_ok=True)
-            top = path.with_suffix(".weights.h5")
-            if row.has_top:
-                model.save_weights(top)
-            else:
-                eff._keras.models.Model(model.input, model.get_layer("top_activation").output).save_weights(top)
-            top.rename(path)
-            rows.append(dataclasses.replace(row, hash=f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"))
-        monkeypatch.setattr(published, "_table", lambda: tuple(rows))
+    def mirror(self, files_of_b0, monkeypatch, tmp_path):
+        """The files in a folder of the test, and the table that has them; returns the model."""
+        folder, model, rows = files_of_b0
+        shutil.copytree(folder, tmp_path / "mirror")
+        monkeypatch.setattr(published, "_table", lambda: rows)
         monkeypatch.setenv("EFFICIENTNET_WEIGHTS_URL", str(tmp_path / "mirror"))
         monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "cache"))
         return model
