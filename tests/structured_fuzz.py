@@ -213,7 +213,10 @@ def cases(folder: Path) -> list[Callable[[random.Random], None]]:
     def note(rng: random.Random) -> None:
         name = rng.choice(list(members)[:4])
         archive(model, {**wholes[0], name: text(members[name], rng)}, rng)
-        for read in (metadata.read_class_names, metadata.read_preprocessing, metadata.read_crop, metadata.read_recipe):
+        for read in (
+            metadata.read_class_names, metadata.read_preprocessing, metadata.read_crop, metadata.read_recipe,
+            metadata.read_targets, metadata.read_thresholds,
+        ):  # fmt: skip
             read(model)
 
     def member(rng: random.Random) -> None:

@@ -71,6 +71,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="images per step (default: the recipe's, fewer for small data sets)")  # fmt: skip
     add("--accumulate", type=int, metavar="N", help="parts that a batch is computed in, one after the other, for less "
         "memory (default: the recipe's, 1)")  # fmt: skip
+    add("--precision", metavar="POLICY", help="float32, or mixed_bfloat16 or mixed_float16, which compute in 16 bits "
+        "and keep the weights in 32; the saved model computes in 32 (default: the recipe's, float32)")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE",
         help="peak learning rate (default: the recipe's, less for a short training)")  # fmt: skip
     add("--model", help=f"variant, or a variant's .json file (default: {_DEFAULTS['model']})")
@@ -234,7 +236,10 @@ def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
 
     stored = _stored(out).get("recipe") if arguments.resume and arguments.recipe is None else None
     recipe = from_json(stored) if stored else get_recipe(arguments.recipe or "finetune", get_variant(arguments.model))
-    given = [(field, getattr(arguments, field)) for field in ("epochs", "batch_size", "accumulate", "learning_rate")]
+    given = [
+        (field, getattr(arguments, field))
+        for field in ("epochs", "batch_size", "accumulate", "precision", "learning_rate")
+    ]
     changes = [(field, str(value)) for field, value in given if value is not None] + arguments.set
     if twice := [field for field, count in Counter(field for field, _ in changes).items() if count > 1]:
         raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")

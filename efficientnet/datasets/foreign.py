@@ -242,8 +242,8 @@ def _indices(name: str, labels: NDArray[Any]) -> list[int]:
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()):
             raise ValueError(
                 f"{name} gives targets of shape {labels.shape} that are not one-hot: expected one class per image, as "
-                "an integer or as one 1 among zeros. Several labels per image, mixed ones, and numbers to predict "
-                "take another training: model.fit on efficientnet.keras' networks with a head for them."
+                "an integer or as one 1 among zeros. Several labels per image, probabilities and numbers come from a "
+                'CSV file (targets="labels", "probabilities" or "values").'
             )
         return [int(label) for label in labels.argmax(axis=-1).reshape(-1)]
     flat = labels.reshape(-1)

@@ -334,7 +334,7 @@ class _Training:
                     class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
                     thresholds=self.objective.thresholds(*found),
                 )  # fmt: skip
-                self.run_folder.save_model(nets.full, facts, to_json(self.task.recipe))
+                self.run_folder.save_model(stages.in_float32(nets.full), facts, to_json(self.task.recipe))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
                               for key, value in row.items()})  # fmt: skip
@@ -354,7 +354,7 @@ class _Training:
         size = batches.stage.image_size
         images = all_images(self.task.data, size, batches.size)
         features = [predict(nets.body, pixels, batches.size, self.processes) for pixels in images]
-        return batches.with_features(np.concatenate(features))
+        return batches.with_features(np.concatenate(features).astype(np.float32, copy=False))
 
 
 def describe_data(data: Data) -> str:

@@ -19,6 +19,7 @@ from ..family.variants import Variant
 
 # Losses that a recipe may choose, by the kind of the targets; the usual ones aside.
 LOSSES: Mapping[str, tuple[str, ...]] = {"labels": ("asymmetric",), "values": ("huber",)}
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 _BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
 
 
@@ -64,6 +65,8 @@ class Recipe:
             head's stage as few as 8 if an epoch would have less than 10 steps.
         accumulate: Parts that a batch is computed in, one after the other, for less memory; the step takes the mean of
             their gradients. Not for the head alone. Batch norm that is trained has the statistics of each part.
+        precision: Keras' dtype policy of the network: "float32"; or "mixed_bfloat16" or "mixed_float16", which compute
+            in 16 bits and keep the weights in 32. The saved model computes in 32 bits.
         optimizer: "rmsprop", with decay and momentum 0.9 and epsilon 0.001, or "adamw".
         learning_rate: Peak learning rate at ``reference_batch`` images per step; it grows with the batch size.
         head_learning_rate: Peak learning rate of the classifier alone, at ``reference_batch`` images per step.
@@ -107,6 +110,7 @@ class Recipe:
     head_steps: int = 1000
     batch_size: int | None = None
     accumulate: int = 1
+    precision: str = "float32"
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     head_learning_rate: float = 1e-2
@@ -162,9 +166,16 @@ class Recipe:
         for field in ("crop", "first_size", "layer_decay"):
             if not 0 < getattr(self, field) <= 1:
                 raise ValueError(f"{field}={getattr(self, field)}: expected more than 0 and at most 1.")
-        for field, accepted in (("optimizer", ("rmsprop", "adamw")), ("decay", ("exponential", "cosine"))):
+        for field, accepted in (
+            ("optimizer", ("rmsprop", "adamw")), ("decay", ("exponential", "cosine")), ("precision", PRECISIONS),
+        ):  # fmt: skip
             if getattr(self, field) not in accepted:
                 raise ValueError(f"{field}={getattr(self, field)!r}: expected {' or '.join(accepted)}.")
+        if self.precision == "mixed_float16" and self.accumulate > 1:
+            raise ValueError(
+                "precision='mixed_float16' leaves out a part whose gradients overflow, so a step could lack it: take "
+                "'mixed_bfloat16' with accumulate, or accumulate=1."
+            )
         if self.loss is not None and self.loss not in (known := [name for names in LOSSES.values() for name in names]):
             raise ValueError(f"loss={self.loss!r}: expected {' or '.join(known)}, or null.")
         if not all(0 <= value <= 30 for value in self.magnitude):

@@ -54,12 +54,13 @@ def build(
     from ..keras import create
 
     recipe = objective.recipe
-    network = create(
-        variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels), classes=objective.outputs,
-        classifier_activation=objective.activation, dropout_rate=stage.dropout, drop_connect_rate=recipe.drop_connect,
-        include_preprocessing=True, padding=given.padding, batch_norm_epsilon=given.epsilon,
-        preprocessing=given.preprocessing,
-    )  # fmt: skip
+    with _policy(recipe.precision):
+        network = create(
+            variant, True, weights, input_shape=(stage.image_size, stage.image_size, channels),
+            classes=objective.outputs, classifier_activation=objective.activation, dropout_rate=stage.dropout,
+            drop_connect_rate=recipe.drop_connect, include_preprocessing=True, padding=given.padding,
+            batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing,
+        )  # fmt: skip
     outputs, finished = objective.finish(network.output)
     full = network if finished is network.output else keras.Model(network.input, finished, name=network.name)
     body = None
@@ -78,15 +79,46 @@ def build(
     return Networks(full, body, trained, rates)
 
 
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Build layers with this dtype policy within the context."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_float32(model: Any) -> Any:
+    """Return the model as it is to be saved: itself, or a copy that computes in 32 bits."""
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    copy = keras.models.clone_model(
+        model, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+    )
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def compile_network(
     network: Any, objective: Objective, stage: Stage, steps: int, *, jit_compile: bool | str = "auto"
 ) -> Any:
     """Compile what a stage trains, by the recipe and for the objective; return the schedule of the learning rate."""
+    import keras
+
     recipe = objective.recipe
     epochs = stage.epochs if stage.trained == "head" else recipe.body_epochs
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     parts = recipe.parts(stage.trained)
     optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps, parts)
+    if recipe.precision == "mixed_float16":  # whose small gradients would be zero
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(network.trainable_variables)
     network.compile(optimizer, objective.loss(stage), metrics=objective.metrics(), jit_compile=jit_compile)
     return rates
 
@@ -129,6 +161,7 @@ def _named(model: Any) -> dict[str, Any]:
 def averaged(networks: Networks) -> Iterator[None]:
     """Replace the weights by their moving averages within the context, if the recipe has averages."""
     optimizer, variables = networks.trained.optimizer, networks.trained.trainable_variables
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that whose loss is scaled
     if not optimizer.use_ema:
         yield
         return

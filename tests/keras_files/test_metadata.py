@@ -30,6 +30,9 @@ def test_notes_travel_in_the_file(tmp_path):
     write_facts(path, Facts(class_names=("Löwe", "tiger")), {"epochs": 3, "dropout": [0.1, 0.3]})
     assert read_class_names(path) == ["Löwe", "tiger"]
     assert read_recipe(path) == {"epochs": 3, "dropout": [0.1, 0.3]}
+    assert metadata.read_targets(path) is metadata.read_thresholds(path) is None
+    write_facts(path, Facts(targets="labels", thresholds=(0.25, 0.5)))
+    assert (metadata.read_targets(path), metadata.read_thresholds(path)) == ("labels", (0.25, 0.5))
     x = np.ones((1, 2), "float32")
     np.testing.assert_array_equal(keras.models.load_model(path).predict(x, verbose=0), model.predict(x, verbose=0))
 
@@ -61,6 +64,8 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
         ("preprocessing.json", b"[[1, 2], [3]]", "three scales"),
         ("preprocessing.json", b'"caffeine"', "expected one of"),
         ("recipe.json", b"[]", "expected an object"),
+        ("targets.json", b"[1]", "expected a kind of targets"),
+        ("thresholds.json", b"[0.5, 2]", "expected a list of probabilities"),
     ],
 )
 def test_notes_of_others_are_bounded_and_checked(member, content, message, tmp_path):
@@ -72,6 +77,8 @@ def test_notes_of_others_are_bounded_and_checked(member, content, message, tmp_p
         "crop.json": metadata.read_crop,
         "preprocessing.json": metadata.read_preprocessing,
         "recipe.json": metadata.read_recipe,
+        "targets.json": metadata.read_targets,
+        "thresholds.json": metadata.read_thresholds,
     }
     with pytest.raises(ValueError, match=message):
         read[member](path)
