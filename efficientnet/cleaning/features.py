@@ -46,7 +46,7 @@ def compute_features(
         >>> small = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
         >>> rows, features = compute_features(load("flowers", size=32), 32, small, weights=None)
         >>> len(rows), features.shape
-        (12, (12, 1440))
+        (12, (12, 1408))
     """
     from ..inference import compile
 

@@ -41,7 +41,7 @@ class LabelIssues:
         >>> labels = (values > 5).astype(int)
         >>> labels[0] = 1
         >>> found = find_label_issues(values[:, np.newaxis], labels)
-        >>> found.suspects, found.suggested[0]
+        >>> found.suspects, int(found.suggested[0])
         (array([0]), 0)
     """
 

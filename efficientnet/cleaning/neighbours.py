@@ -100,9 +100,10 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
 
     Example:
         >>> import numpy as np
-        >>> features = np.array([[1, 0.01 * i, 0] for i in range(30)] + [[-5, 0, 9]])
+        >>> features = np.random.default_rng(0).normal(0, 1, (30, 8))
+        >>> features[7] = 20
         >>> find_outliers(features).suspects
-        array([30])
+        array([7])
     """
     points = standardize(np.asarray(features, np.float32))
     count = len(points)

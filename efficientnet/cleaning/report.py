@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common.files import replacing, write_file
-from ..common.text import csv_cell, markdown
+from ..common.text import csv_cell, markdown, plain
 from ..datasets.data import Data
 from ..reports.tables import table
 
@@ -70,8 +70,8 @@ class Issue(NamedTuple):
         """Return the columns of ``issues.csv``; None is what this kind does not have."""
         other = self.other
         return {
-            "path": self.image.path, "kind": self.kind, "part": self.image.part, "label": self.image.label,
-            "suggested": self.suggested, "score": round(self.score, 6),
+            "index": self.image.row, "path": self.image.path, "kind": self.kind, "part": self.image.part,
+            "label": self.image.label, "suggested": self.suggested, "score": round(self.score, 6),
             "confidence": None if self.confidence is None else round(self.confidence, 6),
             "other_path": other and other.path, "other_part": other and other.part,
             "other_label": other and other.label,
@@ -167,6 +167,19 @@ def write_issues(path: Path, issues: Iterable[Issue]) -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows({key: csv_cell(value) for key, value in issue.as_row().items()} for issue in issues)
+
+
+def read_indices(path: Path) -> list[int]:
+    """Return the indices of the images in a file of :func:`write_issues`.
+
+    Raises:
+        ValueError: It has other content.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        try:
+            return [int(row["index"]) for row in csv.DictReader(file)]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{plain(path)} is damaged: it has no index of an image in each row.") from None
 
 
 def _cells(issue: Issue) -> list[str]:

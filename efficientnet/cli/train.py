@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..common.files import check_writable
 from ..common.json_files import read_object
 from ..common.text import lines, plain
@@ -20,13 +22,15 @@ from . import model_options, pixel_options
 from .number_types import natural, positive
 
 if TYPE_CHECKING:
+    from ..cleaning import Issue
+    from ..datasets.data import Data
     from ..training import Recipe
 
 SUCCESS = 0
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
-    "class_weights": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+    "class_weights": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
@@ -90,6 +94,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--class-weights", action="store_const", const=True,
         help="weight the classes so that all count equally; for labels, the images with and without each (default: "
         "each image counts equally)")  # fmt: skip
+    add("--clean", action="store_const", const=True,
+        help="leave out training images whose label is probably wrong, as `efficientnet clean` finds them; "
+        "left_out.csv in --out lists them (default: train on all)")  # fmt: skip
     add("--seed", type=natural, metavar="N", help=f"random seed (default: {_DEFAULTS['seed']})")
     add("--checkpoint-steps", type=positive, metavar="N",
         help="steps between checkpoints within an epoch (default: checkpoints only after each epoch)")  # fmt: skip
@@ -164,12 +171,15 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
     data = data.subset(arguments.training_images, None, arguments.seed).resized(size)
+    left_out = None
+    if arguments.clean:
+        data, left_out = _leave_out_wrong_labels(data, size, out, arguments)
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
     if weights is not None:
         model_options.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given)
+    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given, left_out)
     is_first = processes is None or processes.rank == 0
     if is_first:
         print(lines(describe_data(data)), flush=True)
@@ -192,6 +202,36 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
             write_report(task, out)
             print(f"{plain(out / REPORT)}: curves, results, how to use the model")
     return SUCCESS
+
+
+def _leave_out_wrong_labels(
+    data: Data, size: int, out: Path, arguments: argparse.Namespace
+) -> tuple[Data, list[Issue] | None]:
+    """Return the data without training images whose label is probably wrong, and these; None if the run has them.
+
+    Raises:
+        ValueError: Several processes train, or the labels cannot be judged.
+    """
+    from ..cleaning.finding import find_wrong_training_labels
+    from ..cleaning.report import read_indices
+    from ..training.run_folder import LEFT_OUT
+
+    if arguments.distributed is not None:
+        raise ValueError(
+            "--clean judges all images in one process: train in one, or run `efficientnet clean` first and pass a CSV "
+            "file without the labels that are wrong."
+        )
+    found = None
+    if arguments.resume and (out / LEFT_OUT).is_file():
+        indices = read_indices(out / LEFT_OUT)
+    else:
+        found = find_wrong_training_labels(data, size, arguments.seed)
+        indices = [issue.image.row for issue in found]
+    print(
+        f"left out {len(indices)} of {len(data.training)} training images, whose label is probably wrong: "
+        f"{plain(out / LEFT_OUT)}"
+    )
+    return data.without(np.array(indices, np.int64)), found
 
 
 def _complete(arguments: argparse.Namespace) -> Path:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..checkpoints.facts import UNKNOWN, Facts
+from ..cleaning.report import Issue
 from ..common.text import get_logger
 from ..datasets.data import Data
 from ..errors import DivergedError, Interrupted
@@ -50,6 +51,8 @@ class Task:
         weigh_classes: Whether all classes count equally, however many images they have.
         command: Options of the command line, for the run's folder; nothing depends on them.
         given: Padding, epsilon and preprocessing, if the weights do not record them.
+        left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
+            none were searched for, or the folder has them already.
 
     Example:
         >>> from efficientnet import get_variant
@@ -68,6 +71,7 @@ class Task:
     weigh_classes: bool = False
     command: Mapping[str, Any] = field(default_factory=dict)
     given: Facts = UNKNOWN
+    left_out: Sequence[Issue] | None = None
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
@@ -162,6 +166,8 @@ def train(
     run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
     try:
         run.write_split(task.data)
+        if task.left_out is not None:
+            run.write_left_out(task.left_out)
         with _stop_requests() as stop, processes.scope():
             return _Training(task, run, checkpoint_steps, processes, stop).run()
     finally:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..checkpoints.facts import Facts
+from ..cleaning.report import Issue, write_issues
 from ..common.files import named_errors, remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import notify, plain
@@ -31,6 +32,7 @@ from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 
 LOG = "log.csv"
+LEFT_OUT = "left_out.csv"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.npz")
 
 
@@ -226,6 +228,12 @@ class RunFolder:
         if self._is_writer and data.entries:
             rows = {"training": data.training, "validation": data.validation}
             write_split(self.folder, {part: [data.entries[row] for row in found] for part, found in rows.items()})
+
+    def write_left_out(self, issues: Sequence[Issue]) -> None:
+        """Write the training images that are left out since their label is probably wrong."""
+        if self._is_writer:
+            with self._explained():
+                write_issues(self.folder / LEFT_OUT, issues)
 
 
 def diverged(what: str, state: State) -> str:

@@ -1,16 +1,21 @@
 """All issues of a data set, its files and its page, with features that are the colors of the images."""
 
+import argparse
 import csv
 import dataclasses
 import json
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet import datasets, get_variant
-from efficientnet.cleaning import compute_features, find_issues, finding
+from efficientnet import datasets, get_variant, training
+from efficientnet.cleaning import LabelIssues, compute_features, find_issues, finding
+from efficientnet.cli import train as train_command
 from efficientnet.cli.main import main
+from efficientnet.errors import Interrupted
+from efficientnet.training.run_folder import RunFolder
 
 pytest.importorskip("sklearn")
 
@@ -76,7 +81,8 @@ def test_the_command(folder, tmp_path, capsys):
     with (out / "issues.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "path", "kind", "part", "label", "suggested", "score", "confidence", "other_path", "other_part", "other_label",
+        "index", "path", "kind", "part", "label", "suggested", "score", "confidence", "other_path", "other_part",
+        "other_label",
     ]  # fmt: skip
     assert {row["kind"] for row in rows} == {"label", "duplicate", "outlier"}
     assert all(0 <= float(row["score"]) <= 1 for row in rows if row["kind"] == "label")
@@ -138,3 +144,62 @@ def test_features_of_a_network(folder, whole, capsys):
     assert len(rows) == len(features) == 47 - whole
     assert np.isfinite(features).all()
     assert ("No such file" in capsys.readouterr().err) == whole
+
+
+# --- train --clean ---------------------------------------------------------------------------------------------------
+
+
+def test_only_training_labels_are_left_out(folder):
+    data = datasets.load(folder, validation=0.3, size=32)
+    found = finding.find_wrong_training_labels(data, 32)
+    assert found
+    assert {issue.image.row for issue in found} <= set(data.training.tolist())
+    left = data.without(np.array([issue.image.row for issue in found]))
+    assert len(left.training) == len(data.training) - len(found)
+    assert left.validation.tolist() == data.validation.tolist()
+
+
+def test_a_class_of_suspects_keeps_its_images(folder, monkeypatch):
+    data = datasets.load(folder, validation=0.3, size=32)
+    labels = data.targets.indices[np.sort(data.training)]
+    blue = np.flatnonzero(labels == data.classes.index("blue"))
+    numbers = np.zeros(len(labels))
+    judged = LabelIssues(
+        numbers, labels * 0, numbers, np.append(blue, np.flatnonzero(labels == data.classes.index("red"))[:1])
+    )
+    monkeypatch.setattr(finding, "find_label_issues", lambda *arguments, **options: judged)
+    assert [issue.image.label for issue in finding.find_wrong_training_labels(data, 32)] == ["red"]
+
+
+def test_training_leaves_out_what_is_stored(folder, tmp_path, monkeypatch, capsys):
+    """A run that is resumed does not judge the labels again."""
+    tasks = []
+
+    def train(task, out, **options):
+        tasks.append(task)
+        run = RunFolder(out, task.settings(), resume=options["resume"])
+        if task.left_out is not None:
+            run.write_left_out(task.left_out)
+        run.close()
+        raise Interrupted("Stopped.", signal.SIGTERM)
+
+    monkeypatch.setattr(training, "train", train)
+    out = tmp_path / "run"
+    options = ["--clean", "--image-size", "32", "--epochs", "1", "--set", "head_epochs=0"]
+    assert main(["train", str(folder), "--out", str(out), *options]) == 143
+    (task,) = tasks
+    assert task.left_out
+    assert f"left out {len(task.left_out)} of " in capsys.readouterr().out
+    monkeypatch.setattr(finding, "compute_features", None)
+    assert main(["train", "--out", str(out), "--resume"]) == 143
+    assert tasks[1].left_out is None
+    assert tasks[1].data.training.tolist() == task.data.training.tolist()
+    (out / "left_out.csv").write_text("path\nred/1.png\n")
+    assert main(["train", "--out", str(out), "--resume"]) == 2
+    assert "left_out.csv is damaged" in capsys.readouterr().err
+
+
+def test_several_processes_do_not_judge_labels(folder, tmp_path):
+    arguments = argparse.Namespace(distributed=["a:1", "b:1"], resume=False, seed=0)
+    with pytest.raises(ValueError, match="--clean judges all images in one process"):
+        train_command._leave_out_wrong_labels(datasets.load(folder, size=32), 32, tmp_path, arguments)
