@@ -30,7 +30,7 @@ SUCCESS = 0
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
-    "class_weights": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+    "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
@@ -91,9 +91,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
     add("--training-images", type=positive, metavar="N",
         help="training images to draw at random (default: all)")  # fmt: skip
-    add("--class-weights", action="store_const", const=True,
-        help="weight the classes so that all count equally; for labels, the images with and without each (default: "
-        "each image counts equally)")  # fmt: skip
+    add("--balance", action="store_const", const=True,
+        help="make all classes count equally, however many images they have, and choose the epoch by mean recall; for "
+        "labels, the images with and without each count equally (default: each image counts equally)")  # fmt: skip
     add("--clean", action="store_const", const=True,
         help="leave out training images whose label is probably wrong, as `efficientnet clean` finds them; "
         "left_out.csv in --out lists them (default: train on all)")  # fmt: skip
@@ -162,7 +162,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     recipe = _recipe(arguments, out)
     size = arguments.image_size or ENLARGED.get(arguments.data, variant.resolution)
     given = model_options.network_facts(arguments)
-    check(arguments.targets, recipe, arguments.class_weights)
+    check(arguments.targets, recipe, arguments.balance)
     data = datasets.load(
         arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
         targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
@@ -179,7 +179,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if weights is not None:
         model_options.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.class_weights, command, given, left_out)
+    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out)
     is_first = processes is None or processes.rank == 0
     if is_first:
         print(lines(describe_data(data)), flush=True)

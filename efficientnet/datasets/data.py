@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.resizing import center_crop_and_resize
-from .splits import Entry, falls_below
+from .splits import Entry, falls_below, write_part
 from .targets import Targets
 
 
@@ -112,6 +112,12 @@ class Data:
         rows = np.concatenate([self.training, self.validation]).astype(np.int64)
         files = "".join(entry.sha256 for entry in self.entries)
         return hashlib.sha256(self.targets.content() + rows.tobytes() + files.encode()).hexdigest()
+
+    def write_parts(self, run: Path) -> None:
+        """Write the tables of the training files and the validation files into a folder; none for other images."""
+        for part, rows in (("training", self.training), ("validation", self.validation)) if self.entries else ():
+            cells = [self.targets.cells(int(row)) for row in rows]
+            write_part(run, part, [self.entries[row] for row in rows], self.targets.columns, cells)
 
     def check(self) -> None:
         """Check that there is something to learn, and images to train on and to validate with.

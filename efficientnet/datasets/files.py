@@ -109,7 +109,7 @@ def _read(
         held_out[open_rows] = targets.take(np.array(open_rows)).split([digests[row] for row in open_rows], fraction)
     training, held_out_rows = np.flatnonzero(is_read & ~held_out), np.flatnonzero(is_read & held_out)
     _notify_overlap(digests, training, held_out_rows)
-    entries = [Entry(path, targets.text(row), digests[row].hex()) for row, path in enumerate(paths)]
+    entries = [Entry(path, digest.hex()) for path, digest in zip(paths, digests, strict=True)]
     return Data(name, pixels, targets, training, held_out_rows, entries=entries)
 
 

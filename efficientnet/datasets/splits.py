@@ -19,23 +19,32 @@ _NAMES = "surrogateescape"  # file names may be any bytes
 
 
 class Entry(NamedTuple):
-    """An image's file, the name of its class, and the SHA-256 of the file's content, hexadecimal."""
+    """An image's file, and the SHA-256 of its content, hexadecimal."""
 
     path: Path
-    label: str
     sha256: str
 
 
-def write_split(run: Path, parts: dict[str, Sequence[Entry]]) -> None:
-    """Write a table per part, such as ``validation.csv``, into the folder of a training."""
-    for part, entries in parts.items():
-        with (
-            replacing(run / f"{part}.csv") as path,
-            path.open("w", encoding="utf-8", errors=_NAMES, newline="") as file,
-        ):
-            table = csv.writer(file)
-            table.writerow(Entry._fields)
-            table.writerows([entry._replace(path=entry.path.absolute()) for entry in entries])
+def write_part(
+    run: Path, part: str, entries: Sequence[Entry], columns: Sequence[str], cells: Sequence[Sequence[str]]
+) -> None:
+    """Write the table of a part, such as ``validation.csv``, into the folder of a training.
+
+    Args:
+        run: Folder.
+        part: Name from :data:`PARTS`.
+        entries: Images of the part.
+        columns: Names of the columns of their targets.
+        cells: What each image has in these columns.
+    """
+    with (
+        replacing(run / f"{part}.csv") as path,
+        path.open("w", encoding="utf-8", errors=_NAMES, newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(["path", *columns, "sha256"])
+        rows = zip(entries, cells, strict=True)
+        table.writerows([entry.path.absolute(), *targets, entry.sha256] for entry, targets in rows)
 
 
 def select(samples: Samples, run: Path, part: str | None) -> Samples:

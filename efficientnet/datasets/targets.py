@@ -61,9 +61,18 @@ class Targets:
         values = self.values.astype(np.int64) if is_index else self.values  # the same on every platform
         return values.tobytes() + (b"" if self.weights is None else self.weights.tobytes())
 
-    def text(self, row: int) -> str:
-        """Return an image's target as a table has it."""
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the columns in which a table has the targets."""
+        return ["label"]
+
+    def cells(self, row: int) -> list[str]:
+        """Return what an image has in these columns."""
         raise NotImplementedError
+
+    def text(self, row: int) -> str:
+        """Return an image's target in a message."""
+        return SEPARATOR.join(self.cells(row))
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         """Check that these images can be learnt from and validated with; ``name`` is that of the data set.
@@ -101,8 +110,8 @@ class Classes(Targets):
         """Index of each image's class, or of its most probable one, (images,)."""
         return self.values if self.values.ndim == 1 else self.values.argmax(axis=1)
 
-    def text(self, row: int) -> str:
-        return self.names[int(self.indices[row])]
+    def cells(self, row: int) -> list[str]:
+        return [self.names[int(self.indices[row])]]
 
     def counts(self, rows: Rows) -> NDArray[np.integer[Any]]:
         """Return the number of these images in each class, (classes,); shares of images add up."""
@@ -139,8 +148,8 @@ class Labels(Targets):
     def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
         return keep_rare_labels(super().split(digests, fraction), self.values, digests)
 
-    def text(self, row: int) -> str:
-        return SEPARATOR.join(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)
+    def cells(self, row: int) -> list[str]:
+        return [SEPARATOR.join(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)]
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         if len(self.names) < 2:
@@ -189,8 +198,12 @@ class Values(Targets):
         values = self.values[:, [self.names.index(name) for name in names]]
         return dataclasses.replace(self, names=list(names), values=values)
 
-    def text(self, row: int) -> str:
-        return SEPARATOR.join(f"{value:g}" for value in self.values[row])
+    @property
+    def columns(self) -> Sequence[str]:
+        return self.names
+
+    def cells(self, row: int) -> list[str]:
+        return [f"{value:.9g}" for value in self.values[row]]
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         for part, rows in (("train on", training), ("validate with", validation)):
@@ -221,6 +234,6 @@ def _imbalance(names: Sequence[str], counts: NDArray[Any]) -> str:
     if counts[most] <= 2 * max(1, counts[fewest]):
         return ""
     return (
-        f"\nunbalanced: {counts[fewest]} images of {names[fewest]}, {counts[most]} of {names[most]}; --class-weights "
+        f"\nunbalanced: {counts[fewest]} images of {names[fewest]}, {counts[most]} of {names[most]}; --balance "
         "makes all classes count equally"
     )

@@ -59,7 +59,7 @@ class Batches:
         recipe, stage: Settings of the augmentation.
         seed: Seed of all random choices.
         share: Rows of each batch that are this process' part.
-        weigh_classes: Whether all classes count equally.
+        balance: Whether all classes count equally.
         features: Features that replace the pixels in the head's stage, (images, channels).
     """
 
@@ -68,13 +68,13 @@ class Batches:
     stage: Stage
     seed: int
     share: slice
-    weigh_classes: bool = False
+    balance: bool = False
     features: NDArray[np.float32] | None = None
 
     @functools.cached_property
     def objective(self) -> Objective:
         """What the network is trained to do."""
-        return objective(self.data, self.recipe, self.weigh_classes)
+        return objective(self.data, self.recipe, self.balance)
 
     @property
     def size(self) -> int:

@@ -48,7 +48,7 @@ class Task:
         recipe: Hyperparameters; the batch size is at most the number of images to train on.
         image_size: Side of the last stage's images, pixels.
         seed: Random seed.
-        weigh_classes: Whether all classes count equally, however many images they have.
+        balance: Whether all classes count equally, however many images they have.
         command: Options of the command line, for the run's folder; nothing depends on them.
         given: Padding, epsilon and preprocessing, if the weights do not record them.
         left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
@@ -68,7 +68,7 @@ class Task:
     recipe: Recipe
     image_size: int
     seed: int = 0
-    weigh_classes: bool = False
+    balance: bool = False
     command: Mapping[str, Any] = field(default_factory=dict)
     given: Facts = UNKNOWN
     left_out: Sequence[Issue] | None = None
@@ -81,7 +81,7 @@ class Task:
     @property
     def objective(self) -> Objective:
         """What the network is trained to do."""
-        return objective(self.data, self.recipe, self.weigh_classes)
+        return objective(self.data, self.recipe, self.balance)
 
     def stages(self) -> list[Stage]:
         return self.recipe.plan_stages(self.variant, self.image_size)
@@ -90,7 +90,7 @@ class Task:
         size = self.recipe.batch(len(self.data.training), stage.trained)
         processes.share(size // self.recipe.parts(stage.trained))  # each part is shared out, too
         share = processes.share(size)
-        return Batches(self.data, self.recipe, stage, self.seed, share, self.weigh_classes)
+        return Batches(self.data, self.recipe, stage, self.seed, share, self.balance)
 
     def build(self, stage: Stage, steps: int) -> Networks:
         """A stage's networks, as they start where there is no stage before it."""
@@ -105,7 +105,7 @@ class Task:
         keras = import_keras()
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
-            "image_size": self.image_size, "weigh_classes": self.weigh_classes, "classes": self.data.classes,
+            "image_size": self.image_size, "balance": self.balance, "classes": self.data.classes,
             "targets": self.data.targets.kind,
             "channels": self.data.channels,
             "images": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
@@ -165,7 +165,7 @@ def train(
     processes = processes or OneProcess()
     run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
     try:
-        run.write_split(task.data)
+        run.write_parts(task.data)
         if task.left_out is not None:
             run.write_left_out(task.left_out)
         with _stop_requests() as stop, processes.scope():

@@ -41,3 +41,28 @@ def label_loss(is_asymmetric: bool = False, weights: NDArray[np.float32] | None 
             return -ops.mean(positive + negative, axis=-1)
 
     return LabelLoss(name="label_loss")
+
+
+def balanced_loss(shares: NDArray[np.floating[Any]], label_smoothing: float) -> Any:
+    """Build a Keras loss under which a network predicts as if all classes were equally frequent.
+
+    The probabilities are multiplied by the shares of the classes before the cross-entropy is taken (logit adjustment,
+    arXiv 2007.07314, equation 10), so the network itself need not learn which classes are frequent.
+
+    Args:
+        shares: Share of the training images in each class, (classes,).
+        label_smoothing: Share of the target that is spread over all classes.
+    """
+    import keras
+
+    ops = keras.ops
+
+    class BalancedLoss(keras.losses.Loss):  # type: ignore[misc]
+        """From (batch, classes) of targets and probabilities to (batch,)."""
+
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            adjusted = ops.clip(y_pred, _LEAST, 1.0) * ops.convert_to_tensor(shares, y_pred.dtype)
+            adjusted = adjusted / ops.sum(adjusted, axis=-1, keepdims=True)
+            return keras.losses.categorical_crossentropy(y_true, adjusted, label_smoothing=label_smoothing)
+
+    return BalancedLoss(name="balanced_loss")

@@ -26,8 +26,8 @@ class Objective:
     Args:
         data: Images with their targets.
         recipe: Recipe of the training.
-        weigh_classes: Whether all classes, or the images with and those without each label, count equally, however many
-            they are.
+        balance: Whether all classes, or the images with and those without each label, count equally, however many they
+            are.
 
     Attributes:
         activation: Activation of the classifier.
@@ -39,9 +39,9 @@ class Objective:
     metric: ClassVar[str]
     score: ClassVar[str]
 
-    def __init__(self, data: Data, recipe: Recipe, weigh_classes: bool = False) -> None:
+    def __init__(self, data: Data, recipe: Recipe, balance: bool = False) -> None:
         self.targets: Targets = data.targets
-        self.training, self.recipe, self.weigh_classes = data.training, recipe, weigh_classes
+        self.training, self.recipe, self.balance = data.training, recipe, balance
 
     @property
     def outputs(self) -> int:
@@ -125,19 +125,14 @@ class OfClasses(Objective):
         encoded: NDArray[np.float32] = np.eye(self.outputs, dtype=np.float32)[self.targets.values[rows]]
         return encoded
 
-    @functools.cached_property
-    def _class_weights(self) -> NDArray[np.float32]:
-        return balanced_weights(self.targets.indices[self.training], len(self.targets.names))
-
-    def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
-        return encoded @ self._class_weights if self.weigh_classes else 1.0
-
     def loss(self, stage: Stage) -> Any:
         import keras
 
+        return keras.losses.CategoricalCrossentropy(label_smoothing=self._smoothing(stage))
+
+    def _smoothing(self, stage: Stage) -> float:
         # The head converges to a logistic regression, which smooths nothing.
-        smoothing = 0.0 if stage.trained == "head" else self.recipe.label_smoothing
-        return keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+        return 0.0 if stage.trained == "head" else self.recipe.label_smoothing
 
     def metrics(self) -> list[Any]:
         return ["accuracy"]
@@ -155,6 +150,21 @@ class OfClasses(Objective):
         return {"loss": self.mean(kept[:, 0], rows), "accuracy": self.mean(kept[:, 1], rows)}
 
 
+class OfBalancedClasses(OfClasses):
+    """The one class of each image, where all classes count equally, by logit adjustment (arXiv 2007.07314)."""
+
+    score = "mean_recall"
+
+    def loss(self, stage: Stage) -> Any:
+        counts = self.targets.counts(self.training)
+        return losses.balanced_loss(counts / counts.sum(), self._smoothing(stage))
+
+    def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
+        labels = self.targets.indices[rows]
+        recalls = [self.mean(kept[labels == index, 1], rows[labels == index]) for index in np.unique(labels)]
+        return {**super().measure(kept, rows), self.score: float(np.mean(recalls))}
+
+
 class OfLabels(Objective):
     """Any number of labels for each image, by a sigmoid for each."""
 
@@ -166,7 +176,7 @@ class OfLabels(Objective):
 
     def loss(self, stage: Stage) -> Any:
         weights = None
-        if self.weigh_classes:
+        if self.balance:
             values = self.targets.values[self.training]
             weights = np.stack([balanced_weights(label.astype(int), 2) for label in values.T], axis=1)
         return losses.label_loss(self.recipe.loss == "asymmetric", weights)
@@ -257,9 +267,13 @@ class OfOrdinal(OfClasses):
     def encode(self, rows: Rows) -> NDArray[np.float32]:
         return (self.targets.values[rows][:, np.newaxis] > np.arange(self.averaged)).astype(np.float32)
 
+    @functools.cached_property
+    def _class_weights(self) -> NDArray[np.float32]:
+        return balanced_weights(self.targets.indices[self.training], len(self.targets.names))
+
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         of_classes = np.pad(encoded, ((0, 0), (1, 0)), constant_values=1) - np.pad(encoded, ((0, 0), (0, 1)))
-        return super().weigh(of_classes)
+        return of_classes @ self._class_weights if self.balance else 1.0
 
     def finish(self, outputs: Any) -> tuple[Any, Any]:
         import keras
@@ -313,18 +327,19 @@ _KINDS: Mapping[str, type[Objective]] = {
 }
 
 
-def objective(data: Data, recipe: Recipe, weigh_classes: bool = False) -> Objective:
+def objective(data: Data, recipe: Recipe, balance: bool = False) -> Objective:
     """Return the objective for the targets of the data.
 
     Raises:
-        ValueError: The recipe's loss, or weights of classes, are not for such targets.
+        ValueError: The recipe's loss, or balance of classes, are not for such targets.
     """
-    check(data.targets.kind, recipe, weigh_classes)
-    return _KINDS[data.targets.kind](data, recipe, weigh_classes)
+    check(data.targets.kind, recipe, balance)
+    kind = OfBalancedClasses if balance and data.targets.kind == "classes" else _KINDS[data.targets.kind]
+    return kind(data, recipe, balance)
 
 
-def check(kind: str, recipe: Recipe, weigh_classes: bool) -> None:
-    """Check that a recipe's loss, and weights of classes, are for targets of a kind.
+def check(kind: str, recipe: Recipe, balance: bool) -> None:
+    """Check that a recipe's loss, and a balance of classes, are for targets of a kind.
 
     Raises:
         ValueError: They are not.
@@ -332,8 +347,8 @@ def check(kind: str, recipe: Recipe, weigh_classes: bool) -> None:
     if recipe.loss is not None and recipe.loss not in LOSSES.get(kind, ()):
         accepted = " or ".join(map(repr, LOSSES.get(kind, ()))) or "no other than the usual one, null"
         raise ValueError(f"loss={recipe.loss!r}: expected {accepted} for the targets {kind!r}.")
-    if weigh_classes and kind == "values":
-        raise ValueError("--class-weights is for classes and labels, not for values: weigh images by --weight-column.")
+    if balance and kind == "values":
+        raise ValueError("--balance is for classes and labels, not for values: weigh images by --weight-column.")
 
 
 def _fixed_layer(

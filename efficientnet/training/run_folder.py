@@ -26,7 +26,6 @@ from ..common.files import named_errors, remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import notify, plain
 from ..datasets.data import Data
-from ..datasets.splits import write_split
 from ..errors import DivergedError
 from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
@@ -223,11 +222,10 @@ class RunFolder:
             self._tensorboard.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
             self._tensorboard.flush()
 
-    def write_split(self, data: Data) -> None:
+    def write_parts(self, data: Data) -> None:
         """Write tables of the training files and the validation files."""
-        if self._is_writer and data.entries:
-            rows = {"training": data.training, "validation": data.validation}
-            write_split(self.folder, {part: [data.entries[row] for row in found] for part, found in rows.items()})
+        if self._is_writer:
+            data.write_parts(self.folder)
 
     def write_left_out(self, issues: Sequence[Issue]) -> None:
         """Write the training images that are left out since their label is probably wrong."""

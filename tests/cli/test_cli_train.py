@@ -42,7 +42,7 @@ def test_a_recipe_and_its_changes(tmp_path):
 def test_resuming_needs_no_option_again(tmp_path):
     """All is in run.json; what is given changes it."""
     recipe = to_json(V2) | {"flip": False}
-    command = {"data": "/data/flowers", "model": "v2-s", "seed": 3, "validation": 0.1, "class_weights": True,
+    command = {"data": "/data/flowers", "model": "v2-s", "seed": 3, "validation": 0.1, "balance": True,
                "epsilon": 1e-5, "preprocessing": [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], "max_pixels": 10**9}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({"recipe": recipe, "command": command}))
     arguments = parse("--resume", "--out", str(tmp_path), "--epochs", "400", "--keep", "5")

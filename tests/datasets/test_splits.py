@@ -9,7 +9,7 @@ from PIL import Image
 from efficientnet.common.files import check_writable
 from efficientnet.datasets.files import load_files
 from efficientnet.datasets.samples import find_samples
-from efficientnet.datasets.splits import select, write_split
+from efficientnet.datasets.splits import select
 
 
 @pytest.fixture
@@ -21,9 +21,8 @@ def run(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{index}.png")
     data = load_files(tmp_path / "images", 0.5, 8)
-    rows = {"training": data.training, "validation": data.validation}
     (tmp_path / "run").mkdir()
-    write_split(tmp_path / "run", {part: [data.entries[row] for row in found] for part, found in rows.items()})
+    data.write_parts(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -33,7 +33,7 @@ def trained(parts, **changes):
         **changes,
     )  # fmt: skip
     stage = Stage("all", 3, 20, magnitude=0.0, mixup=0.2, dropout=0.0, trained="all")
-    batches = Batches(small_task().data, recipe, stage, 0, slice(0, 12), weigh_classes=True)
+    batches = Batches(small_task().data, recipe, stage, 0, slice(0, 12), balance=True)
     compile_network(model, batches.objective, stage, batches.steps)
     for step, batch in enumerate(batches.from_step(0, 3)):
         logs = take_step(model, batches, step, batch, OneProcess())

@@ -57,7 +57,7 @@ def test_from_a_table_to_predictions(table, tmp_path, capsys):
     arguments = [
         str(table), "--targets", "labels", "--model", str(tmp_path / "small.json"), "--weights", "none", "--out",
         str(out), "--image-size", "32", "--set", "head_steps=60", "--epochs", "2", "--batch-size", "8", "--set",
-        "unfreeze=null", "--set", "mixup=[0.2, 0.2]", "--class-weights",
+        "unfreeze=null", "--set", "mixup=[0.2, 0.2]", "--balance",
     ]  # fmt: skip
     assert main(["train", *arguments, "--plan"]) == 0
     assert "3 labels, 1.6 per image" in capsys.readouterr().out
@@ -125,7 +125,7 @@ def test_binary_cross_entropy_is_keras_own():
 
 
 def test_weights_make_images_with_and_without_a_label_count_equally(table):
-    task = dataclasses.replace(task_on(table), weigh_classes=True)
+    task = dataclasses.replace(task_on(table), balance=True)
     truth = task.data.targets.values[task.data.training]
     stage = task.stages()[0]
     for label in range(3):
@@ -172,7 +172,7 @@ def test_images_in_several_folders_count_once(tmp_path, capsys):
     assert "4 images are in several folders: each counts once, with all of their labels" in capsys.readouterr().err
     assert len(data.pixels) == 12
     assert data.targets.values.sum() == 16
-    assert sorted({entry.label for entry in data.entries}) == ["a", "a|b", "b"]
+    assert sorted({data.targets.text(row) for row in range(12)}) == ["a", "a|b", "b"]
 
 
 @pytest.mark.parametrize(

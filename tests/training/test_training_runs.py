@@ -197,7 +197,7 @@ def test_unbalanced_classes_are_told():
     data = small_task().data
     assert describe_data(data) == "12 images to train on, 4 to validate with, 2 classes"
     uneven = dataclasses.replace(data, targets=Classes(["a", "b"], (np.arange(16) % 4 == 0).astype(int)))
-    assert "unbalanced: 3 images of b, 9 of a; --class-weights" in describe_data(uneven)
+    assert "unbalanced: 3 images of b, 9 of a; --balance" in describe_data(uneven)
 
 
 @pytest.fixture

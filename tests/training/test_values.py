@@ -72,6 +72,7 @@ def trained(tmp_path, capsys):
 def test_values(images, trained, tmp_path, capsys):
     table = images("light,dark,importance", lambda index, level: f"{level * 10:g},{1 - level / 255:g},{index % 2 + 1}")
     output, rows, found = trained(table, "--targets", "values", "--weight-column", "importance")
+    assert "Mean absolute error on" in (tmp_path / "run" / "report.html").read_text()
     assert "dark 0.07" in output and "r2 0." in output
     assert list(rows[0])[4:-1] == ["loss", "mae", "val_loss", "val_mae", "val_r2"]
     light, dark = found["per_value"]
@@ -97,7 +98,7 @@ def test_ordinal_classes(images, trained, tmp_path, capsys):
     assert main(["train", table, "--targets", "ordinal", "--out", str(tmp_path / "none")]) == 2
     assert "the order of the classes bright, dark, dim, light is not known: give their" in capsys.readouterr().err
     (tmp_path / "names.txt").write_text("\n".join(names))
-    _, rows, found = trained(table, "--targets", "ordinal", "--classes", str(tmp_path / "names.txt"), "--class-weights")
+    _, rows, found = trained(table, "--targets", "ordinal", "--classes", str(tmp_path / "names.txt"), "--balance")
     assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy", "val_mae"]
     assert found["ordinal"]["mean_absolute_error"] == pytest.approx(float(rows[-1]["val_mae"]), abs=0.3)
     assert found["ordinal"]["spearman"] > 0.7
@@ -109,9 +110,9 @@ def test_probabilities_of_classes(images, trained, tmp_path):
     """The tables of the parts name the most probable class."""
     table = images("dark,light", lambda index, level: f"{1 - index / 39:.3f},{index / 39:.3f}")
     listed = str(tmp_path / "run" / "validation.csv")
-    _, rows, found = trained(table, "--targets", "probabilities", "--class-weights", evaluated=listed)
+    _, rows, found = trained(table, "--targets", "probabilities", "--balance", evaluated=listed)
     assert found["top1"]["value"] == pytest.approx(float(rows[-1]["val_accuracy"]), abs=0.3)
-    assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy", "val_mean_recall"]
     assert float(rows[-1]["val_loss"]) < np.log(2)
 
 
@@ -144,8 +145,8 @@ def test_a_row_in_two_lines(tmp_path):
 
 
 def test_contradictions(tmp_path, capsys):
-    assert main(["train", str(tmp_path), "--targets", "values", "--class-weights"]) == 2
-    assert "--class-weights is for classes and labels, not for values" in capsys.readouterr().err
+    assert main(["train", str(tmp_path), "--targets", "values", "--balance"]) == 2
+    assert "--balance is for classes and labels, not for values" in capsys.readouterr().err
     assert main(["train", str(tmp_path), "--targets", "values"]) == 2
     assert "is a folder: numbers come from a CSV file" in capsys.readouterr().err
     with pytest.raises(ValueError, match="is for a folder or a CSV file; digits has classes"):
@@ -171,7 +172,7 @@ def test_saved_outputs_are_in_the_units_of_the_data():
 
 
 def test_probabilities_of_ordinal_classes_are_the_differences():
-    goal = objective(of(Ordinal(["low", "mid", "high"], np.arange(12) % 3)), FINETUNE, weigh_classes=True)
+    goal = objective(of(Ordinal(["low", "mid", "high"], np.arange(12) % 3)), FINETUNE, balance=True)
     encoded = goal.encode(np.arange(3))
     assert encoded.tolist() == [[0, 0], [1, 0], [1, 1]]
     counts = np.bincount(np.arange(8) % 3)

@@ -1,0 +1,56 @@
+"""Classes of unequal frequency that count equally."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras")
+
+from small_task import small_task
+
+from efficientnet.datasets.targets import Classes
+from efficientnet.training import FINETUNE
+from efficientnet.training.losses import balanced_loss
+from efficientnet.training.objectives import objective
+
+SHARES = np.array([0.7, 0.2, 0.1])
+
+
+def uneven(labels):
+    data = small_task().data
+    values = np.append(labels, [0, 0, 0, 1])  # of the validation images
+    return dataclasses.replace(data, targets=Classes(["a", "b", "c"], values))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_of_probabilities_times_shares(smoothing):
+    rng = np.random.default_rng(0)
+    p, truth = rng.dirichlet(np.ones(3), 6).astype("f"), np.eye(3, dtype="f")[rng.integers(0, 3, 6)]
+    adjusted = p * SHARES / (p * SHARES).sum(axis=1, keepdims=True)
+    smooth = truth * (1 - smoothing) + smoothing / 3
+    expected = -(smooth * np.log(adjusted)).sum(axis=1).mean()
+    assert float(balanced_loss(SHARES, smoothing)(truth, p)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_image_without_evidence_is_predicted_as_any_class_alike():
+    """The best constant prediction is uniform; with plain cross-entropy it is the shares."""
+    import keras
+
+    truth = np.eye(3, dtype="f")[np.repeat([0, 1, 2], [7, 2, 1])]
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(inputs))
+    model.compile(keras.optimizers.Adam(0.05), balanced_loss(SHARES, 0.0))
+    for _ in range(150):
+        model.train_on_batch(np.zeros((10, 1), "f"), truth)
+    np.testing.assert_allclose(model.predict_on_batch(np.zeros((1, 1), "f"))[0], [1 / 3] * 3, atol=0.01)
+
+
+def test_epochs_are_chosen_by_mean_recall():
+    goal = objective(uneven(np.arange(12) % 3), FINETUNE, balance=True)
+    rows = np.array([12, 13, 14, 15])
+    outputs = np.eye(3, dtype="f")[[0, 0, 0, 0]]  # right for three images of "a", wrong for the one of "b"
+    found = goal.measure(goal.keep(outputs, rows), rows)
+    assert (found["accuracy"], found["mean_recall"]) == (0.75, 0.5)
+    assert goal.score == "mean_recall"
+    assert objective(uneven(np.arange(12) % 3), FINETUNE).score == "accuracy"
