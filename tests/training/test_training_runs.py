@@ -18,11 +18,11 @@ from PIL import Image
 pytest.importorskip("keras")
 
 from small_task import small_task
+from tiny_blocks import tiny_blocks
 
 from efficientnet import get_variant, save_variant
 from efficientnet.datasets.data import Files
 from efficientnet.datasets.targets import Classes
-from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.keras_files.metadata import read_class_names
 from efficientnet.training import DivergedError, Interrupted, OneProcess, describe_data, train
 from efficientnet.training.plan import make_plan
@@ -173,6 +173,7 @@ class TestEnds:
         assert signal.getsignal(signal.SIGTERM) is handler
         assert (tmp_path / "checkpoint-0-00000001.npz").exists()
 
+    @pytest.mark.slow
     def test_patience_ends_a_stage(self, tmp_path):
         class Hopeless(OneProcess):
             def predict(self, network, pixels):
@@ -230,7 +231,7 @@ def test_terminated_killed_and_resumed(images, tmp_path):
     """From the command line, on the backend that starts fastest."""
     pytest.importorskip("torch")
     mine = tmp_path / "mine.json"
-    save_variant(dataclasses.replace(get_variant("lite0"), name="mine", width=0.25, blocks=V1_BLOCKS[:3]), mine)
+    save_variant(dataclasses.replace(get_variant("lite0"), name="mine", width=0.25, blocks=tiny_blocks("lite0")), mine)
 
     def command(out, *more):
         return [
@@ -261,13 +262,6 @@ def test_terminated_killed_and_resumed(images, tmp_path):
 
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert read_class_names(out / "model.keras") == ["green", "red"]
-    code = (
-        "import sys, keras; model = keras.models.load_model(sys.argv[1]);"
-        "assert not any(name.startswith('efficientnet') for name in sys.modules);"
-        "assert model.output_shape == (None, 2)"
-    )
-    subprocess.run([sys.executable, "-c", code, out / "model.keras"], env=environment, check=True)
-
     from efficientnet.cli.main import main
 
     assert main(["predict", str(images / "green"), "--model", str(out / "model.keras"), "--csv"]) == 0
