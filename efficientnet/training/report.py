@@ -46,6 +46,7 @@ def write_report(task: Task, folder: Path) -> None:
 
     Example:
         >>> from dataclasses import replace
+        >>> from pathlib import Path
         >>> from efficientnet import get_variant
         >>> from efficientnet.datasets import load
         >>> from efficientnet.training import FINETUNE, Task, train
