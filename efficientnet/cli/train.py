@@ -31,6 +31,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
+    "log": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
@@ -102,6 +103,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps between checkpoints within an epoch (default: checkpoints only after each epoch)")  # fmt: skip
     add("--keep", type=positive, metavar="N",
         help=f"checkpoints to keep (default: {_DEFAULTS['keep']})")  # fmt: skip
+    add("--log", nargs="+", metavar="PACKAGE",
+        help="packages that record the numbers of each epoch: tensorboard, mlflow, wandb; the last two by their own "
+        "environment variables (default: tensorboard if it is installed)")  # fmt: skip
     add("--resume", action="store_true", help="continue the training in --out, with its data and options")
     add("--distributed", nargs="*", action="extend", metavar="HOST:PORT",
         help="addresses of all processes of a distributed training, the same for each; none where the launcher names "
@@ -152,6 +156,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training.objectives import check
     from ..training.plan import make_plan
     from ..training.report import REPORT, can_report, write_report
+    from ..training.trackers import check_trackers
 
     processes = None
     if arguments.distributed is not None:
@@ -163,6 +168,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     size = arguments.image_size or ENLARGED.get(arguments.data, variant.resolution)
     given = model_options.network_facts(arguments)
     check(arguments.targets, recipe, arguments.balance)
+    check_trackers(arguments.log or ())
     data = datasets.load(
         arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
         targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
@@ -189,7 +195,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     try:
         best = train(
             task, out, resume=arguments.resume, checkpoint_steps=arguments.checkpoint_steps, keep=arguments.keep,
-            processes=processes,
+            processes=processes, trackers=arguments.log,
         )  # fmt: skip
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)

@@ -35,6 +35,7 @@ from .recipes import Recipe, Stage, to_json
 from .run_folder import Checkpoint, RunFolder, State, diverged
 from .stages import Networks
 from .steps import predict, take_step, validate
+from .trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def train(
     checkpoint_steps: int | None = None,
     keep: int = 2,
     processes: Processes | None = None,
+    trackers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train a network.
 
@@ -130,11 +132,13 @@ def train(
     Args:
         task: Network, data and recipe.
         out: Folder of the run. It gets ``model.keras``, the best epoch's model with its class names, preprocessing and
-            recipe; ``log.csv``, ``curves.png`` and TensorBoard's log; ``recipe.json``; and checkpoints.
+            recipe; ``log.csv``, ``curves.png``; ``recipe.json``; and checkpoints.
         resume: Whether to continue the training in ``out``, which has to be of the same task.
         checkpoint_steps: Steps from one checkpoint to the next; there is one after each epoch anyway.
         keep: Number of checkpoints to keep.
         processes: Processes that share the work; this one alone by default.
+        trackers: Packages that record each epoch: "tensorboard", which writes into ``out``, "mlflow", "wandb". By
+            default TensorBoard, if it is installed.
 
     Returns:
         The best epoch's row of the log.
@@ -161,9 +165,10 @@ def train(
     keras = import_keras()
     if keras.backend.backend() == "openvino":
         raise ValueError("Keras on OpenVINO predicts but cannot train: set KERAS_BACKEND to tensorflow, jax or torch.")
+    check_trackers(trackers or ())
     task.data.check()
     processes = processes or OneProcess()
-    run = RunFolder(out, task.settings(), resume, keep, is_writer=processes.rank == 0)
+    run = RunFolder(out, task.settings(), resume, keep, processes.rank == 0, trackers)
     try:
         run.write_parts(task.data)
         if task.left_out is not None:

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import re
-import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +21,14 @@ from numpy.typing import NDArray
 
 from ..checkpoints.facts import Facts
 from ..cleaning.report import Issue, write_issues
-from ..common.files import named_errors, remove_parts, replacing
+from ..common.files import remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import notify, plain
 from ..datasets.data import Data
 from ..errors import DivergedError
 from ..keras_files.metadata import write_facts
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
+from .trackers import Trackers, default_trackers
 
 LOG = "log.csv"
 LEFT_OUT = "left_out.csv"
@@ -73,6 +73,7 @@ class RunFolder:
         resume: Whether to resume the training in the folder.
         keep: Number of checkpoints to keep.
         is_writer: Whether this process, of several, holds the folder and writes.
+        trackers: Packages that record each epoch, from ``trackers.TRACKERS``; TensorBoard by default, if installed.
 
     Raises:
         ValueError: Another process uses the folder; it holds a training and ``resume`` is false; or the settings
@@ -80,13 +81,19 @@ class RunFolder:
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], resume: bool, keep: int = 2, is_writer: bool = True
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        resume: bool,
+        keep: int = 2,
+        is_writer: bool = True,
+        trackers: Sequence[str] | None = None,
     ) -> None:
         self.folder, self.keep = folder, keep
         self.model_path, self._settings_path = folder / RUN_MODEL, folder / RUN_SETTINGS
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self._is_writer = FileLock(folder / "run.lock"), is_writer
-        self._tensorboard: Any = None
+        self._trackers = Trackers(default_trackers() if trackers is None else trackers, folder, settings)
         if not is_writer:
             return
         try:
@@ -102,8 +109,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the folder for other processes."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self._trackers.close()
         self._lock.release()
 
     def _check_settings(self, settings: dict[str, Any], resume: bool) -> None:
@@ -191,7 +197,7 @@ class RunFolder:
             write_facts(part, facts, recipe)
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write log.csv, curves.png if Matplotlib is installed, and TensorBoard's log if that is."""
+        """Write log.csv, and curves.png if Matplotlib is installed; give the last epoch to the trackers."""
         with self._replacing(LOG) as part, part.open("w", newline="") as file:
             table = csv.DictWriter(file, list(history[0]))
             table.writeheader()
@@ -201,26 +207,8 @@ class RunFolder:
 
             with self._replacing("curves.png") as part:
                 draw_curves(history).savefig(part)
-        if find_spec("tensorboard"):
-            self._log_to_tensorboard(history[-1])
-
-    def _log_to_tensorboard(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's numbers to TensorBoard's log, one file for each process.
-
-        The package tensorboard writes it, which TensorFlow would need, too.
-        """
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        path = self.folder / "tensorboard"
-        numbers = {key: float(value) for key, value in row.items() if key not in ("epoch", "stage")}
-        values = [Summary.Value(tag=key, simple_value=number) for key, number in numbers.items()]
-        with self._explained(), named_errors(path, self.folder):
-            if self._tensorboard is None:
-                self._tensorboard = EventFileWriter(str(path))
-            self._tensorboard.add_event(Event(wall_time=time.time(), step=row["epoch"], summary=Summary(value=values)))
-            self._tensorboard.flush()
+        with self._explained():
+            self._trackers.log(history[-1])
 
     def write_parts(self, data: Data) -> None:
         """Write tables of the training files and the validation files."""
