@@ -19,7 +19,7 @@ DESIGN = ["optuna>=4", "matplotlib", "jinja2"]
 ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
-TRAINING = ["matplotlib", "scikit-learn", "tensorboard"]
+TRAINING = ["jinja2", "matplotlib", "scikit-learn", "tensorboard"]
 RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [

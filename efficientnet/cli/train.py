@@ -13,7 +13,7 @@ import numpy as np
 
 from ..common.files import check_writable
 from ..common.json_files import read_object
-from ..common.text import lines, plain
+from ..common.text import lines, notify, plain
 from ..datasets import BUILTIN, KINDS
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
@@ -207,6 +207,8 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         if can_report():
             write_report(task, out)
             print(f"{plain(out / REPORT)}: curves, results, how to use the model")
+        else:
+            notify(f"no {REPORT}: it needs Matplotlib and Jinja2 (pip install 'efficientnet[training]>=2')")
     return SUCCESS
 
 
