@@ -108,6 +108,11 @@ def convert_weights(
     if class_names is not None and len(class_names) != (reading.classes or 0):
         raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
     facts = dataclasses.replace(given | finding.of_reading(reading), model=None)
+    if facts.targets == "ordinal":
+        raise ValueError(
+            f"{source} computes the probabilities of ordered classes by layers behind the network, which no file of a "
+            "variant's weights has: use the model itself, or `efficientnet export`."
+        )
     if facts.preprocessing is not None:
         facts = dataclasses.replace(facts, preprocessing=for_channels(facts.preprocessing, reading.channels))
     if suffix in _KERAS_SUFFIXES:

@@ -339,13 +339,8 @@ class _Training:
                 **{f"val_{name}": value for name, value in self.objective.measure(*found).items()},
             }  # fmt: skip
             quality = self.objective.quality
-            if self.processes.rank == 0 and all(quality(row) > quality(other) for other in state.history):
-                data = self.task.data
-                facts = Facts(
-                    class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
-                    thresholds=self.objective.thresholds(*found),
-                )  # fmt: skip
-                self.run_folder.save_model(stages.in_float32(nets.full), facts, to_json(self.task.recipe))
+            if all(quality(row) > quality(other) for other in state.history):
+                self.save_model(nets.full, self.objective.thresholds(*found))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value
                               for key, value in row.items()})  # fmt: skip
@@ -354,6 +349,17 @@ class _Training:
             self.run_folder.log(state.history)
         self.save(nets)
         self.say("  ".join(f"{key} {value}" for key, value in state.history[-1].items()))
+
+    def save_model(self, network: Any, thresholds: tuple[float, ...] | None) -> None:
+        """Writes the model. All processes make it: on TensorFlow they have to create variables together."""
+        data, model = self.task.data, stages.in_float32(network)
+        facts = Facts(
+            class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
+            thresholds=thresholds,
+        )  # fmt: skip
+        with self.objective.in_units(model):
+            if self.processes.rank == 0:
+                self.run_folder.save_model(model, facts, to_json(self.task.recipe))
 
     def save(self, nets: Networks) -> None:
         checkpoint = Checkpoint(self.state, stages.collect(nets))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +73,11 @@ class Objective:
     def finish(self, outputs: Any) -> tuple[Any, Any]:
         """Return the tensors that the network is trained to output and that the saved one outputs."""
         return outputs, outputs
+
+    @contextlib.contextmanager
+    def in_units(self, model: Any) -> Iterator[None]:
+        """Make the saved network's outputs those of the data's units within the context."""
+        yield
 
     def loss(self, stage: Stage) -> Any:
         """Return Keras' loss of a stage."""
@@ -200,7 +206,10 @@ class OfLabels(Objective):
 
 
 class OfValues(Objective):
-    """Numbers, which the network learns standardised; the saved one gives them in the units of the data."""
+    """Numbers, which the network learns standardised; the saved one gives them in the units of the data.
+
+    A classifier without an activation takes the units over into its weights.
+    """
 
     activation = None
     metric, score = "mae", "r2"
@@ -214,9 +223,16 @@ class OfValues(Objective):
         mean, std = self._location_and_scale
         return ((self.targets.values[rows] - mean) / std).astype(np.float32)
 
-    def finish(self, outputs: Any) -> tuple[Any, Any]:
+    @contextlib.contextmanager
+    def in_units(self, model: Any) -> Iterator[None]:
         mean, std = self._location_and_scale
-        return outputs, _fixed_layer(outputs, np.diag(std), mean, "linear", "in_units")
+        layer = model.get_layer("probs")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * std, bias * std + mean])
+        try:
+            yield
+        finally:
+            layer.set_weights([kernel, bias])
 
     def loss(self, stage: Stage) -> Any:
         import keras
@@ -287,7 +303,10 @@ class OfOrdinal(OfClasses):
         share = np.clip(self.encode(self.training).mean(axis=0), 1e-3, 1 - 1e-3)
         layer.set_weights([np.ones((1, count)), np.log(share / (1 - share))])
         differences = np.eye(count, count + 1, 1) - np.eye(count, count + 1)
-        return above, _fixed_layer(above, differences, np.eye(1, count + 1)[0], "relu", "of_classes")
+        classes = keras.layers.Dense(count + 1, activation="relu", name="of_classes", trainable=False)
+        probabilities = classes(above)
+        classes.set_weights([differences, np.eye(1, count + 1)[0]])
+        return above, probabilities
 
     def loss(self, stage: Stage) -> Any:
         return losses.label_loss()
@@ -349,18 +368,6 @@ def check(kind: str, recipe: Recipe, balance: bool) -> None:
         raise ValueError(f"loss={recipe.loss!r}: expected {accepted} for the targets {kind!r}.")
     if balance and kind == "values":
         raise ValueError("--balance is for classes and labels, not for values: weigh images by --weight-column.")
-
-
-def _fixed_layer(
-    inputs: Any, kernel: NDArray[np.float64], bias: NDArray[np.float64], activation: str, name: str
-) -> Any:
-    """Return the outputs of a dense layer with these weights, which is behind what is trained."""
-    import keras
-
-    layer = keras.layers.Dense(len(bias), activation=activation, name=name, trainable=False)
-    outputs = layer(inputs)
-    layer.set_weights([kernel, bias])
-    return outputs
 
 
 def _log_likelihood(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -85,7 +85,12 @@ def test_values(images, trained, tmp_path, capsys):
     predicted = json.loads(shown)
     assert predicted["kind"] == "numbers" and "softmax" not in notes
     assert [entry["label"] for entry in predicted["predictions"]] == ["light", "dark"]
-    plain = keras.saving.load_model(model)(np.asarray(Image.open(tmp_path / "39.png"), "f")[None])
+    assert main(["evaluate", model, str(tmp_path / "run" / "validation.csv"), "--json"]) == 0
+    (listed, _) = json.loads(capsys.readouterr().out)["per_value"]
+    assert listed == {"name": "light"} | {key: pytest.approx(light[key]) for key in light if key != "name"}
+    saved = keras.saving.load_model(model)
+    assert saved.layers[-1].name == "probs"  # so that it converts like any
+    plain = saved(np.asarray(Image.open(tmp_path / "39.png"), "f")[None])
     assert predicted["predictions"][0]["value"] == pytest.approx(float(plain[0][0]), rel=0.05)  # cropped
     assert main(["predict", str(tmp_path / "39.png"), "--model", model, "--softmax"]) == 2
     assert "gives values to predict" in capsys.readouterr().err
@@ -164,9 +169,11 @@ def test_saved_outputs_are_in_the_units_of_the_data():
     encoded = goal.encode(np.arange(8))
     np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(encoded.std(axis=0), 1, rtol=1e-5)
-    inputs = keras.Input((2,))
-    model = keras.Model(inputs, goal.finish(inputs)[1])
-    np.testing.assert_allclose(model.predict_on_batch(goal.encode(np.arange(12))), values, rtol=1e-5)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="probs")])
+    model.layers[0].set_weights([np.eye(2), np.zeros(2)])
+    with goal.in_units(model):
+        np.testing.assert_allclose(model.predict_on_batch(goal.encode(np.arange(12))), values, rtol=1e-4)
+    np.testing.assert_array_equal(model.layers[0].get_weights()[0], np.eye(2))
     found = goal.measure(goal.encode(np.arange(8, 12)), np.arange(8, 12))
     assert found == pytest.approx({"loss": 0, "mae": 0, "r2": 1}, abs=1e-4)
 
@@ -205,3 +212,15 @@ def test_images_count_by_their_weights():
     goal = objective(data, recipe)
     found = goal.measure(goal.keep(np.array([[0.1, 0.9], [0.1, 0.9]], "f"), np.array([8, 9])), np.array([8, 9]))
     assert found["accuracy"] == 0.25  # of the two, the wrong one has three quarters of the weight
+
+
+def test_layers_behind_a_network_are_not_converted(tmp_path):
+    from efficientnet.checkpoints.facts import Facts
+    from efficientnet.export.convert import convert_weights
+    from efficientnet.keras import create
+    from efficientnet.keras_files.metadata import write_facts
+
+    create("efficientnet-test", weights=None, classes=1).save(tmp_path / "model.keras")
+    write_facts(tmp_path / "model.keras", Facts(targets="ordinal"))
+    with pytest.raises(ValueError, match="probabilities of ordered classes by layers behind the network"):
+        convert_weights(tmp_path / "model.keras", tmp_path / "model.safetensors")
