@@ -20,7 +20,7 @@ from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_htm
 from ..reports.theme import render_themes
 from .curves import draw_curves
 from .loop import Task, describe_data
-from .run_folder import LOG
+from .run_folder import LEFT_OUT, LOG
 
 REPORT, CARD = "report.html", "README.md"
 _CURVES = Figure(
@@ -59,7 +59,9 @@ def write_report(task: Task, folder: Path) -> None:
         >>> Path("run/report.html").exists()
         True
     """
-    history = _read_log(folder / LOG)
+    history = [
+        {key: value if key == "stage" else float(value) for key, value in row.items()} for row in _rows(folder / LOG)
+    ]
     model = ModelSource.of_file(folder / RUN_MODEL, keep=False)
     found = _evaluate(model, folder) if task.data.entries and len(task.data.validation) else None
     images = render_themes("curves", lambda theme: draw_curves(history, theme))
@@ -68,7 +70,7 @@ def write_report(task: Task, folder: Path) -> None:
         evaluated, figures = compose(found, model)
         images |= figures
     curves = Section("Curves", (_CURVES,))
-    page, usage = _summary(task, history, found), _usage(task)
+    page, usage = _summary(task, folder, history, found), _usage(task)
     settings = _settings(read_object(folder / RUN_SETTINGS))
     whole = Page(page.title, page.verdict, page.findings, (curves, *evaluated, usage, settings))
     write_file(folder / REPORT, to_html(whole, images).encode())
@@ -81,10 +83,9 @@ def can_report() -> bool:
     return bool(find_spec("matplotlib") and find_spec("jinja2"))
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    return [{key: value if key == "stage" else float(value) for key, value in row.items()} for row in rows]
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
@@ -93,7 +94,7 @@ def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
         return evaluate_predictor(predictor, folder / "validation.csv")
 
 
-def _summary(task: Task, history: Sequence[Mapping[str, Any]], found: AnyEvaluation | None) -> Page:
+def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], found: AnyEvaluation | None) -> Page:
     """The page's head: title, outcome, findings."""
     objective = task.objective
     best = objective.best([dict(row) for row in history])
@@ -104,6 +105,8 @@ def _summary(task: Task, history: Sequence[Mapping[str, Any]], found: AnyEvaluat
         f"The best of {len(history)} epochs is epoch {best['epoch']:.0f}; the training took {minutes:.3g} minutes.",
         *(line[0].upper() + line[1:] + "." for line in describe_data(task.data).splitlines()),
     ]
+    if (folder / LEFT_OUT).is_file():
+        findings.append(f"{len(_rows(folder / LEFT_OUT))} training images, listed in {LEFT_OUT}, were left out.")
     if found is not None:
         verdict = f"{found.headline.removesuffix('.')}, in validation."
     if isinstance(found, Evaluation):

@@ -38,11 +38,13 @@ def sections(page):
 def test_files_are_evaluated(tmp_path):
     task = files_task(tmp_path / "images")
     best = train(task, tmp_path / "run")
+    (tmp_path / "run" / "left_out.csv").write_text('path,label\n"a,\nb.png",light\nc.png,light\n')
     write_report(task, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     count = len(task.data.validation)
     assert f"{100 * best['val_accuracy']:.1f}\xa0% of {count} images are right, in validation." in page
     assert f"epoch {best['epoch']}" in page
+    assert "2 training images, listed in left_out.csv, were left out." in page
     expected = {"Curves", "Measures", "Confusions", "Classes", "Use the model", "Settings"}
     assert expected <= set(sections(page)) <= expected | {"The worst mistakes", "Notes"}
     assert ("The worst mistakes" in sections(page)) == (best["val_accuracy"] < 1)
