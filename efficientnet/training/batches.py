@@ -24,6 +24,7 @@ from ..common.text import notify, plain
 from ..datasets.data import Data, Files, square
 from ..errors import UnreadableImageError
 from ..images.bands import joined, planes
+from .autoaugment import auto_augment
 from .objectives import Objective, objective
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
@@ -177,6 +178,8 @@ class Batches:
             pixels = pixels[:, ::-1]
         if self.stage.magnitude > 0:
             pixels = joined(rand_augment(planes(pixels), self.stage.magnitude, rng))
+        if recipe.auto_augment:
+            pixels = joined(auto_augment(planes(pixels), rng))
         return pixels
 
     def _mix(self, batch: Batch, step: int) -> Batch:

@@ -91,6 +91,7 @@ class Recipe:
         shift: Largest random shift of an image, as a fraction of its side.
         flip: Whether half of the images are mirrored.
         magnitude: Pair of magnitudes of RandAugment's two operations, 0..30; 0 for none.
+        auto_augment: Whether images are augmented by AutoAugment's policy (arXiv 1805.09501), in place of RandAugment.
         mixup: Pair of alphas of mixup's beta distribution (arXiv 1710.09412); 0 for none.
         stages: Number of stages of equal length over which size, magnitude, mixup and dropout grow.
         first_size: Side of the first stage's images as a fraction of the last's.
@@ -130,6 +131,7 @@ class Recipe:
     shift: float = 0.08
     flip: bool = True
     magnitude: tuple[float, float] = (0.0, 0.0)
+    auto_augment: bool = False
     mixup: tuple[float, float] = (0.0, 0.0)
     stages: int = 1
     first_size: float = 1.0
@@ -180,6 +182,11 @@ class Recipe:
             raise ValueError(f"loss={self.loss!r}: expected {' or '.join(known)}, or null.")
         if not all(0 <= value <= 30 for value in self.magnitude):
             raise ValueError(f"magnitude={self.magnitude}: expected RandAugment's magnitudes, 0..30.")
+        if self.auto_augment and any(self.magnitude):
+            raise ValueError(
+                f"auto_augment=true, magnitude={self.magnitude}: AutoAugment takes the place of RandAugment, so set "
+                "magnitude=[0, 0], or auto_augment=false."
+            )
         if self.reference_batch and not self.batch_size:
             raise ValueError(
                 f"reference_batch={self.reference_batch}: a rate that grows with the batch needs a batch_size."
@@ -270,14 +277,15 @@ FINETUNE = Recipe()
 V1 = Recipe(
     name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
     reference_batch=4096, decay="exponential", full_rate_steps=0, warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0,
-    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, magnitude=(9.0, 9.0), unfreeze=None,
+    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, auto_augment=True, unfreeze=None,
     freeze_batch_norm=False, patience=None,
 )  # fmt: skip
 
 # arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.
 V2 = dataclasses.replace(
-    V1, name="v2", stages=4, first_size=128 / 300, magnitude=(5.0, 15.0), mixup=(0.0, 0.0), dropout=(0.1, 0.3)
-)
+    V1, name="v2", stages=4, first_size=128 / 300, auto_augment=False, magnitude=(5.0, 15.0), mixup=(0.0, 0.0),
+    dropout=(0.1, 0.3),
+)  # fmt: skip
 _V2_LARGER = {
     "m": {"first_size": 128 / 380, "magnitude": (5.0, 20.0), "mixup": (0.0, 0.2), "dropout": (0.1, 0.4)},
     "l": {"first_size": 128 / 380, "magnitude": (5.0, 25.0), "mixup": (0.0, 0.5), "dropout": (0.1, 0.5)},

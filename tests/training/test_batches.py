@@ -11,7 +11,7 @@ from efficientnet import get_variant
 from efficientnet.datasets.data import Data, Files, square
 from efficientnet.datasets.targets import Classes
 from efficientnet.images.bands import joined
-from efficientnet.training import FINETUNE, V1, randaugment
+from efficientnet.training import FINETUNE, V1, autoaugment, randaugment
 from efficientnet.training.batches import Batches, random_crop, shifted, validation_batches
 from efficientnet.training.objectives import balanced_weights
 
@@ -176,3 +176,27 @@ class TestRandAugment:
         drawn = [joined(randaugment.rand_augment([image], 9, np.random.default_rng(seed))) for seed in (1, 1, 2)]
         np.testing.assert_array_equal(drawn[0], drawn[1])
         assert not np.array_equal(drawn[0], drawn[2])
+
+
+class TestAutoAugment:
+    def test_the_strengths_are_those_of_the_paper(self):
+        rng = np.random.default_rng(0)
+        assert autoaugment._strength("solarize", 3, rng) == (0.7, 1.0)  # from 77 of 256 on
+        assert autoaugment._strength("posterize", 5, rng) == (0.5, 1.0)  # 6 of 8 bits
+        assert autoaugment._strength("color", 0, rng) == (1.0, -1.0)  # a tenth of the color
+        assert autoaugment._strength("color", 10, rng) == (1.0, 1.0)
+        assert {autoaugment._strength("rotate", 9, rng) for _ in range(20)} == {(0.9, 1.0), (0.9, -1.0)}
+
+    def test_pairs_are_drawn_with_their_probabilities(self, monkeypatch):
+        applied = []
+        monkeypatch.setattr(autoaugment, "apply", lambda name, image, *setting: applied.append(name) or image)
+        rng = np.random.default_rng(0)
+        for _ in range(5000):
+            autoaugment.auto_augment(["image"], rng)
+        expected = dict.fromkeys(applied, 0.0)
+        for pair in autoaugment.POLICY:
+            for name, probability, _ in pair:
+                expected[name] = expected.get(name, 0.0) + 200 * probability
+        counts = {name: applied.count(name) for name in expected}
+        assert counts == pytest.approx(expected, rel=0.2)
+        assert set(counts) <= set(randaugment.OPERATIONS)
