@@ -31,7 +31,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "log": None,
+    "log": None, "teacher": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
@@ -95,6 +95,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--balance", action="store_const", const=True,
         help="make all classes count equally, however many images they have, and choose the epoch by mean recall; for "
         "labels, the images with and without each count equally (default: each image counts equally)")  # fmt: skip
+    add("--teacher", metavar="MODEL",
+        help="trained model of the same classes or labels whose predictions for the augmented images are half of what "
+        "is learnt (--set teacher_share=0.5): a saved model, or the folder of a training (default: none)")  # fmt: skip
     add("--clean", action="store_const", const=True,
         help="leave out training images whose label is probably wrong, as `efficientnet clean` finds them; "
         "left_out.csv in --out lists them (default: train on all)")  # fmt: skip
@@ -156,6 +159,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training.objectives import check
     from ..training.plan import make_plan
     from ..training.report import REPORT, can_report, write_report
+    from ..training.teacher import Teacher
     from ..training.trackers import check_trackers
 
     processes = None
@@ -169,6 +173,10 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     given = model_options.network_facts(arguments)
     check(arguments.targets, recipe, arguments.balance)
     check_trackers(arguments.log or ())
+    if arguments.teacher and not Path(arguments.teacher).exists():
+        raise FileNotFoundError(
+            f"There is no {arguments.teacher}: expected a saved model, or the folder of a training."
+        )
     data = datasets.load(
         arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
         targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
@@ -185,7 +193,10 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if weights is not None:
         model_options.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    task = Task(variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out)
+    teacher = Teacher.of_file(arguments.teacher, data.targets, data.channels) if arguments.teacher else None
+    task = Task(
+        variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out, teacher
+    )  # fmt: skip
     is_first = processes is None or processes.rank == 0
     if is_first:
         print(lines(describe_data(data)), flush=True)
@@ -263,10 +274,10 @@ def _complete(arguments: argparse.Namespace) -> Path:
         if getattr(arguments, option) is None:
             setattr(arguments, option, known.get(option, default))
     # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
-    for option in ("data", "validation", "model", "weights", "classes"):
+    for option in ("data", "validation", "model", "weights", "classes", "teacher"):
         value = getattr(arguments, option)
         is_path = isinstance(value, Path) or (isinstance(value, str) and value not in BUILTIN)
-        if is_path and Path(value).exists() and (option in ("data", "validation", "classes") or Path(value).suffix):
+        if is_path and Path(value).exists() and (option not in ("model", "weights") or Path(value).suffix):
             setattr(arguments, option, str(Path(value).absolute()))
     if isinstance(arguments.preprocessing, list):  # as JSON has it
         arguments.preprocessing = Scaling(*map(tuple, arguments.preprocessing))

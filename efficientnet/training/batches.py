@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from .autoaugment import auto_augment
 from .objectives import Objective, objective
 from .randaugment import rand_augment
 from .recipes import Recipe, Stage
+
+if TYPE_CHECKING:
+    from .teacher import Teacher
 
 _AHEAD = 2  # batches to prepare while a step computes
 _AT_A_TIME = 4  # images that a thread is given: for small ones, handing them over takes as long as making them
@@ -62,6 +65,7 @@ class Batches:
         share: Rows of each batch that are this process' part.
         balance: Whether all classes count equally.
         features: Features that replace the pixels in the head's stage, (images, channels).
+        teacher: Model whose predictions are mixed into the targets of the augmented images.
     """
 
     data: Data
@@ -71,6 +75,7 @@ class Batches:
     share: slice
     balance: bool = False
     features: NDArray[np.float32] | None = None
+    teacher: Teacher | None = None
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -157,6 +162,9 @@ class Batches:
         """Finish a batch in the main thread: on PyTorch, mixup shares the network's random generator."""
         if self._mixes:
             batch = Batch(*(array[self.share] for array in self._mix(batch, step)))
+        if self.teacher is not None and self.features is None:
+            taught = self.recipe.teacher_share
+            batch = batch._replace(targets=(1 - taught) * batch.targets + taught * self.teacher(batch.pixels))
         return batch._replace(weights=batch.weights * self.objective.weigh(batch.targets))
 
     @property

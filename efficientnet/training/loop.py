@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -37,6 +37,9 @@ from .stages import Networks
 from .steps import predict, take_step, validate
 from .trackers import check_trackers
 
+if TYPE_CHECKING:
+    from .teacher import Teacher
+
 
 @dataclass(frozen=True)
 class Task:
@@ -54,6 +57,7 @@ class Task:
         given: Padding, epsilon and preprocessing, if the weights do not record them.
         left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
             none were searched for, or the folder has them already.
+        teacher: Trained model whose predictions are learnt, too.
 
     Example:
         >>> from efficientnet import get_variant
@@ -73,6 +77,7 @@ class Task:
     command: Mapping[str, Any] = field(default_factory=dict)
     given: Facts = UNKNOWN
     left_out: Sequence[Issue] | None = None
+    teacher: Teacher | None = None
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
@@ -91,7 +96,7 @@ class Task:
         size = self.recipe.batch(len(self.data.training), stage.trained)
         processes.share(size // self.recipe.parts(stage.trained))  # each part is shared out, too
         share = processes.share(size)
-        return Batches(self.data, self.recipe, stage, self.seed, share, self.balance)
+        return Batches(self.data, self.recipe, stage, self.seed, share, self.balance, teacher=self.teacher)
 
     def build(self, stage: Stage, steps: int) -> Networks:
         """A stage's networks, as they start where there is no stage before it."""
@@ -108,7 +113,7 @@ class Task:
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
             "image_size": self.image_size, "balance": self.balance, "classes": self.data.classes,
             "targets": self.data.targets.kind,
-            "channels": self.data.channels,
+            "channels": self.data.channels, "teacher": self.teacher.fingerprint if self.teacher else None,
             "images": self.data.fingerprint(), "backend": keras.backend.backend(), "command": dict(self.command),
             "given": json.loads(dataclasses.replace(self.given, class_names=None).to_json()),
         }  # fmt: skip

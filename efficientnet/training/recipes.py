@@ -81,6 +81,7 @@ class Recipe:
             like the papers' code; "adamw" beside the gradient (arXiv 1711.05101).
         loss: Loss in place of the usual one of the targets: for labels "asymmetric" (arXiv 2009.14119), which gives
             easy negatives little weight; for values "huber", for which a few far-off ones count less.
+        teacher_share: Share of the target that is the teacher's prediction, where there is a teacher, 0..1.
         label_smoothing: Share of the target that is spread over all classes, 0..1, where they exclude each other; not
             for the head alone.
         average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
@@ -123,6 +124,7 @@ class Recipe:
     layer_decay: float = 0.9
     weight_decay: float = 1e-2
     loss: str | None = None
+    teacher_share: float = 0.5
     label_smoothing: float = 0.1
     average: float = 0.0
     drop_connect: float = 0.2
@@ -165,7 +167,7 @@ class Recipe:
         for field, values in fractions.items():
             if not all(0 <= value < 1 for value in values):
                 raise ValueError(f"{field}={getattr(self, field)}: expected at least 0 and less than 1.")
-        for field in ("crop", "first_size", "layer_decay"):
+        for field in ("crop", "first_size", "layer_decay", "teacher_share"):
             if not 0 < getattr(self, field) <= 1:
                 raise ValueError(f"{field}={getattr(self, field)}: expected more than 0 and at most 1.")
         for field, accepted in (
