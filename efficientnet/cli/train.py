@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from ..cleaning import Issue
     from ..datasets.data import Data
     from ..training import Recipe
+    from ..training.teacher import Teacher
 
 SUCCESS = 0
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "log": None, "teacher": None,
+    "log": None, "teacher": None, "unlabelled": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
 }  # fmt: skip
@@ -98,6 +99,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--teacher", metavar="MODEL",
         help="trained model of the same classes or labels whose predictions for the augmented images are half of what "
         "is learnt (--set teacher_share=0.5): a saved model, or the folder of a training (default: none)")  # fmt: skip
+    add("--unlabelled", metavar="FOLDER",
+        help="folder of images without labels, which are trained on with the probabilities that --teacher predicts "
+        "(default: none)")  # fmt: skip
     add("--clean", action="store_const", const=True,
         help="leave out training images whose label is probably wrong, as `efficientnet clean` finds them; "
         "left_out.csv in --out lists them (default: train on all)")  # fmt: skip
@@ -159,7 +163,6 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training.objectives import check
     from ..training.plan import make_plan
     from ..training.report import REPORT, can_report, write_report
-    from ..training.teacher import Teacher
     from ..training.trackers import check_trackers
 
     processes = None
@@ -177,6 +180,11 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         raise FileNotFoundError(
             f"There is no {arguments.teacher}: expected a saved model, or the folder of a training."
         )
+    if arguments.unlabelled and (not arguments.teacher or arguments.distributed is not None):
+        raise ValueError(
+            "--unlabelled takes --teacher, a trained model that labels the images, and one process: leave out "
+            "--distributed."
+        )
     data = datasets.load(
         arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
         targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
@@ -193,7 +201,9 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if weights is not None:
         model_options.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    teacher = Teacher.of_file(arguments.teacher, data.targets, data.channels) if arguments.teacher else None
+    teacher = None
+    if arguments.teacher:
+        data, teacher = _with_teacher(data, size, recipe, out, arguments)
     task = Task(
         variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out, teacher
     )  # fmt: skip
@@ -253,6 +263,23 @@ def _leave_out_wrong_labels(
     return data.without(np.array(indices, np.int64)), found
 
 
+def _with_teacher(
+    data: Data, size: int, recipe: Recipe, out: Path, arguments: argparse.Namespace
+) -> tuple[Data, Teacher]:
+    """Return the data, with the images that the teacher labels, and the teacher."""
+    from ..datasets.files import load_unlabelled
+    from ..training.pseudo_labels import PSEUDO_LABELS, add_pseudo_labels
+    from ..training.teacher import Teacher
+
+    teacher = Teacher.of_file(arguments.teacher, data.targets, data.channels)
+    if arguments.unlabelled:
+        side = None if recipe.crop < 1 else size
+        unlabelled = load_unlabelled(Path(arguments.unlabelled), side, data.channels, data.crop)
+        table, least = out / PSEUDO_LABELS, recipe.pseudo_confidence
+        data = add_pseudo_labels(data, unlabelled, teacher, size, least, table, arguments.resume)
+    return data, teacher
+
+
 def _complete(arguments: argparse.Namespace) -> Path:
     """Fills in what the command line does not say, from the run that it resumes or by default; returns its folder.
 
@@ -274,7 +301,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
         if getattr(arguments, option) is None:
             setattr(arguments, option, known.get(option, default))
     # A run may be resumed from another working folder. What has no suffix is the name of a variant or of weights.
-    for option in ("data", "validation", "model", "weights", "classes", "teacher"):
+    for option in ("data", "validation", "model", "weights", "classes", "teacher", "unlabelled"):
         value = getattr(arguments, option)
         is_path = isinstance(value, Path) or (isinstance(value, str) and value not in BUILTIN)
         if is_path and Path(value).exists() and (option not in ("model", "weights") or Path(value).suffix):

@@ -16,7 +16,7 @@ from ..common.text import lines, notify, plain
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from .data import Data, Files, square, temporary_array
-from .folders import parent_hint
+from .folders import find_images, parent_hint
 from .labelled import Labelled, What, find_targets
 from .splits import Entry
 from .targets import Classes, Rows, Targets
@@ -65,6 +65,28 @@ def load_files(
     return _read(name, paths, targets, sides, validation, size, channels)
 
 
+def load_unlabelled(folder: Path, size: int | None, channels: int = 3, crop: float = EVALUATION_CROP) -> Data:
+    """Read all images of a folder and the folders within it, as images to train on of one class without a meaning.
+
+    Args:
+        folder: Folder of images.
+        size, channels: As in :func:`load_files`.
+        crop: Part of an image's shorter side that is kept, 0..1.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}: expected one of images without labels.")
+    listing = find_images(folder)
+    if note := listing.note(folder):
+        notify(plain(note))
+    if not (paths := listing.images):
+        raise ValueError(f"{folder} holds no images: expected a folder of images without labels.")
+    targets = Classes(["unlabelled"], np.zeros(len(paths), np.int64))
+    return _read(folder.name, paths, targets, ["training"] * len(paths), 0.0, size, channels, crop)
+
+
 def _find(data: Path, what: What) -> Labelled:
     """List the files of a folder or a table; what is left out is reported."""
     found = find_targets(data, what)
@@ -81,6 +103,7 @@ def _read(
     fraction: float,
     size: int | None,
     channels: int,
+    crop: float = EVALUATION_CROP,
 ) -> Data:
     """Read files of known targets; their sides are "training", "validation", or None if their content decides."""
     whole = Files(paths, channels)
@@ -96,7 +119,7 @@ def _read(
             tqdm.write(f"efficientnet: skipped {plain(paths[index])}: {lines(error)}", file=sys.stderr)
             return False
         if size is not None:
-            pixels[index] = square(pixels_of_file, size, EVALUATION_CROP)
+            pixels[index] = square(pixels_of_file, size, crop)
         digests[index] = hashlib.sha256(content).digest()
         return True
 

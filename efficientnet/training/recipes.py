@@ -82,6 +82,8 @@ class Recipe:
         loss: Loss in place of the usual one of the targets: for labels "asymmetric" (arXiv 2009.14119), which gives
             easy negatives little weight; for values "huber", for which a few far-off ones count less.
         teacher_share: Share of the target that is the teacher's prediction, where there is a teacher, 0..1.
+        pseudo_confidence: Least probability of the class that a teacher predicts for an image without a label, which
+            is trained on then, 0..1.
         label_smoothing: Share of the target that is spread over all classes, 0..1, where they exclude each other; not
             for the head alone.
         average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
@@ -125,6 +127,7 @@ class Recipe:
     weight_decay: float = 1e-2
     loss: str | None = None
     teacher_share: float = 0.5
+    pseudo_confidence: float = 0.3
     label_smoothing: float = 0.1
     average: float = 0.0
     drop_connect: float = 0.2
@@ -167,7 +170,7 @@ class Recipe:
         for field, values in fractions.items():
             if not all(0 <= value < 1 for value in values):
                 raise ValueError(f"{field}={getattr(self, field)}: expected at least 0 and less than 1.")
-        for field in ("crop", "first_size", "layer_decay", "teacher_share"):
+        for field in ("crop", "first_size", "layer_decay", "teacher_share", "pseudo_confidence"):
             if not 0 < getattr(self, field) <= 1:
                 raise ValueError(f"{field}={getattr(self, field)}: expected more than 0 and at most 1.")
         for field, accepted in (
