@@ -202,15 +202,20 @@ def lukemelas(settings: Settings) -> ForBatch:
     return per_image(settings, asked_eagerly(from_pixels(network)))
 
 
-def timm_network(settings: Settings) -> Any:
+def import_timm() -> Any:
+    """The package timm, which imports torchvision."""
     import torch
 
     try:
-        timm: Any = importlib.import_module("timm")
+        return importlib.import_module("timm")
     except RuntimeError:  # a torchvision that was not built with this PyTorch, and lacks these
         for operation in ("nms", "qnms"):
             torch.library.define(f"torchvision::{operation}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
-        timm = importlib.import_module("timm")
+        return importlib.import_module("timm")
+
+
+def timm_network(settings: Settings) -> Any:
+    timm = import_timm()
     name = settings.variant.replace("-", "_")
     if not timm.is_model(name):
         raise SkippedError(f"timm has no {name}")

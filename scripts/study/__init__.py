@@ -1,0 +1,1 @@
+"""Tasks and methods of scripts/finetune_study.py."""
