@@ -24,7 +24,7 @@ from .number_types import natural, positive
 if TYPE_CHECKING:
     from ..cleaning import Issue
     from ..datasets.data import Data
-    from ..training import Recipe
+    from ..training import Recipe, Task
     from ..training.teacher import Teacher
 
 SUCCESS = 0
@@ -162,7 +162,6 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training import Task, describe_data, train
     from ..training.objectives import check
     from ..training.plan import make_plan
-    from ..training.report import REPORT, can_report, write_report
     from ..training.trackers import check_trackers
 
     processes = None
@@ -225,12 +224,23 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         score = task.objective.score
         name, value = score.replace("_", " "), best[f"val_{score}"]
         print(f"{plain(out / 'model.keras')}: epoch {best['epoch']}, {name} {value:.4f} in validation")
-        if can_report():
-            write_report(task, out)
-            print(f"{plain(out / REPORT)}: curves, results, how to use the model")
-        else:
-            notify(f"no {REPORT}: it needs Matplotlib and Jinja2 (pip install 'efficientnet[training]>=2')")
+        _report(task, out)
     return SUCCESS
+
+
+def _report(task: Task, out: Path) -> None:
+    """Writes the page of the training; what prevents it is reported, since the model is there."""
+    from ..training.report import REPORT, can_report, write_report
+
+    if not can_report():
+        notify(f"no {REPORT}: it needs Matplotlib and Jinja2 (pip install 'efficientnet[training]>=2')")
+        return
+    try:
+        write_report(task, out)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        notify(f"no {REPORT}: {error}")
+    else:
+        print(f"{plain(out / REPORT)}: curves, results, how to use the model")
 
 
 def _leave_out_wrong_labels(

@@ -105,3 +105,16 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
 def test_a_given_learning_rate_is_the_highest_of_short_trainings_too():
     assert recipe_of("images").rate("blocks", 32) == pytest.approx(2e-4)
     assert recipe_of("images", "--learning-rate", "0.003").rate("blocks", 32) == 3e-3
+
+
+def test_a_page_that_cannot_be_written_does_not_fail_a_training(monkeypatch, tmp_path, capsys):
+    def fail(task, out):
+        raise ValueError("None of the classes is one of the model's")
+
+    monkeypatch.setattr("efficientnet.training.report.write_report", fail)
+    monkeypatch.setattr("efficientnet.training.report.can_report", lambda: True)
+    train._report(None, tmp_path)
+    assert "no report.html: None of the classes" in capsys.readouterr().err
+    monkeypatch.setattr("efficientnet.training.report.can_report", lambda: False)
+    train._report(None, tmp_path)
+    assert "no report.html: it needs Matplotlib and Jinja2" in capsys.readouterr().err
