@@ -88,7 +88,9 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         try:
             layers = dict(_layers(model))
             names = [_names(name, layers) for name in arrays]
-            layer_names = tuple(dict.fromkeys((*map(_name, layers.values()), *named_there)))
+            # The weights of a functional model name the model itself, too, and those of a custom class its layers.
+            others = () if model["class_name"] in _MODELS else named_there
+            layer_names = tuple(dict.fromkeys((*map(_name, layers.values()), *others)))
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"its {_CONFIG} does not describe a model of layers: {error!r}"[:200]) from None
         check = functools.cache(weights.check)

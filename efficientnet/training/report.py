@@ -52,11 +52,11 @@ def write_report(task: Task, folder: Path) -> None:
         >>> from efficientnet.training import FINETUNE, Task, train
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
         >>> task = Task(variant, None, load("flowers", size=32), replace(FINETUNE, epochs=1, head_epochs=0), 32)
-        >>> best = train(task, Path("run"))
+        >>> best = train(task, Path("small"))
         blocks: 1 epochs of 1 steps of 8 images
         epoch 1  stage blocks ...
-        >>> write_report(task, Path("run"))
-        >>> Path("run/report.html").exists()
+        >>> write_report(task, Path("small"))
+        >>> Path("small/report.html").exists()
         True
     """
     history = [
