@@ -313,8 +313,9 @@ class _Training:
 
     def progress(self) -> str:
         """The best score so far, and all epochs' scores as a row of bars."""
-        scores = [row[f"val_{self.objective.score}"] for row in self.state.history]
-        return f"best {max(scores):.4g} {sparkline(scores)}"
+        history, score = self.state.history, f"val_{self.objective.score}"
+        best = self.objective.best(history)[score]  # of errors it is the lowest
+        return f"best {best:.4g} {sparkline([row[score] for row in history])}"
 
     def rows(self, batches: Batches) -> list[dict[str, Any]]:
         """Those of the stage in the log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from efficientnet.datasets.targets import Classes, Ordinal, Values
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE
 from efficientnet.training.batches import Batches
+from efficientnet.training.loop import _Training
 from efficientnet.training.objectives import objective
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -224,3 +226,10 @@ def test_layers_behind_a_network_are_not_converted(tmp_path):
     write_facts(tmp_path / "model.keras", Facts(targets="ordinal"))
     with pytest.raises(ValueError, match="probabilities of ordered classes by layers behind the network"):
         convert_weights(tmp_path / "model.keras", tmp_path / "model.safetensors")
+
+
+def test_the_best_error_in_the_terminal_is_the_lowest():
+    goal = objective(of(Ordinal(["low", "mid", "high"], np.arange(12) % 3)), FINETUNE)
+    history = [{"val_mae": error, "val_loss": 1.0} for error in (2.0, 0.5, 1.0)]
+    training = types.SimpleNamespace(objective=goal, state=types.SimpleNamespace(history=history))
+    assert _Training.progress(training).startswith("best 0.5 ")
