@@ -142,26 +142,15 @@ def _evaluate_labels(
     part: str | None,
 ) -> LabelEvaluation:
     tagged = find_tagged(data, predictor.spec.classes)
-    notes = list(tagged.notes)
-    chosen = list(range(len(tagged.paths)))
-    if run is not None:
-        chosen, more = select_rows(tagged.paths, run, part)
-        notes += more
-    unreadable: list[tuple[Path, str]] = []
-    rows: list[int] = []
-    scores = []
-    for chunk in _chunks(predictor, chosen, [tagged.paths[row] for row in chosen], source, unreadable):
-        rows += [row for row, _ in chunk]
-        scores += [outputs for _, outputs in chunk]
-    if not rows:
-        raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
+    rows, scores, unreadable, more = _predict_rows(predictor, data, tagged.paths, source, run, part)
+    notes = [*tagged.notes, *more]
     truth, known = tagged.truth[rows][:, tagged.known], tagged.known
     labels = [name for name, is_known in zip(_unique(predictor.spec.classes), known, strict=True) if is_known]
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
         notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
     limits = tuple(predictor.spec.label_thresholds(threshold)[known].tolist())
     return LabelEvaluation(
-        model, str(data), labels, [tagged.paths[row] for row in rows], np.stack(scores).astype(np.float64)[:, known],
+        model, str(data), labels, [tagged.paths[row] for row in rows], scores[:, known],
         truth, limits[0] if len(set(limits)) == 1 else limits, unreadable, notes,
         tagged.is_complete and not unreadable,
     )  # fmt: skip
@@ -178,22 +167,34 @@ def _evaluate_values(
             f"{data} has the columns {', '.join(numbers.names)} beside path, and {model} predicts {spec.outputs} "
             "number: keep one of them."
         )
-    notes, chosen = list(numbers.notes), list(range(len(numbers.paths)))
-    if run is not None:
-        chosen, more = select_rows(numbers.paths, run, part)
-        notes += more
-    unreadable: list[tuple[Path, str]] = []
-    rows: list[int] = []
-    outputs = []
-    for chunk in _chunks(predictor, chosen, [numbers.paths[row] for row in chosen], source, unreadable):
-        rows += [row for row, _ in chunk]
-        outputs += [values for _, values in chunk]
-    if not rows:
-        raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
+    rows, outputs, unreadable, notes = _predict_rows(predictor, data, numbers.paths, source, run, part)
     return ValueEvaluation(
-        model, str(data), numbers.names, [numbers.paths[row] for row in rows], np.stack(outputs).astype(np.float64),
-        numbers.values[rows], unreadable, notes,
+        model, str(data), numbers.names, [numbers.paths[row] for row in rows], outputs,
+        numbers.values[rows], unreadable, [*numbers.notes, *notes],
     )  # fmt: skip
+
+
+def _predict_rows(
+    predictor: Predictor,
+    data: Path,
+    paths: Sequence[Path],
+    source: Callable[[Path], Any],
+    run: Path | None,
+    part: str | None,
+) -> tuple[list[int], NDArray[np.float64], list[tuple[Path, str]], list[str]]:
+    """Predict the images of a part of a training, or all.
+
+    Returns:
+        Indices of the images that could be read, their outputs, the other files and why, and notes on the choice.
+    """
+    chosen, notes = (list(range(len(paths))), []) if run is None else select_rows(paths, run, part)
+    unreadable: list[tuple[Path, str]] = []
+    chunks = _chunks(predictor, chosen, [paths[row] for row in chosen], source, unreadable)
+    predicted = [pair for chunk in chunks for pair in chunk]
+    if not predicted:
+        raise ValueError(f"None of the images in {data} can be read: {unreadable[0][1]}")
+    rows, outputs = zip(*predicted, strict=True)
+    return list(rows), np.stack(outputs).astype(np.float64), unreadable, notes
 
 
 def _chunks(

@@ -82,7 +82,7 @@ def write_page(found: AnyEvaluation, folder: Path, model: Any = None) -> dict[st
         OSError: The file cannot be written.
     """
     sections, figures = compose(found, model)
-    page = Page(f"{found.model} on {found.data}", found.headline, _findings(found), sections)
+    page = Page(f"{found.model} on {found.data}", found.headline, findings_of(found), sections)
     write_file(folder / "report.html", to_html(page, figures).encode())
     return figures
 
@@ -108,7 +108,8 @@ def compose(found: AnyEvaluation, model: Any = None) -> tuple[tuple[Section, ...
     return tuple(sections), figures
 
 
-def _findings(found: AnyEvaluation) -> tuple[str, ...]:
+def findings_of(found: AnyEvaluation) -> tuple[str, ...]:
+    """Return sentences that follow the headline."""
     if not isinstance(found, Evaluation):
         return ()
     top1 = found.measures.top1

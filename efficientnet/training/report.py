@@ -7,20 +7,21 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..cleaning.report import read_indices
 from ..common.files import write_file
 from ..common.json_files import read_object
-from ..evaluation import Evaluation, evaluate_predictor
-from ..evaluation.formats import percent
-from ..evaluation.page import AnyEvaluation, compose
-from ..inference import ModelSource, compile
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import render_themes
 from .curves import draw_curves
 from .loop import Task, describe_data
 from .run_folder import LEFT_OUT, LOG
+
+if TYPE_CHECKING:
+    from ..evaluation.page import AnyEvaluation
+    from ..inference import ModelSource
 
 REPORT, CARD = "report.html", "README.md"
 _CURVES = Figure(
@@ -59,9 +60,11 @@ def write_report(task: Task, folder: Path) -> None:
         >>> Path("small/report.html").exists()
         True
     """
-    history = [
-        {key: value if key == "stage" else float(value) for key, value in row.items()} for row in _rows(folder / LOG)
-    ]
+    # Not at the top: whoever trains imports this module, too.
+    from ..evaluation.page import compose
+    from ..inference import ModelSource
+
+    history = _read_log(folder / LOG)
     model = ModelSource.of_file(folder / RUN_MODEL, keep=False)
     found = _evaluate(model, folder) if task.data.entries and len(task.data.validation) else None
     images = render_themes("curves", lambda theme: draw_curves(history, theme))
@@ -83,19 +86,25 @@ def can_report() -> bool:
     return bool(find_spec("matplotlib") and find_spec("jinja2"))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        return [{key: value if key == "stage" else float(value) for key, value in row.items()} for row in rows]
 
 
 def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
     """The evaluation of the validation images."""
+    from ..evaluation import evaluate_predictor
+    from ..inference import compile
+
     with compile(model, cache=False) as predictor:
         return evaluate_predictor(predictor, folder / "validation.csv")
 
 
 def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], found: AnyEvaluation | None) -> Page:
     """The page's head: title, outcome, findings."""
+    from ..evaluation.page import findings_of
+
     objective = task.objective
     best = objective.best([dict(row) for row in history])
     score = objective.score
@@ -106,12 +115,10 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
         *(line[0].upper() + line[1:] + "." for line in describe_data(task.data).splitlines()),
     ]
     if (folder / LEFT_OUT).is_file():
-        findings.append(f"{len(_rows(folder / LEFT_OUT))} training images, listed in {LEFT_OUT}, were left out.")
+        findings.append(f"{len(read_indices(folder / LEFT_OUT))} training images, listed in {LEFT_OUT}, were left out.")
     if found is not None:
         verdict = f"{found.headline.removesuffix('.')}, in validation."
-    if isinstance(found, Evaluation):
-        top1 = found.measures.top1
-        findings.insert(0, f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.")
+        findings = [*findings_of(found), *findings]
     findings.append(
         "The epoch was chosen on these validation images, so new images will be predicted a little less well."
     )

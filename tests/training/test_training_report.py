@@ -38,7 +38,7 @@ def sections(page):
 def test_files_are_evaluated(tmp_path):
     task = files_task(tmp_path / "images")
     best = train(task, tmp_path / "run")
-    (tmp_path / "run" / "left_out.csv").write_text('path,label\n"a,\nb.png",light\nc.png,light\n')
+    (tmp_path / "run" / "left_out.csv").write_text('index,path\n3,"a,\nb.png"\n5,c.png\n')
     write_report(task, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     count = len(task.data.validation)
