@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.files import check_writable
-from ..common.text import about, notify, print_json
+from ..common.text import about, notify, plain, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
 from . import model_options, pixel_options
+
+if TYPE_CHECKING:
+    from ..evaluation import TemperatureScaling
+    from ..inference import ModelSource
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -37,6 +41,11 @@ def add_parser(commands: Any) -> None:
         "--part", choices=PARTS[::-1],
         help="images to measure on: those that the training of MODEL held out, or trained on (default: all)",
     )  # fmt: skip
+    parser.add_argument(
+        "--save-calibrated", type=Path, metavar="FILE",
+        help="write the model with its logits divided by the temperature that fits these images best (.keras); what it "
+        "predicts stays the same, and how confident it is becomes right (default: measure only)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the tables and figures as files")
     model_options.add_output_options(parser)
     model_options.add_options(parser)
@@ -46,7 +55,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..evaluation import Evaluation, evaluate_predictor
+    from ..evaluation import Evaluation, ValueEvaluation, evaluate_predictor
 
     if not arguments.data.exists():
         raise FileNotFoundError(
@@ -58,6 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ImportError("--out needs Matplotlib and Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     source = model_options.model_source(arguments)
+    if arguments.save_calibrated:
+        _check_calibrated(arguments, source)
     with model_options.open_predictor(arguments, source) as predictor:
         run = locate(arguments.model).parent if is_saved_model(arguments.model) else None
         if arguments.part and run is None:
@@ -81,4 +92,28 @@ def _run(arguments: argparse.Namespace) -> int:
             found.write(arguments.out, source) if isinstance(found, Evaluation) else found.write(arguments.out)
     finally:  # what was measured is not lost with a full disk
         print_json(found.as_json()) if arguments.json else print(found.text())
-    return SUCCESS if found.is_complete else SOME_FAILED
+    is_saved = True
+    if arguments.save_calibrated and not isinstance(found, ValueEvaluation):
+        is_saved = _save_calibrated(found.temperature, arguments, source)
+    return SUCCESS if found.is_complete and is_saved else SOME_FAILED
+
+
+def _check_calibrated(arguments: argparse.Namespace, source: ModelSource) -> None:
+    """Refuses, before the evaluation, a model or a file that cannot be calibrated or written."""
+    from ..evaluation.calibrated import check_target, find_classifier
+
+    check_writable(check_target(arguments.save_calibrated, source))
+    find_classifier(source.load()[0], arguments.softmax)
+
+
+def _save_calibrated(found: TemperatureScaling | str, arguments: argparse.Namespace, source: ModelSource) -> bool:
+    """Writes the calibrated model if there is a temperature, and returns whether there is."""
+    from ..evaluation import save_calibrated
+
+    path = arguments.save_calibrated
+    if isinstance(found, str):
+        notify(f"{path} was not written: {found}. Evaluate more images.")
+        return False
+    save_calibrated(source, found, path, arguments.softmax, arguments.preprocessing)
+    notify(f"{plain(path)}: {arguments.model} at the temperature {found.temperature:.4g}")
+    return True

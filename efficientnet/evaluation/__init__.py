@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..common.measures import average_precision
 from ..datasets.samples import Sample, Samples, find_samples, match_classes
+from .calibrated import apply_temperature, save_calibrated
 from .evaluating import evaluate_predictor
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score
@@ -25,6 +26,7 @@ from .statistics import (
     wilson,
 )
 from .tags import Tagged, find_tagged
+from .temperature import TemperatureScaling, fit_temperature
 from .values import ValueEvaluation
 
 __all__ = [
@@ -39,7 +41,9 @@ __all__ = [
     "Samples",
     "Share",
     "Tagged",
+    "TemperatureScaling",
     "ValueEvaluation",
+    "apply_temperature",
     "average_precision",
     "calibrate",
     "confusion_matrix",
@@ -47,10 +51,12 @@ __all__ = [
     "evaluate_predictor",
     "find_samples",
     "find_tagged",
+    "fit_temperature",
     "join",
     "match_classes",
     "measure",
     "per_class",
+    "save_calibrated",
     "score",
     "top_k",
     "wilson",

@@ -22,10 +22,11 @@ from .labels import LabelEvaluation
 from .outcomes import Outcomes, join, score
 from .report import Evaluation
 from .tags import find_tagged
+from .temperature import MOST_PROBABILITIES, TemperatureScaling, as_pairs, fit_temperature
 from .values import ValueEvaluation
 
 if TYPE_CHECKING:
-    from ..inference import Predictor
+    from ..inference import InputSpec, Predictor
 
 Item = TypeVar("Item")
 
@@ -115,20 +116,25 @@ def evaluate_predictor(
         )
     predicted: list[Sample] = []
     outcomes: list[Outcomes] = []
+    kept: list[NDArray[Any]] = []  # probabilities, for the temperature
     unreadable: list[tuple[Path, str]] = []
     for chunk in _chunks(predictor, samples.found, [sample.path for sample in samples.found], source, unreadable):
         predicted += [sample for sample, _ in chunk]
         truth = [matched.get(sample.label, -1) for sample, _ in chunk]
         outputs = spec.probabilities(np.stack([outputs for _, outputs in chunk]), as_logits)
         outcomes.append(score(outputs, truth))
+        if len(samples.found) * len(classes) <= MOST_PROBABILITIES:
+            kept.append(outputs[np.array(truth) >= 0])
     present = {matched[sample.label] for sample in predicted if sample.label in matched}
     if not present:
         raise ValueError(f"None of the images in {data} of {model}'s classes can be read: {unreadable[0][1]}")
     notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
     notes += _coverage(present, classes)
+    joined = join(outcomes)
+    temperature = _temperature(spec, as_logits, kept, joined.labels[joined.labels >= 0])
     return Evaluation(
-        model, str(data), _unique(classes), predicted, join(outcomes), unreadable, notes, spec.channels,
-        are_ordered=spec.targets == "ordinal",
+        model, str(data), _unique(classes), predicted, joined, unreadable, notes, spec.channels,
+        spec.targets == "ordinal", temperature,
     )  # fmt: skip
 
 
@@ -149,10 +155,11 @@ def _evaluate_labels(
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
         notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
     limits = tuple(predictor.spec.label_thresholds(threshold)[known].tolist())
+    pairs, is_label = as_pairs(scores[:, known], truth)
     return LabelEvaluation(
         model, str(data), labels, [tagged.paths[row] for row in rows], scores[:, known],
         truth, limits[0] if len(set(limits)) == 1 else limits, unreadable, notes,
-        tagged.is_complete and not unreadable,
+        tagged.is_complete and not unreadable, _temperature(predictor.spec, False, [pairs], is_label),
     )  # fmt: skip
 
 
@@ -221,6 +228,20 @@ def _chunks(
                 unreadable.append((path, error))
         if readable:
             yield readable
+
+
+def _temperature(
+    spec: InputSpec, as_logits: bool, kept: Sequence[NDArray[Any]], labels: NDArray[np.int64]
+) -> TemperatureScaling | str:
+    """The temperature that calibrates the model, or why there is none."""
+    if spec.activation not in ("softmax", "sigmoid") and not as_logits:
+        return f"the model ends in {spec.activation}, and not in a softmax or sigmoid of logits"
+    if not kept:
+        return f"there are more than {MOST_PROBABILITIES:,} probabilities of classes"
+    try:
+        return fit_temperature(np.concatenate(kept), labels)
+    except ValueError as error:
+        return str(error)
 
 
 def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str]:

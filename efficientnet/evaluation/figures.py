@@ -74,10 +74,11 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     return figure
 
 
-def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
+def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT, calibrated: Outcomes | None = None) -> Any:
     """Draw the accuracy of predictions of about the same confidence (arXiv 1706.04599, figure 1), and their number.
 
-    The whiskers are 95 % confidence intervals. Arguments, return value and errors are those of :func:`draw_confusion`.
+    The whiskers are 95 % confidence intervals. ``calibrated`` are the same predictions at another temperature, drawn as
+    a line. The other arguments, return value and errors are those of :func:`draw_confusion`.
     """
     bins, by_mass = calibrate(outcomes, "width"), calibrate(outcomes, "mass")
     intervals = [wilson(round(share * n), int(n)) for share, n in zip(bins.accuracy, bins.counts, strict=True)]
@@ -89,6 +90,12 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT) -> Any:
         yerr=np.maximum(0, [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]),
         color=theme.series[0], label="this model", zorder=3,
     )  # fmt: skip
+    if calibrated is not None:
+        line = calibrate(calibrated, "width")
+        upper.plot(
+            line.confidence, line.accuracy, ".-", markersize=5, linewidth=1, color=theme.series[1], clip_on=False,
+            label="calibrated by a temperature",
+        )  # fmt: skip
     counts, edges = np.histogram(outcomes.confidence, BINS, (0, 1))
     lower.stairs(counts / len(outcomes), edges, fill=True, color=theme.series[0])
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))

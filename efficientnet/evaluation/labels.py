@@ -14,7 +14,9 @@ from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
 from ..reports.tables import table
 from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
+from .outcomes import Outcomes, score
 from .statistics import PerClass, Share, wilson
+from .temperature import TemperatureScaling, as_pairs, json_of, tables_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class LabelEvaluation:
         unreadable: Files that could not be read, and why.
         notes: Sentences on what else was left out or should be known.
         is_complete: Whether all images and all labels of the data were measured.
+        temperature: Temperature that calibrates the model on the images, or why there is none.
 
     Example:
         >>> import numpy as np
@@ -55,6 +58,7 @@ class LabelEvaluation:
     unreadable: Sequence[tuple[Path, str]]
     notes: Sequence[str]
     is_complete: bool
+    temperature: TemperatureScaling | str = "it was not searched for"
 
     @property
     def predicted(self) -> NDArray[np.bool_]:
@@ -80,6 +84,11 @@ class LabelEvaluation:
         return np.array([average_precision(scores, truth) for scores, truth in pairs])
 
     @property
+    def pairs(self) -> Outcomes:
+        """Outcomes of all labels of all images, each a prediction of two classes, no and yes."""
+        return score(*as_pairs(self.scores, self.truth))
+
+    @property
     def exact(self) -> Share:
         """Share of the images with all labels correct."""
         return wilson(int((self.truth == self.predicted).all(axis=1).sum()), len(self.paths))
@@ -99,7 +108,7 @@ class LabelEvaluation:
         return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
 
     def tables(self) -> Tables:
-        """Return header and rows of the tables of the measures and the labels."""
+        """Return header and rows of the tables of the measures, the labels, and a temperature if there is one."""
         exact, overall = self.exact, self.overall
         rows = [
             ["mean average precision of the labels", percent(mean_of_known(self.average_precisions)), ""],
@@ -112,6 +121,7 @@ class LabelEvaluation:
         return {
             "measures": (["", "", "95 % interval"], rows),
             "labels": table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1")),
+            **tables_of(self.temperature),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -129,6 +139,7 @@ class LabelEvaluation:
             "micro_precision": or_none(float(overall.precision[0])),
             "micro_recall": or_none(float(overall.recall[0])),
             "exact": self.exact._asdict(),
+            "temperature_scaling": json_of(self.temperature),
             "per_label": self._label_rows(),
             "unreadable": unreadable_rows(self.unreadable),
             "notes": list(self.notes),

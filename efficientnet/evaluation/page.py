@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from ..common.files import write_file
 from ..common.text import about
-from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html
+from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html
 from ..reports.theme import render_themes
 from .evidence import draw_worst
 from .figures import draw_confusion, draw_mistakes, draw_reliability, draw_values, load_thumbnail
 from .formats import percent
 from .labels import LabelEvaluation
+from .outcomes import Outcomes
 from .report import Evaluation
+from .temperature import TemperatureScaling
 from .values import ValueEvaluation
 
 AnyEvaluation = Evaluation | LabelEvaluation | ValueEvaluation
@@ -32,7 +34,7 @@ _FIGURES = {
     "reliability": Figure(
         "reliability", "Reliability diagram.",
         "Accuracy of the predictions of about the same confidence. Below the dashed line the model is too confident. "
-        "The whiskers are 95 % confidence intervals.",
+        "The whiskers are 95 % confidence intervals. Of labels, each label of each image is a prediction: yes or no.",
     ),
     "mistakes": Figure(
         "mistakes", "The wrong predictions with the greatest confidence.",
@@ -62,7 +64,7 @@ def draw_figures(found: Evaluation, maps: Sequence[NDArray[np.uint8]] = ()) -> d
         OSError: The image of a mistake is no longer there.
     """
     drawn = render_themes("confusion", lambda theme: draw_confusion(found.labelled, found.classes, theme))
-    drawn |= render_themes("reliability", lambda theme: draw_reliability(found.labelled, theme))
+    drawn |= _draw_calibration(found.labelled, found.temperature)
     if mistakes := found.worst_mistakes():
         thumbnails = [load_thumbnail(mistake.path, found.channels) for mistake in mistakes]
         drawn |= render_themes("mistakes", lambda theme: draw_mistakes(mistakes, thumbnails, theme, maps))
@@ -98,11 +100,14 @@ def compose(found: AnyEvaluation, model: Any = None) -> tuple[tuple[Section, ...
         maps, without_maps = draw_worst(found, model)
         figures = draw_figures(found, maps)
         sections = _of_classes(tables, "mistakes-light.png" in figures, without_maps)
+        sections.insert(1, _calibration(tables, found.temperature))
     elif isinstance(found, ValueEvaluation):
         figures = render_themes("values", lambda theme: draw_values(found, theme))
         sections = [Section("Measures", (tables["measures"], _FIGURES["values"]))]
     else:
-        sections = [Section(name.capitalize(), (block,)) for name, block in tables.items()]
+        figures = _draw_calibration(found.pairs, found.temperature)
+        sections = [Section(name.capitalize(), (tables[name],)) for name in ("measures", "labels")]
+        sections.append(_calibration(tables, found.temperature))
     if reported := [*found.notes, *(about(path, reason) for path, reason in found.unreadable)]:
         sections.append(Section("Notes", tuple(map(Paragraph, reported))))
     return tuple(sections), figures
@@ -116,9 +121,31 @@ def findings_of(found: AnyEvaluation) -> tuple[str, ...]:
     return (f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",)
 
 
+def _draw_calibration(outcomes: Outcomes, temperature: TemperatureScaling | str) -> dict[str, bytes]:
+    after = None if isinstance(temperature, str) else temperature.after
+    return render_themes("reliability", lambda theme: draw_reliability(outcomes, theme, after))
+
+
+def _calibration(tables: Mapping[str, Table], temperature: TemperatureScaling | str) -> Section:
+    """How far confidence is from accuracy, and the temperature that brings them together."""
+    figure = _FIGURES["reliability"]
+    if isinstance(temperature, str):
+        return Section("Calibration", (figure, Paragraph(f"No temperature scaling: {temperature}.")))
+    text = (
+        f"Temperature scaling divides the logits by a number; the predicted classes stay the same. At "
+        f"{temperature.temperature:.4g} the likelihood of these images is the highest. The number was fitted to these "
+        "images, so on others the model is calibrated a little less well."
+    )
+    command = Code(
+        "To save the calibrated model:", "sh",
+        "efficientnet evaluate MODEL DATA --save-calibrated calibrated.keras",
+    )  # fmt: skip
+    return Section("Calibration", (figure, Paragraph(text), tables["temperature"], command))
+
+
 def _of_classes(tables: Mapping[str, Table], has_mistakes: bool, without_maps: str) -> list[Section]:
     """The sections on classes; ``without_maps`` says why the mistakes have no heat maps, if so."""
-    sections = [Section("Measures", (tables["measures"], _FIGURES["reliability"]))]
+    sections = [Section("Measures", (tables["measures"],))]
     if has_mistakes:
         figure = _FIGURES["mistakes"]
         blocks = (

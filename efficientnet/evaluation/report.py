@@ -17,6 +17,7 @@ from ..reports.tables import table
 from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
+from .temperature import TemperatureScaling, json_of, tables_of
 from .values import measure_values
 
 
@@ -60,6 +61,7 @@ class Evaluation:
         notes: Sentences on what else was left out or should be known.
         channels: Channels of the model's images.
         are_ordered: Whether the classes have an order, the lowest first, so that a mistake has a size.
+        temperature: Temperature that calibrates the model on the images, or why there is none.
 
     Example:
         >>> from pathlib import Path
@@ -79,6 +81,7 @@ class Evaluation:
     notes: Sequence[str]
     channels: int = 3
     are_ordered: bool = False
+    temperature: TemperatureScaling | str = "it was not searched for"
 
     @property
     def is_complete(self) -> bool:
@@ -130,7 +133,10 @@ class Evaluation:
         return "\n\n".join([title, *(table(header, rows) for header, rows in self.tables().values())])
 
     def tables(self) -> Tables:
-        """Return header and rows of the tables of the measures, the classes and, if there are any, the confusions."""
+        """Return header and rows of the tables.
+
+        They are of the measures, the classes, and if there are any the confusions and the temperature scaling.
+        """
         found: Tables = {
             "measures": (
                 ["", "", "95 % interval"],
@@ -143,7 +149,7 @@ class Evaluation:
                 [self.classes[label], self.classes[predicted], str(count)] for label, predicted, count in confused[:10]
             ]
             found["confusions"] = (["true class", "predicted", "images"], shown)
-        return found
+        return found | tables_of(self.temperature)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the single predictions, for ``json.dumps``; null is what cannot be computed."""
@@ -164,6 +170,7 @@ class Evaluation:
             **plain,
             **({"ordinal": self.distances} if self.are_ordered else {}),
             "calibration": calibration,
+            "temperature_scaling": json_of(self.temperature),
             "per_class": self._class_rows(),
             "confusions": [
                 {"label": self.classes[label], "predicted": self.classes[predicted], "images": int(count)}

@@ -34,6 +34,7 @@ class ModelSource:
         load: Function that returns the Keras model and its spec; it loads them at the first call.
         content: Function that returns a key for all that they are made of; None if there is none.
         name: Name of the model, of its file, or of its weights.
+        file: File of the whole saved model; None for other models.
 
     Example:
         >>> from efficientnet.keras import EfficientNet
@@ -46,6 +47,7 @@ class ModelSource:
     load: functools._lru_cache_wrapper[tuple[Any, InputSpec]]
     content: Callable[[], str | None]
     name: str
+    file: Path | None = None
 
     def key(self, *parts: Any) -> str | None:
         """Return the cache's key for an engine made of the model and these parts; None if it is not to be kept."""
@@ -114,7 +116,7 @@ class ModelSource:
             given = (preprocessing, crop, interpolation, class_names)
             return f"{digest_of(path)} {given}" if keep and path.is_file() else None
 
-        return cls(functools.cache(load), functools.cache(content), str(path))
+        return cls(functools.cache(load), functools.cache(content), str(path), path)
 
     @classmethod
     def of_variant(cls, name: str, weights: str = "imagenet", given: Facts = UNKNOWN, keep: bool = True) -> ModelSource:

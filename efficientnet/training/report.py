@@ -73,7 +73,7 @@ def write_report(task: Task, folder: Path) -> None:
         evaluated, figures = compose(found, model)
         images |= figures
     curves = Section("Curves", (_CURVES,))
-    page, usage = _summary(task, folder, history, found), _usage(task)
+    page, usage = _summary(task, folder, history, found), _usage(task, found)
     settings = _settings(read_object(folder / RUN_SETTINGS))
     whole = Page(page.title, page.verdict, page.findings, (curves, *evaluated, usage, settings))
     write_file(folder / REPORT, to_html(whole, images).encode())
@@ -125,9 +125,11 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
     return Page(f"{task.variant.name} trained on {task.data.name}", verdict, tuple(findings), ())
 
 
-def _usage(task: Task) -> Section:
+def _usage(task: Task, found: AnyEvaluation | None) -> Section:
     names = ", ".join(task.data.classes[:10]) + (", …" if len(task.data.classes) > 10 else "")
     command = f"efficientnet predict --model {RUN_MODEL} IMAGE"
+    calibrate = f"efficientnet evaluate {RUN_MODEL} validation.csv --save-calibrated calibrated.keras"
+    calibrated = Code("To calibrate its probabilities on the validation images:", "sh", calibrate)
     program = (
         "import keras\n\n"
         f'model = keras.models.load_model("{RUN_MODEL}")  # takes raw pixels 0..255, '
@@ -139,6 +141,7 @@ def _usage(task: Task) -> Section:
             Paragraph(f"{RUN_MODEL} is the model of the best epoch. Its outputs are, in their order: {names}."),
             Code("On the command line, in this folder:", "sh", command),
             Code("In Python, with Keras alone:", "python", program),
+            *([] if isinstance(getattr(found, "temperature", ""), str) else [calibrated]),
         ),
     )
 

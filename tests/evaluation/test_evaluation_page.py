@@ -46,5 +46,5 @@ def test_labels(tmp_path):
     found.write(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "The mean average precision of 2 labels is 100.0\xa0%, on 4 images." in page
-    assert re.findall("<h2>(.*?)</h2>", page) == ["Measures", "Labels", "Notes"]
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Measures", "Labels", "Calibration", "Notes"]
     assert "c.jpg: it is empty" in page

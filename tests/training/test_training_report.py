@@ -45,7 +45,7 @@ def test_files_are_evaluated(tmp_path):
     assert f"{100 * best['val_accuracy']:.1f}\xa0% of {count} images are right, in validation." in page
     assert f"epoch {best['epoch']}" in page
     assert "2 training images, listed in left_out.csv, were left out." in page
-    expected = {"Curves", "Measures", "Confusions", "Classes", "Use the model", "Settings"}
+    expected = {"Curves", "Measures", "Calibration", "Confusions", "Classes", "Use the model", "Settings"}
     assert expected <= set(sections(page)) <= expected | {"The worst mistakes", "Notes"}
     assert ("The worst mistakes" in sections(page)) == (best["val_accuracy"] < 1)
     assert "<b>" not in page and "dark &lt;b&gt;" in page
