@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ def find_issues(
     parts = np.isin(rows, data.validation).astype(int)
     labels = classes[rows]
     images = [_image(data, row, part) for row, part in zip(rows, parts, strict=True)]
-    judged = find_label_issues(features, labels, _contents(data, rows), folds, seed)
+    judged = find_label_issues(features, labels, data.contents(rows), folds, seed)
     found = _label_issues(data, images, judged)
     found += [
         Issue("duplicate", images[pair.first], pair.similarity, other=images[pair.second])
@@ -88,7 +87,7 @@ def find_wrong_training_labels(data: Data, size: int, seed: int = 0) -> list[Iss
     classes = _classes(data)
     rows, features = compute_features(data.without(data.validation), size)
     labels = classes[rows]
-    judged = find_label_issues(features, labels, _contents(data, rows), seed=seed)
+    judged = find_label_issues(features, labels, data.contents(rows), seed=seed)
     left = np.delete(labels, judged.suspects)
     images = [_image(data, row, 0) for row in rows]
     names = {data.classes[label] for label in left}
@@ -119,10 +118,3 @@ def _label_issues(data: Data, images: list[Image], judged: LabelIssues) -> list[
 def _image(data: Data, row: int, part: int) -> Image:
     path = str(data.entries[row].path) if data.entries else str(row)
     return Image(int(row), path, PARTS[part], data.targets.text(row))
-
-
-def _contents(data: Data, rows: NDArray[np.int64]) -> list[str]:
-    """Return a text for each image that only copies of it share."""
-    if data.entries:
-        return [data.entries[row].sha256 for row in rows]
-    return [hashlib.sha256(np.ascontiguousarray(data.pixels[row]).tobytes()).hexdigest() for row in rows]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
+from ..datasets.splits import assign_folds
 
 FOLDS = 5
 _ROUNDS = 2  # the second classifier learns from the labels that the first did not suspect
@@ -92,7 +93,8 @@ def find_label_issues(features: Any, labels: Any, groups: Any = None, folds: int
             "Fewer than 2 classes have two different images, so that no image can be judged by others of its class: "
             "add images."
         )
-    parts = list(_split(given, content, folds, seed))
+    fold = assign_folds(given, content, folds, seed)
+    parts = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(fold.max() + 1)]
     features = standardize(features)
     rows = np.arange(len(given))
     is_suspect = np.zeros(len(given), bool)
@@ -148,26 +150,6 @@ def prune(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDAr
                 is_outdone[members[np.argsort(margin, kind="stable")[: round(joint[label, other])]]] = True
     is_wrong: NDArray[np.bool_] = is_improbable & is_outdone & (own < probabilities.max(axis=1))
     return is_wrong
-
-
-def _split(
-    labels: NDArray[np.int64], content: NDArray[np.int64], folds: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield training and test rows of each fold: classes in equal shares, images of the same content together."""
-    try:
-        from sklearn.model_selection import StratifiedKFold
-    except ImportError as error:
-        raise ImportError(
-            "Finding wrong labels needs scikit-learn: pip install 'efficientnet[training]>=2'."
-        ) from error
-    _, first = np.unique(content, return_index=True)
-    largest = np.bincount(labels[first]).max()
-    splitter = StratifiedKFold(min(folds, largest), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class smaller than the number of folds
-        for _, test in splitter.split(first, labels[first]):
-            is_test = np.isin(content, test)
-            yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
 def _predict(

@@ -17,6 +17,11 @@ def positive(text: str) -> int:
     return _number(int, text, lambda value: value >= 1, "is not at least 1")
 
 
+def several(text: str) -> int:
+    """A whole number of at least 2."""
+    return _number(int, text, lambda value: value >= 2, "is not at least 2")
+
+
 def natural(text: str) -> int:
     """A whole number that is not negative."""
     return _number(int, text, lambda value: value >= 0, "is negative")

@@ -19,12 +19,12 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
 from . import model_options, pixel_options
-from .number_types import natural, positive
+from .number_types import natural, positive, several
 
 if TYPE_CHECKING:
     from ..cleaning import Issue
     from ..datasets.data import Data
-    from ..training import Recipe, Task
+    from ..training import CrossValidation, Recipe, Task
     from ..training.teacher import Teacher
 
 SUCCESS = 0
@@ -34,9 +34,19 @@ _DEFAULTS = {
     "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
     "log": None, "teacher": None, "unlabelled": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
-    "padding": None, "epsilon": None, "preprocessing": None, "classes": None,
+    "padding": None, "epsilon": None, "preprocessing": None, "classes": None, "folds": None,
 }  # fmt: skip
 ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
+# Why an option does not go with --folds.
+_NOT_WITH_FOLDS = {
+    "validation": "each fold validates the network that has trained on the others, so leave one of them out",
+    "clean": "it judges the images of one training part; run `efficientnet clean` first, and pass a CSV file without "
+    "the labels that are wrong",
+    "teacher": "it may have trained on the images of each fold, so that all scores would be too good; train in folds "
+    "first, and then a network with their folder as its --teacher",
+    "unlabelled": "a teacher labels them, which may have trained on the images of each fold",
+    "distributed": "the folds are trained in one process",
+}
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
 
 
@@ -91,8 +101,12 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="channels of the images: 3 for RGB, 1 for grey; for others the images have as many, in .npy or TIFF files "
         "(default: 3)")  # fmt: skip
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
+    add("--folds", type=several, metavar="K",
+        help="number of folds of a cross-validation: a network for each is trained on the others, in --out/fold-1 and "
+        "so on; model.keras is their mean; folds.csv has the scores, out_of_fold.csv a prediction for each image; not "
+        "with --validation, --clean, --teacher, --unlabelled or --distributed (default: one network)")  # fmt: skip
     add("--training-images", type=positive, metavar="N",
-        help="training images to draw at random (default: all)")  # fmt: skip
+        help="training images to draw at random; with --folds, of all (default: all)")  # fmt: skip
     add("--balance", action="store_const", const=True,
         help="make all classes count equally, however many images they have, and choose the epoch by mean recall; for "
         "labels, the images with and without each count equally (default: each image counts equally)")  # fmt: skip
@@ -158,8 +172,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from .. import datasets
+    from ..datasets.foreign import HELD_OUT
     from ..errors import Interrupted
-    from ..training import Task, describe_data, train
+    from ..training import Task, describe_data, train, train_folds
     from ..training.objectives import check
     from ..training.plan import make_plan
     from ..training.trackers import check_trackers
@@ -184,13 +199,17 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
             "--unlabelled takes --teacher, a trained model that labels the images, and one process: leave out "
             "--distributed."
         )
+    folds = arguments.folds
     data = datasets.load(
-        arguments.data, arguments.validation, size, whole=recipe.crop < 1, channels=arguments.in_channels,
-        targets=arguments.targets, columns=arguments.columns, weight=arguments.weight_column,
+        arguments.data, HELD_OUT if folds else arguments.validation, size, whole=recipe.crop < 1,
+        channels=arguments.in_channels, targets=arguments.targets, columns=arguments.columns,
+        weight=arguments.weight_column,
         classes=given.class_names if arguments.targets == "ordinal" else None,
     )  # fmt: skip
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
+    if folds:  # a fraction, so that a test part is left aside
+        data = data.undivided()
     data = data.subset(arguments.training_images, None, arguments.seed).resized(size)
     left_out = None
     if arguments.clean:
@@ -208,15 +227,18 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     is_first = processes is None or processes.rank == 0
     if is_first:
-        print(lines(describe_data(data)), flush=True)
+        print(lines(describe_data(data, folds)), flush=True)
     if arguments.plan:
-        print(make_plan(task, out, processes))
+        print(make_plan(task, out, processes, folds))
         return SUCCESS
+    options = {
+        "resume": arguments.resume, "checkpoint_steps": arguments.checkpoint_steps, "keep": arguments.keep,
+        "trackers": arguments.log,
+    }  # fmt: skip
     try:
-        best = train(
-            task, out, resume=arguments.resume, checkpoint_steps=arguments.checkpoint_steps, keep=arguments.keep,
-            processes=processes, trackers=arguments.log,
-        )  # fmt: skip
+        if folds:
+            return _report_folds(train_folds(task, folds, out, **options), out)
+        best = train(task, out, processes=processes, **options)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         return 128 + interrupted.number
@@ -228,15 +250,28 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _report(task: Task, out: Path) -> None:
-    """Writes the page of the training; what prevents it is reported, since the model is there."""
-    from ..training.report import REPORT, can_report, write_report
+def _report_folds(found: CrossValidation, out: Path) -> int:
+    """Prints the scores of a cross-validation, and writes its pages."""
+    print(f"{plain(out / 'model.keras')}: mean of {len(found.tasks)} networks; {found.text}")
+    for number, task in enumerate(found.tasks, 1):
+        _report(task, out / f"fold-{number}")
+    _report(found, out)
+    return SUCCESS
 
-    if not can_report():
+
+def _report(trained: Task | CrossValidation, out: Path) -> None:
+    """Writes the page of the training; what prevents it is reported, since the model is there."""
+    from ..training import CrossValidation, report
+    from ..training.report import REPORT
+
+    if not report.can_report():
         notify(f"no {REPORT}: it needs Matplotlib and Jinja2 (pip install 'efficientnet[training]>=2')")
         return
     try:
-        write_report(task, out)
+        if isinstance(trained, CrossValidation):
+            report.write_folds_report(trained, out)
+        else:
+            report.write_report(trained, out)
     except (ValueError, OSError, ImportError, MemoryError) as error:
         notify(f"no {REPORT}: {error}")
     else:
@@ -302,6 +337,8 @@ def _complete(arguments: argparse.Namespace) -> Path:
         raise ValueError("There is nothing to train on: pass DATA, or --resume with the --out of a training.")
     out: Path = arguments.out or Path("runs", Path(arguments.data).stem)
     known = _stored(out).get("command", {}) if arguments.resume else {}
+    if "fold" in known:
+        raise ValueError(f"{out} is fold {known['fold']} of a training: go on with all of them, --out {out.parent}.")
     if arguments.data is None and "data" not in known:
         raise ValueError(
             f"{out} holds no training that says what it trains on: pass DATA"
@@ -318,6 +355,9 @@ def _complete(arguments: argparse.Namespace) -> Path:
             setattr(arguments, option, str(Path(value).absolute()))
     if isinstance(arguments.preprocessing, list):  # as JSON has it
         arguments.preprocessing = Scaling(*map(tuple, arguments.preprocessing))
+    for option, reason in _NOT_WITH_FOLDS.items() if arguments.folds else ():
+        if getattr(arguments, option) not in (None, False):
+            raise ValueError(f"--folds does not go with --{option}: {reason}.")
     return out
 
 

@@ -107,6 +107,17 @@ class Data:
             self, training=np.setdiff1d(self.training, rows), validation=np.setdiff1d(self.validation, rows)
         )
 
+    def undivided(self) -> Data:
+        """Return the same images, all of both parts to train on."""
+        rows = np.sort(np.concatenate([self.training, self.validation]))
+        return dataclasses.replace(self, training=rows, validation=rows[:0])
+
+    def contents(self, rows: NDArray[np.integer[Any]]) -> list[str]:
+        """Return a text for each of these images that only copies of it share."""
+        if self.entries:
+            return [self.entries[row].sha256 for row in rows]
+        return [hashlib.sha256(np.ascontiguousarray(self.pixels[row]).tobytes()).hexdigest() for row in rows]
+
     def fingerprint(self) -> str:
         """Return a hash that identifies this data and its split, from targets, split and files, not from pixels."""
         rows = np.concatenate([self.training, self.validation]).astype(np.int64)
@@ -114,10 +125,14 @@ class Data:
         return hashlib.sha256(self.targets.content() + rows.tobytes() + files.encode()).hexdigest()
 
     def write_parts(self, run: Path) -> None:
-        """Write the tables of the training files and the validation files into a folder; none for other images."""
+        """Write the tables of the training files and the validation files into a folder; none for other images.
+
+        In a cross-validation no file is for validation alone, and there is no table of them.
+        """
         for part, rows in (("training", self.training), ("validation", self.validation)) if self.entries else ():
             cells = [self.targets.cells(int(row)) for row in rows]
-            write_part(run, part, [self.entries[row] for row in rows], self.targets.columns, cells)
+            if cells:
+                write_part(run, part, [self.entries[row] for row in rows], self.targets.columns, cells)
 
     def check(self) -> None:
         """Check that there is something to learn, and images to train on and to validate with.

@@ -1,12 +1,13 @@
-"""The images that a training has trained on, and those it has held out: two tables in its folder."""
+"""The images that a training has trained on and those it has held out: two tables in its folder; and its folds."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from ..common.files import replacing
 from .samples import Samples
 
 PARTS = ("training", "validation")
+OUT_OF_FOLD = "out_of_fold.csv"  # predictions for all images, by networks that have not trained on them
 _NAMES = "surrogateescape"  # file names may be any bytes
 
 
@@ -73,6 +75,12 @@ def select_rows(paths: Sequence[Path], run: Path, part: str | None) -> tuple[lis
     """
     known = {name: run / f"{name}.csv" for name in PARTS if (run / f"{name}.csv").is_file()}
     if part is not None and part not in known:
+        if (run / OUT_OF_FOLD).is_file():
+            raise ValueError(
+                f"{run} holds the mean of the networks of several folds, which have trained on all images: "
+                f"{OUT_OF_FOLD} there has the predictions by networks that have not, and the part {part} is one of a "
+                "fold (fold-1)."
+            )
         raise ValueError(
             f"There is no {run / f'{part}.csv'}, which says what is in the part {part}: pass a model in the folder "
             "that `efficientnet train` left, or choose the images yourself with a CSV file of path and label."
@@ -138,6 +146,36 @@ def keep_rare_labels(
 def _labels_lost(truth: NDArray[np.bool_], moved: NDArray[np.bool_], part: NDArray[np.bool_]) -> int:
     """Return the number of labels that a part would have no image of without those that are moved."""
     return int((truth[part].any(axis=0) & ~truth[part & ~moved].any(axis=0)).sum())
+
+
+def assign_folds(
+    groups: NDArray[np.integer[Any]], content: Sequence[str] | NDArray[Any], folds: int, seed: int
+) -> NDArray[np.integer[Any]]:
+    """Assign each image a fold of a cross-validation, (images,), from 0: each has an equal share of every group.
+
+    Copies of an image stay together. The order of the images has no part in it.
+
+    Args:
+        groups: (images,) index of each image's group, such as its class.
+        content: (images,) values that sort, which only copies of an image share.
+        folds: Number of folds, at least 2; fewer if all groups are smaller.
+        seed: Random seed.
+
+    Raises:
+        ImportError: The package scikit-learn is missing.
+    """
+    try:
+        from sklearn.model_selection import StratifiedKFold
+    except ImportError as error:
+        raise ImportError("Folds need scikit-learn: pip install 'efficientnet[training]>=2'.") from error
+    _, first, copies = np.unique(np.asarray(content), return_index=True, return_inverse=True)
+    splitter = StratifiedKFold(min(folds, np.bincount(groups[first]).max()), shuffle=True, random_state=seed)
+    fold = np.zeros(len(first), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a group smaller than the number of folds
+        for number, (_, members) in enumerate(splitter.split(first, groups[first])):
+            fold[members] = number
+    return fold[copies]
 
 
 def sha256_of(path: Path) -> str:

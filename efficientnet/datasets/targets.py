@@ -55,6 +55,14 @@ class Targets:
         """Return whether each image is held out, by the hashes of their contents."""
         return np.array([falls_below(digest, fraction) for digest in digests], bool)
 
+    def counts(self, rows: Rows) -> NDArray[np.integer[Any]]:
+        """Return the number of these images that there are of each output, (outputs,)."""
+        return np.full(len(self.names), len(rows))
+
+    def groups(self, rows: Rows) -> Rows:
+        """Return a group of each of these images, (rows,), from 0: folds get equal shares of all groups."""
+        return np.zeros(len(rows), np.int64)
+
     def content(self) -> bytes:
         """Return the bytes that identify the targets and their weights."""
         is_index = self.values.dtype.kind in "iu"
@@ -113,6 +121,9 @@ class Classes(Targets):
     def cells(self, row: int) -> list[str]:
         return [self.names[int(self.indices[row])]]
 
+    def groups(self, rows: Rows) -> Rows:
+        return self.indices[rows]
+
     def counts(self, rows: Rows) -> NDArray[np.integer[Any]]:
         """Return the number of these images in each class, (classes,); shares of images add up."""
         if self.values.ndim == 1:
@@ -148,6 +159,16 @@ class Labels(Targets):
     def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
         return keep_rare_labels(super().split(digests, fraction), self.values, digests)
 
+    def groups(self, rows: Rows) -> Rows:
+        """Return the rarest label of each image, or the number of labels for an image without any."""
+        has = self.values[rows]
+        rarest: Rows = np.where(has, self.counts(rows), len(rows) + 1).argmin(axis=1)
+        return np.where(has.any(axis=1), rarest, len(self.names))
+
+    def counts(self, rows: Rows) -> NDArray[np.integer[Any]]:
+        counts: NDArray[np.integer[Any]] = self.values[rows].sum(axis=0)
+        return counts
+
     def cells(self, row: int) -> list[str]:
         return [SEPARATOR.join(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)]
 
@@ -157,14 +178,14 @@ class Labels(Targets):
                 f"{name} has {len(self.names)} label: expected at least 2. For a single one, give the images with it "
                 "and those without it as two classes, and leave out --targets labels."
             )
-        counts = self.values[training].sum(axis=0)
+        counts = self.counts(training)
         if lacking := _lacking(self.names, counts):
             raise ValueError(f"No readable images to train on with {lacking}: add some, or take the label out.")
         if always := _lacking(self.names, len(training) - counts):
             notify(f"all images to train on have {plain(always)}: nothing is learnt of it")
-        held_out = self.values[validation].sum(axis=0)
+        held_out = self.counts(validation)
         if len(validation) and not held_out.any():
-            raise ValueError("No image to validate with has a label: raise --validation.")
+            raise ValueError("No image to validate with has a label: raise --validation, or lower --folds.")
         if len(validation) and (lacking := _lacking(self.names, held_out)):
             notify(f"no images to validate with {plain(lacking)}: the mean average precision leaves them out")
 
@@ -211,7 +232,7 @@ class Values(Targets):
             if len(rows) and (constant := _lacking(self.names, np.ptp(self.values[rows], axis=0))):
                 raise ValueError(
                     f"{name}: all images to {part} have the same {constant}, of which nothing can be learnt: add "
-                    "images with other values, change --validation, or leave the column out with --columns."
+                    "images with other values, change --validation or --folds, or leave the column out with --columns."
                 )
         if not len(training):
             raise ValueError(f"{name} has no readable images to train on: add some, or lower --validation.")

@@ -18,16 +18,17 @@ from .figures import fit_thumbnail
 from .report import Evaluation, ImagePrediction
 
 
-def draw_worst(found: Evaluation, model: Any) -> tuple[list[NDArray[np.uint8]], str]:
+def draw_worst(found: Evaluation, model: Any, without: str) -> tuple[list[NDArray[np.uint8]], str]:
     """Return the heat maps of an evaluation's worst mistakes, or none and why.
 
     Args:
         found: Evaluation.
         model: As in :func:`draw_evidence`; None if it is not there.
+        without: Reason why it is not there.
     """
     mistakes = found.worst_mistakes()
     if model is None or not mistakes:
-        return [], "they need the Keras model, write(folder, model)."
+        return [], without
     try:
         return draw_evidence(model, mistakes, found.classes), ""
     except (ValueError, ImportError, MemoryError) as error:

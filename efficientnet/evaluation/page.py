@@ -89,15 +89,22 @@ def write_page(found: AnyEvaluation, folder: Path, model: Any = None) -> dict[st
     return figures
 
 
-def compose(found: AnyEvaluation, model: Any = None) -> tuple[tuple[Section, ...], dict[str, bytes]]:
-    """Return the sections of a page on an evaluation, and their figures; arguments as for :func:`write_page`."""
+def compose(
+    found: AnyEvaluation, model: Any = None, without: str = "they need the Keras model, write(folder, model)."
+) -> tuple[tuple[Section, ...], dict[str, bytes]]:
+    """Return the sections of a page on an evaluation, and their figures.
+
+    Args:
+        found, model: As in :func:`write_page`.
+        without: Reason why there are no heat maps if there is no model.
+    """
     tables = {
         name: Table(name, tuple(header), (("", tuple(map(tuple, rows))),))
         for name, (header, rows) in found.tables().items()
     }
     figures: dict[str, bytes] = {}
     if isinstance(found, Evaluation):
-        maps, without_maps = draw_worst(found, model)
+        maps, without_maps = draw_worst(found, model, without)
         figures = draw_figures(found, maps)
         sections = _of_classes(tables, "mistakes-light.png" in figures, without_maps)
         sections.insert(1, _calibration(tables, found.temperature))

@@ -358,14 +358,10 @@ class _Training:
 
     def save_model(self, network: Any, thresholds: tuple[float, ...] | None) -> None:
         """Writes the model. All processes make it: on TensorFlow they have to create variables together."""
-        data, model = self.task.data, stages.in_float32(network)
-        facts = Facts(
-            class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
-            thresholds=thresholds,
-        )  # fmt: skip
+        model = stages.in_float32(network)
         with self.objective.in_units(model):
             if self.processes.rank == 0:
-                self.run_folder.save_model(model, facts, to_json(self.task.recipe))
+                self.run_folder.save_model(model, self.task.data, thresholds, to_json(self.task.recipe))
 
     def save(self, nets: Networks) -> None:
         checkpoint = Checkpoint(self.state, stages.collect(nets))
@@ -380,15 +376,16 @@ class _Training:
         return batches.with_features(np.concatenate(features).astype(np.float32, copy=False))
 
 
-def describe_data(data: Data) -> str:
-    """Return a text on how many images there are, of what, and how unevenly.
+def describe_data(data: Data, folds: int | None = None) -> str:
+    """Return a text on how many images there are, of what, and how unevenly; ``folds`` are those that share them.
 
     Example:
         >>> from efficientnet.datasets import load
         >>> describe_data(load("flowers", size=96))
         '11 images to train on, 1 to validate with, 3 classes'
     """
-    return (
-        f"{len(data.training)} images to train on, {len(data.validation)} to validate with, "
-        f"{data.targets.describe(data.training)}"
-    )
+    count = len(data.training)
+    shown = f"{count} images in {folds} folds"
+    if folds is None:
+        shown = f"{count} images to train on, {len(data.validation)} to validate with"
+    return f"{shown}, {data.targets.describe(data.training)}"

@@ -79,6 +79,10 @@ class Objective:
         """Make the saved network's outputs those of the data's units within the context."""
         yield
 
+    def as_trained(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the network was trained to output, for outputs of the saved one, (rows, outputs)."""
+        return outputs
+
     def loss(self, stage: Stage) -> Any:
         """Return Keras' loss of a stage."""
         raise NotImplementedError
@@ -234,6 +238,11 @@ class OfValues(Objective):
         finally:
             layer.set_weights([kernel, bias])
 
+    def as_trained(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        mean, std = self._location_and_scale
+        standardised: NDArray[np.float32] = ((outputs - mean) / std).astype(np.float32)
+        return standardised
+
     def loss(self, stage: Stage) -> Any:
         import keras
 
@@ -307,6 +316,9 @@ class OfOrdinal(OfClasses):
         probabilities = classes(above)
         classes.set_weights([differences, np.eye(1, count + 1)[0]])
         return above, probabilities
+
+    def as_trained(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return 1 - np.cumsum(outputs, axis=1)[:, :-1]
 
     def loss(self, stage: Stage) -> Any:
         return losses.label_loss()

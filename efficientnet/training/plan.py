@@ -15,6 +15,7 @@ import numpy as np
 from ..common.files import replacing
 from ..reports.tables import table
 from .batches import all_images
+from .folds import fold_tasks
 from .loop import Task
 from .processes import OneProcess, Processes
 from .recipes import Stage
@@ -23,17 +24,20 @@ from .steps import take_step
 _MEASURED_STEPS = 3
 
 
-def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
+def make_plan(task: Task, out: Path, processes: Processes | None = None, folds: int | None = None) -> str:
     """Describe the stages with their steps, learning rates, times and memory; draw ``plan.png`` into ``out``.
 
     Time and memory come from three steps of each stage, after a first one, which compiles. The head's stage begins with
-    a pass of all images through the frozen network. Validation is not included.
+    a pass of all images through the frozen network. Validation is not included. With ``folds`` the stages are those of
+    the first fold, and the time in all is that of all folds.
 
     Raises:
         ValueError: The data cannot be trained on.
     """
     import keras
 
+    if folds is not None:
+        task = fold_tasks(task, folds)[0]
     task.data.check()
     processes = processes or OneProcess()
     rows: list[list[object]] = []
@@ -54,7 +58,8 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None) -> str:
         ])  # fmt: skip
         keras.backend.clear_session()
     header = ["stage", "epochs", "steps", "pixels", "magnitude", "mixup", "dropout", "learning rate", "step", "time"]
-    lines = [table(header, rows), f"{_duration(seconds)} in all, without validation"]
+    each = "" if folds is None else f": {folds} folds of {_duration(seconds)}"
+    lines = [table(header, rows), f"{_duration(seconds * (folds or 1))} in all, without validation{each}"]
     if peak := _peak_memory():
         lines.append(f"{peak / 1e9:.1f} GB of memory so far, at most")
     if find_spec("matplotlib"):

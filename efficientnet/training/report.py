@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..cleaning.report import read_indices
 from ..common.files import write_file
 from ..common.json_files import read_object
+from ..datasets.samples import Sample
+from ..datasets.targets import Classes, Values
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
 from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import render_themes
@@ -22,6 +27,7 @@ from .run_folder import LEFT_OUT, LOG
 if TYPE_CHECKING:
     from ..evaluation.page import AnyEvaluation
     from ..inference import ModelSource
+    from .cross_validation import CrossValidation
 
 REPORT, CARD = "report.html", "README.md"
 _CURVES = Figure(
@@ -72,12 +78,72 @@ def write_report(task: Task, folder: Path) -> None:
     if found is not None:
         evaluated, figures = compose(found, model)
         images |= figures
-    curves = Section("Curves", (_CURVES,))
-    page, usage = _summary(task, folder, history, found), _usage(task, found)
+    page = _summary(task, folder, history, found)
+    usage = _usage(task, "model of the best epoch", found)
+    _write(page, (Section("Curves", (_CURVES,)), *evaluated), images, usage, task, folder)
+
+
+def write_folds_report(found: CrossValidation, folder: Path) -> None:
+    """Write ``report.html`` and the model card ``README.md`` into the folder of a finished training in folds.
+
+    The page has the score of each fold; for image files what ``efficientnet evaluate`` reports of the predictions out
+    of fold; how to use the model; and all settings.
+
+    Args:
+        found: What :func:`train_folds` returned.
+        folder: Folder that it wrote.
+
+    Raises:
+        ImportError, OSError: As in :func:`write_report`.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.datasets import load
+        >>> from efficientnet.training import FINETUNE, Task, train_folds
+        >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
+        >>> task = Task(variant, None, load("flowers", size=32), replace(FINETUNE, epochs=1, head_epochs=0), 32)
+        >>> found = train_folds(task, 2, Path("in-folds"))
+        fold 1 of 2: ...
+        >>> write_folds_report(found, Path("in-folds"))
+        >>> Path("in-folds/report.html").exists()
+        True
+    """
+    from ..evaluation.page import compose, findings_of
+
+    task, folds = found.task, len(found.tasks)
+    header, *rows = map(tuple, found.fold_rows())
+    where = Paragraph(f"The folder of each fold has its model, and its curves and results in {REPORT}.")
+    sections: tuple[Section, ...] = (Section("Folds", (Table("folds", header, (("", tuple(rows)),)), where)),)
+    (verdict,) = _sentences(found.text)
+    images: dict[str, bytes] = {}
+    findings: list[str] = []
+    if task.data.entries:
+        evaluation = _evaluation_of(found)
+        evaluated, images = compose(evaluation, None, "each fold has another network.")
+        findings = [*findings_of(evaluation), verdict]
+        sections, verdict = (*sections, *evaluated), f"{evaluation.headline.removesuffix('.')}, out of fold."
+    findings += [
+        *_sentences(describe_data(task.data, folds)),
+        "Each image was predicted by the network of its fold, which has not trained on it.",
+        f"The epochs{' and thresholds' if found.thresholds else ''} were chosen on these predictions, so new images "
+        f"will be predicted a little less well by these networks. {RUN_MODEL} has trained on all images, and has no "
+        "score.",
+    ]  # fmt: skip
+    title = f"{task.variant.name} trained on {task.data.name} in {folds} folds"
+    usage = _usage(task, f"mean of the networks of {folds} folds")
+    _write(Page(title, verdict, tuple(findings), ()), sections, images, usage, task, folder)
+
+
+def _write(
+    page: Page, sections: tuple[Section, ...], images: Mapping[str, bytes], usage: Section, task: Task, folder: Path
+) -> None:
+    """Write the page, whose head is given, and the model card, which has no figures."""
     settings = _settings(read_object(folder / RUN_SETTINGS))
-    whole = Page(page.title, page.verdict, page.findings, (curves, *evaluated, usage, settings))
+    whole = dataclasses.replace(page, sections=(*sections, usage, settings))
     write_file(folder / REPORT, to_html(whole, images).encode())
-    card = Page(page.title, page.verdict, page.findings, (usage, settings))
+    card = dataclasses.replace(page, sections=(usage, settings))
     write_file(folder / CARD, (_front_matter(task) + to_markdown(card, ".")).encode())
 
 
@@ -112,7 +178,7 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
     verdict = f"{score.replace('_', ' ').capitalize()} {best[f'val_{score}']:.4g} in validation."
     findings = [
         f"The best of {len(history)} epochs is epoch {best['epoch']:.0f}; the training took {minutes:.3g} minutes.",
-        *(line[0].upper() + line[1:] + "." for line in describe_data(task.data).splitlines()),
+        *_sentences(describe_data(task.data)),
     ]
     if (folder / LEFT_OUT).is_file():
         findings.append(f"{len(read_indices(folder / LEFT_OUT))} training images, listed in {LEFT_OUT}, were left out.")
@@ -125,7 +191,27 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
     return Page(f"{task.variant.name} trained on {task.data.name}", verdict, tuple(findings), ())
 
 
-def _usage(task: Task, found: AnyEvaluation | None) -> Section:
+def _sentences(text: str) -> list[str]:
+    return [line[0].upper() + line[1:] + "." for line in text.splitlines()]
+
+
+def _evaluation_of(found: CrossValidation) -> AnyEvaluation:
+    """The evaluation of the predictions out of fold."""
+    from ..evaluation import Evaluation, LabelEvaluation, ValueEvaluation, score
+
+    data, outputs = found.task.data, found.outputs.astype(np.float64)
+    targets, paths = data.targets.take(found.rows), [data.entries[row].path for row in found.rows]
+    about = found.task.variant.name, data.name, data.classes
+    if isinstance(targets, Values):
+        return ValueEvaluation(*about, paths, outputs, targets.values, [], [])
+    if not isinstance(targets, Classes):
+        return LabelEvaluation(*about, paths, outputs, targets.values, found.thresholds or 0.5, [], [], True)
+    samples = [Sample(path, targets.text(row)) for row, path in enumerate(paths)]
+    outcomes = score(outputs, targets.indices)
+    return Evaluation(*about, samples, outcomes, [], [], data.channels, are_ordered=targets.kind == "ordinal")
+
+
+def _usage(task: Task, what: str, found: AnyEvaluation | None = None) -> Section:
     names = ", ".join(task.data.classes[:10]) + (", …" if len(task.data.classes) > 10 else "")
     command = f"efficientnet predict --model {RUN_MODEL} IMAGE"
     calibrate = f"efficientnet evaluate {RUN_MODEL} validation.csv --save-calibrated calibrated.keras"
@@ -138,7 +224,7 @@ def _usage(task: Task, found: AnyEvaluation | None) -> Section:
     return Section(
         "Use the model",
         (
-            Paragraph(f"{RUN_MODEL} is the model of the best epoch. Its outputs are, in their order: {names}."),
+            Paragraph(f"{RUN_MODEL} is the {what}. Its outputs are, in their order: {names}."),
             Code("On the command line, in this folder:", "sh", command),
             Code("In Python, with Keras alone:", "python", program),
             *([] if isinstance(getattr(found, "temperature", ""), str) else [calibrated]),
@@ -151,7 +237,7 @@ def _settings(known: Mapping[str, Any]) -> Section:
     recipe = tuple((field.replace("_", " "), _shown(value)) for field, value in known["recipe"].items())
     others = tuple(
         (key.replace("_", " "), _shown(known[key]))
-        for key in ("variant", "weights", "image_size", "seed", "backend")
+        for key in ("variant", "weights", "image_size", "seed", "folds", "backend")
         if key in known
     )
     return Section("Settings", (Table("settings", ("setting", "value"), (("", others), ("recipe", recipe))),))

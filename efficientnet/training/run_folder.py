@@ -190,11 +190,17 @@ class RunFolder:
         with self._replacing(name) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
-    def save_model(self, model: Any, facts: Facts, recipe: dict[str, Any]) -> None:
-        """Write the model, with its class names and other facts, and its recipe."""
+    def save_model(
+        self, model: Any, data: Data, thresholds: tuple[float, ...] | None, recipe: Mapping[str, Any]
+    ) -> None:
+        """Write the model with what is known of it: class names, preparation of images, thresholds and recipe."""
+        facts = Facts(
+            class_names=tuple(data.classes), preprocessing="none", crop=data.crop, targets=data.targets.kind,
+            thresholds=thresholds,
+        )  # fmt: skip
         with self._replacing(self.model_path.name) as part:
             model.save(part)
-            write_facts(part, facts, recipe)
+            write_facts(part, facts, dict(recipe))
 
     def log(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, and curves.png if Matplotlib is installed; give the last epoch to the trackers."""
