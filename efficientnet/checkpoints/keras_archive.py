@@ -151,4 +151,6 @@ def _names(array: str, layers: dict[str, Any]) -> tuple[str, str]:
     options = _ROLES.get(layers[group]["class_name"], {})
     roles = [role for role, option in options.items() if config.get(option, True)]
     role = roles[int(index)] if index.isdecimal() and int(index) < len(roles) else index
-    return f"{_name(layers[group])}/{role}", f"{group}/{role}"
+    name, (around, inside, _) = _name(layers[group]), group.rpartition("/")
+    # With its layers' names, a second network in the file is known as one.
+    return f"{name}/{role}", f"{around}/{name}/{role}" if inside else f"{group}/{role}"

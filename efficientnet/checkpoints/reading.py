@@ -227,8 +227,8 @@ def _places(checkpoint: StoredWeights, path: str | PathLike[str]) -> list[_Place
 def _several(path: str | PathLike[str], befores: Collection[str]) -> CheckpointError:
     shown = ", ".join(repr(before) for before in sorted(befores)[:_MOST_NETWORKS])
     return CheckpointError(
-        f"{fspath(path)} holds several networks, or one twice: give a file with the weights of one. Their names begin "
-        f"with {shown}."
+        f"{fspath(path)} holds several networks, or one twice: give a file with the weights of one (of a training with "
+        f"--folds, fold-1/model.keras in its folder). Their names begin with {shown}."
     )
 
 

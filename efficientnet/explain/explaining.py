@@ -17,7 +17,7 @@ from ..model_io.describing import describe_model
 from ..model_io.images import read_pixels
 from ..model_io.inputs import as_list
 from ..model_io.spec import InputSpec
-from .gradients import CutNetwork
+from .gradients import MeanEvidence, cut
 from .occlusion import Occlusion
 
 METHODS = ("gradcam", "hirescam", "occlusion")
@@ -107,7 +107,8 @@ def explain(
         class_index: Index of the class, for all images or for each; by default the class that the model finds most
             probable. The index 0 of a single sigmoid is the class whose probability is 1 minus the output.
         layer: Name of the layer whose output is looked at; of a network within the model ``"network/layer"``, or the
-            name of the network for its last layer. By default the last layer with a spatial output, before the pooling.
+            name of the network for its last layer. By default the last layer with a spatial output, before the pooling;
+            of a model that is the mean of several networks, that of each, and the map is the mean of theirs.
         preprocessing, crop, interpolation: As in ``model_inputs``.
 
     Returns:
@@ -148,7 +149,7 @@ class Explainer:
         spec.check_vector()
         if layer is not None and method == "occlusion":
             raise ValueError(f"layer={layer!r}: occlusion looks at no layer. Leave it out, or choose another method.")
-        self._network = None if method == "occlusion" else CutNetwork(model, method, layer)
+        self._networks = [] if method == "occlusion" else cut(model, method, layer)
         self._model = model
 
     def __call__(
@@ -164,9 +165,9 @@ class Explainer:
         """
         image, size, seen = self._prepare(read_pixels(source, self.spec.channels), decides)
         evidence: Evidence = (
-            Occlusion(self._model, self.spec, image)
-            if self._network is None
-            else self._network(self.spec.scale(image[np.newaxis]))
+            MeanEvidence([network(self.spec.scale(image[np.newaxis])) for network in self._networks])
+            if self._networks
+            else Occlusion(self._model, self.spec, image)
         )
         scores = self.spec.probabilities(self.spec.vector(evidence.outputs))
         if classes is None:

@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images.pixels import as_array
-from ..keras_graph.walk import LayerCall, backend_of, data_formats, functional, keras_layer, only_trains, run
+from ..keras_graph.walk import (
+    LayerCall,
+    averaged,
+    backend_of,
+    data_formats,
+    functional,
+    keras_layer,
+    keras_of,
+    only_trains,
+    run,
+)
 from ..model_io.outputs import activation_after
 
 _LAST_ACTIVATIONS = ("softmax", "sigmoid")
@@ -176,6 +186,38 @@ class CutNetwork:
         return np.asarray(layers[1].get_weights()[0], np.float32)
 
 
+def cut(model: Any, method: str, layer: str | None = None) -> list[CutNetwork]:
+    """Cut a model; arguments and errors are those of :class:`CutNetwork`.
+
+    A model whose output is the mean of several networks has one part for each, unless a layer of one is named.
+    """
+    outputs = averaged(model) if layer is None else []
+    graph = functional(model)
+    networks = [keras_of(model).models.Model(graph.inputs, output, name=model.name) for output in outputs]
+    return [CutNetwork(network, method, layer) for network in networks or [model]]
+
+
+class MeanEvidence(NamedTuple):
+    """Mean evidence of several networks in one image; see ``explaining.Evidence``."""
+
+    parts: Sequence[WeightedFeatures]
+
+    @property
+    def outputs(self) -> NDArray[np.float32]:
+        mean: NDArray[np.float32] = np.mean([part.outputs for part in self.parts], axis=0)
+        return mean
+
+    def of_class(self, index: int) -> NDArray[np.float32]:
+        """Return the evidence for a class, (rows, columns), of the largest of the networks."""
+        from PIL import Image
+
+        found = [part.of_class(index) for part in self.parts]
+        rows, columns = map(max, zip(*(evidence.shape for evidence in found), strict=True))
+        resized = [np.asarray(Image.fromarray(evidence).resize((columns, rows))) for evidence in found]
+        mean: NDArray[np.float32] = np.mean(resized, axis=0)
+        return mean
+
+
 class WeightedFeatures(NamedTuple):
     """Evidence of one image in the feature maps of a layer; see ``explaining.Evidence``.
 
@@ -259,7 +301,7 @@ def _no_gradients(backend: str) -> contextlib.AbstractContextManager[Any]:
 
 def _tensor(batch: NDArray[np.float32], model: Any) -> Any:
     """An array as a tensor of the model's Keras."""
-    keras = importlib.import_module(type(functional(model)).__module__.split(".")[0])
+    keras = keras_of(model)
     if hasattr(keras, "ops"):
         return keras.ops.convert_to_tensor(batch)
     return importlib.import_module("tensorflow").convert_to_tensor(batch)

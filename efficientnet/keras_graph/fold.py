@@ -14,7 +14,7 @@ from ..family.arrays import role
 from ..network.backends import deep_recursion
 from ..network.initializers import call_drawing_weights
 from . import marks
-from .walk import LayerCall, functional, is_idle, keras_layer, run, structure
+from .walk import LayerCall, functional, is_idle, keras_layer, keras_of, run, structure
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
 
@@ -49,7 +49,7 @@ def fold_batch_norm(model: Any) -> Any:
             name = step.call.name.replace("/", "_") if is_inner and layer.name in names else layer.name
             names.add(name)
             copies[id(layer)] = _Copy(layer, name)
-    return _build(model, steps, outputs, copies, _fold(steps, outputs, copies, _keras_of(model)))
+    return _build(model, steps, outputs, copies, _fold(steps, outputs, copies, keras_of(model)))
 
 
 class _Step(NamedTuple):
@@ -183,7 +183,7 @@ def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], k
 def _build(
     model: Any, steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], equal: Mapping[int, int]
 ) -> Any:
-    keras, graph = _keras_of(model), functional(model)
+    keras, graph = keras_of(model), functional(model)
     inputs = [
         keras.layers.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor._keras_history[0].name)
         for tensor in graph.inputs
@@ -226,11 +226,6 @@ def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
     """Return whether a layer that is linear until there returns its channels unchanged on this axis."""
     own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
     return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
-
-
-def _keras_of(model: Any) -> Any:
-    """Return the Keras that a model is of, as a module."""
-    return importlib.import_module(type(functional(model)).__module__.split(".")[0])
 
 
 def _tree(keras: Any) -> Any:

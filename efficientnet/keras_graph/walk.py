@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,18 @@ def structure(graph: Any, part: str) -> Any:
     """Return the structure of a functional model's ``"inputs"`` or ``"outputs"``: one, a list, or a dictionary."""
     name = f"_{part}_struct"
     return getattr(graph, name) if hasattr(graph, name) else getattr(graph, f"_nested_{part}")
+
+
+def keras_of(model: Any) -> Any:
+    """Return the Keras that a model is of, as a module."""
+    return importlib.import_module(type(functional(model)).__module__.split(".")[0])
+
+
+def averaged(model: Any) -> list[Any]:
+    """Return for each output that a model ends in the mean of, by a layer ``Average``, the tensor; else none."""
+    graph = functional(model)
+    last = next((call for call in _calls(graph, "") if call.outputs[0] is graph.outputs[0]), None)
+    return last.inputs if last is not None and keras_layer(last.layer) == "Average" else []
 
 
 def output_names(model: Any) -> tuple[str, ...]:

@@ -207,8 +207,7 @@ class TestAgainstKeras:
         found = read(tmp_path / f"net{suffix}").arrays
         assert len(found) == len(self.weights(first)) + len(self.weights(second))
         np.testing.assert_array_equal(found["probs/kernel"], first.get_layer("probs").get_weights()[0])
-        inner = "probs" if suffix == ".h5" else "dense"
-        np.testing.assert_array_equal(found[f"{prefix}{inner}/kernel"], second.get_layer("probs").get_weights()[0])
+        np.testing.assert_array_equal(found[f"{prefix}probs/kernel"], second.get_layer("probs").get_weights()[0])
 
     def test_shards(self, keras, is_legacy, tmp_path):
         if is_legacy or not hasattr(keras.src.saving.saving_lib, "ShardedH5IOStore"):
