@@ -77,9 +77,9 @@ def select_rows(paths: Sequence[Path], run: Path, part: str | None) -> tuple[lis
     if part is not None and part not in known:
         if (run / OUT_OF_FOLD).is_file():
             raise ValueError(
-                f"{run} holds the mean of the networks of several folds, which have trained on all images: "
-                f"{OUT_OF_FOLD} there has the predictions by networks that have not, and the part {part} is one of a "
-                "fold (fold-1)."
+                f"{run} holds the mean of the networks of several folds, which have trained on all images: pass the "
+                f"model of a fold, such as {run / 'fold-1'}, for its part {part}. {OUT_OF_FOLD} has a prediction for "
+                "each image by a network that has not trained on it."
             )
         raise ValueError(
             f"There is no {run / f'{part}.csv'}, which says what is in the part {part}: pass a model in the folder "

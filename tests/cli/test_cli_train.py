@@ -51,13 +51,27 @@ def test_resuming_needs_no_option_again(tmp_path):
     assert found == command | {"preprocessing": Scaling((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))}
     assert (arguments.keep, arguments.checkpoint_steps) == (5, None)
     assert to_json(train._recipe(arguments, tmp_path)) == recipe | {"epochs": 400}
+    (tmp_path / "fold-2").mkdir()
+    (tmp_path / "fold-2" / "run.json").write_text(json.dumps({"command": {"data": "/data", "fold": "2 of 3"}}))
     for argv, message in (
         ([], "nothing to train on"),
+        (["--out", str(tmp_path / "fold-2"), "--resume"], f"is fold 2 of 3 of a training.*--out {tmp_path}"),
         (["--out", str(tmp_path)], "pass DATA, or --resume"),
         (["--out", str(tmp_path / "new"), "--resume"], "holds no training that says what it trains on"),
     ):
         with pytest.raises(ValueError, match=message):
             train._complete(parse(*argv))
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [(["--validation", "0.2"], "each fold validates"), (["--clean"], "`efficientnet clean` first"),
+     (["--teacher", "x"], "all scores would be too good"), (["--unlabelled", "x"], "a teacher labels them"),
+     (["--distributed"], "in one process")],
+)  # fmt: skip
+def test_folds_go_with_no_option_that_contradicts_them(argv, reason):
+    with pytest.raises(ValueError, match=f"--folds does not go with {argv[0]}: .*{reason}"):
+        train._complete(parse("x", "--folds", "3", *argv))
 
 
 def test_digits_are_not_mirrored():
@@ -70,7 +84,8 @@ def test_digits_are_not_mirrored():
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["--set", "epochs"], "no FIELD=VALUE"), (["--validation", "2"], "not between 0 and 1"),
+    [(["--set", "epochs"], "no FIELD=VALUE"), (["--folds", "1"], "1 is not at least 2"),
+     (["--validation", "2"], "not between 0 and 1"),
      (["--validation", "nowhere"], "no such folder or file"), (["--validation", ""], "no such folder or file"),
      *((["--" + option, "0"], "0 is not at least 1") for option in (
          "image-size", "training-images", "checkpoint-steps", "keep")),
