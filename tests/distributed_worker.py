@@ -29,7 +29,7 @@ pixels = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
 data = Data("noise", pixels, Classes(list("abcd"), np.arange(40) % 4), np.arange(32), np.arange(32, 40))
 variant = dataclasses.replace(get_variant("b0"), name="small", width=0.5, resolution=32, blocks=V1_BLOCKS[:1])
 recipe = dataclasses.replace(
-    FINETUNE, head_epochs=1, head_steps=0, epochs=epochs + 1, batch_size=8, unfreeze=None, freeze_batch_norm=False,
+    FINETUNE, head_epochs=1, head_steps=0, epoch_steps=0, epochs=epochs + 1, batch_size=8, freeze_batch_norm=False,
     average=0.9, drop_connect=drop, dropout=(drop, drop), patience=None, optimizer="rmsprop",
 )  # fmt: skip
 

@@ -13,8 +13,8 @@ from efficientnet.training.stages import Networks
 
 # Two progressive stages of an epoch of three steps, with all that is random.
 RECIPE = Recipe(
-    name="all", epochs=2, head_epochs=0, batch_size=4, stages=2, first_size=0.8, magnitude=(2, 6), mixup=(0.2, 0.4),
-    dropout=(0.2, 0.4), optimizer="rmsprop", decay="exponential", average=0.9, unfreeze=None, patience=None,
+    name="all", epochs=2, head_epochs=0, epoch_steps=0, batch_size=4, stages=2, first_size=0.8, magnitude=(2, 6),
+    mixup=(0.2, 0.4), dropout=(0.2, 0.4), optimizer="rmsprop", decay="exponential", average=0.9,
 )  # fmt: skip
 
 

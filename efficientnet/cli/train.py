@@ -383,4 +383,6 @@ def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
         changes = [("full_rate_steps", "0"), *changes]
     if arguments.data == "digits" and not stored:
         changes = [("flip", "false"), *changes]  # mirrored, they are other characters
+    if arguments.targets == "values" and not stored and recipe.name == "finetune":
+        changes = [("magnitude", "[0, 0]"), *changes]  # a number may depend on brightness, angle or place
     return with_fields(recipe, dict(changes))

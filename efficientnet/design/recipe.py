@@ -51,8 +51,8 @@ class ShortTraining:
     def as_recipe(self) -> Recipe:
         """Return the recipe of ``efficientnet.training``, in which all weights learn from the first step."""
         return Recipe(
-            name="short", head_epochs=0, full_rate_steps=0, warmup_steps=0, layer_decay=1.0, unfreeze=None,
-            freeze_batch_norm=False, **dataclasses.asdict(self),
+            name="short", head_epochs=0, epoch_steps=0, full_rate_steps=0, warmup_steps=0, layer_decay=1.0,
+            magnitude=(0.0, 0.0), erase=0.0, freeze_batch_norm=False, **dataclasses.asdict(self),
         )  # fmt: skip
 
 

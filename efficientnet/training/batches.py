@@ -36,6 +36,8 @@ _AHEAD = 2  # batches to prepare while a step computes
 _AT_A_TIME = 4  # images that a thread is given: for small ones, handing them over takes as long as making them
 _ASPECTS = (3 / 4, 4 / 3)  # width to height of a random crop
 _CROP_TRIALS = 10
+_ERASED_AREA = (0.02, 0.33)  # of the image's
+_ERASED_ASPECT = math.log(1 / 0.3)
 
 # Purposes of random numbers; each has its own stream.
 _ORDER, _IMAGES, _MIXING, _NETWORK = range(4)
@@ -188,6 +190,8 @@ class Batches:
             pixels = joined(rand_augment(planes(pixels), self.stage.magnitude, rng))
         if recipe.auto_augment:
             pixels = joined(auto_augment(planes(pixels), rng))
+        if recipe.erase and rng.random() < recipe.erase:
+            pixels = erased(pixels, rng)
         return pixels
 
     def _mix(self, batch: Batch, step: int) -> Batch:
@@ -281,6 +285,18 @@ def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.r
         left, top = (width - w) / 2, (height - h) / 2
     box = (left, top, left + w, top + h)
     return joined([image.resize((size, size), Image.Resampling.BICUBIC, box=box) for image in planes(pixels)])
+
+
+def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Replace a rectangle of 2 to 33 % of the area, and of an aspect of 0.3 to 3.3, by noise (arXiv 1708.04896)."""
+    height, width, channels = pixels.shape
+    area = height * width * rng.uniform(*_ERASED_AREA)
+    aspect = math.exp(rng.uniform(-_ERASED_ASPECT, _ERASED_ASPECT))
+    h, w = min(height, round(math.sqrt(area / aspect))), min(width, round(math.sqrt(area * aspect)))
+    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+    pixels = pixels.copy()
+    pixels[top : top + h, left : left + w] = rng.integers(0, 256, (h, w, channels))
+    return pixels
 
 
 def shifted(pixels: NDArray[np.uint8], fraction: float, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -61,6 +61,8 @@ class Recipe:
         head_epochs: Epochs that train the classifier alone, on features of the frozen network.
         head_steps: Least number of steps of the classifier alone, together. A step on features that are computed
             once takes next to no time, so a small data set is repeated as often as needed.
+        epoch_steps: Least number of steps of an epoch after the head's stage. If a pass over the images has fewer, an
+            epoch has several passes: ten passes over fifty images teach a network less than the head knows already.
         batch_size: Images per step, over all processes, or all images if they are fewer. None takes 32, and after the
             head's stage as few as 8 if an epoch would have less than 10 steps.
         accumulate: Parts that a batch is computed in, one after the other, for less memory; the step takes the mean of
@@ -95,6 +97,7 @@ class Recipe:
         flip: Whether half of the images are mirrored.
         magnitude: Pair of magnitudes of RandAugment's two operations, 0..30; 0 for none.
         auto_augment: Whether images are augmented by AutoAugment's policy (arXiv 1805.09501), in place of RandAugment.
+        erase: Probability that a random rectangle of an image is replaced by noise (arXiv 1708.04896), 0..1.
         mixup: Pair of alphas of mixup's beta distribution (arXiv 1710.09412); 0 for none.
         stages: Number of stages of equal length over which size, magnitude, mixup and dropout grow.
         first_size: Side of the first stage's images as a fraction of the last's.
@@ -112,6 +115,7 @@ class Recipe:
     epochs: int = 10
     head_epochs: int = 1
     head_steps: int = 1000
+    epoch_steps: int = 64
     batch_size: int | None = None
     accumulate: int = 1
     precision: str = "float32"
@@ -135,12 +139,13 @@ class Recipe:
     crop: float = 1.0
     shift: float = 0.08
     flip: bool = True
-    magnitude: tuple[float, float] = (0.0, 0.0)
+    magnitude: tuple[float, float] = (7.0, 7.0)
     auto_augment: bool = False
+    erase: float = 0.25
     mixup: tuple[float, float] = (0.0, 0.0)
     stages: int = 1
     first_size: float = 1.0
-    unfreeze: int | None = 10
+    unfreeze: int | None = None
     freeze_batch_norm: bool = True
     patience: int | None = None
 
@@ -158,7 +163,7 @@ class Recipe:
                     raise ValueError(f"{field}={value}: expected a pair, of the first and the last stage.")
         least = {"epochs": 1, "head_epochs": 0, "batch_size": 1, "stages": 1, "unfreeze": 1, "patience": 1}
         least |= {"reference_batch": 1, "warmup_epochs": 0, "learning_rate": 0, "head_learning_rate": 0}
-        least |= {"accumulate": 1, "head_steps": 0, "full_rate_steps": 0, "warmup_steps": 0}
+        least |= {"accumulate": 1, "head_steps": 0, "epoch_steps": 0, "full_rate_steps": 0, "warmup_steps": 0}
         for field, minimum in (least | {"weight_decay": 0}).items():
             value = getattr(self, field)
             if value is not None and value < minimum:
@@ -253,7 +258,7 @@ class Recipe:
                 first + (last - first) * part for first, last in (self.magnitude, self.mixup, dropout)
             )
             name = trained if self.stages == 1 else f"{trained} {index + 1}"
-            found.append(Stage(name, epochs, size, magnitude, mixup, drop, trained))
+            found.append(Stage(name, epochs, size, magnitude, mixup, drop, trained, max(1, self.epoch_steps)))
         return found
 
     def rate(self, trained: str, steps: int) -> float:
@@ -282,8 +287,8 @@ FINETUNE = Recipe()
 V1 = Recipe(
     name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
     reference_batch=4096, decay="exponential", full_rate_steps=0, warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0,
-    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, auto_augment=True, unfreeze=None,
-    freeze_batch_norm=False, patience=None,
+    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, magnitude=(0.0, 0.0), auto_augment=True, erase=0.0,
+    epoch_steps=0, freeze_batch_norm=False, patience=None,
 )  # fmt: skip
 
 # arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.

@@ -185,7 +185,7 @@ def test_training_leaves_out_what_is_stored(folder, tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(training, "train", train)
     out = tmp_path / "run"
-    options = ["--clean", "--image-size", "32", "--epochs", "1", "--set", "head_epochs=0"]
+    options = ["--clean", "--image-size", "32", "--epochs", "1", "--set", "head_epochs=0", "--set", "epoch_steps=0"]
     assert main(["train", str(folder), "--out", str(out), *options]) == 143
     (task,) = tasks
     assert task.left_out

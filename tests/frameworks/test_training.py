@@ -169,7 +169,9 @@ def test_head_then_blocks(tiny, task, keras, tmp_path):
     from efficientnet.training.recipes import to_json
 
     variant = dataclasses.replace(get_variant("b0"), name="mine", width=0.25, blocks=V1_BLOCKS[:2])
-    recipe = dataclasses.replace(FINETUNE, epochs=2, head_steps=0, batch_size=6, unfreeze=1, warmup_epochs=0)
+    recipe = dataclasses.replace(
+        FINETUNE, epochs=2, head_steps=0, epoch_steps=0, batch_size=6, unfreeze=1, warmup_epochs=0
+    )
     train(Task(variant, None, task.data, recipe, 32), tmp_path)
     with (
         np.load(tmp_path / "checkpoint-0-00000002.npz") as head,

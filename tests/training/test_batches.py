@@ -12,11 +12,11 @@ from efficientnet.datasets.data import Data, Files, square
 from efficientnet.datasets.targets import Classes
 from efficientnet.images.bands import joined
 from efficientnet.training import FINETUNE, V1, autoaugment, randaugment
-from efficientnet.training.batches import Batches, random_crop, shifted, validation_batches
+from efficientnet.training.batches import Batches, erased, random_crop, shifted, validation_batches
 from efficientnet.training.objectives import balanced_weights
 
 RECIPE = dataclasses.replace(
-    FINETUNE, batch_size=4, head_epochs=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
+    FINETUNE, batch_size=4, head_epochs=0, epoch_steps=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
 )
 
 
@@ -54,6 +54,32 @@ def test_a_step_has_the_same_batch_wherever_one_begins(data):
     assert not np.array_equal(whole[0].pixels, whole[2].pixels)
     # Mixed targets still sum to 1.
     np.testing.assert_allclose(whole[0].targets.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_an_epoch_of_few_images_has_several_passes(data):
+    made = batches(data, dataclasses.replace(RECIPE, epoch_steps=5))
+    assert made.steps == 5
+    passes = [np.concatenate([made.rows(step) for step in steps]) for steps in ((0, 1), (2, 3), (4, 5))]
+    assert all(len(set(rows)) == 8 for rows in passes)
+    assert len({tuple(rows) for rows in passes}) == 3
+
+
+def test_a_rectangle_is_erased():
+    """By noise, 2 to 33 % of the area; the image that was given is unchanged."""
+    image = np.full((60, 80, 3), 44, np.uint8)
+    shares = []
+    for seed in range(40):
+        made = erased(image, np.random.default_rng(seed))
+        changed = (made != image).any(axis=-1)
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        inside = made[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (made[~changed] == 44).all()
+        assert changed.sum() > 0.95 * inside[..., 0].size
+        assert len(np.unique(inside)) > 20
+        shares.append(inside[..., 0].size / image[..., 0].size)
+    assert 0.015 < min(shares) < 0.1
+    assert 0.2 < max(shares) < 0.35
+    assert (image == 44).all()
 
 
 def test_processes_share_the_same_batches(data):

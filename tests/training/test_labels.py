@@ -28,7 +28,9 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 COLORS = ("red", "green", "blue")
 VARIANT = dataclasses.replace(get_variant("b0"), name="small", width=0.25, resolution=32, blocks=V1_BLOCKS[:1])
-RECIPE = dataclasses.replace(FINETUNE, epochs=2, head_steps=60, batch_size=8, unfreeze=None, mixup=(0.2, 0.2))
+RECIPE = dataclasses.replace(
+    FINETUNE, epochs=2, head_steps=60, epoch_steps=0, batch_size=8, unfreeze=None, mixup=(0.2, 0.2)
+)
 
 
 @pytest.fixture
@@ -56,8 +58,8 @@ def test_from_a_table_to_predictions(table, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = [
         str(table), "--targets", "labels", "--model", str(tmp_path / "small.json"), "--weights", "none", "--out",
-        str(out), "--image-size", "32", "--set", "head_steps=60", "--epochs", "2", "--batch-size", "8", "--set",
-        "unfreeze=null", "--set", "mixup=[0.2, 0.2]", "--balance",
+        str(out), "--image-size", "32", "--set", "head_steps=60", "--set", "epoch_steps=0", "--epochs", "2",
+        "--batch-size", "8", "--set", "mixup=[0.2, 0.2]", "--balance",
     ]  # fmt: skip
     assert main(["train", *arguments, "--plan"]) == 0
     assert "3 labels, 1.6 per image" in capsys.readouterr().out

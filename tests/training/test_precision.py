@@ -26,7 +26,7 @@ def task_in(precision):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     pixels[::2] //= 4
     recipe = dataclasses.replace(
-        FINETUNE, epochs=2, head_steps=10, batch_size=8, unfreeze=None, average=0.5, precision=precision
+        FINETUNE, epochs=2, head_steps=10, epoch_steps=0, batch_size=8, unfreeze=None, average=0.5, precision=precision
     )
     data = Data("noise", pixels, Classes(["a", "b"], np.arange(20) % 2), np.arange(16), np.arange(16, 20))
     return Task(VARIANT, None, data, recipe, 32)

@@ -39,9 +39,10 @@ def test_v2_grows_in_four_stages():
 
 def test_finetune_trains_the_head_first():
     stages = FINETUNE.plan_stages(get_variant("lite0"), 224)
-    assert [(stage.name, stage.trained) for stage in stages] == [("head", "head"), ("blocks", "blocks")]
+    assert [(stage.name, stage.trained) for stage in stages] == [("head", "head"), ("all", "all")]
     assert sum(stage.epochs for stage in stages) == FINETUNE.epochs
     assert FINETUNE.rate("head", 1000) > FINETUNE.rate("blocks", 1000)
+    assert dataclasses.replace(FINETUNE, unfreeze=3).plan_stages(get_variant("lite0"), 224)[1].trained == "blocks"
     (only,) = dataclasses.replace(FINETUNE, epochs=1).plan_stages(get_variant("b0"), 9)
     assert (only.trained, only.epochs) == ("head", 1)
 
@@ -50,6 +51,13 @@ def test_a_short_training_has_a_lower_rate():
     assert FINETUNE.rate("blocks", 5000) == FINETUNE.rate("blocks", 320) == FINETUNE.learning_rate
     assert FINETUNE.rate("blocks", 80) == pytest.approx(FINETUNE.learning_rate / 4)
     assert FINETUNE.rate("head", 80) == FINETUNE.head_learning_rate
+
+
+def test_an_epoch_of_a_small_set_has_several_passes():
+    _, stage = dataclasses.replace(FINETUNE, epoch_steps=9).plan_stages(get_variant("lite0"), 224)
+    assert stage.least_steps == 9
+    (stage,) = V1.plan_stages(get_variant("b0"), 224)
+    assert stage.least_steps == 1
 
 
 def test_few_images_come_in_smaller_batches():

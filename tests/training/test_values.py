@@ -57,8 +57,8 @@ def trained(tmp_path, capsys):
         out = tmp_path / "run"
         assert main([
             "train", table, "--model", str(tmp_path / "small.json"), "--weights", "none", "--out", str(out),
-            "--image-size", "32", "--set", "head_steps=80", "--epochs", "2", "--batch-size", "8", "--set",
-            "unfreeze=null", "--set", "mixup=[0.1, 0.1]", *options,
+            "--image-size", "32", "--set", "head_steps=80", "--set", "epoch_steps=0", "--epochs", "2",
+            "--batch-size", "8", "--set", "mixup=[0.1, 0.1]", *options,
         ]) == 0  # fmt: skip
         output = capsys.readouterr().out
         with (out / "log.csv").open() as file:
@@ -202,7 +202,9 @@ def test_probabilities_of_ordinal_classes_are_the_differences():
 
 def test_images_count_by_their_weights():
     weights = np.array([4.0, *np.ones(6), 0.0, 3.0, 1.0, 1.0, 1.0])
-    recipe = dataclasses.replace(FINETUNE, batch_size=8, head_epochs=0, shift=0.0, flip=False)
+    recipe = dataclasses.replace(
+        FINETUNE, batch_size=8, head_epochs=0, shift=0.0, flip=False, magnitude=(0, 0), erase=0.0
+    )
     data = of(Classes(["a", "b"], np.arange(12) % 2, weights))
     for mixup in (0.0, 0.4):
         (stage,) = dataclasses.replace(recipe, mixup=(mixup, mixup)).plan_stages(VARIANT, 8)
