@@ -12,6 +12,9 @@ weights on raw pixels: ``keras.applications`` always scales them inside, so ours
 Contenders have a process each, with as many threads and cores for everyone, and are asked in turn, round after round:
 raw pixels of 8 bits in, probabilities out, float32 unless they say otherwise. What cannot run here is skipped, and
 reported. --files adds the way from JPEGs on disk to predictions.
+
+--only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for three epochs, and by keras.io's guide to
+fine-tuning an EfficientNet for its 29, on TensorFlow; the row has the accuracies of both.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import chart, keras_parts, loading
+from bench import chart, finetuning, keras_parts, loading
 from bench.backends import BACKENDS, installed_backends
 from bench.contenders import CONTENDERS, REFERENCE, Settings
 from bench.file_contenders import FILE_CONTENDERS, FILE_REFERENCE
@@ -31,7 +34,8 @@ from bench.measuring import Effort, Row, machine, table_line
 from bench.photographs import make_photographs
 from bench.race import Result, race, table
 
-PARTS = (*keras_parts.PARTS, "load", "contenders")
+PARTS = (*keras_parts.PARTS, "load", "contenders")  # in minutes
+SLOW_PARTS = ("fine-tuning",)
 CHART = Path(__file__).resolve().parents[1] / "misc" / "benchmark.png"
 FILES_BATCH = 32
 
@@ -42,6 +46,8 @@ def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iter
     yield from keras_parts.rows(backends, parts, quick, effort)
     if "load" in parts:
         yield from loading.rows(backends, quick, effort)
+    if "fine-tuning" in parts:
+        yield from finetuning.rows(quick)
 
 
 def print_rows(rows: Iterator[Row]) -> list[Row]:
@@ -109,7 +115,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--backend", nargs="+", choices=BACKENDS, default=installed, help="default: those installed")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*PARTS, *SLOW_PARTS),
+        default=PARTS,
+        help=f"parts to measure (default: all but {', '.join(SLOW_PARTS)})",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer repeats, and neither B7 nor L2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there too")
     races = parser.add_argument_group("contenders (Keras on the first backend)")

@@ -1,7 +1,11 @@
-"""Ways to fine-tune Lite0 on a task. Each starts from the same weights and gets the same images at the same size."""
+"""Ways to fine-tune Lite0 on a task. Each starts from the same weights and gets the same images at the same size.
+
+Each returns a function from (images, SIZE, SIZE, 3) pixels to (images, outputs).
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 from .tasks import SIZE, Part, Task
 
 Outputs = NDArray[np.floating[Any]]
+Predict = Callable[[NDArray[np.uint8]], Outputs]
 _BATCH = 32
 
 
@@ -32,8 +37,10 @@ def _predict(model: Any, pixels: NDArray[np.uint8]) -> Outputs:
     return np.concatenate([np.asarray(model.predict_on_batch(part)) for part in parts])
 
 
-def this_package(task: Task, seed: int) -> Outputs:
-    """``efficientnet train`` without settings; the model that it saves, which is its best epoch's."""
+def this_package(task: Task, seed: int, **settings: Any) -> Predict:
+    """``efficientnet train`` without settings, or with some; the model that it saves, which is its best epoch's."""
+    import dataclasses
+
     import keras
 
     from efficientnet import get_variant
@@ -41,22 +48,22 @@ def this_package(task: Task, seed: int) -> Outputs:
     from efficientnet.datasets.targets import Classes, Labels
     from efficientnet.training import Task as Training
     from efficientnet.training import train
-    from efficientnet.training.recipes import FINETUNE, with_fields
+    from efficientnet.training.recipes import FINETUNE
 
     both = np.concatenate([task.training.targets, task.validation.targets])
     targets = Labels(task.names, both == 1) if task.has_labels else Classes(task.names, both)
     rows, count = np.arange(len(both)), len(task.training.targets)
     pixels = np.concatenate([task.training.pixels, task.validation.pixels])
     data = Data(task.name, pixels, targets, rows[:count], rows[count:], crop=1.0)
-    # As the command does for digits.
-    recipe = FINETUNE if task.mirrors else with_fields(FINETUNE, {"flip": "false"})
+    # Digits are not mirrored, as in the command.
+    recipe = dataclasses.replace(FINETUNE, flip=task.mirrors, **settings)
     with tempfile.TemporaryDirectory() as folder:
         train(Training(get_variant("lite0"), "imagenet", data, recipe, SIZE, seed), Path(folder))
         model = keras.models.load_model(Path(folder, "model.keras"), compile=False)
-    return _predict(model, task.test.pixels)
+    return functools.partial(_predict, model)
 
 
-def keras_guide(task: Task, seed: int) -> Outputs:
+def keras_guide(task: Task, seed: int) -> Predict:
     """keras.io's guide to fine-tuning an EfficientNet: 25 epochs of a head, then 4 of the last 20 layers."""
     import keras
     from keras import layers
@@ -84,10 +91,10 @@ def keras_guide(task: Task, seed: int) -> Outputs:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     model.compile(keras.optimizers.Adam(1e-5), loss)
     model.fit(x, y, batch_size=64, epochs=4, verbose=0)
-    return _predict(model, task.test.pixels)
+    return functools.partial(_predict, model)
 
 
-def timm_script(task: Task, seed: int) -> Outputs:
+def timm_script(task: Task, seed: int) -> Predict:
     """A script in timm's manner: AdamW, cosine, RandAugment, random erasing, label smoothing, moving average."""
     import torch
     from PIL import Image
@@ -116,7 +123,7 @@ def timm_script(task: Task, seed: int) -> Outputs:
             optimizer.step()
             schedule.step()
             average.update(model)
-    return _torch_outputs(average.module.eval(), task.test.pixels)
+    return functools.partial(_torch_outputs, average.module.eval())
 
 
 def _timm_lite0(timm: Any, outputs: int) -> Any:
@@ -146,23 +153,23 @@ def _torch_outputs(model: Any, pixels: NDArray[np.uint8]) -> Outputs:
         return torch.cat([model(part.float() / 127.5 - 1) for part in parts]).numpy()
 
 
-def logistic_regression(task: Task, seed: int) -> Outputs:
+def logistic_regression(task: Task, seed: int) -> Predict:
     """Scikit-learn's logistic regression on the frozen network's features, one per label where there are several."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
     from efficientnet.inference import compile
 
-    with compile(_body(), cache=False) as predictor:
-        training, test = (
-            np.concatenate(
-                [predictor.predict(pixels[i : i + 64].astype(np.float32)) for i in range(0, len(pixels), 64)]
-            )
-            for pixels in (task.training.pixels, task.test.pixels)
-        )
+    predictor = compile(_body(), cache=False)
+
+    def features(pixels: NDArray[np.uint8]) -> Outputs:
+        parts = [predictor.predict(pixels[i : i + 64].astype(np.float32)) for i in range(0, len(pixels), 64)]
+        return np.concatenate(parts)
+
     regression = LogisticRegression(max_iter=1000, random_state=seed)
     classifier = OneVsRestClassifier(regression) if task.has_labels else regression
-    return np.asarray(classifier.fit(training, task.training.targets).predict_proba(test))
+    classifier.fit(features(task.training.pixels), task.training.targets)
+    return lambda pixels: np.asarray(classifier.predict_proba(features(pixels)))
 
 
 def _encoded(task: Task, part: Part) -> NDArray[np.float32]:
@@ -177,7 +184,7 @@ def _shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[NDAr
         yield order[start : start + batch]
 
 
-METHODS: Mapping[str, Callable[[Task, int], Outputs]] = {
+METHODS: Mapping[str, Callable[[Task, int], Predict]] = {
     "this package": this_package,
     "keras.io's guide": keras_guide,
     "timm's manner": timm_script,

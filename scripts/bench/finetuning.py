@@ -1,0 +1,41 @@
+"""Part "fine-tuning": a short training of Lite0, against keras.io's guide to fine-tuning an EfficientNet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from .measuring import Row, in_fresh_process
+
+TASK = "fashion-2000"  # of scripts/study/tasks.py
+EPOCHS = 3  # of this package; the guide has 29
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """The seconds of both trainings, in turns, with their mean accuracies on the 10,000 test images."""
+    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
+    accuracies: dict[str, list[float]] = {"ours": [], "peer": []}
+    for seed in range(1 if quick else 3):
+        for who in seconds:
+            took, accuracy = in_fresh_process(train, who, seed)
+            seconds[who].append(took)
+            accuracies[who].append(accuracy)
+    ours, peer = (sum(each) / len(each) for each in accuracies.values())
+    what = f"fine-tune Lite0, {TASK}: {ours:.1%}, guide {peer:.1%}"
+    yield Row(what, "s", seconds["ours"], seconds["peer"])
+
+
+def train(who: str, seed: int) -> tuple[float, float]:
+    """Trains on TensorFlow; returns the seconds and the accuracy on the test images."""
+    import os
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras  # noqa: F401  (imports are not part of the time)
+    from study.methods import keras_guide, this_package
+    from study.tasks import TASKS
+
+    task = TASKS[TASK](seed)
+    started = time.perf_counter()
+    predict = this_package(task, seed, epochs=EPOCHS) if who == "ours" else keras_guide(task, seed)
+    took = time.perf_counter() - started
+    return took, task.score(predict(task.test.pixels))
