@@ -115,12 +115,12 @@ class Recipe:
     epochs: int = 10
     head_epochs: int = 1
     head_steps: int = 1000
-    epoch_steps: int = 64
+    epoch_steps: int = 96
     batch_size: int | None = None
     accumulate: int = 1
     precision: str = "float32"
     optimizer: str = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     head_learning_rate: float = 1e-2
     reference_batch: int | None = None
     decay: str = "cosine"
