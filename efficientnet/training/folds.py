@@ -107,7 +107,7 @@ def train_folds(
         >>> from efficientnet.datasets import load
         >>> from efficientnet.training import FINETUNE
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
-        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0)
+        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
         >>> found = train_folds(Task(variant, None, load("flowers", size=32), recipe, 32), 2, Path("folds"))
         fold 1 of 2: 6 images to train on, 6 to validate with
         ...

@@ -160,10 +160,10 @@ def train(
         >>> from efficientnet import get_variant
         >>> from efficientnet.datasets import load
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
-        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0)
+        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
         >>> best = train(Task(variant, None, load("flowers", size=32), recipe, image_size=32), Path("run"))
-        blocks: 1 epochs of 1 steps of 8 images
-        epoch 1  stage blocks ...
+        all: 1 epochs of 1 steps of 8 images
+        epoch 1  stage all ...
         >>> Path("run/model.keras").exists()
         True
     """

@@ -58,10 +58,11 @@ def write_report(task: Task, folder: Path) -> None:
         >>> from efficientnet.datasets import load
         >>> from efficientnet.training import FINETUNE, Task, train
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
-        >>> task = Task(variant, None, load("flowers", size=32), replace(FINETUNE, epochs=1, head_epochs=0), 32)
+        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
+        >>> task = Task(variant, None, load("flowers", size=32), recipe, 32)
         >>> best = train(task, Path("small"))
-        blocks: 1 epochs of 1 steps of 8 images
-        epoch 1  stage blocks ...
+        all: 1 epochs of 1 steps of 8 images
+        epoch 1  stage all ...
         >>> write_report(task, Path("small"))
         >>> Path("small/report.html").exists()
         True
@@ -103,7 +104,8 @@ def write_folds_report(found: CrossValidation, folder: Path) -> None:
         >>> from efficientnet.datasets import load
         >>> from efficientnet.training import FINETUNE, Task, train_folds
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
-        >>> task = Task(variant, None, load("flowers", size=32), replace(FINETUNE, epochs=1, head_epochs=0), 32)
+        >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
+        >>> task = Task(variant, None, load("flowers", size=32), recipe, 32)
         >>> found = train_folds(task, 2, Path("in-folds"))
         fold 1 of 2: ...
         >>> write_folds_report(found, Path("in-folds"))

@@ -9,7 +9,7 @@ import pytest
 
 from efficientnet.cli import train
 from efficientnet.preprocessing import Scaling
-from efficientnet.training import V2
+from efficientnet.training import FINETUNE, V2
 from efficientnet.training.recipes import to_json
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
@@ -118,7 +118,7 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
 
 
 def test_a_given_learning_rate_is_the_highest_of_short_trainings_too():
-    assert recipe_of("images").rate("blocks", 32) == pytest.approx(2e-4)
+    assert recipe_of("images").rate("all", 32) == pytest.approx(FINETUNE.learning_rate / 10)
     assert recipe_of("images", "--learning-rate", "0.003").rate("blocks", 32) == 3e-3
 
 
