@@ -1,9 +1,13 @@
 """Package metadata; the tools' settings are in pyproject.toml."""
 
+import gzip
+import os
 import re
+import tarfile
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "efficientnet" / "__init__.py").read_text())[1]
@@ -27,6 +31,28 @@ TEST = [
     *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "transformers", "nbclient",
     "ipykernel",
 ]  # fmt: skip
+
+# Two builds of one commit are the same to the bit: the time of a file is when it was checked out. Wheels take this one.
+TIME = int(os.environ.setdefault("SOURCE_DATE_EPOCH", "315532800"))  # 1980-01-01, the earliest of a zip
+
+
+class ReproducibleSdist(sdist):
+    """A source distribution without times and owners of files."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        path = Path(f"{base_name}.tar.gz")
+        with path.open("wb") as file, gzip.GzipFile("", "wb", 9, file, TIME) as packed:
+            with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for member in sorted(Path(base_dir).rglob("*")):
+                    archive.add(member, recursive=False, filter=without_traces)
+        return str(path)
+
+
+def without_traces(member):
+    member.mtime, member.uid, member.gid, member.uname, member.gname = TIME, 0, 0, "", ""
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return member
+
 
 setup(
     name="efficientnet",
@@ -77,6 +103,7 @@ setup(
         "docs": DOCS,
         "dev": [*TEST, *DOCS, "ruff", "mypy", "types-requests", "types-tqdm", "build", "twine"],
     },
+    cmdclass={"sdist": ReproducibleSdist},
     entry_points={"console_scripts": ["efficientnet=efficientnet.cli.main:command"]},
     classifiers=[
         "Development Status :: 5 - Production/Stable",
