@@ -41,10 +41,13 @@ class ReproducibleSdist(sdist):
 
     def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
         path = Path(f"{base_name}.tar.gz")
-        with path.open("wb") as file, gzip.GzipFile("", "wb", 9, file, TIME) as packed:
-            with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                for member in sorted(Path(base_dir).rglob("*")):
-                    archive.add(member, recursive=False, filter=without_traces)
+        with (
+            path.open("wb") as file,
+            gzip.GzipFile("", "wb", 9, file, TIME) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for member in sorted(Path(base_dir).rglob("*")):
+                archive.add(member, recursive=False, filter=without_traces)
         return str(path)
 
 

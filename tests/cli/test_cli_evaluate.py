@@ -3,8 +3,8 @@
 import json
 import re
 
-import numpy as np
 import pytest
+from color_models import color_model, save_with_names
 from PIL import Image
 
 from efficientnet.cli.main import main
@@ -15,19 +15,8 @@ keras = pytest.importorskip("keras")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Tells dark images from light ones."""
-    from efficientnet.checkpoints.facts import Facts
-    from efficientnet.keras_files.metadata import write_facts
-
-    layers = [
-        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(2, activation="softmax"),
-    ]  # fmt: skip
-    network = keras.Sequential(layers)
-    network.layers[-1].set_weights([np.array([[-4.0, 4.0]] * 3), np.array([6.0, -6.0])])
-    path = tmp_path_factory.mktemp("model") / "model.keras"
-    network.save(path)
-    write_facts(path, Facts(class_names=("dark", "light")))
-    return str(path)
+    network = color_model(keras, [[-4, 4]] * 3, [6, -6])
+    return save_with_names(network, tmp_path_factory.mktemp("model"), ("dark", "light"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from color_models import color_model, save_with_names
 from PIL import Image
 
 from efficientnet.cli.main import main
@@ -15,19 +16,8 @@ pytest.importorskip("jinja2")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Sees red and green."""
-    from efficientnet.checkpoints.facts import Facts
-    from efficientnet.keras_files.metadata import write_facts
-
-    layers = [
-        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(2, activation="softmax"),
-    ]  # fmt: skip
-    network = keras.Sequential(layers)
-    network.layers[-1].set_weights([np.array([[4, 0], [0, 4], [0, 0]]), np.zeros(2)])
-    path = tmp_path_factory.mktemp("model") / "model.keras"
-    network.save(path)
-    write_facts(path, Facts(class_names=("red", "green & <b>")))
-    return str(path)
+    network = color_model(keras, [[4, 0], [0, 4], [0, 0]], 0)
+    return save_with_names(network, tmp_path_factory.mktemp("model"), ("red", "green & <b>"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from color_models import CORNERS, corners_image
 
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
@@ -28,7 +29,7 @@ def corners(keras):
         outputs = dense(x)
         if activation_layer:
             outputs = keras.layers.Activation("softmax")(outputs)
-        dense.set_weights([np.array([[1, 0], [0, 1], [0, -1]], "float32"), np.array([0, 0.5], "float32")])
+        dense.set_weights(CORNERS)
         return keras.Model(inputs, outputs)
 
     return build
@@ -36,10 +37,7 @@ def corners(keras):
 
 @pytest.fixture
 def image():
-    """Red in the first corner, a fainter green in the last one, blue beside it."""
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
-    return pixels
+    return corners_image()
 
 
 @pytest.fixture

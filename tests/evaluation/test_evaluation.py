@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from color_models import color_model
 from PIL import Image
 
 from efficientnet.evaluation import (
@@ -56,11 +57,7 @@ def predictor():
     keras = pytest.importorskip("keras")
     from efficientnet.inference import compile
 
-    layers = [
-        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(6.0)),
-    ]  # fmt: skip
-    with compile(keras.Sequential(layers), "keras", class_names=list(COLOURS), cache=False) as compiled:
+    with compile(color_model(keras, 6 * np.eye(3), 0), "keras", class_names=list(COLOURS), cache=False) as compiled:
         yield compiled
 
 

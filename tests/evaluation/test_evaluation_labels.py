@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from color_models import color_model, save_with_names
 from PIL import Image
 
 from efficientnet.cli.main import main
@@ -27,26 +28,14 @@ LEVELS = {
 TRUTH = {"a.png": ["red"], "b.png": ["red", "green"], "c.png": [], "d.png": ["green", "blue"], "e.png": ["red", "blue"]}
 
 
-def network(outputs, activation, kernel, bias):
-    model = keras.Sequential([
-        keras.layers.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(outputs, activation=activation),
-    ])  # fmt: skip
-    model.layers[-1].set_weights([np.array(kernel, "f"), np.full(outputs, bias, "f")])
-    return model
-
-
 @pytest.fixture
 def save(tmp_path):
     def save(model, names=None):
-        from efficientnet.checkpoints.facts import Facts
-        from efficientnet.keras_files.metadata import write_facts
-
-        path = tmp_path / "model.keras"
-        model.save(path)
-        if names is not None:
-            write_facts(path, Facts(class_names=names))
-        return str(path)
+        path = str(tmp_path / "model.keras")
+        if names is None:
+            model.save(path)
+            return path
+        return save_with_names(model, tmp_path, names)
 
     return save
 
@@ -115,7 +104,7 @@ def test_tables_that_are_none(table, message, tmp_path):
 
 def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
     # Finds blue from 50 %, and red in whatever has any.
-    path = save(network(3, "sigmoid", 10 * np.eye(3), -2.0), [name for _, name in CLASSES])
+    path = save(color_model(keras, 10 * np.eye(3), -2.0, "sigmoid"), [name for _, name in CLASSES])
     (data / "set.csv").write_text(LISTS)
     assert main(["evaluate", path, str(data / "set.csv"), "--json", "--out", str(tmp_path / "out")]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -136,7 +125,7 @@ def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
 
 
 def test_what_is_not_measured_is_reported(save, data, capsys):
-    path = save(network(3, "sigmoid", 10 * np.eye(3), -2.0), [name for _, name in CLASSES])
+    path = save(color_model(keras, 10 * np.eye(3), -2.0, "sigmoid"), [name for _, name in CLASSES])
     (data / "broken.png").write_bytes(b"no image")
     (data / "set.csv").write_text("path,red,pink\na.png,1,0\nc.png,0,1\nbroken.png,1,0\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 1
@@ -147,7 +136,7 @@ def test_what_is_not_measured_is_reported(save, data, capsys):
 
 
 def test_a_single_sigmoid(save, data, capsys):
-    path = save(network(1, "sigmoid", [[10.0], [0], [0]], -2.0), ["other", "red"])
+    path = save(color_model(keras, [[10.0], [0], [0]], -2.0, "sigmoid"), ["other", "red"])
     (data / "set.csv").write_text("path,label\na.png,red\nb.png,other\nc.png,other\nd.png,other\ne.png,red\n")
     assert main(["evaluate", path, str(data / "set.csv"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -160,7 +149,7 @@ def test_a_single_sigmoid(save, data, capsys):
 
 
 def test_logits_are_evaluated_when_asked(save, data, capsys):
-    path = save(network(3, None, np.eye(3), 0.0), [name for _, name in CLASSES])
+    path = save(color_model(keras, np.eye(3), 0.0, None), [name for _, name in CLASSES])
     (data / "set.csv").write_text("path,label\na.png,red\nd.png,blue\n")
     assert main(["evaluate", path, str(data / "set.csv")]) == 2
     assert (
@@ -192,7 +181,7 @@ def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save,
 
 def test_a_single_number(save, data, capsys, tmp_path):
     """The mean of the levels, of one image half a step too high."""
-    path = save(network(1, None, [[1.0]] * 3, 0.0))
+    path = save(color_model(keras, [[1.0]] * 3, 0.0, None))
     sums = {name: sum(levels) / 255 for name, levels in LEVELS.items()} | {"a.png": 0.5}
     lines = [f"{name},{number}" for name, number in sums.items()]
     (data / "set.csv").write_text("\n".join(["path,light", *lines]) + "\n")

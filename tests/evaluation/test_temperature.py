@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from color_models import color_model
 from PIL import Image
 
 from efficientnet.checkpoints.facts import Facts
@@ -139,11 +140,8 @@ def photos(tmp_path):
 
 def saved(folder, activation, factor, facts):
     """A model of how light an image is, too confident."""
-    model = keras.Sequential([
-        keras.layers.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(2, activation),
-    ])  # fmt: skip
-    model.layers[-1].set_weights([factor * np.array([[-3.0, 3.0]] * 3), factor * np.array([4.0, -4.0])])
+    kernel, bias = np.array([[-3.0, 3.0]] * 3), np.array([4.0, -4.0])
+    model = color_model(keras, factor * kernel, factor * bias, activation, size=8)
     model.save(folder / "model.keras")
     metadata.write_facts(folder / "model.keras", facts, {"name": "mine"})
     return str(folder / "model.keras")

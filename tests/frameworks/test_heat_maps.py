@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from color_models import CORNERS, color_model, corners_image
 
 from efficientnet.explain import explain
 
 BOTH = ("gradcam", "hirescam")
-# Class 0 is red, class 1 is green and not blue, and has a bias: without it a black image would be of neither.
-KERNEL, BIAS = np.array([[1, 0], [0, 1], [0, -1]], "float32"), np.array([0, 0.5], "float32")
 
 
 @pytest.fixture
@@ -24,7 +23,7 @@ def corners(keras):
         outputs = dense(x)
         if separate:
             outputs = separate(outputs)
-        dense.set_weights([KERNEL, BIAS])
+        dense.set_weights(CORNERS)
         return keras.models.Model(inputs, outputs)
 
     return build
@@ -32,10 +31,7 @@ def corners(keras):
 
 @pytest.fixture
 def image():
-    """Red in the first corner, a fainter green in the last one, blue beside it."""
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
-    return pixels
+    return corners_image()
 
 
 def maps(model, image, method, **options):
@@ -66,11 +62,7 @@ def test_occlusion_finds_the_class(corners, image):
 
 @pytest.mark.parametrize("method", BOTH)
 def test_a_single_sigmoid_has_two_classes(keras, image, method):
-    model = keras.models.Sequential([
-        keras.layers.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(1, "sigmoid"),
-    ])  # fmt: skip
-    model.layers[-1].set_weights([np.array([[-1], [1], [0]], "float32"), np.zeros(1, "float32")])
+    model = color_model(keras, [[-1], [1], [0]], 0, "sigmoid", size=8)
     no, yes = (maps(model, image, method, class_index=index) for index in (0, 1))
     np.testing.assert_allclose(no.heat_map, image[..., 0] / 200, atol=1e-6)
     np.testing.assert_allclose(yes.heat_map, image[..., 1] / 100, atol=1e-6)
