@@ -92,9 +92,12 @@ def select_rows(paths: Sequence[Path], run: Path, part: str | None) -> tuple[lis
     of = [parts.get(sha256_of(path)) for path in paths]
     if part is None:
         trained = of.count("training")
+        held_out = "--part validation takes only those that were held out"
+        if (run / OUT_OF_FOLD).is_file():
+            held_out = f"{OUT_OF_FOLD} beside it has predictions by networks that had not trained on them"
         note = (
             f"{trained} of the {len(of)} images are among those that the model was trained on, so it does better here "
-            "than on others: --part validation takes only those that were held out"
+            f"than on others: {held_out}"
         )
         return everything, [note] if trained else []
     chosen = [row for row, name in enumerate(of) if name == part]

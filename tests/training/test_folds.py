@@ -222,6 +222,7 @@ def test_image_files_are_evaluated_out_of_fold(tmp_path):
     assert not (tmp_path / "validation.csv").exists()
     with pytest.raises(ValueError, match=r"pass the model of a fold, such as .*fold-1, for its part validation"):
         select_rows([data.entries[0].path], tmp_path, "validation")
+    assert "out_of_fold.csv beside it has predictions" in select_rows([data.entries[0].path], tmp_path, None)[1][0]
 
 
 @pytest.mark.parametrize(
