@@ -26,7 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import chart, finetuning, keras_parts, loading
+from bench import chart, finetuning, keras_parts, loading, low_memory
 from bench.backends import BACKENDS, installed_backends
 from bench.contenders import CONTENDERS, REFERENCE, Settings
 from bench.file_contenders import FILE_CONTENDERS, FILE_REFERENCE
@@ -34,7 +34,7 @@ from bench.measuring import Effort, Row, machine, table_line
 from bench.photographs import make_photographs
 from bench.race import Result, race, table
 
-PARTS = (*keras_parts.PARTS, "load", "contenders")  # in minutes
+PARTS = (*keras_parts.PARTS, "load", "low-memory", "contenders")  # in minutes
 SLOW_PARTS = ("fine-tuning",)
 CHART = Path(__file__).resolve().parents[1] / "misc" / "benchmark.png"
 FILES_BATCH = 32
@@ -48,6 +48,8 @@ def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iter
         yield from loading.rows(backends, quick, effort)
     if "fine-tuning" in parts:
         yield from finetuning.rows(quick)
+    if "low-memory" in parts:
+        yield from low_memory.rows(backends)
 
 
 def print_rows(rows: Iterator[Row]) -> list[Row]:

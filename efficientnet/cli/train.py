@@ -32,7 +32,7 @@ SUCCESS = 0
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
     "balance": False, "clean": False, "seed": 0, "checkpoint_steps": None, "keep": 2, "max_pixels": None,
-    "log": None, "teacher": None, "unlabelled": None,
+    "log": None, "low_memory": False, "teacher": None, "unlabelled": None,
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None, "folds": None,
 }  # fmt: skip
@@ -87,6 +87,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="images per step (default: the recipe's, fewer for small data sets)")  # fmt: skip
     add("--accumulate", type=int, metavar="N", help="parts that a batch is computed in, one after the other, for less "
         "memory (default: the recipe's, 1)")  # fmt: skip
+    add("--low-memory", action="store_const", const=True,
+        help="keep only the blocks' inputs for the gradients, and compute the blocks a second time; the results are "
+        "the same; in one process, on TensorFlow or JAX (default: keep everything)")  # fmt: skip
     add("--precision", metavar="POLICY", help="float32, or mixed_bfloat16 or mixed_float16, which compute in 16 bits "
         "and keep the weights in 32; the saved model computes in 32 (default: the recipe's, float32)")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE",
@@ -223,7 +226,8 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if arguments.teacher:
         data, teacher = _with_teacher(data, size, recipe, out, arguments)
     task = Task(
-        variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out, teacher
+        variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out, teacher,
+        arguments.low_memory,
     )  # fmt: skip
     is_first = processes is None or processes.rank == 0
     if is_first:
@@ -333,6 +337,8 @@ def _complete(arguments: argparse.Namespace) -> Path:
     """
     if arguments.rank is not None and arguments.distributed is None:
         raise ValueError("--rank is this process' place among several: pass --distributed with it.")
+    if arguments.low_memory and arguments.distributed is not None:
+        raise ValueError("--low-memory is for one process: leave it out, or --distributed.")
     if arguments.data is None and arguments.out is None:
         raise ValueError("There is nothing to train on: pass DATA, or --resume with the --out of a training.")
     out: Path = arguments.out or Path("runs", Path(arguments.data).stem)

@@ -94,7 +94,7 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT, calibrated: Outco
         line = calibrate(calibrated, "width")
         upper.plot(
             line.confidence, line.accuracy, ".-", markersize=5, linewidth=1, color=theme.series[1], clip_on=False,
-            label="calibrated by a temperature",
+            label="calibrated",
         )  # fmt: skip
     counts, edges = np.histogram(outcomes.confidence, BINS, (0, 1))
     lower.stairs(counts / len(outcomes), edges, fill=True, color=theme.series[0])

@@ -58,6 +58,7 @@ class Task:
         left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
             none were searched for, or the folder has them already.
         teacher: Trained model whose predictions are learnt, too.
+        low_memory: Whether each block keeps only its input for the gradients, and is computed again; in one process.
 
     Example:
         >>> from efficientnet import get_variant
@@ -78,6 +79,7 @@ class Task:
     given: Facts = UNKNOWN
     left_out: Sequence[Issue] | None = None
     teacher: Teacher | None = None
+    low_memory: bool = False
 
     def __post_init__(self) -> None:
         if self.recipe.batch_size:
@@ -103,8 +105,9 @@ class Task:
         import_keras().utils.set_random_seed(self.seed)
         images = len(self.data.training)
         return stages.build(
-            self.variant, self.weights, self.objective, stage, steps, images, self.given, self.data.channels
-        )
+            self.variant, self.weights, self.objective, stage, steps, images, self.given, self.data.channels,
+            self.low_memory,
+        )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
         """All that the course of the training depends on, and the command."""
@@ -173,6 +176,11 @@ def train(
     check_trackers(trackers or ())
     task.data.check()
     processes = processes or OneProcess()
+    if task.low_memory and (keras.backend.backend() == "torch" or not isinstance(processes, OneProcess)):
+        raise ValueError(
+            "low_memory=True (--low-memory) is for one process, on TensorFlow or JAX: leave it out, or train in parts "
+            "(accumulate)."
+        )
     run = RunFolder(out, task.settings(), resume, keep, processes.rank == 0, trackers)
     try:
         run.write_parts(task.data)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..family.variants import Variant
+from .low_memory import with_recomputed_blocks
 from .objectives import Objective
 from .recipes import Recipe, Stage
 from .schedules import learning_rate, make_optimizer
@@ -44,10 +45,12 @@ def build(
     images: int,
     given: Facts = UNKNOWN,
     channels: int = 3,
+    low_memory: bool = False,
 ) -> Networks:
     """Build and compile what a stage trains; ``steps`` are those of an epoch, ``images`` those to train on.
 
-    ``given`` holds the facts that the weights do not say; ``channels`` are those of an image.
+    ``given`` holds the facts that the weights do not say; ``channels`` are those of an image. With ``low_memory`` the
+    blocks are computed again for their gradients; the head alone has none.
     """
     import keras
 
@@ -75,6 +78,7 @@ def build(
         _freeze(full, recipe, keras)
         # A second model, so that the first is saved without an optimizer.
         trained = keras.Model(full.input, outputs)
+        trained = with_recomputed_blocks(trained) if low_memory else trained
     rates = compile_network(trained, objective, stage, steps)
     return Networks(full, body, trained, rates)
 

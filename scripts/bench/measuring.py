@@ -88,14 +88,25 @@ def bare_seconds(code: str, environment: Mapping[str, str] = MappingProxyType({}
     return float(seconds), set(imported)
 
 
+_STATUS = Path("/proc/self/status")
+
+
 def peak_memory() -> float:
     """The most bytes that this process has held so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike getrusage it does not count what the process was forked from
-        (peak,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return float(peak.split()[1]) * 1024
+    if _STATUS.exists():  # unlike getrusage it does not count what the process was forked from
+        return _of_status("VmHWM")
     peak_size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak_size * (1 if sys.platform == "darwin" else 1024))
+
+
+def held_memory() -> float:
+    """The bytes that this process holds now, on Linux."""
+    return _of_status("VmRSS")
+
+
+def _of_status(name: str) -> float:
+    (found,) = [line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")]
+    return float(found.split()[1]) * 1024
 
 
 def machine() -> str:
