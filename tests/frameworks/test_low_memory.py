@@ -76,7 +76,9 @@ def test_a_run_saves_the_plain_model_and_goes_on_the_other_way(tmp_path):
     from efficientnet.training import train as train_run
 
     variant = dataclasses.replace(get_variant("b0"), name="small", width=0.25, blocks=tiny_blocks("b0"))
-    recipe = Recipe(head_epochs=0, epochs=1, batch_size=4, accumulate=2, unfreeze=2, precision="mixed_bfloat16")
+    recipe = Recipe(
+        head_epochs=0, epochs=1, epoch_steps=0, batch_size=4, accumulate=2, unfreeze=2, precision="mixed_bfloat16"
+    )
     task = Task(variant, None, small_task().data, recipe, 32, low_memory=True)
     assert train_run(task, tmp_path)["epoch"] == 1
     model = keras.models.load_model(tmp_path / "model.keras")
