@@ -374,7 +374,7 @@ def _stored(out: Path) -> dict[str, Any]:
 
 
 def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
-    from ..training.recipes import from_json, get_recipe, with_fields
+    from ..training.recipes import FINETUNE, from_json, get_recipe, with_fields
 
     stored = _stored(out).get("recipe") if arguments.resume and arguments.recipe is None else None
     recipe = from_json(stored) if stored else get_recipe(arguments.recipe or "finetune", get_variant(arguments.model))
@@ -387,8 +387,9 @@ def _recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
         raise ValueError(f"The recipe's {', '.join(twice)} is given more than once: give it once.")
     if arguments.learning_rate is not None:
         changes = [("full_rate_steps", "0"), *changes]
-    if arguments.data == "digits" and not stored:
+    is_from_file = stored or str(arguments.recipe).endswith(".json")
+    if arguments.data == "digits" and not is_from_file:
         changes = [("flip", "false"), *changes]  # mirrored, they are other characters
-    if arguments.targets == "values" and not stored and recipe.name == "finetune":
+    if arguments.targets == "values" and recipe == FINETUNE and not is_from_file:
         changes = [("magnitude", "[0, 0]"), *changes]  # a number may depend on brightness, angle or place
     return with_fields(recipe, dict(changes))

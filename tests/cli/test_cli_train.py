@@ -78,6 +78,17 @@ def test_digits_are_not_mirrored():
     assert recipe_of("photos").flip
     assert not recipe_of("digits").flip
     assert recipe_of("digits", "--set", "flip=true").flip
+
+
+def test_images_with_numbers_keep_their_brightness_and_angle(tmp_path):
+    """Unless a custom recipe, or an option, augments them."""
+    assert recipe_of("set.csv").magnitude == (7, 7)
+    assert recipe_of("set.csv", "--targets", "values").magnitude == (0, 0)
+    assert recipe_of("set.csv", "--targets", "values", "--set", "magnitude=[3,3]").magnitude == (3, 3)
+    (tmp_path / "mine.json").write_text(json.dumps({"magnitude": [4, 4], "flip": True}))
+    mine = str(tmp_path / "mine.json")
+    assert recipe_of("set.csv", "--targets", "values", "--recipe", mine).magnitude == (4, 4)
+    assert recipe_of("digits", "--recipe", mine).flip
     with pytest.raises(ValueError, match="flip is given more than once"):
         recipe_of("photos", "--set", "flip=true", "--set", "flip=false")
 
