@@ -203,6 +203,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
             "--distributed."
         )
     folds = arguments.folds
+    # For folds a fraction, so that a test part is left aside.
     data = datasets.load(
         arguments.data, HELD_OUT if folds else arguments.validation, size, whole=recipe.crop < 1,
         channels=arguments.in_channels, targets=arguments.targets, columns=arguments.columns,
@@ -211,7 +212,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
-    if folds:  # a fraction, so that a test part is left aside
+    if folds:
         data = data.undivided()
     data = data.subset(arguments.training_images, None, arguments.seed).resized(size)
     left_out = None
