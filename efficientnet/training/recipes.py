@@ -175,6 +175,8 @@ class Recipe:
         for field, values in fractions.items():
             if not all(0 <= value < 1 for value in values):
                 raise ValueError(f"{field}={getattr(self, field)}: expected at least 0 and less than 1.")
+        if not 0 <= self.erase <= 1:
+            raise ValueError(f"erase={self.erase}: expected a probability, 0..1.")
         for field in ("crop", "first_size", "layer_decay", "teacher_share", "pseudo_confidence"):
             if not 0 < getattr(self, field) <= 1:
                 raise ValueError(f"{field}={getattr(self, field)}: expected more than 0 and at most 1.")

@@ -115,6 +115,7 @@ def test_fields_from_the_command_line():
      ({"optimizer": "sgd"}, "rmsprop or adamw"), ({"decay": "linear"}, "exponential or cosine"),
      ({"magnitude": (0, 31)}, r"0\.\.30"), ({"auto_augment": True, "magnitude": (0, 9)}, "takes the place of"),
      ({"mixup": (1,)}, "expected a pair"), ({"crop": 0}, "more than 0"),
+     ({"erase": 25}, r"erase=25: expected a probability, 0\.\.1"),
      ({"label_smoothing": 1}, "less than 1"), ({"epochs": 0}, "epochs=0: expected at least 1"),
      ({"epochs": 2, "head_epochs": 3}, "as many epochs in all as for the head"),
      ({"reference_batch": 256}, "needs a batch_size"),
