@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = [
     "fashion-mnist", "--training-images", "2000", "--model", "lite0", "--image-size", "128",
     "--learning-rate", "2e-3", "--set", "magnitude=[0, 0]", "--set", "erase=0", "--set", "epoch_steps=0",
+    "--set", "unfreeze=null", "--set", "patience=null",
 ]  # fmt: skip
 # 18 epochs each. Without pretraining there is nothing to freeze or to spare.
 NETWORKS = {
-    "pretrained": ("imagenet", ["patience=null", "head_epochs=2", "epochs=18"]),
+    "pretrained": ("imagenet", ["head_epochs=2", "epochs=18"]),
     "random": (
         "none",
-        ["patience=null", "head_epochs=0", "epochs=18", "freeze_batch_norm=false", "layer_decay=1"],
+        ["head_epochs=0", "epochs=18", "freeze_batch_norm=false", "layer_decay=1"],
     ),
 }
 

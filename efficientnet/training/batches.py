@@ -190,7 +190,7 @@ class Batches:
             pixels = joined(rand_augment(planes(pixels), self.stage.magnitude, rng))
         if recipe.auto_augment:
             pixels = joined(auto_augment(planes(pixels), rng))
-        if recipe.erase and rng.random() < recipe.erase:
+        if rng.random() < recipe.erase:
             pixels = erased(pixels, rng)
         return pixels
 

@@ -5,6 +5,7 @@ Each returns a function from (images, SIZE, SIZE, 3) pixels to (images, outputs)
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import tempfile
@@ -39,8 +40,6 @@ def _predict(model: Any, pixels: NDArray[np.uint8]) -> Outputs:
 
 def this_package(task: Task, seed: int, **settings: Any) -> Predict:
     """``efficientnet train`` without settings, or with some; the model that it saves, which is its best epoch's."""
-    import dataclasses
-
     import keras
 
     from efficientnet import get_variant
