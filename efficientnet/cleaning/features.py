@@ -13,7 +13,6 @@ from ..common.text import about, notify
 from ..datasets.data import Files
 from ..family.features import feature_info
 from ..family.scaling import AnyVariant
-from ..images.pixel_scaling import EVALUATION_CROP
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
@@ -51,7 +50,7 @@ def compute_features(
     from ..inference import compile
 
     rows = np.sort(np.concatenate([data.training, data.validation]))
-    crop = EVALUATION_CROP if isinstance(data.pixels, Files) else 1.0
+    crop = data.crop if isinstance(data.pixels, Files) else 1.0
     read, features = [], []
     with compile(_build(model, weights, size, data.channels), crop=crop) as predictor:
         records = predictor.stream(functools.partial(data.pixels.__getitem__, row) for row in rows)

@@ -13,7 +13,7 @@ from ..common.text import notify, print_json
 from ..family.variants import get_variant
 from . import pixel_options
 from .number_types import natural, positive, share
-from .train import ENLARGED, VALIDATION, fraction_or_path
+from .train import VALIDATION, fraction_or_path
 
 SUCCESS, SOME_FAILED = 0, 1
 _SIMILARITY, _FOLDS = 0.9, 5
@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     add("--model", default="lite0", help="variant whose features describe the images (default: lite0)")
     add("--weights", default="imagenet", help="published set or file of its weights (default: imagenet)")
     add("--image-size", type=positive, metavar="PIXELS",
-        help="side of the images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
+        help="side of the images (default: the variant's; less for small images)")  # fmt: skip
     add("--in-channels", type=positive, default=3, metavar="N",
         help="channels of the images: 3 for RGB, 1 for grey; for others the images have as many, in .npy or TIFF files "
         "(default: 3)")  # fmt: skip
@@ -63,8 +63,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ImportError("clean needs scikit-learn: pip install 'efficientnet[training]>=2'.")
     if arguments.out and not find_spec("jinja2"):
         raise ImportError("--out needs Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
-    size = arguments.image_size or ENLARGED.get(arguments.data, get_variant(arguments.model).resolution)
-    data = datasets.load(arguments.data, arguments.validation, size, channels=arguments.in_channels)
+    fit, largest = arguments.image_size is None, arguments.image_size or get_variant(arguments.model).resolution
+    data = datasets.load(arguments.data, arguments.validation, largest, channels=arguments.in_channels, fit=fit)
+    size = pixel_options.training_size(data, largest, fit)
     found = find_issues(
         data.subset(arguments.training_images, None, arguments.seed).resized(size), arguments.model, arguments.weights,
         similarity=arguments.similarity, folds=arguments.folds, seed=arguments.seed,

@@ -6,9 +6,13 @@ import argparse
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..common.text import notify
 from .number_types import whole_amount
+
+if TYPE_CHECKING:
+    from ..datasets.data import Data
 
 
 def add_options(parser: argparse.ArgumentParser, reduces: bool = False) -> None:
@@ -41,6 +45,16 @@ def limited(max_pixels: int | None) -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def training_size(data: Data, largest: int, fit: bool) -> int:
+    """Returns the side to train images at, at most ``largest``; with ``fit`` less for small ones, which is reported."""
+    from ..datasets.sizes import fitting_size
+
+    size = fitting_size(data.side, largest) if fit else largest
+    if size < largest:
+        notify(f"the images are small, {data.side:g} pixels: enlarged to {size} (--image-size takes another size)")
+    return size
 
 
 def source(image: Any, arguments: argparse.Namespace, channels: int) -> Any:

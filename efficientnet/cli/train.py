@@ -36,7 +36,6 @@ _DEFAULTS = {
     "in_channels": 3, "targets": "classes", "columns": None, "weight_column": None,
     "padding": None, "epsilon": None, "preprocessing": None, "classes": None, "folds": None,
 }  # fmt: skip
-ENLARGED = {"digits": 96, "fashion-mnist": 96}  # small images, and the size that they are shown in, pixels
 # Why an option does not go with --folds.
 _NOT_WITH_FOLDS = {
     "validation": "each fold validates the network that has trained on the others, so leave one of them out",
@@ -99,7 +98,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     model_options.add_network_options(parser)
     add("--out", type=Path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=positive, metavar="PIXELS",
-        help="side of the last stage's images (default: the variant's; 96 for digits and fashion-mnist)")  # fmt: skip
+        help="side of the last stage's images (default: the variant's; less for small images)")  # fmt: skip
     add("--in-channels", type=positive, metavar="N",
         help="channels of the images: 3 for RGB, 1 for grey; for others the images have as many, in .npy or TIFF files "
         "(default: 3)")  # fmt: skip
@@ -189,7 +188,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
         processes = connect(arguments.distributed, arguments.rank)
     variant = get_variant(arguments.model)
     recipe = _recipe(arguments, out)
-    size = arguments.image_size or ENLARGED.get(arguments.data, variant.resolution)
+    fit, largest = arguments.image_size is None, arguments.image_size or variant.resolution
     given = model_options.network_facts(arguments)
     check(arguments.targets, recipe, arguments.balance)
     check_trackers(arguments.log or ())
@@ -205,11 +204,12 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     folds = arguments.folds
     # For folds a fraction, so that a test part is left aside.
     data = datasets.load(
-        arguments.data, HELD_OUT if folds else arguments.validation, size, whole=recipe.crop < 1,
+        arguments.data, HELD_OUT if folds else arguments.validation, largest, fit=fit, whole=recipe.crop < 1,
         channels=arguments.in_channels, targets=arguments.targets, columns=arguments.columns,
         weight=arguments.weight_column,
         classes=given.class_names if arguments.targets == "ordinal" else None,
     )  # fmt: skip
+    size = pixel_options.training_size(data, largest, fit)
     if given.class_names is not None:
         data = data.with_classes(given.class_names)
     if folds:
@@ -324,7 +324,7 @@ def _with_teacher(
     teacher = Teacher.of_file(arguments.teacher, data.targets, data.channels)
     if arguments.unlabelled:
         side = None if recipe.crop < 1 else size
-        unlabelled = load_unlabelled(Path(arguments.unlabelled), side, data.channels, data.crop)
+        unlabelled = load_unlabelled(Path(arguments.unlabelled), side, data.channels, crop=data.crop)
         table, least = out / PSEUDO_LABELS, recipe.pseudo_confidence
         data = add_pseudo_labels(data, unlabelled, teacher, size, least, table, arguments.resume)
     return data, teacher

@@ -30,6 +30,7 @@ def load(
     targets: str = "classes",
     columns: Sequence[str] | None = None,
     weight: str | None = None,
+    fit: bool = False,
 ) -> Data:
     """Load labelled images and split them.
 
@@ -52,6 +53,8 @@ def load(
             ``"ordinal"``, classes that have an order: that of ``classes``, the lowest first, or of their numbers.
         columns: Columns of values or probabilities; by default all but path and weight.
         weight: Column of the weight of each image, 0 or more; by default all images count equally.
+        fit: Whether small images of a folder, of a CSV file, or of digits get a smaller side than ``size``, as
+            :func:`.sizes.fitting_size` says.
 
     Raises:
         ValueError, OSError, ImportError: There is no such data, or it is not as described.
@@ -82,7 +85,7 @@ def load(
     if is_file:
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
         wanted = labelled.What(targets, columns, weight, classes)
-        return files.load_files(Path(name), held_out, None if whole else size, channels, wanted)
+        return files.load_files(Path(name), held_out, None if whole else size, channels, wanted, fit)
     if is_apart:
         raise ValueError(
             f"{name} is validated with its own images, not with those of {validation}: pass a fraction as its "
@@ -94,7 +97,7 @@ def load(
         return foreign.load_tfds(name.removeprefix("tfds:"), validation, size, channels=channels)
     fraction = foreign.HELD_OUT if validation is None else validation
     if name == "digits":
-        return builtin.load_digits(fraction, size, channels)
+        return builtin.load_digits(fraction, size, channels, fit)
     return foreign.load_tfrecords(name, fraction, size, channels=channels)
 
 

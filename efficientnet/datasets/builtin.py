@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..images.resizing import center_crop_and_resize
 from .data import Data, is_held_out
+from .sizes import fitting_size
 from .targets import Classes
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
@@ -20,8 +21,8 @@ FASHION_MNIST_CLASSES = (
 )  # fmt: skip
 
 
-def load_digits(validation: float, size: int, channels: int = 3) -> Data:
-    """Load scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``.
+def load_digits(validation: float, size: int, channels: int = 3, fit: bool = False) -> Data:
+    """Load scikit-learn's 1797 handwritten digits of 8 x 8 pixels, enlarged to ``size``, or less with ``fit``.
 
     Raises:
         ImportError: The package scikit-learn is missing.
@@ -31,6 +32,8 @@ def load_digits(validation: float, size: int, channels: int = 3) -> Data:
     except ImportError as error:
         raise ImportError("The digits come with scikit-learn: pip install scikit-learn") from error
     digits = datasets.load_digits()
+    side = min(digits.images.shape[1:])
+    size = fitting_size(side, size) if fit else size
     levels = digits.images * (255 / 16)
     grey = [center_crop_and_resize(image, size, crop_padding=0, interpolation="bilinear") for image in levels]
     validates = np.array([is_held_out(image.tobytes(), validation) for image in digits.images])
@@ -38,7 +41,7 @@ def load_digits(validation: float, size: int, channels: int = 3) -> Data:
     pixels = _with_channels(np.rint(grey), channels)
     return Data(
         "digits", pixels, Classes(classes, digits.target), np.flatnonzero(~validates), np.flatnonzero(validates),
-        crop=1.0,
+        crop=1.0, side=side,
     )  # fmt: skip
 
 
@@ -69,7 +72,7 @@ def load_fashion_mnist(
         training, held_out = np.flatnonzero(~validates), np.flatnonzero(validates)
     pixels = _with_channels(images, channels)
     targets = Classes(list(FASHION_MNIST_CLASSES), labels)
-    return Data("Fashion-MNIST", pixels, targets, training, held_out, crop=1.0)
+    return Data("Fashion-MNIST", pixels, targets, training, held_out, crop=1.0, side=min(images.shape[1:]))
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

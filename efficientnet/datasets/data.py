@@ -33,6 +33,7 @@ class Data:
         training: Indices of the training images; an image that cannot be read is in neither part.
         validation: Indices of the validation images.
         crop: Part of an image's shorter side that evaluation keeps, 0..1.
+        side: Usual shorter side of the images as they came, pixels; None if it is not known.
         entries: File of each image; empty for images from elsewhere.
     """
 
@@ -42,6 +43,7 @@ class Data:
     training: NDArray[np.integer[Any]]
     validation: NDArray[np.integer[Any]]
     crop: float = EVALUATION_CROP
+    side: float | None = None
     entries: Sequence[Entry] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from tqdm import tqdm
 
 from ..common.text import lines, notify, plain
 from ..images.loading import load_image
-from ..images.pixel_scaling import EVALUATION_CROP
 from .data import Data, Files, square, temporary_array
 from .folders import find_images, parent_hint
 from .labelled import Labelled, What, find_targets
+from .sizes import evaluation_crop, fitting_size, usual_side
 from .splits import Entry
 from .targets import Classes, Rows, Targets
 
@@ -25,11 +26,12 @@ _CLASSES = What()
 
 
 def load_files(
-    data: Path, validation: float | Path, size: int | None, channels: int = 3, what: What = _CLASSES
+    data: Path, validation: float | Path, size: int | None, channels: int = 3, what: What = _CLASSES, fit: bool = False
 ) -> Data:
     """Read a folder of class folders, or the files that a table names; what is left out is reported on stderr.
 
-    The pixels lie in a nameless temporary file, not in memory (``TMPDIR`` is its folder).
+    The pixels lie in a nameless temporary file, not in memory (``TMPDIR`` is its folder). Small images are kept whole;
+    of others the central part is, as everywhere.
 
     Args:
         data: Folder or CSV file, as :func:`.labelled.find_targets` takes it.
@@ -39,6 +41,7 @@ def load_files(
             their files, which have to stay.
         channels: Channels of the images, as ``load_image`` reads them.
         what: What is to be read as the targets.
+        fit: Whether small images get a smaller side than ``size``, by :func:`.sizes.fitting_size`.
 
     Raises:
         FileNotFoundError, ValueError: The data is not as described.
@@ -62,10 +65,14 @@ def load_files(
         targets, paths = targets.joined(held_out.targets), [*paths, *held_out.paths]
         validation = 0.0
     name = data.resolve().name if data.is_dir() else data.stem
-    return _read(name, paths, targets, sides, validation, size, channels)
+    side = usual_side(paths, channels)
+    if fit and size is not None:
+        size = fitting_size(side, size)
+    read = _read(name, paths, targets, sides, validation, size, channels, evaluation_crop(side))
+    return dataclasses.replace(read, side=side)
 
 
-def load_unlabelled(folder: Path, size: int | None, channels: int = 3, crop: float = EVALUATION_CROP) -> Data:
+def load_unlabelled(folder: Path, size: int | None, channels: int = 3, *, crop: float) -> Data:
     """Read all images of a folder and the folders within it, as images to train on of one class without a meaning.
 
     Args:
@@ -103,7 +110,7 @@ def _read(
     fraction: float,
     size: int | None,
     channels: int,
-    crop: float = EVALUATION_CROP,
+    crop: float,
 ) -> Data:
     """Read files of known targets; their sides are "training", "validation", or None if their content decides."""
     whole = Files(paths, channels)
@@ -133,7 +140,7 @@ def _read(
     training, held_out_rows = np.flatnonzero(is_read & ~held_out), np.flatnonzero(is_read & held_out)
     _notify_overlap(digests, training, held_out_rows)
     entries = [Entry(path, digest.hex()) for path, digest in zip(paths, digests, strict=True)]
-    return Data(name, pixels, targets, training, held_out_rows, entries=entries)
+    return Data(name, pixels, targets, training, held_out_rows, crop, entries=entries)
 
 
 def _notify_contradictions(paths: Sequence[Path], targets: Targets, digests: Sequence[bytes]) -> None:

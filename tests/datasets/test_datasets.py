@@ -316,3 +316,26 @@ def test_one_door_for_data(tmp_path):
         load(tmp_path / "images", 0.5, 8, classes=["a", "b"])
     with pytest.raises(ValueError, match="is validated with its own images"):
         load("digits", tmp_path, 8)
+
+
+@pytest.mark.parametrize(("side", "fitted", "crop"), [(8, 96, 1.0), (40, 128, 1.0), (64, 192, 1.0), (65, 224, 0.875)])
+def test_small_images_are_kept_whole_and_enlarged_less(tmp_path, side, fitted, crop):
+    """A frame of white around black stays where the image is small, and is cut off where it is not."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            pixels = np.full((side, side + 3, 3), 255, np.uint8)
+            pixels[2:-2, 4:-4] = index + 2 * (name == "b")
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
+    data = load(tmp_path, 0.5, 224, fit=True)
+    assert (data.pixels.shape[1:], data.side, data.crop) == ((fitted, fitted, 3), side, crop)
+    assert (data.pixels[:, 0, fitted // 2].min() > 200) == (crop == 1)
+    assert load(tmp_path, 0.5, 50).pixels.shape[1:] == (50, 50, 3)
+    assert load(tmp_path, 0.5, 50, fit=True).pixels.shape[1] <= 50
+    whole = load(tmp_path, 0.5, 224, whole=True, fit=True)
+    assert (whole.side, whole.crop) == (side, crop)
+
+
+def test_digits_fit_like_a_folder_of_them():
+    assert load("digits", 0.2, 224, fit=True).pixels.shape[1] == 96
+    assert load("digits", 0.2, 24).side == 8

@@ -95,9 +95,9 @@ def test_nothing_to_learn(data, folder, tmp_path):
         add_pseudo_labels(data, more, lambda pixels: np.full((len(pixels), 2), 0.5), SIDE, 0.9, tmp_path / "t.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):
-        load_unlabelled(tmp_path / "empty", SIDE)
+        load_unlabelled(tmp_path / "empty", SIDE, crop=1)
     with pytest.raises(FileNotFoundError, match="There is no folder"):
-        load_unlabelled(tmp_path / "none", SIDE)
+        load_unlabelled(tmp_path / "none", SIDE, crop=1)
 
 
 def test_without_a_teacher(tmp_path, capsys):
