@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from .checkpoints.marks import Mark
 from .common import arguments
 from .common.text import get_logger
-from .family import features, scaling
+from .family import costs, features, scaling
 from .family.variants import V1_BLOCKS, BlockArgs, Variant, get_variant
 from .images.pixel_scaling import Scaling, for_channels, formula
 from .keras_graph import marks
@@ -255,7 +255,7 @@ create = _advised(assemble)
 def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Callable[P, T]:
     """Return the public constructor ``name``: ``create`` for that variant, with a custom signature and docstring."""
     variant = get_variant(name)
-    cost = scaling.cost(variant)
+    cost = costs.cost(variant)
     sets = sorted({row.name for row in weight_sets.list_weights(variant)})
 
     def construct(*args: P.args, **kwargs: P.kwargs) -> T:

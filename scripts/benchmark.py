@@ -67,7 +67,7 @@ def print_rows(rows: Iterator[Row]) -> list[Row]:
 def run_races(arguments: argparse.Namespace) -> list[Result]:
     """Runs, prints and draws the race of the contenders, and that of those who start from files."""
     from efficientnet import get_variant
-    from efficientnet.family import scaling
+    from efficientnet.family import costs
 
     variant = get_variant(arguments.model)
     title = f"{arguments.model} at {variant.resolution} pixels, {arguments.threads} threads"
@@ -76,7 +76,7 @@ def run_races(arguments: argparse.Namespace) -> list[Result]:
         settings = Settings(
             variant=variant.name,
             resolution=variant.resolution,
-            macs=scaling.cost(variant).macs,
+            macs=costs.cost(variant).macs,
             backend=arguments.backend[0],
             threads=arguments.threads,
             seconds=0.2 if arguments.quick else 0.5,

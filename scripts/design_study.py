@@ -32,7 +32,7 @@ from efficientnet.design import (
     search,
 )
 from efficientnet.design.report import write_report
-from efficientnet.family.scaling import cost
+from efficientnet.family.costs import cost
 
 SETTINGS = Path(__file__).with_suffix(".json")
 MISC = Path(__file__).resolve().parents[1] / "misc" / "design"

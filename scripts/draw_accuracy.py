@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from efficientnet import get_variant, list_variants
-from efficientnet.family import scaling
+from efficientnet.family import costs
 from efficientnet.weights.published import resolve, weights_info
 
 OUT = Path(__file__).resolve().parents[1] / "misc" / "accuracy.png"
@@ -29,7 +29,7 @@ def points(name: str) -> list[tuple[float, float, str]]:
         chosen = resolve(name, variant)
         if chosen and chosen.name == name and chosen.top1:
             label = variant.name.removeprefix("efficientnet-").upper()
-            found.append((scaling.cost(variant).macs / 1e9, 100 * chosen.top1, label))
+            found.append((costs.cost(variant).macs / 1e9, 100 * chosen.top1, label))
     return found
 
 
@@ -45,7 +45,7 @@ def main() -> None:
             axes.annotate(text, (x, y), NUDGE, textcoords="offset points", color=color, fontsize=10)
         place = (macs[at], top1[at])
         axes.annotate(label, place, offset, textcoords="offset points", color=color, weight="bold", fontsize=11)
-    macs, top1 = scaling.cost(get_variant("lite0")).macs / 1e9, 100 * (weights_info("lite0").top1 or 0)
+    macs, top1 = costs.cost(get_variant("lite0")).macs / 1e9, 100 * (weights_info("lite0").top1 or 0)
     axes.plot(macs, top1, color="C2", marker="s")
     axes.annotate("Lite0", (macs, top1), (9, -4), textcoords="offset points", color="C2", fontsize=10)
     axes.set(xscale="log", xlabel="multiply-adds for one image, billions", ylabel="ImageNet top-1 accuracy, %")

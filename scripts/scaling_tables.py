@@ -7,7 +7,7 @@ import sys
 
 from efficientnet import get_variant
 from efficientnet.design import Factors, fit_budget, get_baseline
-from efficientnet.family import scaling
+from efficientnet.family import costs
 from efficientnet.reports.tables import table
 
 COMPOUND = Factors(width=1.2, depth=1.4, resolution=1.3)
@@ -26,15 +26,16 @@ def fits() -> str:
     rows = []
     for number in range(1, 8):
         variant = get_variant(f"b{number}")
-        published = scaling.cost(variant)
+        published = costs.cost(variant)
         fit = fit_budget(get_baseline("b0"), macs=published.macs)
+        macs, parameters = fit.prices["macs"], fit.prices["parameters"]
         rows.append(
             [
-                f"B{number}", f"{published.macs / 1e9:.2f} G", f"{fit.cost.macs / 1e9:.2f} G",
-                f"{fit.cost.macs / published.macs - 1:+.1%}", f"{fit.phi:.2f}",
+                f"B{number}", f"{published.macs / 1e9:.2f} G", f"{macs / 1e9:.2f} G",
+                f"{macs / published.macs - 1:+.1%}", f"{fit.phi:.2f}",
                 f"{fit.factors.width:.2f} / {variant.width}", f"{fit.factors.depth:.2f} / {variant.depth}",
                 f"{fit.resolution} / {variant.resolution}",
-                f"{fit.cost.parameters / 1e6:.1f} / {published.parameters / 1e6:.1f} M",
+                f"{parameters / 1e6:.1f} / {published.parameters / 1e6:.1f} M",
             ]
         )  # fmt: skip
     header = ["", "published", "fitted", "", "φ", "width", "depth", "input", "parameters"]

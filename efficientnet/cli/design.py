@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.files import check_writable
-from ..family import compound, scaling
-from ..family.compound import PAPER_COEFFICIENTS, Coefficients
+from ..family import compound
+from ..family.compound import Coefficients, Rule
+from ..family.scaling import Factors
 from ..family.variants import save_variant
 from ..reports.tables import table
 from . import pixel_options
-from .number_types import amount, positive
+from .number_types import amount, positive, share
 from .train import VALIDATION, fraction_or_path
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
-    from ..design import Baseline, Network, Results
+    from ..design import Baseline, Fit, Network, Results
 
 _NETWORK = "network to scale"
 # Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
@@ -48,13 +49,13 @@ def add_parser(commands: Any) -> None:
     _add_resolution(parser)
     parser.set_defaults(run=_candidates)
 
-    parser = design.add_parser("fit", help="find the largest network within a budget")
+    parser = design.add_parser("fit", help="find the largest network within budgets")
     parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
-    budget = parser.add_mutually_exclusive_group(required=True)
+    budget = parser.add_argument_group("budgets, one or several")
     budget.add_argument("--macs", type=amount, metavar="N", help="most multiply-adds, such as 1.8G")
     budget.add_argument("--parameters", type=amount, metavar="N", help="most parameters, such as 12M")
     budget.add_argument("--milliseconds", type=float, metavar="T", help="most time per image on this machine")
-    _add_coefficients(parser)
+    _add_rule(parser, "compound, fast, tiny (which only shrinks)")
     _add_resolution(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
     parser.set_defaults(run=_fit)
@@ -71,7 +72,7 @@ def add_parser(commands: Any) -> None:
     _add_training(parser)
     parser.add_argument("--macs", type=amount, nargs="+", action="extend", required=True, metavar="N",
         help="budgets in multiply-adds, such as 20M 40M")  # fmt: skip
-    _add_coefficients(parser)
+    _add_rule(parser, "compound, fast")
     parser.add_argument("--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
         help="depth and resolution factors at which to scale the width too, as in the paper's figure 4, such as "
         "2,1 1,1.3 2,1.3 (default: none)")  # fmt: skip
@@ -95,11 +96,13 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
 
 
-def _add_coefficients(parser: argparse.ArgumentParser) -> None:
+def _add_rule(parser: argparse.ArgumentParser, names: str) -> None:
     add = parser.add_mutually_exclusive_group().add_argument
-    add("--coefficients", type=float, nargs=3, metavar=("ALPHA", "BETA", "GAMMA"),
-        help="scaling coefficients α, β, γ (default: the paper's, 1.2 1.1 1.15)")  # fmt: skip
+    add("--rule", nargs="+", metavar="RULE", default=["compound"],
+        help=f"rule of scaling: {names}, or coefficients α β γ (default: compound, 1.2 1.1 1.15)")  # fmt: skip
     add("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
+    parser.add_argument("--alpha", type=share, metavar="A",
+        help="share of the width in the rule fast, 0..1 (default: 0.8)")  # fmt: skip
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -152,19 +155,30 @@ def _baseline(arguments: argparse.Namespace) -> Baseline:
     return Baseline.from_variant(dataclasses.replace(baseline.variant, resolution=arguments.resolution))
 
 
-def _coefficients(arguments: argparse.Namespace, baseline: Baseline) -> Coefficients:
+def _rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
     from ..design import load_results
 
-    if arguments.coefficients:
-        return Coefficients(*arguments.coefficients)
-    if not arguments.search:
-        return PAPER_COEFFICIENTS
-    path = arguments.search / "search.json"
-    found = load_results(path).finished_of("candidate")
-    if not found:
-        raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --coefficients.")
-    best = found[0]
-    return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
+    if arguments.alpha is not None and arguments.rule != ["fast"]:
+        raise ValueError(f"--alpha {arguments.alpha:g} belongs to the rule fast: give --rule fast, too.")
+    if arguments.search:
+        path = arguments.search / "search.json"
+        found = load_results(path).finished_of("candidate")
+        if not found:
+            raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --rule.")
+        best = found[0]
+        return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
+    if arguments.rule == ["fast"]:
+        return compound.fast(0.8 if arguments.alpha is None else arguments.alpha)
+    if len(arguments.rule) == 1 and arguments.rule[0] in compound.RULES:
+        return compound.RULES[arguments.rule[0]]
+    try:
+        alpha, beta, gamma = map(float, arguments.rule)
+    except ValueError:
+        raise ValueError(
+            f"--rule {' '.join(arguments.rule)}: expected {', '.join(compound.RULES)}, or three numbers α β γ such as "
+            "1.2 1.1 1.15."
+        ) from None
+    return Coefficients(alpha, beta, gamma)
 
 
 def _candidates(arguments: argparse.Namespace) -> int:
@@ -173,7 +187,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
     rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{compound.cost_factor(c):.3f}"] for c in grid]
     if arguments.baseline:
         baseline = _baseline(arguments)
-        least = baseline.cost(scaling.Factors()).macs
+        least = baseline.cost(Factors()).macs
         header += ["input", "multiply-adds", "× the baseline's"]
         for row, coefficients in zip(rows, grid, strict=True):
             factors = coefficients.factors(1.0)
@@ -194,19 +208,32 @@ def _fit(arguments: argparse.Namespace) -> int:
             f"--out {arguments.out}: only EfficientNets are saved as variants, and {baseline.name} is none."
         )
     fit = fit_budget(
-        baseline, _coefficients(arguments, baseline),
+        baseline, _rule(arguments, baseline),
         macs=arguments.macs, parameters=arguments.parameters, milliseconds=arguments.milliseconds,
     )  # fmt: skip
     factors = fit.factors
-    print(
-        f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels\n"
-        f"{fit.cost.parameters:,} parameters, {fit.cost.macs:,} multiply-adds"
-        + (f", {fit.milliseconds:.2f} ms" if fit.milliseconds else "")
-    )
-    if arguments.out and baseline.variant is not None:
-        save_variant(scaling.scale(baseline.variant, factors, name=arguments.out.stem), arguments.out)
+    print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")
+    print(_prices_table(fit))
+    if arguments.out:
+        save_variant(fit.variant(arguments.out.stem), arguments.out)
         print(f"saved as {arguments.out}, which stands wherever a variant's name does")
     return 0
+
+
+def _prices_table(fit: Fit) -> str:
+    """List what a network costs in each currency; beside it, where it is not near the budget, the next larger one."""
+    from ..design.budget import CURRENCIES
+    from ..design.budget import amount as in_words
+
+    header = ["", "network", "budget", "used", *([] if fit.is_close else ["next larger"])]
+    rows = []
+    for currency, price in fit.prices.items():
+        budget = fit.budgets.get(currency)
+        used = "" if budget is None else f"{price / budget:.1%}" + (" (binding)" if currency == fit.binding else "")
+        shown = [price, budget, used, fit.above.get(currency)][: len(header) - 1]
+        cells = ["" if cell is None else cell if isinstance(cell, str) else in_words(cell) for cell in shown]
+        rows.append([CURRENCIES[currency], *cells])
+    return table(header, rows)
 
 
 def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -242,12 +269,15 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ..design import compare, fit_budget
 
     baseline = _baseline(arguments)
+    rule = _rule(arguments, baseline)
+    if not isinstance(rule, Coefficients):
+        raise ValueError("--rule tiny only shrinks: compare takes compound, fast, or three numbers α β γ.")
     # Resolution alone makes the largest images.
     only_resolution = Coefficients(1.0, 1.0, 1.1)
     largest = fit_budget(baseline, only_resolution, macs=1.1 * max(arguments.macs)).resolution
     results = compare(
         baseline, arguments.macs, _data(arguments, largest), arguments.out,
-        coefficients=_coefficients(arguments, baseline), widths_at=arguments.widths_at,
+        coefficients=rule, widths_at=arguments.widths_at,
         **_training_arguments(arguments),
     )  # fmt: skip
     return _print_results(results, arguments.out)

@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from ..family import scaling
+    from ..family import costs
     from ..weights.published import published_top1
 
     names = list_variants(arguments.pattern)
@@ -176,7 +176,7 @@ def _models(arguments: argparse.Namespace) -> int:
     print(f"{'name':<33} {'parameters':>12} {'multiply-adds':>14} {'input':>6} {'top-1':>7}  weights")
     for name in names:
         variant = get_variant(name)
-        cost = scaling.cost(variant)
+        cost = costs.cost(variant)
         sets = published_top1(variant)
         best = max((top1 for top1 in sets.values() if top1 is not None), default=None)
         shown = ", ".join(f"{key} ({top1:.1%})" if top1 else key for key, top1 in sets.items())

@@ -7,7 +7,7 @@ Nothing here is imported by the rest of the package.
 
 from __future__ import annotations
 
-from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates, cost_factor, efficiency
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Tiny, candidates, cost_factor, efficiency, fast
 from ..family.scaling import Factors, scale
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
@@ -27,11 +27,13 @@ __all__ = [
     "Network",
     "Results",
     "ShortTraining",
+    "Tiny",
     "at_equal_cost",
     "candidates",
     "compare",
     "cost_factor",
     "efficiency",
+    "fast",
     "fit_budget",
     "get_baseline",
     "growths",

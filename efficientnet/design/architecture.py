@@ -16,7 +16,7 @@ from ..common import arguments
 from ..common.files import write_file
 from ..datasets.data import Data
 from ..errors import DivergedError
-from ..family import scaling
+from ..family import costs
 from ..family.compound import efficiency
 from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
@@ -103,7 +103,7 @@ def search_architecture(
     arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")
     target = None if target is None else arguments.factor("target", target)
     folder = Path(arguments.path("folder", folder, "the folder of the run"))
-    target = target or scaling.cost(baseline, classes=len(checked_data(data).classes)).macs
+    target = target or costs.cost(baseline, classes=len(checked_data(data).classes)).macs
     small = data.resized(baseline.resolution)
 
     def objective(trial: Any) -> tuple[float, float]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..common import arguments
-from ..family import scaling
-from ..family.scaling import MIN_RESOLUTION, Cost, Factors, checked_factors, scale_resolution
+from ..family import costs, scaling
+from ..family.costs import Cost
+from ..family.scaling import MIN_RESOLUTION, Factors, checked_factors, scale_resolution
 from ..family.variants import Variant, get_variant
 from ..keras_graph.profile import profile
 from ..network.backends import deep_recursion
@@ -68,7 +70,8 @@ class Baseline:
         Args:
             function: Builder ``function(width, depth, resolution)``, with ``classes`` as an optional fourth argument.
                 It returns a Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes)
-                probabilities. ``width`` and ``depth`` are factors of at least 1, ``resolution`` is in pixels.
+                probabilities. ``width`` and ``depth`` are factors, below 1 for smaller networks; ``resolution`` is in
+                pixels.
             resolution: Side of the baseline's input, pixels, at least 32.
             name: Name of the baseline; the function's by default.
             classes: Number of outputs that the cost includes.
@@ -97,18 +100,18 @@ class Baseline:
         return baseline
 
     def pixels(self, factors: Factors) -> int:
-        """Return the side of the scaled network's input, pixels."""
+        """Return the side of the scaled network's input, pixels; at least 32."""
         return scale_resolution(self.resolution, checked_factors(factors).resolution)
 
     def cost(self, factors: Factors) -> Cost:
-        """Return parameters and multiply-adds of the scaled network, all rounding included.
+        """Return the cost of the scaled network, all rounding included.
 
         Raises:
-            ValueError: A factor is below 1 or not finite.
+            ValueError: A factor is not greater than 0 or not finite, or so small a network cannot be built.
         """
         factors = checked_factors(factors)
         if self.variant is not None:
-            return scaling.cost(scaling.scale(self.variant, factors), classes=self.classes)
+            return costs.cost(scaling.scale(self.variant, factors), classes=self.classes)
         return _measured(self, factors.width, factors.depth, self.pixels(factors))
 
     def build(self, factors: Factors, classes: int | None = None) -> Any:
@@ -153,7 +156,8 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
             f"{baseline.name} cannot be scaled to a budget, since the cost of these layers is unknown: {layers}. "
             "Write it with layers of Keras."
         )
-    return Cost(found.parameters, found.macs)
+    activations = sum(math.prod(layer.output_shape) for layer in found.layers if layer.macs)
+    return Cost(found.parameters, found.macs, activations)
 
 
 _FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "resnet-50": resnet50}

@@ -1,127 +1,220 @@
-"""Scaling a baseline to a budget: how far it can grow, and how far in one dimension alone (arXiv 1905.11946, 3.3)."""
+"""Scaling a baseline to budgets, up and down: as far as they allow, or in one dimension (arXiv 1905.11946, 3.3)."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import statistics
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from ..common import arguments
-from ..family.compound import PAPER_COEFFICIENTS, Coefficients, checked_coefficients
-from ..family.scaling import Cost, Factors
+from ..family import scaling
+from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Rule, checked_coefficients, checked_rule
+from ..family.costs import Cost
+from ..family.scaling import Factors
+from ..family.variants import Variant
 from .baselines import Baseline, checked
 
 # From one number, how far a network has grown, to its factors.
 Growth = Callable[[float], Factors]
 
-_MOST = 32  # steps on a path, each φ + 1 or once more the baseline's size; then the search gives up
+# What a network costs, in words.
+CURRENCIES = {
+    "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "milliseconds": "milliseconds",
+}  # fmt: skip
+
+_MOST = 32  # φ, or a growth by so many times the baseline's size; then the search gives up
 _PRECISION = 1e-3  # of φ, or of a factor
-_MILLISECONDS_PRECISION = 0.05  # a timing does not resolve finer steps
+_MILLISECONDS_PRECISION = 0.01  # a timing does not resolve finer steps
+_CLOSE = 0.99  # of a budget: a result from here on is near enough
 _TIMINGS = 20
 
 
-class Fit(NamedTuple):
-    """A baseline grown as far as a budget allows.
+@dataclass(frozen=True)
+class Fit:
+    """A baseline scaled as far as its budgets allow.
 
     Attributes:
-        phi: Compound coefficient φ.
+        baseline: Network that was scaled; for the rule ``"tiny"`` with TinyNet's rounding.
+        phi: Number φ of the rule of scaling; negative for a network that is smaller than the baseline.
         factors: Factors of width, depth and resolution.
-        resolution: Side of the input, pixels.
-        cost: Cost of the network itself, rounding included.
-        milliseconds: Time for one image if that was the budget; else None.
+        budgets: Given budgets, by currency.
+        prices: Costs of the network itself, rounding included, by currency; milliseconds only if they were a budget.
+        above: Costs of the next larger network that rounding allows; it exceeds a budget.
 
     Example:
         >>> fit = fit_budget(get_baseline("b0"), macs=1e9)
-        >>> fit.resolution, round(fit.factors.width, 2), round(fit.factors.depth, 2)
-        (259, 1.1, 1.21)
+        >>> fit.resolution, round(fit.factors.width, 2), round(fit.factors.depth, 2), fit.binding
+        (259, 1.1, 1.21, 'macs')
     """
 
+    baseline: Baseline
     phi: float
     factors: Factors
-    resolution: int
-    cost: Cost
-    milliseconds: float | None = None
+    budgets: Mapping[str, float]
+    prices: Mapping[str, float]
+    above: Mapping[str, float]
+
+    @property
+    def resolution(self) -> int:
+        """Side of the input, pixels."""
+        return self.baseline.pixels(self.factors)
+
+    @property
+    def cost(self) -> Cost:
+        """What is counted of the network."""
+        return self.baseline.cost(self.factors)
+
+    @property
+    def binding(self) -> str:
+        """Currency whose budget is used up most."""
+        return max(self.budgets, key=lambda currency: self.prices[currency] / self.budgets[currency])
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the network is within 1 % of the binding budget."""
+        return self.prices[self.binding] >= _CLOSE * self.budgets[self.binding]
+
+    def variant(self, name: str | None = None) -> Variant:
+        """Return the network as a variant.
+
+        Raises:
+            ValueError: The baseline is no EfficientNet.
+        """
+        if self.baseline.variant is None:
+            raise ValueError(f"Only EfficientNets are variants, and {self.baseline.name} is none.")
+        return scaling.scale(self.baseline.variant, self.factors, name)
 
 
 def fit_budget(
     baseline: Baseline,
-    coefficients: Coefficients = PAPER_COEFFICIENTS,
+    rule: Rule | str = "compound",
     *,
     macs: float | None = None,
     parameters: float | None = None,
     milliseconds: float | None = None,
 ) -> Fit:
-    """Find the largest network that compound scaling makes of a baseline within a budget (section 3.3, step 2).
+    """Find the largest network that a rule of scaling makes of a baseline within one or several budgets.
 
-    The network itself is compared with the budget, with its numbers of filters, repeats and pixels rounded,
-    not the formula. Rounding repeats up makes the cost jump, so the result can lie some way below the budget.
+    The network itself is compared with the budgets, with its numbers of filters, repeats and pixels rounded, not the
+    formula. Rounding makes the cost jump, so the result can lie some way below the budget; ``Fit.above`` holds the
+    costs of the next larger network. A budget below the baseline's cost shrinks it.
 
     Args:
         baseline: Network to scale.
-        coefficients: Coefficients α, β, γ; the paper's by default.
+        rule: Rule of scaling: ``"compound"`` with the paper's coefficients, ``"fast"``, ``"tiny"``, which only shrinks,
+            or ``Coefficients``, such as those of :func:`efficientnet.design.fast`.
         macs: Most multiply-adds for one image.
         parameters: Most trainable parameters.
         milliseconds: Most time for one image, in float32 on this machine (median of several).
 
     Returns:
-        The fit with the largest φ, to a thousandth (a twentieth for milliseconds).
+        The fit with the largest φ, to a thousandth (a hundredth for milliseconds).
 
     Raises:
-        ValueError: There is not exactly one budget, or it is below the baseline's cost, or the coefficients never
-            reach it.
+        ValueError: There is no budget, no network of the rule is so small, or none so large.
 
     Example:
         >>> fit_budget(get_baseline("b0"), macs=1e9).resolution
         259
+        >>> fit_budget(get_baseline("b0"), "tiny", macs=100e6).resolution
+        184
     """
-    baseline, coefficients = checked(baseline), checked_coefficients(coefficients)
-    budgets = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
-    given = {kind: budget for kind, budget in budgets.items() if budget is not None}
-    if len(given) != 1:
-        raise ValueError(f"Got {len(given)} budgets: give exactly one of {', '.join(budgets)}.")
-    kind, budget = next(iter(given.items()))
-    arguments.factor(kind, budget)
-    if milliseconds is None:
-        phi = _largest(lambda factors: getattr(baseline.cost(factors), kind), coefficients.factors, budget, kind)
-        took = None
-    else:
-        timed = functools.cache(lambda factors: _milliseconds(baseline, factors))
-        phi = _largest(timed, coefficients.factors, milliseconds, kind, _MILLISECONDS_PRECISION)
-        took = timed(coefficients.factors(phi))
-    factors = coefficients.factors(phi)
-    return Fit(phi, factors, baseline.pixels(factors), baseline.cost(factors), took)
+    baseline, rule = checked(baseline), checked_rule(rule)
+    given = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
+    budgets = {currency: arguments.factor(currency, most) for currency, most in given.items() if most is not None}
+    if not budgets:
+        raise ValueError(f"There is no budget: give at least one of {', '.join(CURRENCIES)}.")
+    if baseline.variant is not None:
+        baseline = dataclasses.replace(baseline, variant=rule.prepare(baseline.variant))
+    path = _Path(baseline, rule.factors, budgets)
+    phi, above = path.largest()
+    return Fit(baseline, phi, rule.factors(phi), budgets, path.prices(phi), path.prices(above))
 
 
-def _largest(
-    cost: Callable[[Factors], float], grow: Growth, budget: float, kind: str, precision: float = _PRECISION
-) -> float:
-    """Return how far to go on a path within the budget; the cost never falls on the way."""
-    least = cost(grow(0.0))
-    if not least <= budget:
-        raise ValueError(
-            f"The budget of {budget:,.6g} {kind} is below what the baseline itself takes, {least:,.6g}: raise it, or "
-            "start from a smaller baseline."
+def amount(price: float) -> str:
+    """Format a cost in any currency: "385,814,752", "12.3"."""
+    return f"{price:,.0f}" if price >= 1000 else f"{price:.3g}"
+
+
+class _Path:
+    """The networks that a baseline becomes, from small to large; their costs never fall on the way."""
+
+    def __init__(self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float]) -> None:
+        self.baseline, self.grow, self.budgets = baseline, grow, budgets
+        self.prices = functools.cache(self._prices)
+        self.load = functools.cache(self._load)
+
+    def _prices(self, place: float) -> dict[str, float]:
+        """Return the costs by currency; of a network that cannot be built, none."""
+        try:
+            prices: dict[str, float] = dataclasses.asdict(self.baseline.cost(self.grow(place)))
+        except ValueError:
+            if not place:
+                raise
+            return {}
+        # Measured last, and only where it matters, since it takes seconds.
+        if "milliseconds" in self.budgets and not self._exceeded(prices):
+            prices["milliseconds"] = _milliseconds(self.baseline, self.grow(place))
+        return prices
+
+    def _exceeded(self, prices: Mapping[str, float]) -> list[str]:
+        return [currency for currency, price in prices.items() if price > self.budgets.get(currency, math.inf)]
+
+    def _load(self, place: float) -> float:
+        """Return the share of its budget that is used, in the currency where this is most.
+
+        A network that is too small to be built uses nothing, and one that is too large has an infinite load.
+        """
+        prices = self.prices(place)
+        if not prices:
+            return 0.0 if place < 0 else math.inf
+        return max(prices[currency] / most for currency, most in self.budgets.items() if currency in prices)
+
+    def largest(self) -> tuple[float, float]:
+        """Return the place of the largest network within the budgets, and one just above it.
+
+        Raises:
+            ValueError: Not even the smallest network is within the budgets, or not even the largest uses one up.
+        """
+        low, high = 0.0, 0.0
+        if self.load(0.0) <= 1:
+            while high < _MOST and self.load(high) <= 1:
+                low, high = high, high + 1
+        else:
+            while low > -_MOST and self.load(low) > 1:
+                low, high = min(-1.0, 2 * low), low
+        is_timed = "milliseconds" in self.budgets
+        while high - low > (_MILLISECONDS_PRECISION if is_timed else _PRECISION):
+            if is_timed and _CLOSE <= self.load(low) <= 1:
+                break
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.load(middle) <= 1 else (low, middle)
+        if not 0 < self.load(low) <= 1:
+            self._refuse(low if self.prices(low) else high, "too small for the smallest network that this makes of")
+        if self.load(high) <= 1 or (self.load(high) == math.inf and self.load(low) < _CLOSE):
+            self._refuse(high if self.prices(high) else low, "not reached by the largest network that this makes of")
+        return low, high
+
+    def _refuse(self, place: float, problem: str) -> NoReturn:
+        prices = self.prices(place)
+        currencies = self._exceeded(prices) or list(self.budgets)
+        budgets, takes = (
+            " and ".join(f"{amount(costs[currency])} {CURRENCIES[currency]}" for currency in currencies)
+            for costs in (self.budgets, prices)
         )
-    low, high = 0.0, 1.0
-    try:
-        while high <= _MOST and cost(grow(high)) <= budget:
-            low, high = high, high + 1
-    except ValueError:  # a network so large is not built
-        high = _MOST + 1
-    if high > _MOST:
-        grown = ", ".join(f"{name} × {value:.3g}" for name, value in grow(low)._asdict().items())
+        factors = self.grow(place)
+        sizes = f"width × {factors.width:.3g}, depth × {factors.depth:.3g}, {self.baseline.pixels(factors)} pixels"
         raise ValueError(
-            f"The budget of {budget:,.6g} {kind} is not reached however far the network grows: at {grown} it takes "
-            f"{cost(grow(low)):,.6g}. Raise the coefficient of a dimension that costs {kind}."
+            f"The budget of {budgets} is {problem} {self.baseline.name}: with {sizes} it takes {takes}. Give that, or "
+            "take another baseline or rule."
         )
-    while high - low > precision:
-        middle = (low + high) / 2
-        low, high = (middle, high) if cost(grow(middle)) <= budget else (low, middle)
-    return low
 
 
 def _milliseconds(baseline: Baseline, factors: Factors) -> float:
@@ -148,7 +241,7 @@ def widths(depth: float, resolution: float) -> Growth:
 def growths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Growth]:
     """Return the four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
-    The number of a single dimension's path is its factor less 1, that of compound scaling is φ.
+    The number of a single dimension's path is its factor less 1, that of compound scaling is φ; below 0 they shrink.
 
     Example:
         >>> growths()["depth"](0.5)
@@ -201,8 +294,7 @@ def at_equal_cost(
     arguments.whole("samples", samples)
     reachable: dict[str, dict[int, Factors]] = {}
     for way, grow in ways.items():
-        budgets = max(0.75 * macs, baseline.cost(grow(0.0)).macs), 4 / 3 * macs
-        ends = [_largest(lambda factors: baseline.cost(factors).macs, grow, end, "macs") for end in budgets]
+        ends = [_Path(baseline, grow, {"macs": end}).largest()[0] for end in (0.75 * macs, 4 / 3 * macs)]
         # Of several factors that round to the same network, the smallest stays.
         grown = [grow(t) for t in np.linspace(ends[1], ends[0], samples)]
         reachable[way] = {baseline.cost(factors).macs: factors for factors in grown}

@@ -1,4 +1,7 @@
-"""Compound scaling: α, β and γ, which grow a network's depth, width and resolution together (arXiv 1905.11946)."""
+"""Rules of scaling: how a network's depth, width and resolution change together, from one number φ.
+
+Compound scaling (arXiv 1905.11946), fast scaling (arXiv 2103.06877), and TinyNet's relation (arXiv 2010.14819).
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,32 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..common import arguments
-from .scaling import Factors
+from .description import Variant
+from .scaling import Factors, head_filters, stage_repeats, stem_filters
+
+
+class Rule:
+    """A rule of scaling: how a network changes with one number φ, which is 0 for the baseline's cost."""
+
+    def factors(self, phi: float) -> Factors:
+        """Return the factors of width, depth and resolution.
+
+        Raises:
+            ValueError: φ is not finite, or the rule does not reach it.
+        """
+        raise NotImplementedError
+
+    def prepare(self, variant: Variant) -> Variant:
+        """Return the network to scale: the variant, here with its own rules of rounding."""
+        return variant
 
 
 @dataclass(frozen=True)
-class Coefficients:
-    """The joint growth of a network's depth, width and resolution (arXiv 1905.11946, equation 3).
+class Coefficients(Rule):
+    """The joint change of a network's depth, width and resolution (arXiv 1905.11946, equation 3).
 
     Attributes:
         alpha: Factor of the depth at φ = 1, at least 1.
@@ -38,17 +58,114 @@ class Coefficients:
             arguments.factor(field, value, 1)
 
     def factors(self, phi: float) -> Factors:
-        """Return α^φ, β^φ, γ^φ as factors of depth, width and resolution.
+        """Return α^φ, β^φ, γ^φ as factors of depth, width and resolution; a negative φ shrinks.
 
         Raises:
-            ValueError: φ is negative or not finite.
+            ValueError: φ is not finite.
         """
-        arguments.number("phi", phi, lambda value: 0 <= value < math.inf, "a finite exponent of at least 0")
+        arguments.number("phi", phi, math.isfinite, "a finite exponent")
         return Factors(width=self.beta**phi, depth=self.alpha**phi, resolution=self.gamma**phi)
 
 
 # Result of the authors' small grid search on B0 (arXiv 1905.11946, section 3.3).
 PAPER_COEFFICIENTS = Coefficients(alpha=1.2, beta=1.1, gamma=1.15)
+
+
+def fast(alpha: float = 0.8) -> Coefficients:
+    """Return the coefficients of fast scaling, whose activations and run time grow less (arXiv 2103.06877, section 4).
+
+    Where the multiply-adds grow by s, depth takes s^((1-α)/2) of it, the square of the resolution as much, and the
+    square of the width s^α. So activations grow by s^(1-α/2).
+
+    Args:
+        alpha: Share α of the width, 0..1: 1/3 is about compound scaling, 0.8 the paper's fast scaling, 1 width alone.
+
+    Returns:
+        Coefficients that double the multiply-adds at φ = 1.
+
+    Raises:
+        ValueError: α is not between 0 and 1.
+
+    Example:
+        >>> fast(1.0)
+        Coefficients(alpha=1.0, beta=1.4142135623730951, gamma=1.0)
+    """
+    other = (1 - arguments.share("alpha", alpha)) / 2
+    return Coefficients(alpha=2**other, beta=2 ** (alpha / 2), gamma=2 ** (other / 2))
+
+
+class _Point(NamedTuple):
+    """A network of a published family, shrunk from B0."""
+
+    macs: float  # relative to B0's
+    factors: Factors
+
+
+# TinyNet A to E (arXiv 2010.14819): millions of multiply-adds; width, depth, resolution. The paper gives its curves of
+# depth and resolution as figures only, so these networks stand for them.
+_TINYNETS = tuple(
+    _Point(macs / 385.8, Factors(width, depth, resolution / 224))
+    for macs, width, depth, resolution in (
+        (339, 1.0, 1.2, 192), (202, 0.75, 1.1, 188), (100, 0.54, 0.85, 184), (52, 0.54, 0.695, 152),
+        (24, 0.51, 0.6, 106),
+    )
+)  # fmt: skip
+
+
+class Tiny(Rule):
+    """TinyNet's relation, by which a network shrinks: in width first, in resolution last (arXiv 2010.14819).
+
+    The factors at a cost are those of TinyNet A to E and, between them, of the straight line in logarithms. At the
+    baseline's own cost they are TinyNet-A's with the resolution that brings it there, so it is not the baseline. Below
+    TinyNet-E, 6 % of the baseline's multiply-adds, the last line goes on, which is not published.
+
+    Example:
+        >>> Tiny().factors(-1.0)  # half of the multiply-adds
+        Factors(width=0.7288..., depth=1.078..., resolution=0.837...)
+    """
+
+    def factors(self, phi: float) -> Factors:
+        """Return the factors at about 2^φ times the multiply-adds.
+
+        Raises:
+            ValueError: φ is above 0, or not finite.
+        """
+        arguments.number(
+            "phi", phi, lambda value: -math.inf < value <= 0, "a finite exponent of at most 0: this rule only shrinks"
+        )
+        largest = _TINYNETS[0]
+        whole = _Point(1.0, largest.factors._replace(resolution=largest.factors.resolution / math.sqrt(largest.macs)))
+        above, below = next(
+            (pair for pair in itertools.pairwise((whole, *_TINYNETS)) if pair[1].macs <= 2**phi), _TINYNETS[-2:]
+        )
+        share = (phi - math.log2(above.macs)) / math.log2(below.macs / above.macs)
+        return Factors(*(a * (b / a) ** share for a, b in zip(above.factors, below.factors, strict=True)))
+
+    def prepare(self, variant: Variant) -> Variant:
+        """Return the network to scale: its stem and head keep their filters, and repeats round to the nearest."""
+        blocks = tuple(
+            dataclasses.replace(stage, num_repeat=repeats)
+            for stage, repeats in zip(variant.blocks, stage_repeats(variant), strict=True)
+        )
+        return dataclasses.replace(
+            variant, depth=1.0, blocks=blocks, depth_rounding="nearest", scale_stem_and_head=False,
+            stem_filters=stem_filters(variant), head_filters=head_filters(variant),
+        )  # fmt: skip
+
+
+RULES: dict[str, Rule] = {"compound": PAPER_COEFFICIENTS, "tiny": Tiny(), "fast": fast()}
+
+
+def checked_rule(rule: Any) -> Rule:
+    """Return a rule, given as itself or by its name.
+
+    Raises:
+        TypeError: The argument is neither a rule nor a text.
+        ValueError: There is no rule of that name.
+    """
+    if isinstance(rule, str):
+        return RULES[arguments.choice("rule", rule, RULES)]
+    return arguments.instance("rule", rule, Rule, f"Coefficients(alpha, beta, gamma), or one of {', '.join(RULES)}")
 
 
 def checked_coefficients(coefficients: Any) -> Coefficients:

@@ -10,6 +10,7 @@ from typing import Any
 from ..common import arguments
 
 PADDINGS = ("same", "symmetric", "edgetpu")
+ROUNDINGS = ("up", "nearest")  # of a scaled number of repeats
 
 # What a file may ask for, several times what the largest published network, L2, has.
 _LARGEST_FACTOR = 100
@@ -137,6 +138,8 @@ class Variant:
         scale_stem_and_head: Whether the width coefficient applies to those two.
         depth_divisor: Divisor to whose multiples the numbers of filters are rounded.
         limit_rounding_loss: Whether rounding filters down may lose at most 10 %.
+        depth_rounding: Rounding of a scaled number of repeats: ``"up"`` as the authors do, or ``"nearest"`` as in
+            TinyNet (arXiv 2010.14819).
         batch_norm_momentum: Momentum of the moving statistics, as Keras defines it.
         batch_norm_epsilon: Number added to the variance.
         padding: Padding of convolutions with a stride: ``"same"`` as TensorFlow pads, on the right and below first;
@@ -164,6 +167,7 @@ class Variant:
     scale_stem_and_head: bool = True
     depth_divisor: int = 8
     limit_rounding_loss: bool = True
+    depth_rounding: str = "up"
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-3
     padding: str = "same"
@@ -178,6 +182,7 @@ class Variant:
         for field in ("resolution", "stem_filters", "head_filters", "depth_divisor", "classes"):
             _check_whole(field, getattr(self, field))
         arguments.choice("padding", self.padding, PADDINGS)
+        arguments.choice("depth_rounding", self.depth_rounding, ROUNDINGS)
         if not (isinstance(self.name, str) and self.name):
             raise ValueError(f"name={self.name!r}: expected the name of a variant.")
         arguments.fraction("dropout_rate", self.dropout_rate)

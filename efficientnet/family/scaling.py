@@ -1,4 +1,4 @@
-"""Scaling: from a variant to its concrete list of blocks, and their cost.
+"""Scaling: from a variant to its concrete list of blocks.
 
 Nothing here imports a framework. Source: arXiv 1905.11946, section 3, and the authors'
 released code for the rounding rules, which the paper leaves out.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from ..common import arguments
+from .description import ROUNDINGS
 from .variants import Variant, get_variant
 
 AnyVariant: TypeAlias = Variant | str | os.PathLike[str]  # as ``get_variant`` takes it
@@ -56,21 +57,8 @@ class Block:
     dilation: int = 1
 
 
-@dataclass(frozen=True)
-class Cost:
-    """The cost of a network.
-
-    Attributes:
-        parameters: Number of trainable parameters, without the batch norms' moving statistics.
-        macs: Multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
-    """
-
-    parameters: int
-    macs: int
-
-
 class Factors(NamedTuple):
-    """The growth of a baseline in each dimension; 1 leaves it unchanged.
+    """The change of a baseline in each dimension: more than 1 enlarges it, less shrinks it, 1 leaves it unchanged.
 
     Attributes:
         width: Factor of every number of filters.
@@ -90,13 +78,10 @@ class Factors(NamedTuple):
         """Itself.
 
         Raises:
-            ValueError: A factor is below 1 or not finite.
+            ValueError: A factor is not greater than 0, or not finite.
         """
         for dimension, factor in self._asdict().items():
-            arguments.number(
-                dimension, factor, lambda value: 1 <= value < math.inf, "a finite factor of at least 1, by which a "
-                "baseline is scaled up (to scale down, make the smaller network the baseline)",
-            )  # fmt: skip
+            arguments.factor(dimension, factor)
         return self
 
 
@@ -105,14 +90,15 @@ def checked_factors(factors: Any) -> Factors:
 
     Raises:
         TypeError: The argument is not ``Factors``.
-        ValueError: A number is below 1 or not finite.
+        ValueError: A number is not greater than 0, or not finite.
     """
     return arguments.instance("factors", factors, Factors, "Factors(width, depth, resolution)").checked()
 
 
 def scale_resolution(resolution: int, factor: float) -> int:
-    """Return the side of the scaled input, in whole pixels."""
-    return round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
+    """Return the side of the scaled input, in whole pixels; one that shrinks stays at least 32."""
+    scaled = round(arguments.whole("resolution", resolution) * arguments.factor("factor", factor))
+    return max(scaled, min(resolution, MIN_RESOLUTION))
 
 
 def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Variant:
@@ -120,11 +106,11 @@ def scale(variant: AnyVariant, factors: Factors, name: str | None = None) -> Var
 
     Args:
         variant: Baseline, as ``get_variant`` takes it.
-        factors: Factors of at least 1; ``coefficients.factors(phi)`` returns those of compound scaling.
+        factors: Factors greater than 0; ``coefficients.factors(phi)`` returns those of compound scaling.
         name: Name of the new variant; by default the baseline's, followed by the factors.
 
     Raises:
-        ValueError: A factor is below 1 or not finite, or the scaled input is under 32 pixels.
+        ValueError: A factor is not greater than 0 or not finite, or the variant's input is under 32 pixels.
 
     Example:
         >>> scale("b0", Factors(width=2), name="wide").width
@@ -167,9 +153,21 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int =
     return int(rounded)
 
 
-def round_repeats(repeats: int, depth_coefficient: float) -> int:
-    """Scale a number of repeats, rounding up."""
-    return math.ceil(arguments.factor("depth_coefficient", depth_coefficient) * arguments.whole("repeats", repeats))
+def round_repeats(repeats: int, depth_coefficient: float, rounding: str = "up") -> int:
+    """Scale a number of repeats and round it: up, as the authors do, or to the nearest, at least 1."""
+    scaled = arguments.factor("depth_coefficient", depth_coefficient) * arguments.whole("repeats", repeats)
+    return math.ceil(scaled) if arguments.choice("rounding", rounding, ROUNDINGS) == "up" else max(1, round(scaled))
+
+
+def stage_repeats(variant: AnyVariant) -> list[int]:
+    """Return the number of blocks of each scaled stage."""
+    variant = get_variant(variant)
+    return [
+        round_repeats(stage.num_repeat, variant.depth, variant.depth_rounding)
+        if stage.scale_repeats
+        else stage.num_repeat
+        for stage in variant.blocks
+    ]
 
 
 def scale_filters(variant: AnyVariant, filters: int) -> int:
@@ -206,7 +204,7 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
                 f"{variant.name}: stage {number} gives {stage.output_filters} filters but stage {number + 1} takes "
                 f"{following.input_filters}; make output_filters and the next input_filters equal."
             )
-    repeats = [round_repeats(s.num_repeat, variant.depth) if s.scale_repeats else s.num_repeat for s in variant.blocks]
+    repeats = stage_repeats(variant)
     total = sum(repeats)
     blocks: list[Block] = []
     input_filters = stem_filters(variant)
@@ -241,58 +239,6 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
             )
             input_filters = output_filters
     return tuple(blocks)
-
-
-def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
-    """Count parameters and multiply-adds from the blocks without building anything.
-
-    Args:
-        variant: Published or custom variant, as ``get_variant`` takes it.
-        resolution: Side of the square input, pixels; the variant's by default.
-        classes: Number of outputs of the classifier; the variant's by default.
-
-    Raises:
-        ValueError: A number is below 1, or there is no such variant.
-    """
-    variant = get_variant(variant)
-    side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)
-    classes = variant.classes if classes is None else arguments.whole("classes", classes)
-    size, stem, head = math.ceil(side / 2), stem_filters(variant), head_filters(variant)
-    weights = 3 * 3 * 3 * stem
-    parameters, macs = weights + 2 * stem, weights * size**2
-    channels = stem
-    for block in scale_blocks(variant):
-        kernel, inner = block.kernel_size**2, block.expanded_filters
-        new_size = math.ceil(size / block.strides)
-        # Each convolution's number of weights, its output channels, and the side of its output.
-        convolutions = []
-        if block.fused:
-            if block.expands:
-                convolutions.append((kernel * block.input_filters * inner, inner, new_size))
-            project = (1 if block.expands else kernel) * inner * block.output_filters
-        else:
-            if block.expands:
-                convolutions.append((block.input_filters * inner, inner, size))
-            convolutions.append((kernel * inner, inner, new_size))
-            project = inner * block.output_filters
-        convolutions.append((project, block.output_filters, new_size))
-        size = new_size
-        for weights, filters, side in convolutions:
-            parameters += block.experts * weights + 2 * filters
-            macs += weights * side**2
-        if block.experts > 1:
-            # Routing, and mixing each kernel once for an image (arXiv 1904.04971, equation 1).
-            routing = block.input_filters * block.experts
-            parameters += routing + block.experts
-            macs += routing + block.experts * sum(weights for weights, _, _ in convolutions)
-        if block.se_filters:
-            squeeze = 2 * inner * block.se_filters
-            parameters += squeeze + block.se_filters + inner
-            macs += squeeze
-        channels = block.output_filters
-    parameters += channels * head + 2 * head + head * classes + classes
-    macs += channels * head * size**2 + head * classes
-    return Cost(parameters, macs)
 
 
 def _letters(index: int) -> str:

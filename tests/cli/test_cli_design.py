@@ -9,7 +9,7 @@ pytest.importorskip("keras")
 from efficientnet import get_variant
 from efficientnet.cli.main import main
 from efficientnet.design import Network, Results
-from efficientnet.family.scaling import cost
+from efficientnet.family.costs import cost
 
 
 def cells(line):
@@ -28,15 +28,31 @@ def test_the_grid_and_what_it_makes_of_b0(capsys):
 
 def test_fit_to_a_budget_and_use_what_comes_out(tmp_path, capsys):
     out = tmp_path / "mine.json"
-    assert main(["design", "fit", "b0", "--macs", "0.5G", "--coefficients", "1", "1.1", "1.15", "--out", str(out)]) == 0
+    assert main(["design", "fit", "b0", "--macs", "0.5G", "--rule", "1", "1.1", "1.15", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     mine = get_variant(out)
     assert mine.name == "mine"
     assert mine.depth == 1
-    assert f"{cost(mine).macs:,} multiply-adds" in printed
+    assert f"{cost(mine).macs:,}" in printed
     assert 0.45e9 < cost(mine).macs <= 0.5e9
     assert main(["profile", str(out), "--size", "32"]) == 0
     assert f"{cost(mine).parameters:,}" in capsys.readouterr().out
+
+
+def test_shrinking_by_tinynets_rule(tmp_path, capsys):
+    out = tmp_path / "tiny-c.json"
+    assert main(["design", "fit", "b0", "--macs", "100M", "--rule", "tiny", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "φ = -1.892: width × 0.550, depth × 0.862, 184 pixels"
+    macs = next(cells(line) for line in lines if "multiply-adds" in line)
+    assert macs == ["multiply-adds", "99,536,432", "100,000,000", "99.5% (binding)"]
+    assert cost(get_variant(out)).macs == 99_536_432
+
+
+def test_where_rounding_jumps_both_neighbours_are_shown(capsys):
+    assert main(["design", "fit", "b0", "--macs", "100M"]) == 0
+    macs = next(cells(line) for line in capsys.readouterr().out.splitlines() if "multiply-adds" in line)
+    assert macs == ["multiply-adds", "93,786,976", "100,000,000", "93.8% (binding)", "100,890,880"]
 
 
 def test_fit_with_the_coefficients_that_a_search_found(tmp_path, capsys):
@@ -86,8 +102,20 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "b0", "--macs", "100M"], "is below what the baseline itself takes"),
-        (["fit", "b0", "--macs", "1G", "--coefficients", "0.9", "1", "1"], "alpha=0.9"),
+        (["fit", "b0", "--macs", "1k"], "The budget of 1,000 multiply-adds is too small for the smallest network"),
+        (["fit", "b0", "--macs", "1G", "--rule", "tiny"], "is not reached by the largest network"),
+        (
+            ["fit", "b0", "--macs", "1G", "--rule", "other"],
+            "--rule other: expected compound, tiny, fast, or three numbers",
+        ),
+        (
+            ["fit", "b0", "--macs", "1G", "--rule", "1", "2"],
+            "--rule 1 2: expected compound, tiny, fast, or three numbers",
+        ),
+        (["fit", "b0", "--macs", "1G", "--alpha", "0.5"], "--alpha 0.5 belongs to the rule fast"),
+        (["fit", "b0"], "There is no budget: give at least one of macs"),
+        (["compare", "b0", "--data", "digits", "--out", "run", "--macs", "1G", "--rule", "tiny"], "only shrinks"),
+        (["fit", "b0", "--macs", "1G", "--rule", "0.9", "1", "1"], "alpha=0.9"),
         (["fit", "mobilenet-v1", "--macs", "1G", "--out", "mine.json"], "only EfficientNets are saved as variants"),
         (["fit", "b0", "--macs", "1G", "--out", "mine.txt"], "ends in .json"),
         (["fit", "b0", "--resolution", "16", "--macs", "1G"], "at least 32 pixels"),

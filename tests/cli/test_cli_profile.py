@@ -8,14 +8,14 @@ pytest.importorskip("keras")
 
 from efficientnet import get_variant, save_variant
 from efficientnet.cli.main import main
-from efficientnet.family import scaling
+from efficientnet.family import costs, scaling
 from efficientnet.keras_files.opening import is_saved_model
 
 
 def test_a_table_by_block(capsys):
     assert main(["profile", "lite0", "--size", "64"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    cost = scaling.cost(get_variant("lite0"), resolution=64)
+    cost = costs.cost(get_variant("lite0"), resolution=64)
     assert lines[0].split("|")[3].strip() == "parameters"
     assert f"{cost.parameters:,}" in lines[-1]
     assert f"{cost.macs:,}" in lines[-1]

@@ -13,7 +13,7 @@ from efficientnet import design, evaluation, export, keras
 from efficientnet.cli import main
 from efficientnet.explain import explain, overlay
 from efficientnet.export import convert
-from efficientnet.family import compound, scaling
+from efficientnet.family import compound, costs, scaling
 from efficientnet.family.variants import BlockArgs, Variant
 from efficientnet.inference import compile
 from efficientnet.keras_graph import profile
@@ -242,7 +242,7 @@ PUBLIC = {
     profile.measure: {"repeats": [None, "x", 0, float("nan")], "threads": ["x", 0, 1.5, float("nan")]},
     profile.block_of: {"layer": [None, 5, []]},
     compound.Coefficients: {"alpha": [None, "x", 0.5, float("nan")], "beta": [[]]},
-    compound.cost_factor: {"coefficients": [None, (1, 1, 1)], "phi": [None, "x", -1, float("nan")]},
+    compound.cost_factor: {"coefficients": [None, (1, 1, 1)], "phi": [None, "x", float("nan")]},
     compound.candidates: {"target": [None, "x", 1], "tolerance": [None, "x", 1], "steps": [None, 0, float("nan")]},
     compound.efficiency: {"accuracy": [None, 2], "cost": ["x", 0], "target": [None], "w": ["x", float("nan")]},
     scaling.scale_resolution: {"resolution": [None, 0, 1.5], "factor": ["x", 0, float("nan")]},
@@ -251,7 +251,7 @@ PUBLIC = {
     scaling.round_repeats: {"repeats": [None, "x", 0], "depth_coefficient": ["x", float("nan")]},
     scaling.stem_filters: {"variant": [None, 5]},
     scaling.scale_blocks: {"variant": [None, []]},
-    scaling.cost: {"variant": [None, 5], "resolution": ["x", 0, 1.5], "classes": ["x", 0, float("nan")]},
+    costs.cost: {"variant": [None, 5], "resolution": ["x", 0, 1.5], "classes": ["x", 0, float("nan")]},
     convert.read_weights: {"path": [None, 5, []], "variant": [5]},
     convert.convert_weights: {"source": [None, 5], "target": [None, 5, []], "names": [None, [], "tim"],
                               "padding": ["vaild", 5],
@@ -262,7 +262,7 @@ PUBLIC = {
     design.Baseline.from_function: {"function": [None, 5]},
     BASELINE.cost: {"factors": [None, 2]},
     BASELINE.build: {"factors": [None], "classes": ["x", 0]},
-    design.fit_budget: {"baseline": [None, "b0"], "coefficients": [5], "macs": ["x", 0, float("nan")]},
+    design.fit_budget: {"baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
     design.growths: {"coefficients": [None, 5]},
     design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},

@@ -7,6 +7,7 @@ import pytest
 
 from efficientnet import get_variant
 from efficientnet.family.compound import PAPER_COEFFICIENTS, Coefficients
+from efficientnet.family.costs import cost
 from efficientnet.family.scaling import Factors
 
 pytest.importorskip("keras")
@@ -21,14 +22,47 @@ def test_the_published_costs_are_reached_from_b0(facts, name):
     lines = [line for line in (facts / "costs.tsv").read_text().splitlines() if not line.startswith("#")]
     published = {row["variant"]: int(row["macs"]) for row in csv.DictReader(lines, delimiter="\t")}[name]
     fit = fit_budget(B0, macs=published)
-    assert 0.9 <= fit.cost.macs / published <= 1
+    assert 0.9 <= fit.prices["macs"] / published <= 1
     # It is the largest: the next step of φ is over the budget.
     assert B0.cost(PAPER_COEFFICIENTS.factors(fit.phi + 2e-3)).macs > published
 
 
+@pytest.mark.parametrize(
+    ("macs", "published"),
+    [
+        (339e6, (1.0, 1.2, 192)),
+        (202e6, (0.75, 1.1, 188)),
+        (100e6, (0.54, 0.85, 184)),
+        (52e6, (0.54, 0.695, 152)),
+        (24e6, (0.51, 0.6, 106)),
+    ],
+)
+def test_tinynets_are_what_the_tiny_rule_makes_of_their_budgets(macs, published):
+    fit = fit_budget(B0, "tiny", macs=macs)
+    assert (fit.factors.width, fit.factors.depth, fit.resolution) == pytest.approx(published, rel=0.1)
+    assert fit.prices["macs"] <= macs
+    assert fit.prices["macs"] == cost(fit.variant()).macs
+
+
+@pytest.mark.parametrize("rule", ["compound", "fast", "tiny", Coefficients(1.0, 1.3, 1.0)])
+def test_a_budget_below_the_baseline_shrinks_it(rule):
+    fit = fit_budget(B0, rule, macs=150e6)
+    assert fit.phi < 0
+    assert 0.85 * 150e6 < fit.prices["macs"] <= 150e6
+    # Near the budget, or between the two networks that rounding allows.
+    assert fit.is_close or fit.above["macs"] > 150e6
+
+
+def test_the_tighter_of_several_budgets_binds():
+    alone = fit_budget(B0, parameters=4e6)
+    both = fit_budget(B0, parameters=4e6, macs=350e6)
+    assert (alone.factors, alone.binding, both.binding) == (both.factors, "parameters", "parameters")
+    assert fit_budget(B0, parameters=4e6, macs=100e6).binding == "macs"
+
+
 def test_a_budget_of_parameters():
     fit = fit_budget(B0, Coefficients(1.0, 1.2, 1.1), parameters=8e6)
-    assert 7e6 < fit.cost.parameters <= 8e6
+    assert 7e6 < fit.prices["parameters"] <= 8e6
     assert fit.factors.depth == 1
     assert fit.resolution == round(224 * 1.1**fit.phi)
 
@@ -39,24 +73,25 @@ def test_a_budget_of_milliseconds():
     lite = get_variant("lite0")
     small = dataclasses.replace(lite, width=0.25, resolution=32, blocks=lite.blocks[:2], head_filters=64)
     fit = fit_budget(Baseline.from_variant(small, classes=10), milliseconds=3.0)
-    assert fit.phi > 0
-    assert 0 < fit.milliseconds <= 3
+    assert 0 < fit.prices["milliseconds"] <= 3
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: fit_budget(B0, macs=1e8),
-            r"of 1e\+08 macs is below what the baseline itself takes, 3\.85815e\+08",
+            lambda: fit_budget(B0, macs=1e3),
+            "1,000 multiply-adds is too small .* 32 pixels it takes 382,064 multiply-adds",
         ),
-        (lambda: fit_budget(B0), "Got 0 budgets: give exactly one"),
-        (lambda: fit_budget(B0, macs=1e9, parameters=1e7), "Got 2 budgets"),
+        (lambda: fit_budget(B0, macs=1e9, parameters=1e3), "1,000 parameters is too small"),
+        (lambda: fit_budget(B0, "tiny", macs=1e9), "not reached by the largest network .* takes 414,851,056"),
+        (lambda: fit_budget(B0, "huge", macs=1e9), "rule='huge': expected one of 'compound', 'tiny', 'fast'"),
+        (lambda: fit_budget(B0), "There is no budget: give at least one of macs"),
         (lambda: fit_budget(B0, macs=float("nan")), "macs=nan: expected a finite number"),
-        (lambda: fit_budget(B0, Coefficients(1, 1, 1.2), parameters=1e7), "not reached however far"),
-        (lambda: fit_budget(B0, Coefficients(1, 1, 1), macs=1e9), "not reached however far"),
+        (lambda: fit_budget(B0, Coefficients(1, 1, 1.2), parameters=1e7), "not reached by the largest"),
+        (lambda: fit_budget(B0, Coefficients(1, 1, 1), macs=1e9), "not reached by the largest"),
         (lambda: fit_budget(B0, macs=float("inf")), "macs=inf: expected a finite number"),
-        (lambda: B0.cost(Factors(depth=0.5)), r"depth=0\.5"),
+        (lambda: B0.cost(Factors(depth=-0.5)), r"depth=-0\.5"),
         (lambda: get_baseline("resnet-34"), "Unknown variant 'resnet-34'"),
         (lambda: Baseline("mine", 16, 10), r"resolution=16: expected at least 32"),
     ],
@@ -100,8 +135,13 @@ def test_a_function_of_ones_own():
     # 32² · 9 · (3·8 + 8·8) and a dense layer of 8 · 1000.
     assert mine.cost(Factors()).macs == 32**2 * 9 * (3 * 8 + 8 * 8) + 8 * 1000
     assert mine.build(Factors(2.0, 2.0, 1.5), classes=4).output_shape == (None, 4)
+    fit = fit_budget(mine, macs=2e5)
+    assert 1.5e5 < fit.prices["macs"] <= 2e5
+    assert fit.phi < 0
+    with pytest.raises(ValueError, match="100 multiply-adds is too small for the smallest network"):
+        fit_budget(mine, macs=100)
     fit = fit_budget(mine, macs=5e6)
-    assert 4e6 < fit.cost.macs <= 5e6
+    assert 4e6 < fit.prices["macs"] <= 5e6
 
 
 @pytest.mark.parametrize("ignored", ["width", "depth", "resolution"])

@@ -17,6 +17,7 @@ from efficientnet.checkpoints.names.torch import TIMM
 from efficientnet.cli.main import main
 from efficientnet.export import convert
 from efficientnet.family import arrays as layout
+from efficientnet.family.compound import Tiny
 from efficientnet.images.pixel_scaling import Scaling
 
 pytest.importorskip("keras")
@@ -30,6 +31,9 @@ def small(name, width=WIDTH, resolution=SIZE):
 
 # So wide that no first block of a stage has as many outputs as inputs: in transformers these add nothing.
 WIDER = small("b0", width=0.4)
+
+# Repeats that round down, where KerasHub would round up.
+SHRUNK = dataclasses.replace(Tiny().prepare(get_variant("b0")), name="small", width=WIDTH, depth=0.6, resolution=SIZE)
 
 
 def save(path, variant, classes=3, channels=3):
@@ -75,6 +79,7 @@ NETWORKS = [
     ("kerashub", small("b0"), "symmetric", 1e-5),
     ("kerashub", small("v2-b0"), "symmetric", 1e-3),
     ("kerashub", small("lite2"), "same", 1e-3),
+    ("kerashub", SHRUNK, "same", 1e-3),
     ("timm", get_variant("lite0"), "same", 1e-3),
     ("timm", get_variant("v2-b0"), "symmetric", 1e-5),
     ("torchvision", get_variant("b0"), "symmetric", 1e-3),

@@ -6,7 +6,7 @@ import pytest
 
 from efficientnet import get_variant, list_variants
 from efficientnet.family import arrays as layout
-from efficientnet.family import scaling
+from efficientnet.family import costs
 from efficientnet.family.arrays import role
 
 
@@ -35,7 +35,7 @@ def test_parameters_add_up(name):
         for role, shape in layer.shapes.items()
         if not role.startswith("moving_")
     )
-    assert trainable == scaling.cost(variant).parameters
+    assert trainable == costs.cost(variant).parameters
 
 
 def test_places():

@@ -2,15 +2,25 @@
 
 import csv
 import dataclasses
+import itertools
 import math
 
+import numpy as np
 import pytest
 
 from efficientnet import get_variant, list_variants
-from efficientnet.family.compound import PAPER_COEFFICIENTS, Coefficients, candidates, cost_factor, efficiency
+from efficientnet.family.compound import (
+    PAPER_COEFFICIENTS,
+    Coefficients,
+    Tiny,
+    candidates,
+    cost_factor,
+    efficiency,
+    fast,
+)
+from efficientnet.family.costs import cost
 from efficientnet.family.scaling import (
     Factors,
-    cost,
     head_filters,
     round_filters,
     round_repeats,
@@ -79,7 +89,8 @@ def test_parameters_and_multiply_adds_are_the_published_ones(facts):
         row = published[name.replace("b0-8e-depth", "b1-8e")]
         variant = get_variant(name)
         assert variant.resolution == int(row["eval_size"]) or name.endswith("depth")
-        assert dataclasses.astuple(cost(variant, int(row["eval_size"]))) == (int(row["params"]), int(row["macs"])), name
+        counted = cost(variant, int(row["eval_size"]))
+        assert (counted.parameters, counted.macs) == (int(row["params"]), int(row["macs"])), name
 
 
 def test_parameters_of_timms_own_networks_are_those_that_it_counts(facts):
@@ -116,6 +127,61 @@ def test_factors_of_compound_scaling():
     assert cost_factor(Coefficients(2.0, 1.0, 1.0), 3.0) == pytest.approx(8.0)
 
 
+def test_factors_below_1_shrink():
+    factors = Coefficients(1.2, 1.1, 1.15).factors(-2.0)
+    assert factors == pytest.approx((1.1**-2, 1.2**-2, 1.15**-2))
+    assert cost_factor(PAPER_COEFFICIENTS, -1.0) == pytest.approx(1 / cost_factor(PAPER_COEFFICIENTS))
+    shrunk = scale("b0", factors)
+    assert (shrunk.resolution, cost(shrunk).macs) < (224, cost("b0").macs)
+    assert scale("b0", PAPER_COEFFICIENTS.factors(-20)).resolution == 32
+
+
+# arXiv 2010.14819, table 2: width, depth, resolution, millions of multiply-adds; timm's counts of parameters, millions.
+TINYNETS = {
+    "A": (1.0, 1.2, 192, 339, 6.19),
+    "B": (0.75, 1.1, 188, 202, 3.73),
+    "C": (0.54, 0.85, 184, 100, 2.46),
+    "D": (0.54, 0.695, 152, 52, 2.34),
+    "E": (0.51, 0.6, 106, 24, 2.04),
+}
+
+
+@pytest.mark.parametrize("name", TINYNETS)
+def test_tinynets_cost_what_was_published(name):
+    width, depth, resolution, macs, parameters = TINYNETS[name]
+    b0 = Tiny().prepare(get_variant("b0"))
+    assert cost(b0) == cost("b0")
+    counted = cost(dataclasses.replace(b0, name=name, width=width, depth=depth, resolution=resolution))
+    assert counted.macs / 1e6 == pytest.approx(macs, rel=0.02)
+    assert round(counted.parameters / 1e6, 2) == parameters
+
+
+def test_the_tiny_rule_keeps_the_sizes_of_a_baseline_that_is_scaled_itself():
+    b3 = get_variant("b3")
+    prepared = Tiny().prepare(b3)
+    assert cost(prepared) == cost(b3)
+    assert [block.output_filters for block in scale_blocks(prepared)] == [b.output_filters for b in scale_blocks(b3)]
+
+
+def test_the_tiny_rule_falls_on_all_its_way():
+    path = [Tiny().factors(-step / 10) for step in range(80)]
+    for one, next_one in itertools.pairwise(path):
+        assert all(next_factor <= factor for factor, next_factor in zip(one, next_one, strict=True))
+
+
+def test_activations_as_timm_counts_them():
+    millions = {"b0": 6.75, "v2-s": 35.77, "b7": 289.94}
+    assert {name: round(cost(name).activations / 1e6, 2) for name in millions} == millions
+
+
+# arXiv 2103.06877, table 2: how activations grow where the multiply-adds do, for three shares of the width.
+@pytest.mark.parametrize(("alpha", "exponent"), [(1 / 3, 0.83), (0.8, 0.60), (1.0, 0.50)])
+def test_activations_grow_more_slowly_by_the_fast_rule(alpha, exponent):
+    counted = [cost(scale("b0", fast(alpha).factors(step / 4))) for step in range(25)]  # 1 to 64 times the cost
+    macs, activations = np.log([[one.macs, one.activations] for one in counted]).T
+    assert np.polyfit(macs, activations, 1)[0] == pytest.approx(exponent, abs=0.03)
+
+
 def test_a_scaled_variant():
     scaled = scale(get_variant("b1"), Factors(1.1, 1.2, 1.15), "mine")
     assert (scaled.name, scaled.resolution) == ("mine", 276)
@@ -135,12 +201,17 @@ def test_the_objective_of_section_4():
         (lambda: Coefficients(0.9, 1.1, 1.1), r"alpha=0\.9: .* at least 1"),
         (lambda: Coefficients(1.2, math.nan, 1.1), "beta=nan"),
         (lambda: Coefficients(1.2, 1.1, math.inf), "gamma=inf"),
-        (lambda: PAPER_COEFFICIENTS.factors(-1.0), r"phi=-1\.0: .* at least 0"),
-        (lambda: scale(get_variant("b0"), Factors(width=0.5)), r"width=0\.5.*make the smaller network the baseline"),
+        (lambda: PAPER_COEFFICIENTS.factors(-math.inf), "phi=-inf: expected a finite exponent"),
+        (
+            lambda: scale(get_variant("b0"), Factors(width=-0.5)),
+            r"width=-0\.5: expected a finite number greater than 0",
+        ),
         (
             lambda: scale(dataclasses.replace(get_variant("b0"), resolution=16), Factors()),
-            "at 16 pixels: .* at least 32",
+            "at 16 pixels: expected at least 32",
         ),
+        (lambda: Tiny().factors(0.1), r"phi=0\.1: .* this rule only shrinks"),
+        (lambda: fast(1.5), r"alpha=1\.5: expected a fraction, 0 to 1"),
         (lambda: candidates(1.0), r"target=1\.0"),
         (lambda: candidates(tolerance=1.0), "tolerance=1"),
         (lambda: candidates(steps=0.0), r"steps=0\.0"),

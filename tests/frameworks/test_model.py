@@ -9,7 +9,7 @@ import pytest
 from tiny_blocks import tiny_blocks
 
 from efficientnet import get_variant, list_variants
-from efficientnet.family.scaling import cost
+from efficientnet.family.costs import cost
 from efficientnet.model import build
 from efficientnet.network.options import Options
 

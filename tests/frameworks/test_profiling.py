@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientnet import get_variant
-from efficientnet.family import scaling
+from efficientnet.family import costs
 from efficientnet.keras_graph.profile import block_of, measure, profile
 
 pytestmark = pytest.mark.once_per_keras
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once_per_keras
 def test_the_same_as_counted_from_the_blocks(eff, name):
     variant = get_variant(name)
     found = profile(eff.create(name, weights=None, input_shape=(64, 64, 3)))
-    cost = scaling.cost(variant, resolution=64)
+    cost = costs.cost(variant, resolution=64)
     assert (found.parameters, found.macs) == (cost.parameters, cost.macs)
     assert not found.uncounted
     assert found.name == variant.name

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet.family.scaling import cost
+from efficientnet.family.costs import cost
 from efficientnet.weights.published import list_weights
 
 pytestmark = pytest.mark.usefixtures("once_on_torch")

@@ -10,7 +10,7 @@ from efficientnet.checkpoints import Facts, safetensors
 from efficientnet.checkpoints.timm_config import of_hyper_parameters, of_run
 from efficientnet.common.hashes import digest_of
 from efficientnet.export import convert
-from efficientnet.family.scaling import cost
+from efficientnet.family.costs import cost
 from efficientnet.keras_graph import onnx
 from efficientnet.keras_graph.fold import fold_batch_norm
 from efficientnet.keras_graph.profile import profile

@@ -116,11 +116,16 @@ def _backbone(variant: Variant, channels: int) -> dict[str, Any]:
     if stages[0].expand_ratio > 1 and inputs[0] != variant.stem_filters:  # it widens another number than the stem gives
         forced[0] = inputs[0]
     inputs[0] = variant.stem_filters
+    # KerasHub rounds repeats up.
+    depths = [variant.depth if stage.scale_repeats else 1.0 for stage in stages]
+    repeats = [stage.num_repeat for stage in stages]
+    if variant.depth_rounding != "up":
+        depths, repeats = [1.0] * len(stages), scaling.stage_repeats(variant)
     options = {
         "stackwise_width_coefficients": widths,
-        "stackwise_depth_coefficients": [variant.depth if stage.scale_repeats else 1.0 for stage in stages],
+        "stackwise_depth_coefficients": depths,
         "stackwise_kernel_sizes": [stage.kernel_size for stage in stages],
-        "stackwise_num_repeats": [stage.num_repeat for stage in stages],
+        "stackwise_num_repeats": repeats,
         "stackwise_input_filters": inputs,
         "stackwise_output_filters": [filters(at, stage.output_filters) for at, stage in enumerate(stages)],
         "stackwise_expansion_ratios": [stage.expand_ratio for stage in stages],

@@ -30,6 +30,7 @@ def _problem(variant: Variant) -> str:
     if len({stage.se_ratio for stage in variant.blocks}) > 1 or not variant.blocks[0].se_ratio:
         return "all of its blocks squeeze and excite by one ratio"
     is_scaled = variant.scale_stem_and_head and all(stage.scale_repeats for stage in variant.blocks)
+    is_scaled = is_scaled and variant.depth_rounding == "up"
     if not is_scaled or not variant.limit_rounding_loss or variant.stem_filters != 32 or variant.head_filters != 1280:
         return "its stem, head and stages are scaled as those of B0 to B7"
     if any(stage.strides > 2 for stage in variant.blocks):
