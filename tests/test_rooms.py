@@ -15,6 +15,7 @@ FLOORS = (
     {"family"},
     {"", "checkpoints", "network"},
     {"keras_graph"},
+    {"exported_files"},
     {"datasets", "keras_files", "preprocessing", "weights"},
     {"model", "model_io"},
     {"compat", "keras", "tfkeras"},

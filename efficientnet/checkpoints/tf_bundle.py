@@ -15,6 +15,7 @@ from typing import NamedTuple
 import google_crc32c
 import numpy as np
 
+from ..common.protobuf import Cursor, Message
 from ..errors import CheckpointError
 from .arrays import Stored, widen_bfloat16
 
@@ -45,7 +46,7 @@ def read_bundle(name: str, files: Mapping[str, Buffer]) -> dict[str, Stored]:
     if f"{name}.index" not in files:
         raise ValueError(f"{name}.index is missing")
     table = dict(_table(files[f"{name}.index"]))
-    header = _Message(table.pop(b"", b""))
+    header = Message(table.pop(b"", b""))
     if header.numbers.get(2):
         raise ValueError("it was written by a big-endian machine")
     shards = header.numbers.get(1, 0)
@@ -77,16 +78,16 @@ class _Entry(NamedTuple):
 
 def _entry(data: bytes) -> _Entry | None:
     """Parse an entry of the index; None for what is not an array of numbers."""
-    message = _Message(data)
+    message = Message(data)
     number = message.numbers.get
     kind = number(1, 0)
     if kind != _BFLOAT16 and kind not in _DTYPES:
         return None
-    dimensions = _Message(message.parts.get(2, [b""])[-1]).parts.get(2, [])
+    dimensions = Message(message.parts.get(2, [b""])[-1]).parts.get(2, [])
     return _Entry(
         _DTYPES.get(kind, "<u2"),
         kind == _BFLOAT16,
-        tuple(_Message(dimension).numbers.get(1, 0) for dimension in dimensions),
+        tuple(Message(dimension).numbers.get(1, 0) for dimension in dimensions),
         number(3, 0),
         number(4, 0),
         number(5, 0),
@@ -135,11 +136,11 @@ def _table(data: Buffer) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values of a sorted table."""
     if len(data) < _FOOTER or data[-8:] != MAGIC:
         raise ValueError("its index is cut short or of another kind, since it does not end as one")
-    footer = _Cursor(data[-_FOOTER:-8])
+    footer = Cursor(data[-_FOOTER:-8])
     footer.varint(), footer.varint()  # where a block about the table itself lies, which TensorFlow leaves empty
     end = 0
     for _, place in _entries(_block(data, footer.varint(), footer.varint())):
-        cursor = _Cursor(place)
+        cursor = Cursor(place)
         start, size = cursor.varint(), cursor.varint()
         if start < end:
             raise ValueError("the blocks of its index overlap")
@@ -162,7 +163,7 @@ def _block(data: Buffer, start: int, size: int) -> bytes:
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values in a block, where each key leaves out the start that it shares with the one before."""
     restarts = int.from_bytes(block[-4:], "little")  # the keys that are whole, so that one can begin to read there
-    cursor = _Cursor(block[: max(len(block) - 4 * restarts - 4, 0)])
+    cursor = Cursor(block[: max(len(block) - 4 * restarts - 4, 0)])
     key = b""
     length = 0
     while cursor.has_more():
@@ -174,49 +175,3 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         if length > 16 * len(block):  # TensorFlow writes every 16th in full
             raise ValueError("its index is damaged: its names are longer than they can be")
         yield key, cursor.take(size)
-
-
-class _Message:
-    """A protocol buffer's fields by number: of several numbers the last, as its rules say; of parts all."""
-
-    def __init__(self, data: bytes) -> None:
-        self.numbers: dict[int, int] = {}
-        self.parts: dict[int, list[bytes]] = {}
-        cursor = _Cursor(data)
-        while cursor.has_more():
-            field, kind = divmod(cursor.varint(), 8)
-            if kind == 0:
-                self.numbers[field] = cursor.varint()
-            elif kind == 2:
-                self.parts.setdefault(field, []).append(cursor.take(cursor.varint()))
-            elif kind in (1, 5):
-                self.numbers[field] = int.from_bytes(cursor.take(8 if kind == 1 else 4), "little")
-            else:
-                raise ValueError(f"its index is damaged: an entry has a field of the unknown kind {kind}")
-
-
-class _Cursor:
-    """A reader of consecutive bytes, never past their end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def has_more(self) -> bool:
-        return self._at < len(self._data)
-
-    def take(self, size: int) -> bytes:
-        if size > len(self._data) - self._at:
-            raise ValueError("its index is damaged: an entry runs past its end")
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    def varint(self) -> int:
-        """Return a number of up to 64 bits, 7 in a byte, whose highest bit says that another byte follows."""
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise ValueError("its index is damaged: it holds a number of more than 64 bits")

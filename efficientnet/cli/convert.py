@@ -1,4 +1,7 @@
-"""The commands ``efficientnet convert`` and ``efficientnet inspect``: files of weights, whoever saved them."""
+"""The commands ``efficientnet convert`` and ``efficientnet inspect``: files of weights, whoever saved them.
+
+Of exported models, ``inspect_exported`` has the report.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from typing import Any
 from ..checkpoints.soundness import check_array
 from ..common.files import check_writable
 from ..common.text import plain
+from ..exported_files.formats import format_of
 from ..family.variants import get_variant
 from ..images.pixel_scaling import formula
-from . import model_options
+from . import inspect_exported, model_options
 
 
 def add_parsers(commands: Any) -> None:
@@ -30,11 +34,15 @@ def add_parsers(commands: Any) -> None:
     )
     inspect = commands.add_parser(
         "inspect",
-        help="report what a file of weights holds",
+        help="report what a file of weights or an exported model holds",
         description="Reports the format, origin and variant of a file of weights, and which arrays are missing or left "
-        "over. The exit status is 1 unless the file fits one variant completely.",
+        "over. The exit status is 1 unless the file fits one variant completely. Of an exported model it reports "
+        "runtime, inputs, outputs, classes and scaling, and what it records.",
     )
-    inspect.add_argument("file", metavar="FILE", help="file or folder of weights, or hf://… or kaggle://…")
+    inspect.add_argument(
+        "file", metavar="FILE",
+        help="file or folder of weights, hf://… or kaggle://…, or an exported model (.onnx, .xml, .tflite, SavedModel)",
+    )  # fmt: skip
     inspect.add_argument("--variant", help="variant to compare with (default: the one that fits best)")
     model_options.add_network_options(inspect)
     inspect.add_argument("--json", action="store_true", help="print one JSON object")
@@ -95,6 +103,8 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    if (format := format_of(arguments.file)) is not None:
+        return inspect_exported.report(arguments, format)
     from .. import checkpoints
     from ..weights import finding, loading
 

@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
         "cannot be read, or is of a class that the model does not have, is reported on stderr; the others are "
         "measured, and the exit status is 1.",
     )
-    parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
+    parser.add_argument("model", metavar="MODEL", help=model_options.MODEL)
     parser.add_argument(
         "data", type=Path, metavar="DATA",
         help="folder with a folder of images per class, named by the model's label or id; or a CSV file with the "

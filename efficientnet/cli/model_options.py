@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..checkpoints import Facts
     from ..inference import InputSpec, ModelSource, Predictor
 
+# What commands that predict take for a model.
+MODEL = "variant, saved model (.keras, .h5), or exported one (.onnx, .xml, .tflite, folder of a SavedModel)"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what :func:`open_predictor` reads besides ``model``."""
@@ -125,7 +128,7 @@ def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
     """Where the model comes from that a command line names.
 
     Args:
-        model: a variant or the file of a saved model.
+        model: a variant or the file of a saved or exported model.
         weights: of a variant.
         given: what the command line says of the network.
 
@@ -161,7 +164,7 @@ def require_preprocessing(scaling: Scaling | None, model: str) -> None:
     if scaling is None:
         raise ValueError(
             f"{model} does not say how its pixels are scaled: give --preprocessing, the way that it was trained with "
-            f"({', '.join(MODES)}; none for raw pixels 0..255)."
+            f"({', '.join(MODES)}, or mean/std; none for raw pixels 0..255)."
         )
 
 

@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
     )
     add = predict.add_argument
     image_arguments.add_options(predict)
-    add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")
+    add("--model", default="lite0", help=f"{model_options.MODEL} (default: lite0)")
     add(
         "--top", type=positive, metavar="N",
         help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",

@@ -8,9 +8,9 @@
 Importing this imports no framework and no runtime.
 """
 
+from ..exported_files.metadata import read_metadata
 from ..keras_graph.detours import litert_bytes, onnx_bytes
 from .exporting import ExportReport, export
-from .metadata import read_metadata
 from .options import FORMATS, PRECISIONS
 
 __all__ = ["FORMATS", "PRECISIONS", "ExportReport", "export", "litert_bytes", "onnx_bytes", "read_metadata"]

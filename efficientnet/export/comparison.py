@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from ..images.pixel_scaling import Scaling
 from ..keras_graph.detours import keras_outputs, relative_difference
 from ..model_io.images import read_image
 from ..model_io.spec import InputSpec
-from .runtimes import RunBatch
 
 MOST_COMPARED = 20
 _MADE_UP = 4
@@ -43,8 +42,7 @@ def compared_samples(spec: InputSpec, samples: np.ndarray | None, batch: int | N
 def compare(
     model: Any,
     spec: InputSpec,
-    run_batch: RunBatch,
-    names: Sequence[str],
+    run_batch: Callable[[np.ndarray], list[np.ndarray]],
     samples: np.ndarray,
     batch: int | None,
     scaling: Scaling | None = None,
@@ -53,7 +51,7 @@ def compare(
 
     Args:
         model, spec: Model in Keras and its spec.
-        run_batch, names: Function that predicts with the file, and the names of the file's outputs.
+        run_batch: Function that predicts with the file, whose outputs are in the model's order.
         samples: Inputs of the file.
         batch: Images at a time; None for any number.
         scaling: Scaling of pixels that the file does before the model; None for none.
@@ -66,7 +64,7 @@ def compare(
     places = [1] if batch is None else range(batch, len(samples), batch)
     batches = [part for part in np.split(samples, places) if len(part)]
     predicted = [run_batch(part) for part in batches]
-    found = [np.concatenate([part[name] for part in predicted]) for name in names]
+    found = [np.concatenate(part) for part in zip(*predicted, strict=True)]
     parts = np.split(samples, range(_KERAS_BATCH, len(samples), _KERAS_BATCH))
     scale = spec._replace(scaling=scaling).scale
     given = (keras_outputs(model, scale(part.astype(np.float32, copy=False))) for part in parts)

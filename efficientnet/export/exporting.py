@@ -15,6 +15,10 @@ from .. import __version__
 from ..common import arguments
 from ..common.files import part_folder
 from ..common.text import plain
+from ..exported_files.formats import require_runtime
+from ..exported_files.metadata import write_metadata
+from ..exported_files.opening import open_exported
+from ..inference.describing import describe_input, taking_pixels
 from ..inference.quantization import FEW, held_out
 from ..inference.sources import ModelSource
 from ..keras_graph import onnx
@@ -23,9 +27,7 @@ from ..keras_graph.tensorflow import Options
 from ..keras_graph.walk import backend_of
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .formats import WRITERS
-from .metadata import describe_input, taking_pixels, write_metadata
 from .options import check
-from .runtimes import open_exported, require_runtime
 
 # Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some images, but not on most.
 _TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
@@ -137,7 +139,7 @@ def export(
     arguments.flag("raw_pixels", raw_pixels)
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     check(path, format, precision, batch, raw_pixels, input_type)
-    runtime = require_runtime(format)
+    runtime = require_runtime(format, f"The check of an export as {format}")
     loaded, spec = (model if isinstance(model, ModelSource) else ModelSource.of_model(model, keep=False)).load()
     if not spec.channels_last and format in ("litert", "saved_model"):
         raise ValueError(
@@ -169,20 +171,20 @@ def export(
         folded = fold_batch_norm(loaded)
         WRITERS[format](folded, part, options)
         (given,), names = onnx.tensor_names(folded)
-        run_batch = open_exported(part, format)
+        run_batch = open_exported(part, format).ordered(names).run
         asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":
             asked = np.rint(asked).astype(np.uint8)
-        difference, agreement = compare(loaded, spec, run_batch, names, asked, options.batch, scaling)
+        difference, agreement = compare(loaded, spec, run_batch, asked, options.batch, scaling)
         count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
-        about = describe_input(taken, given, options)
+        about = describe_input(taken, given, input_type, options.batch)
         report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
         _refuse_if_wrong(report, loaded)
         recorded = ("runtime", "difference", "agreement", "images", "held_out")
         verification = {key: getattr(report, key) for key in recorded}
         metadata = {
-            **taken._asdict(), "kind": spec.kind, "input": about.facts, "precision": precision,
-            "producer": f"efficientnet {__version__}", "verification": verification,
+            **taken._asdict(), "kind": spec.kind, "input": about.facts, "output_tensors": names,
+            "precision": precision,            "producer": f"efficientnet {__version__}", "verification": verification,
         }  # fmt: skip
         write_metadata(part, format, metadata)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..common import arguments
 from ..common.arguments import MOST_IMAGES
+from ..exported_files import formats
 
 # Format -> suffix of its file; a folder has none.
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "saved_model": ""}
+FORMATS = {name: format.suffix for name, format in formats.FORMATS.items()}
 PRECISIONS = ("f32", "f16", "int8")
 INPUT_TYPES = ("float32", "uint8")
 

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..common import arguments
-from ..common.text import get_logger
+from ..common.text import get_logger, plain
+from ..exported_files.formats import FORMATS, require_runtime
 from ..images.pixel_scaling import Scaling
 from . import engines
 from .engines import CompileRequest, Engine
+from .exported import ExportedFile
 from .openvino_engine import openvino
 from .predictor import Predictor
 from .sources import ModelSource
@@ -29,8 +31,10 @@ _MAKERS: dict[str, Callable[[CompileRequest], Engine]] = {
     "keras": engines.keras,
 }
 # What an engine imports, and the extra that installs it.
-_NEEDS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "keras": "keras"}
-_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx", "litert": "litert", "keras": "tensorflow"}
+_NEEDS = {"keras": "keras", **{format.engine: format.module for format in FORMATS.values()}}
+_EXTRAS = {"keras": "tensorflow", **{format.engine: format.extra for format in FORMATS.values()}}
+# Each exported file has the engine of its format, and no choice.
+_OF_FILES = {**_MAKERS, "tensorflow": engines.tensorflow}
 
 ENGINES = ("auto", "fastest", *_MAKERS)
 # The faster first, as measured on processors with AVX2 and AVX-512. LiteRT's conversion would take TensorFlow.
@@ -62,14 +66,16 @@ def compile(
 
     Args:
         model: Keras model that takes images, of either Keras and on any backend; path of a saved one (``.keras``,
-            ``.h5``) or of a folder that ``efficientnet train`` wrote; or a ``ModelSource``.
+            ``.h5``), of a folder that ``efficientnet train`` wrote, or of an exported one (``.onnx``, ``.xml``,
+            ``.tflite``, the folder of a SavedModel), whoever exported it; or a ``ModelSource``.
         engine: Runtime. ``"openvino"`` converts the model's layers to an OpenVINO graph, ``"onnxruntime"`` and
             ``"litert"`` export it, ``"keras"`` calls the model itself (Keras' OpenVINO backend computes in bfloat16 on
             processors that have it). ``"auto"`` takes the first of openvino, onnxruntime and keras that is installed
             and supports every layer; ``"fastest"`` measures all four, which takes some seconds, and takes the fastest.
-            ``Predictor.engine`` names the result.
-        batch_size: Images that are computed together if there are many. By default the engine's choice, which on
-            OpenVINO is 2 up to 256 pixels and 1 above; ``engine="fastest"`` tries 1, 2, 4 and 8.
+            An exported file runs in the runtime that it is for. ``Predictor.engine`` names the result.
+        batch_size: Images that are computed together if there are many; an exported file may take a fixed number. By
+            default the engine's choice, which on OpenVINO is 2 up to 256 pixels and 1 above; ``engine="fastest"`` tries
+            1, 2, 4 and 8.
         precision: ``"f32"`` is float32 on every processor. ``"bf16"``, for processors that have it, and ``"int8"`` need
             OpenVINO; ``Predictor.deviation`` reports what they change.
         threads: Processor threads; by default the engine's choice.
@@ -114,6 +120,10 @@ def compile(
     else:
         source = ModelSource.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
     request = CompileRequest(source, precision, threads, batch_size, tuple(calibration))
+    if source.exported is not None:
+        predictor = _of_file(source.exported, engine, request)
+        source.remind(predictor.spec)
+        return predictor
     if precision != "f32":
         if engine not in ("auto", "fastest", "openvino"):
             raise ValueError(f"precision={precision!r} is OpenVINO's alone: engine='openvino', and not {engine!r}.")
@@ -126,6 +136,34 @@ def compile(
         predictor = Predictor(_make(engine, request), precision)
     source.remind(predictor.spec)
     return predictor
+
+
+def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predictor:
+    """The predictor of an exported file, which leaves no choice of engine and precision."""
+    known, name = FORMATS[file.format], plain(file.path)
+    if engine not in ("auto", known.engine):
+        raise ValueError(
+            f"engine={engine!r}: {name} is exported for {known.runtime}, and runs there. Leave engine out (--engine)."
+        )
+    if request.precision != "f32" or request.calibration:
+        given = f"precision={request.precision!r}" if request.precision != "f32" else "calibration="
+        raise ValueError(
+            f"{given}: {name} is exported, and has its precision. Leave precision and calibration out (--precision, "
+            "--calibrate), or export the model anew with them."
+        )
+    if file.format == "saved_model" and request.threads is not None:
+        raise ValueError(
+            f"threads={request.threads}: {name} runs in TensorFlow, which has threads for a whole process. Leave "
+            "threads out (--threads), and set TF_NUM_INTRAOP_THREADS in the environment."
+        )
+    require_runtime(file.format, name)
+    made = _OF_FILES[known.engine](request)
+    if request.micro_batch not in (None, made.micro_batch):
+        raise ValueError(
+            f"batch_size={request.micro_batch}: {name} takes exactly {made.micro_batch} images at a time. Leave "
+            "batch_size out (--batch-size)."
+        )
+    return Predictor(made, file.precision)
 
 
 def _is_installed(name: str) -> bool:

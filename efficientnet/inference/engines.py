@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..exported_files.formats import require_runtime
+from ..exported_files.opening import open_exported
 from ..model_io.spec import InputSpec
 from . import cache
 from .sources import ModelSource
@@ -42,11 +44,12 @@ class Engine(NamedTuple):
     Attributes:
         name: Name of the engine.
         spec: Preparation of images and names of classes.
-        lone: Function that predicts one image, with all threads.
+        lone: Function that predicts up to ``most_alone`` images, with all threads.
         bulk: Function that returns another one, for ``micro_batch`` images at a time in ``workers`` threads at once.
         micro_batch: Images that ``bulk`` predicts at a time.
         workers: Threads that may call ``bulk``'s function at once.
         deviation: Largest difference of outputs from those in float32; None for float32 itself.
+        most_alone: Images that ``lone`` takes at most: more than one where a file takes just so many.
     """
 
     name: str
@@ -56,50 +59,22 @@ class Engine(NamedTuple):
     micro_batch: int
     workers: int
     deviation: float | None = None
+    most_alone: int = 1
 
 
 def onnxruntime(request: CompileRequest) -> Engine:
     """Run the exported graph in ONNX Runtime, in one session, whose threads share each micro-batch."""
-    import onnxruntime as ort
-
-    spec, content, _ = _exported(request, "onnx", f"onnxruntime {ort.__version__}")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # warnings of an optimiser about what it has optimised are no news
-    if request.threads is not None:
-        options.intra_op_num_threads = request.threads
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def run(batch: np.ndarray) -> list[np.ndarray]:
-        results: list[np.ndarray] = session.run(None, {name: spec.scale(batch.astype(np.float32, copy=False))})
-        return results
-
-    return Engine("onnxruntime", spec, run, lambda: run, request.micro_batch or 4, workers=1)
+    return _running("onnxruntime", "onnx", request, 4)
 
 
 def litert(request: CompileRequest) -> Engine:
     """Run the exported graph in LiteRT, whose interpreter takes one call at a time, one image each."""
-    from ai_edge_litert import interpreter as tflite
+    return _running("litert", "litert", request, 1)
 
-    spec, content, names = _exported(request, "litert", "litert")
-    interpreter = tflite.Interpreter(model_content=content, num_threads=request.threads)
-    side = interpreter.get_input_details()[0]
-    # The file may have its outputs in another order.
-    named = interpreter.get_signature_runner().get_output_details()
-    outputs = [named[name]["index"] for name in names]
-    lock = threading.Lock()
 
-    def run(batch: np.ndarray) -> list[np.ndarray]:
-        with lock:
-            if tuple(interpreter.get_input_details()[0]["shape"]) != batch.shape:
-                interpreter.resize_tensor_input(side["index"], batch.shape)
-                interpreter.allocate_tensors()
-            interpreter.set_tensor(side["index"], spec.scale(batch.astype(np.float32, copy=False)))
-            interpreter.invoke()
-            return [interpreter.get_tensor(index) for index in outputs]
-
-    interpreter.allocate_tensors()
-    return Engine("litert", spec, run, lambda: run, request.micro_batch or 1, workers=1)
+def tensorflow(request: CompileRequest) -> Engine:
+    """Run a SavedModel in TensorFlow, whose threads share each micro-batch."""
+    return _running("tensorflow", "saved_model", request, 8)
 
 
 def keras(request: CompileRequest) -> Engine:
@@ -116,9 +91,39 @@ def keras(request: CompileRequest) -> Engine:
     return Engine("keras", spec, run, lambda: run, request.micro_batch or 8, workers=1)
 
 
-def _exported(request: CompileRequest, kind: str, version: str) -> tuple[InputSpec, bytes, list[str]]:
+def _running(name: str, format: str, request: CompileRequest, micro_batch: int) -> Engine:
+    """The engine of an exported model: the file that is to be compiled, or a Keras model that is exported for it."""
+    if request.source.exported is not None:
+        model, spec = request.source.exported.open(request.threads)
+    else:
+        spec, content, outputs = _exported(request, format)
+        model = open_exported(content, format, request.threads).ordered(outputs)
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        return model.run(spec.scale(batch.astype(np.float32, copy=False)))
+
+    fixed = model.ports.inputs[0].shape[0]
+    return Engine(
+        name, spec, padded(run, fixed), lambda: run, fixed or request.micro_batch or micro_batch, workers=1,
+        most_alone=fixed or 1,
+    )  # fmt: skip
+
+
+def padded(run: Run, count: int | None) -> Run:
+    """Return a function for up to so many images of one that takes exactly so many; None for one that takes any."""
+    if count is None:
+        return run
+
+    def run_padded(batch: np.ndarray) -> list[np.ndarray]:
+        whole = batch[np.arange(count).clip(max=len(batch) - 1)]  # the last one fills it
+        return [output[: len(batch)] for output in run(whole)]
+
+    return run_padded
+
+
+def _exported(request: CompileRequest, kind: str) -> tuple[InputSpec, bytes, list[str]]:
     """The model in another format, and the names of its outputs there; from the cache where it is."""
-    key = request.source.key(kind, version)
+    key = request.source.key(kind, require_runtime(kind, "the engine"))
     entry = key and cache.read_entry(key)
     if entry:
         return InputSpec.from_json(entry.notes["spec"]), entry.content, entry.notes["outputs"]

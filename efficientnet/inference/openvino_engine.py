@@ -9,18 +9,19 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..common.text import get_logger
+from ..exported_files.openvino_file import ports_of
 from ..images.pixels import is_pillow, rgb_of_image
 from ..keras_graph import openvino as openvino_graph
 from ..model_io.spec import InputSpec
 from . import cache
-from .engines import CompileRequest, Engine, Run
+from .engines import CompileRequest, Engine, Run, padded
 from .quantization import held_out, quantize
 
 logger = get_logger()
@@ -61,16 +62,19 @@ class _Compiler:
         spec = InputSpec.from_json(notes["spec"])
         threads = int(lone.get_property("INFERENCE_NUM_THREADS"))
         streams = min(threads, _MOST_STREAMS)
-        micro_batch = self.request.micro_batch or self._micro_batch(spec)
+        fixed = notes["batch"]
+        micro_batch = fixed or self.request.micro_batch or self._micro_batch(spec)
+        scale = None if self.request.source.exported is None else spec.scale
 
         @functools.cache
         def bulk() -> Run:
-            return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0])
+            return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0], scale)
 
         if self.request.precision == "int8":
             bulk()  # of the same quantisation, which takes long
 
-        return Engine("openvino", spec, _runner(lone), bulk, micro_batch, streams, notes["deviation"])
+        run = padded(_runner(lone, scale), fixed)
+        return Engine("openvino", spec, run, bulk, micro_batch, streams, notes["deviation"], fixed or 1)
 
     def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The compiled model for so many images, and what is noted of it."""
@@ -91,14 +95,27 @@ class _Compiler:
                 return self.core.import_model(entry.content, "CPU", options), entry.notes
             except RuntimeError as error:
                 logger.warning("A cached engine cannot be used, and is compiled anew: %s", error)
-        spec = self.request.source.load()[1]
-        compiled = self.core.compile_model(_shaped(self.graph(), spec, batch), "CPU", options)
-        notes = {"spec": spec._asdict(), "deviation": self._deviation(compiled) if batch == 1 else None}
+        spec, fixed = self.spec(), self.fixed_batch()
+        shaped = self.graph() if fixed else _shaped(self.graph(), spec, batch)
+        compiled = self.core.compile_model(shaped, "CPU", options)
+        deviation = self._deviation(compiled) if batch == 1 else None
+        notes = {"spec": spec._asdict(), "batch": fixed, "deviation": deviation}
         if key:
             cache.write(key, cache.Entry(notes, compiled.export_model().getvalue()))
         return compiled, notes
 
+    def spec(self) -> InputSpec:
+        """The spec of the model, which is loaded for it."""
+        file = self.request.source.exported
+        return self.request.source.load()[1] if file is None else file.describe(ports_of(self.exact()))
+
+    def fixed_batch(self) -> int | None:
+        """The number of images that an exported file takes; None for any."""
+        return None if self.request.source.exported is None else ports_of(self.exact()).inputs[0].shape[0]
+
     def _exact(self) -> Any:
+        if self.request.source.exported is not None:
+            return self.request.source.exported.graph()
         from ..keras_graph.detours import openvino_of  # which a cached engine does not need
 
         model, spec = self.request.source.load()
@@ -112,7 +129,7 @@ class _Compiler:
     def _images(self, sources: Sequence[Any]) -> list[np.ndarray]:
         from ..model_io.images import read_image
 
-        spec = self.request.source.load()[1]
+        spec = self.spec()
         return [read_image(source, spec)[np.newaxis] for source in sources]
 
     def _deviation(self, compiled: Any) -> float | None:
@@ -121,7 +138,7 @@ class _Compiler:
             return None
         from ..keras_graph.detours import relative_difference
 
-        spec = self.request.source.load()[1]
+        spec = self.spec()
         probes = self._images(held_out(self.request.calibration)[1][:_PROBES]) or _random_images(spec)
         shaped = _shaped(self.exact(), spec, 1)
         exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
@@ -133,8 +150,11 @@ class _Compiler:
         return 1 if max(side or 0 for side in spec.sides) > 256 else 2
 
 
-def _runner(compiled: Any) -> Run:
+def _runner(compiled: Any, scale: Callable[[np.ndarray], np.ndarray] | None = None) -> Run:
+    """The function of a compiled graph; ``scale`` scales pixels for one that does not itself."""
     idle: deque[Any] = deque()  # requests are not shared between threads, and are dear to make
+    ports = ports_of(compiled)
+    given, outputs = ports.inputs[0], list(zip(compiled.outputs, ports.outputs, strict=True))
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
         try:
@@ -142,8 +162,9 @@ def _runner(compiled: Any) -> Run:
         except IndexError:
             request = compiled.create_infer_request()
         try:
-            results = request.infer([batch.astype(np.float32, copy=False)], share_inputs=True)
-            return [np.array(results[output]) for output in compiled.outputs]
+            scaled = batch if scale is None else scale(batch.astype(np.float32, copy=False))
+            results = request.infer([given.encode(scaled)], share_inputs=True)
+            return [np.array(output.decode(results[port])) for port, output in outputs]
         finally:
             idle.append(request)
 

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.text import get_logger
 from ..images.pixels import as_array
 from ..model_io.images import check_many, listed, overlap, read_image
 from .engines import Engine, Run
+
+logger = get_logger()
 
 Outputs = np.ndarray | list[np.ndarray] | dict[str, np.ndarray]
 
@@ -50,8 +53,10 @@ class Predictor:
     """Compiled model: takes pixels or images and returns NumPy arrays. Many threads may call it at once.
 
     Attributes:
-        engine: Runtime: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``.
-        precision: Precision of the computation: ``"f32"``, ``"bf16"`` or ``"int8"``.
+        engine: Runtime: ``"openvino"``, ``"onnxruntime"``, ``"litert"`` or ``"keras"``; of a SavedModel folder
+            ``"tensorflow"``.
+        precision: Precision of the computation: ``"f32"``, ``"bf16"`` or ``"int8"``; of an exported file what it
+            records, or else ``"f32"``.
         batch_size: Images that are computed together if there are many.
         spec: Preparation of images and names of classes.
         deviation: Largest difference of the outputs from float32's, relative to the larger of 1 and the largest
@@ -78,6 +83,7 @@ class Predictor:
         self._bulk: Run | None = None
         self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-predict")
         self._process = os.getpid()
+        self._is_reported = False  # that its pixels' scaling is unknown
 
     def predict(self, x: Any) -> Outputs:
         """Predict a batch of arrays, or images of any size.
@@ -105,6 +111,8 @@ class Predictor:
             check_many(x)
             return self._predict_images(x)
         images = engine.spec.check(as_array(x))
+        if engine.spec.scaling is None:
+            self._report_unscaled()
         pieces = self._pieces(images)
         return self._pack(
             [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
@@ -184,13 +192,25 @@ class Predictor:
         bulk = self._make_bulk() if starts else engine.lone
         futures = [self._workers.submit(bulk, images[start : start + engine.micro_batch]) for start in starts]
         pieces = [future.result() for future in futures]
-        return pieces + [engine.lone(images[index : index + 1]) for index in range(together, count)]
+        most = engine.most_alone
+        return pieces + [engine.lone(images[start : start + most]) for start in range(together, count, most)]
 
     def _pack(self, outputs: list[np.ndarray]) -> Outputs:
         """Return outputs in the structure of the model's."""
         if self.spec.output_names:
             return dict(zip(self.spec.output_names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _report_unscaled(self) -> None:
+        """Log, once, that numbers go to the model unchanged."""
+        with self._lock:
+            is_first, self._is_reported = not self._is_reported, True
+        if is_first:
+            logger.warning(
+                "%s does not record how its pixels are scaled, so numbers go to it unchanged. If they are raw pixels, "
+                'compile it with preprocessing=, how it was trained; if they are scaled, with preprocessing="none".',
+                self.spec.name,
+            )
 
     def _make_bulk(self) -> Run:
         with self._lock:
@@ -215,14 +235,15 @@ class Predictor:
         def start(images: list[np.ndarray]) -> Future[list[list[np.ndarray]]]:
             is_many = next(groups) * engine.micro_batch >= _FEW
             run = self._make_bulk() if is_many and len(images) == engine.micro_batch else None
-            return self._workers.submit(_each, self._open().lone, run, images)
+            return self._workers.submit(_each, self._open(), run, images)
 
         return overlap(
             sources, functools.partial(read_image, spec=self.spec), start, engine.micro_batch, 2 * engine.workers
         )
 
 
-def _each(lone: Run, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The outputs of each image: of all at once, or of one after the other."""
-    pieces = [lone(image[np.newaxis]) for image in images] if bulk is None else [bulk(np.stack(images))]
+def _each(engine: Engine, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The outputs of each image: of all at once, or of few after the other."""
+    run, most = (engine.lone, engine.most_alone) if bulk is None else (bulk, len(images))
+    pieces = [run(np.stack(images[start : start + most])) for start in range(0, len(images), most)]
     return [list(parts) for piece in pieces for parts in zip(*piece, strict=True)]

@@ -16,6 +16,7 @@ from ..checkpoints.soundness import check_model
 from ..common.hashes import digest_of
 from ..common.text import log_remarks
 from ..errors import CheckpointError
+from ..exported_files.formats import format_of
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
@@ -24,6 +25,7 @@ from ..model_io.describing import describe_model
 from ..model_io.spec import InputSpec
 from ..weights import finding, published
 from . import cache
+from .exported import ExportedFile
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class ModelSource:
     """Model to compile.
 
     Attributes:
-        load: Function that returns the Keras model and its spec; it loads them at the first call.
+        load: Function that returns the Keras model and its spec; it loads them at the first call. For an exported file,
+            which holds no such model, it raises ``ValueError``.
         content: Function that returns a key for all that they are made of; None if there is none.
         name: Name of the model, of its file, or of its weights.
         file: File of the whole saved model; None for other models.
+        exported: Exported file; None for other models.
 
     Example:
         >>> from efficientnet.keras import EfficientNet
@@ -48,6 +52,7 @@ class ModelSource:
     content: Callable[[], str | None]
     name: str
     file: Path | None = None
+    exported: ExportedFile | None = None
 
     def key(self, *parts: Any) -> str | None:
         """Return the cache's key for an engine made of the model and these parts; None if it is not to be kept."""
@@ -94,13 +99,17 @@ class ModelSource:
         class_names: Any = None,
         keep: bool = True,
     ) -> ModelSource:
-        """Return the source of a whole saved model.
+        """Return the source of a whole saved model, or of an exported one.
 
         Args:
-            path: Path of the file.
+            path: Path of the file or folder.
             preprocessing, crop, interpolation, class_names, keep: As in ``of_model``; by default what the file records.
         """
         path = opening.locate(path)
+        if (format := format_of(path)) is not None:
+            exported = ExportedFile(path, format, preprocessing, crop, interpolation, class_names)
+            key = functools.cache(lambda: exported.content() if keep else None)
+            return cls(functools.cache(exported.refuse), key, str(path), path, exported)
 
         def load() -> tuple[Any, InputSpec]:
             from .. import keras

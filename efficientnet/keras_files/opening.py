@@ -25,6 +25,7 @@ from ..common.files import check_is_file
 from ..common.json_files import parse
 from ..common.text import get_logger, plain
 from ..errors import CheckpointError
+from ..exported_files.formats import format_of
 from ..family.variants import get_variant
 from ..keras_graph import marks
 from ..network.backends import deep_recursion
@@ -41,12 +42,14 @@ RUN_SETTINGS, RUN_MODEL = "run.json", "model.keras"
 
 
 def is_saved_model(name: str) -> bool:
-    """Return whether a name is the path of a whole saved model, there or not, and not a variant's name.
+    """Return whether a name is the path of a saved or exported model, there or not, and not a variant's name.
 
     A variant's name is a variant also where there is a folder of that name, ``./NAME``: what a command means must not
     depend on the folder that it runs in.
     """
-    return Path(name).suffix in (".keras", ".h5", ".hdf5") or (os.path.isdir(name) and not _is_variant(name))
+    if os.path.isdir(name):
+        return not _is_variant(name)
+    return Path(name).suffix in (".keras", ".h5", ".hdf5") or format_of(name) is not None
 
 
 def _is_variant(name: str) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from tiny_blocks import tiny_blocks
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
+from efficientnet.exported_files.model import ExportedModel, Ports
 from efficientnet.inference import InputSpec, ModelSource
 
 keras = pytest.importorskip("keras")
@@ -197,9 +198,10 @@ def test_eight_bits_are_measured_on_images_held_out(model, tmp_path, monkeypatch
     pytest.importorskip("onnxruntime")
     seen = []
     monkeypatch.setitem(exporting.WRITERS, "onnx", lambda model, path, options: seen.extend(options.samples))
-    monkeypatch.setattr(exporting, "open_exported", lambda path, format: None)
+    monkeypatch.setattr(exporting, "open_exported", lambda path, format: ExportedModel(Ports((), (), str), list))
+    monkeypatch.setattr(ExportedModel, "ordered", lambda self, names: self)
 
-    def compare(model, spec, answer, names, samples, batch, scaling):
+    def compare(model, spec, run_batch, samples, batch, scaling):
         calibrated = {sample.tobytes() for sample in seen}
         assert len(calibrated) == 24
         assert len(samples) == 6
@@ -280,8 +282,8 @@ def test_a_wrong_file_is_not_left_behind(model, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def changed(answer, change):
-    return lambda batch: {name: change(value) for name, value in answer(batch).items()}
+def changed(exported, change):
+    return exported._replace(run=lambda batch: [change(value) for value in exported.run(batch)])
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +353,7 @@ def test_bad_calls(model, tmp_path, monkeypatch):
     vectors = keras.Input((4,))
     with pytest.raises(ValueError, match="expected one input, images"):
         export(keras.Model(vectors, keras.layers.Dense(2)(vectors)), tmp_path / "a.onnx", "onnx")
-    monkeypatch.setattr("efficientnet.export.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("efficientnet.exported_files.formats.find_spec", lambda name: None)
     for format, extra in (("onnx", "onnx"), ("litert", "litert"), ("saved_model", "tensorflow")):
         with pytest.raises(ImportError, match=rf"efficientnet\[{extra}\]"):
             export(model, tmp_path / NAMES[format], format)
@@ -367,11 +369,11 @@ def test_channels_first_is_not_tensorflows(tmp_path):
 
 
 def test_files_of_others(tmp_path):
-    for name in ("a.tflite", "b.xml", "c"):
-        path = tmp_path / name
-        path.mkdir() if name == "c" else path.write_text("<net></net>")
+    (tmp_path / "b.xml").write_text("<net></net>")
+    (tmp_path / "c").mkdir()
+    for name in ("b.xml", "c"):
         with pytest.raises(ValueError, match="does not say what it holds"):
-            read_metadata(path)
+            read_metadata(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         read_metadata(tmp_path / "missing.onnx")
 

@@ -1,0 +1,373 @@
+"""Exported files opened again: ours predict as when they were exported, those of others with what is said of them."""
+
+import functools
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exported_models import expected, small_keras, write_onnx
+from peers import import_torchvision
+
+from efficientnet.errors import CheckpointError
+from efficientnet.export import export
+from efficientnet.exported_files.formats import FORMATS, format_of
+from efficientnet.images.pixel_scaling import scale_and_offset
+from efficientnet.inference import ModelSource, compile
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+pytestmark = pytest.mark.usefixtures("home")
+
+NAMES = {"onnx": "small.onnx", "openvino": "small.xml", "litert": "small.tflite", "saved_model": "small"}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("litert", "saved_model")]
+LABELS = ["ä", "b", "<c>", '"d"', "e"]
+
+
+@pytest.fixture(scope="module")
+def source():
+    """A model, and all that is known of it."""
+    return ModelSource.of_model(small_keras(), "tf", 0.9, "bilinear", LABELS, keep=False)
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """Exports to a format, once for each kind of file."""
+
+    @functools.cache
+    def write(format, **options):
+        if find_spec(FORMATS[format].module) is None:
+            pytest.skip(f"needs {FORMATS[format].module}")
+        path = tmp_path_factory.mktemp("exported") / NAMES[format]
+        export(source, path, format, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (40 + number, 50, 3), np.uint8) for number in range(7)]
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(2).integers(0, 256, (7, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def reference(source, images, pixels):
+    """What Keras predicts for the images and for the pixels."""
+    with compile(source, "keras") as predictor:
+        return predictor.predict(images), predictor.predict(pixels)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
+def test_ours_predict_as_at_export(exported, source, images, pixels, reference, format):
+    path = exported(format)
+    with compile(path) as predictor:
+        assert predictor.engine == FORMATS[format].engine
+        assert predictor.spec == source.load()[1]
+        np.testing.assert_allclose(predictor.predict(images), reference[0], atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
+        streamed = [record.outputs for record in predictor.stream(images * 12)]
+        np.testing.assert_allclose(streamed, np.tile(reference[0], (12, 1)), atol=1e-5)
+    if format == "openvino":  # from the cache
+        with compile(str(path)) as predictor:
+            np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
+@pytest.mark.parametrize("input_type", ["float32", "uint8"])
+def test_raw_pixels_and_a_fixed_batch(exported, images, pixels, reference, format, input_type):
+    path = exported(format, raw_pixels=True, input_type=input_type, batch=3)
+    threads = None if format == "saved_model" else 1
+    with compile(path, threads=threads) as predictor:
+        assert not predictor.spec.is_scaled
+        assert predictor.batch_size == 3
+        np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
+        np.testing.assert_allclose(predictor.predict(pixels[:1]), reference[1][:1], atol=1e-5)
+        # Whole numbers are what is left of resized images in uint8.
+        atol = 1e-5 if input_type == "float32" else 5e-3
+        np.testing.assert_allclose(predictor.predict(images), reference[0], atol=atol)
+        assert len(list(predictor.stream(images * 12))) == 84
+    with pytest.raises(ValueError, match=r"batch_size=8: .* takes exactly 3 images at a time"):
+        compile(path, batch_size=8, threads=threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
+def test_eight_bits(source, tmp_path, images, format):
+    pytest.importorskip("nncf")
+    pytest.importorskip(FORMATS[format].module)
+    report = export(source, tmp_path / NAMES[format], format, "int8", images)
+    with compile(tmp_path / NAMES[format]) as predictor, compile(source, "keras") as reference:
+        assert predictor.precision == "int8"
+        difference = np.abs(predictor.predict(images) - reference.predict(images)).max()
+        assert difference == pytest.approx(report.difference, abs=1e-6)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
+def test_several_outputs_in_the_models_order(tmp_path, pixels, format):
+    pytest.importorskip(FORMATS[format].module)
+    inputs = keras.Input((32, 32, 3))
+    maps = [keras.layers.Conv2D(n, 3, strides=2, name=name)(inputs) for n, name in ((3, "z"), (2, "a"), (4, "m"))]
+    model = keras.Model(inputs, maps, name="maps")
+    export(ModelSource.of_model(model, "tf", keep=False), tmp_path / NAMES[format], format)
+    with compile(tmp_path / NAMES[format]) as predictor:
+        found = predictor.predict(pixels)
+    scale, offset = scale_and_offset("tf")
+    for ours, theirs in zip(
+        found, model.predict_on_batch(pixels * np.float32(scale) + np.float32(offset)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_what_is_given_replaces_what_is_recorded(exported, pixels, caplog):
+    path = exported("onnx")
+    with compile(path, preprocessing="lite", crop=0.5, interpolation="nearest", class_names=list("vwxyz")) as predictor:
+        assert predictor.spec.scaling == scale_and_offset("lite")
+        assert (predictor.spec.crop, predictor.spec.interpolation) == (0.5, "nearest")
+        assert [label for _, label in predictor.spec.classes] == list("vwxyz")
+    assert caplog.text.count('gets pixels scaled as given, "lite"') == 1
+    with pytest.raises(ValueError, match="5 outputs but 2 class names"):
+        compile(path, class_names=["a", "b"])
+    with pytest.raises(ValueError, match="Unknown preprocessing mode"):
+        compile(path, preprocessing="caffe")
+    with pytest.raises(ValueError, match="crop=7"):
+        compile(path, crop=7)
+
+
+@pytest.mark.parametrize("shape", [["batch", 3, 32, 32], [1, 3, 32, 32], [4, 32, 32, 3], ["n", "h", "w", 3]])
+@pytest.mark.parametrize("dtype", ["FLOAT", "UINT8", "FLOAT16", "DOUBLE"])
+def test_the_layout_type_and_batch_of_others_files(tmp_path, images, shape, dtype):
+    path = write_onnx(tmp_path / "theirs.onnx", shape, dtype)
+    channels_last = shape[-1] == 3
+    with compile(path, preprocessing="none", class_names=LABELS) as predictor:
+        spec = predictor.spec
+        assert (spec.channels_last, spec.channels, spec.kind) == (channels_last, 3, "probabilities")
+        assert spec.image_sides == ((32, 32) if shape[-2] != "w" else (224, 224))
+        batch = np.stack([spec.image(image) for image in images])
+        batch = np.rint(batch) if dtype == "UINT8" else batch
+        atol = 0.1 if dtype == "FLOAT16" else 1e-4
+        np.testing.assert_allclose(predictor.predict(images), expected(batch, channels_last), atol=atol)
+
+
+def test_the_scaling_of_others_files(tmp_path, images, caplog):
+    path = write_onnx(tmp_path / "theirs.onnx", ["batch", 3, 32, 32])
+    with compile(path, preprocessing="torch") as predictor:
+        batch = predictor.spec.scale(np.stack([predictor.spec.image(image) for image in images]))
+        np.testing.assert_allclose(predictor.predict(images), expected(batch, False), atol=1e-5)
+    with compile(path) as predictor:
+        with pytest.raises(ValueError, match=r"theirs.onnx does not record how its pixels are scaled: compile it with"):
+            predictor.predict(images)
+        assert not caplog.text
+        for _ in range(2):
+            np.testing.assert_allclose(predictor.predict(batch), expected(batch, False), atol=1e-5)
+        assert caplog.text.count("so numbers go to it unchanged") == 1
+    raw = write_onnx(tmp_path / "raw.onnx", ["batch", 32, 32, 3], "UINT8")
+    with compile(raw) as predictor:
+        assert predictor.spec.scaling == scale_and_offset("none")
+    with pytest.raises(ValueError, match="takes uint8, raw pixels, and scales them itself: leave preprocessing out"):
+        compile(raw, preprocessing="torch")
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("Softmax", "probabilities"), ("Sigmoid", "labels"), (None, "logits")]
+)
+def test_the_last_activation_of_others_files(tmp_path, activation, kind):
+    path = write_onnx(tmp_path / "theirs.onnx", ["batch", 3, 32, 32], activation=activation)
+    with compile(path, preprocessing="none", class_names=LABELS) as predictor:
+        assert predictor.spec.kind == kind
+
+
+def test_others_files_for_openvino(tmp_path, images):
+    import openvino
+
+    graph = openvino.Core().read_model(write_onnx(tmp_path / "theirs.onnx", ["batch", 3, 32, 32], activation="Sigmoid"))
+    openvino.save_model(graph, tmp_path / "theirs.xml", compress_to_fp16=False)
+    with compile(tmp_path / "theirs.xml", preprocessing="tf") as predictor:
+        assert (predictor.engine, predictor.spec.kind) == ("openvino", "labels")
+        batch = predictor.spec.scale(np.stack([predictor.spec.image(image) for image in images]))
+        np.testing.assert_allclose(predictor.predict(images), expected(batch, False, "Sigmoid"), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_keras_own_exports(tmp_path, images):
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("ai_edge_litert")
+    model = small_keras()
+    model.export(tmp_path / "theirs", verbose=False)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    (tmp_path / "theirs.tflite").write_bytes(converter.convert())
+    for path in (tmp_path / "theirs", tmp_path / "theirs.tflite"):
+        with compile(path, preprocessing="tf") as predictor, compile(model, "keras", preprocessing="tf") as reference:
+            assert predictor.spec.kind == "probabilities"
+            np.testing.assert_allclose(predictor.predict(images), reference.predict(images), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs:UserWarning")
+def test_whole_numbers_that_stand_for_others(tmp_path, images):
+    """As LiteRT's files in 8 bits have them at both ends."""
+    tf = pytest.importorskip("tensorflow")
+    pytest.importorskip("ai_edge_litert")
+    model = small_keras()
+    scale, offset = (np.float32(values) for values in scale_and_offset("tf"))
+    samples = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32, 3))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample.astype("f") * scale + offset] for sample in samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    (tmp_path / "theirs.tflite").write_bytes(converter.convert())
+    path = tmp_path / "theirs.tflite"
+    with compile(path, preprocessing="tf") as found, compile(model, "keras", preprocessing="tf") as reference:
+        np.testing.assert_allclose(found.predict(images), reference.predict(images), atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_timms_export(tmp_path, images):
+    torch = pytest.importorskip("torch")
+    import_torchvision(torch)
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet", num_classes=7).eval()
+    torch.onnx.export(
+        model,
+        torch.zeros(1, 3, 64, 64),
+        tmp_path / "timm.onnx",
+        dynamo=False,
+        dynamic_axes={"x": {0: "n"}},
+        input_names=["x"],
+    )
+    with compile(tmp_path / "timm.onnx", preprocessing="tf", class_names=list("abcdefg")) as predictor:
+        assert predictor.spec.kind == "logits"
+        batch = predictor.spec.scale(np.stack([predictor.spec.image(image) for image in images]))
+        with torch.inference_mode():
+            theirs = model(torch.from_numpy(batch)).numpy()
+        np.testing.assert_allclose(predictor.predict(images), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "openvino"}, r"engine='openvino': .*small.onnx is exported for ONNX Runtime.*--engine"),
+        ({"engine": "fastest"}, "is exported for ONNX Runtime"),
+        ({"precision": "bf16"}, r"precision='bf16': .*small.onnx is exported, and has its precision"),
+        ({"calibration": ["a.jpg"]}, "calibration=: .* export the model anew"),
+    ],
+)
+def test_options_that_contradict_a_file(exported, options, message):
+    with pytest.raises(ValueError, match=message):
+        compile(exported("onnx"), **options)
+
+
+def test_a_runtime_that_is_not_installed(exported, monkeypatch):
+    path = exported("onnx")
+    monkeypatch.setattr("efficientnet.exported_files.formats.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"small.onnx needs ONNX Runtime: pip install 'efficientnet\[onnx\]>=2'"):
+        compile(path)
+
+
+def test_there_are_no_layers_in_it(exported):
+    with pytest.raises(ValueError, match="has no layers of Keras any more: give the model that it was exported from"):
+        ModelSource.of_file(exported("onnx")).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inputs": 2}, r"takes 'x0': float32 \(any, 3, 32, 32\); 'x1': .*: expected one input, images"),
+        ({"shape": ["n", 3]}, r"takes 'x0': float32 \(any, 3\): expected one input, images"),
+        ({"shape": ["n", 3, 32, 3]}, "does not show whether channels are its second axis or its last"),
+        ({"dtype": "INT64"}, r"takes 'x0': int64 .*: expected pixels as float16"),
+    ],
+)
+def test_models_of_something_else(tmp_path, options, message):
+    if options.get("shape") == ["n", 3]:
+        write_vectors(tmp_path / "theirs.onnx")
+    else:
+        write_onnx(tmp_path / "theirs.onnx", **{"shape": ["n", 3, 32, 32], **options})
+    with pytest.raises(ValueError, match=message):
+        compile(tmp_path / "theirs.onnx")
+
+
+def write_vectors(path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    given, found = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x0", "y"))
+    graph = helper.make_graph([helper.make_node("Relu", ["x0"], ["y"])], "mine", [given], [found])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def test_files_that_are_missing_damaged_or_of_another_kind(exported, tmp_path):
+    for name in ("missing.onnx", "missing.xml", "missing.tflite"):
+        with pytest.raises(FileNotFoundError, match=f"No exported model at .*{name}"):
+            compile(tmp_path / name)
+    shutil.copy(exported("openvino"), tmp_path / "alone.xml")
+    with pytest.raises(FileNotFoundError, match=r"alone.bin is missing, which holds the weights of .*alone.xml"):
+        compile(tmp_path / "alone.xml")
+    (tmp_path / "alone.bin").write_bytes(b"short")
+    with pytest.raises(CheckpointError, match=r"alone.xml cannot be opened by openvino .*damaged"):
+        compile(tmp_path / "alone.xml")
+    content = exported("onnx").read_bytes()
+    (tmp_path / "half.onnx").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"half\.onnx cannot be"):
+        compile(tmp_path / "half.onnx")
+    shutil.copy(exported("onnx"), tmp_path / "small.tflite")
+    with pytest.raises(CheckpointError, match=r"is a model for ONNX Runtime, not for LiteRT: give it a name .*\.onnx"):
+        compile(tmp_path / "small.tflite")
+    for name, start in (("page.onnx", b"<html>"), ("page.xml", b"<html>"), ("empty.tflite", b"")):
+        (tmp_path / name).write_bytes(start)
+        with pytest.raises(CheckpointError, match=f"{name} is no model for .*: it is "):
+            compile(tmp_path / name)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(OSError, match="is a folder"):
+        compile(tmp_path / "folder.onnx")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": [["0", "a"]]}, {"sides": [64, 64]}, {"channels_last": False}, {"outputs": 4}, {"crop": "big"},
+        {"scaling": [[1, 1], [0, 0]]}, {"scaling": [["a"] * 3, [0] * 3]}, {"interpolation": "spline"},
+        {"thresholds": [0.5]}, {"name": 5}, {"output_tensors": ["other"]}, {"crop": None}, {"classes": 5},
+    ],
+)  # fmt: skip
+def test_what_a_file_records_has_to_fit_it(exported, tmp_path, change):
+    import onnx
+
+    model = onnx.load(exported("onnx"))
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), **change})
+    onnx.save(model, tmp_path / "changed.onnx")
+    with pytest.raises(CheckpointError, match=r"changed.onnx does not fit what it says of itself.*export it again"):
+        compile(tmp_path / "changed.onnx")
+
+
+def test_a_remark_of_the_export_stays(source, tmp_path, caplog):
+    from efficientnet.keras import EfficientNet
+
+    model = EfficientNet(0.25, 0.25, 32, weights=None, classes=5)
+    model.save(tmp_path / "net.keras")
+    export(ModelSource.of_file(tmp_path / "net.keras"), tmp_path / "net.onnx", "onnx")
+    caplog.clear()
+    compile(tmp_path / "net.onnx").close()
+    assert caplog.text.count("net.onnx was exported from a model that was built without weights, and does not say") == 1
+
+
+def test_the_folder_of_a_saved_model_is_told_from_others(tmp_path):
+    (tmp_path / "lite0").mkdir()
+    (tmp_path / "lite0" / "saved_model.pb").touch()
+    assert format_of(tmp_path / "lite0") == "saved_model"
+    assert format_of(tmp_path) is None
+    assert format_of(Path("net.ONNX")) == "onnx"
+    assert format_of("b0") is None
