@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.files import check_writable
 from ..family import compound
 from ..family.compound import Coefficients, Rule
+from ..family.costs import PRECISIONS
 from ..family.scaling import Factors
 from ..family.variants import save_variant
 from ..reports.tables import table
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from ..design import Baseline, Fit, Network, Results
 
 _NETWORK = "network to scale"
+_BUDGETS = {
+    "macs": "most multiply-adds, such as 1.8G",
+    "parameters": "most parameters, such as 12M",
+    "activations": "most numbers that convolutions give out for an image, such as 5M",
+    "bytes": "largest exported file (ONNX), such as 20M",
+    "memory": "most memory for weights and feature maps while an image is predicted, in bytes",
+    "milliseconds": "most time per image, measured on this machine",
+}
 # Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
 _TRAINING = (
     ("epochs", int, "epochs per training (default: 10)"),
@@ -52,9 +61,13 @@ def add_parser(commands: Any) -> None:
     parser = design.add_parser("fit", help="find the largest network within budgets")
     parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
     budget = parser.add_argument_group("budgets, one or several")
-    budget.add_argument("--macs", type=amount, metavar="N", help="most multiply-adds, such as 1.8G")
-    budget.add_argument("--parameters", type=amount, metavar="N", help="most parameters, such as 12M")
-    budget.add_argument("--milliseconds", type=float, metavar="T", help="most time per image on this machine")
+    for name, help_text in _BUDGETS.items():
+        budget.add_argument(f"--{name}", type=amount, metavar="N", help=help_text)
+    add = parser.add_argument
+    add("--precision", choices=PRECISIONS, default="f32", help="precision of file, memory and time (default: f32)")
+    add("--engine", default="auto", help="runtime whose time counts: openvino, onnxruntime, litert, keras, fastest "
+        "(measured), or auto (default: auto)")  # fmt: skip
+    add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
     _add_rule(parser, "compound, fast, tiny (which only shrinks)")
     _add_resolution(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
@@ -209,7 +222,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         )
     fit = fit_budget(
         baseline, _rule(arguments, baseline),
-        macs=arguments.macs, parameters=arguments.parameters, milliseconds=arguments.milliseconds,
+        **{name: getattr(arguments, name) for name in _BUDGETS},
+        precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
     )  # fmt: skip
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")

@@ -156,8 +156,15 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
             f"{baseline.name} cannot be scaled to a budget, since the cost of these layers is unknown: {layers}. "
             "Write it with layers of Keras."
         )
-    activations = sum(math.prod(layer.output_shape) for layer in found.layers if layer.macs)
-    return Cost(found.parameters, found.macs, activations)
+    counted = [layer for layer in found.layers if layer.macs]
+    return Cost(
+        found.parameters, found.macs,
+        activations=sum(math.prod(layer.output_shape) for layer in counted),
+        weights=sum(layer.weights for layer in counted),
+        channels=sum(layer.output_shape[-1] for layer in counted if layer.weights),
+        layers=len(counted),
+        peak=found.peak,
+    )  # fmt: skip
 
 
 _FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "resnet-50": resnet50}

@@ -9,14 +9,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ..common import arguments
 from ..family import scaling
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Rule, checked_coefficients, checked_rule
-from ..family.costs import Cost
+from ..family.costs import PRECISIONS, Cost
 from ..family.scaling import Factors
 from ..family.variants import Variant
 from .baselines import Baseline, checked
@@ -26,14 +26,16 @@ Growth = Callable[[float], Factors]
 
 # What a network costs, in words.
 CURRENCIES = {
-    "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "milliseconds": "milliseconds",
+    "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "bytes": "bytes of the file",
+    "memory": "bytes of memory", "milliseconds": "milliseconds",
 }  # fmt: skip
 
 _MOST = 32  # φ, or a growth by so many times the baseline's size; then the search gives up
 _PRECISION = 1e-3  # of φ, or of a factor
 _MILLISECONDS_PRECISION = 0.01  # a timing does not resolve finer steps
 _CLOSE = 0.99  # of a budget: a result from here on is near enough
-_TIMINGS = 20
+_LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
+_CALIBRATED = 4  # random images: the time in int8 does not depend on them
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ def fit_budget(
     *,
     macs: float | None = None,
     parameters: float | None = None,
+    activations: float | None = None,
+    bytes: float | None = None,
+    memory: float | None = None,
     milliseconds: float | None = None,
+    precision: str = "f32",
+    engine: str = "auto",
+    threads: int | None = None,
 ) -> Fit:
     """Find the largest network that a rule of scaling makes of a baseline within one or several budgets.
 
@@ -112,7 +120,14 @@ def fit_budget(
             or ``Coefficients``, such as those of :func:`efficientnet.design.fast`.
         macs: Most multiply-adds for one image.
         parameters: Most trainable parameters.
-        milliseconds: Most time for one image, in float32 on this machine (median of several).
+        activations: Most numbers that convolutions and dense layers give out for one image.
+        bytes: Largest exported file (ONNX, batch norms folded).
+        memory: Most bytes for predicting one image: weights, and the feature maps that are alive at once.
+        milliseconds: Most time for one image on this machine (median over a second).
+        precision: Precision that file, memory and time are of: ``"f32"``, ``"f16"`` or ``"int8"``. The engines of this
+            package compute files of ``"f16"`` in float32, and are timed so.
+        engine: Engine that is timed, as for ``efficientnet.inference.compile``.
+        threads: Processor threads that are timed; by default the engine's choice.
 
     Returns:
         The fit with the largest φ, to a thousandth (a hundredth for milliseconds).
@@ -127,13 +142,18 @@ def fit_budget(
         184
     """
     baseline, rule = checked(baseline), checked_rule(rule)
-    given = {"macs": macs, "parameters": parameters, "milliseconds": milliseconds}
+    arguments.choice("precision", precision, PRECISIONS)
+    given = {
+        "macs": macs, "parameters": parameters, "activations": activations, "bytes": bytes, "memory": memory,
+        "milliseconds": milliseconds,
+    }  # fmt: skip
     budgets = {currency: arguments.factor(currency, most) for currency, most in given.items() if most is not None}
     if not budgets:
         raise ValueError(f"There is no budget: give at least one of {', '.join(CURRENCIES)}.")
     if baseline.variant is not None:
         baseline = dataclasses.replace(baseline, variant=rule.prepare(baseline.variant))
-    path = _Path(baseline, rule.factors, budgets)
+    timed = Timed(precision, engine, None if threads is None else arguments.whole("threads", threads))
+    path = _Path(baseline, rule.factors, budgets, timed)
     phi, above = path.largest()
     return Fit(baseline, phi, rule.factors(phi), budgets, path.prices(phi), path.prices(above))
 
@@ -143,25 +163,58 @@ def amount(price: float) -> str:
     return f"{price:,.0f}" if price >= 1000 else f"{price:.3g}"
 
 
+class Timed(NamedTuple):
+    """How networks are timed, and what precision their file and memory are of."""
+
+    precision: str = "f32"
+    engine: str = "auto"
+    threads: int | None = None
+
+    def milliseconds(self, model: Any) -> float:
+        """Return the median time for one image."""
+        from ..inference import compile
+
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (_CALIBRATED, *model.input_shape[1:]), np.uint8)
+        seconds: list[float] = []
+        is_int8 = self.precision == "int8"
+        with compile(
+            model, self.engine, precision="int8" if is_int8 else "f32", threads=self.threads,
+            calibration=[*images] if is_int8 else (), cache=False,
+        ) as predictor:  # fmt: skip
+            for _ in range(3):
+                predictor(images[:1])
+            while len(seconds) < _LEAST_TIMINGS or sum(seconds) < _LEAST_SECONDS:
+                begin = time.perf_counter()
+                predictor(images[:1])
+                seconds.append(time.perf_counter() - begin)
+        return 1000 * statistics.median(seconds)
+
+
 class _Path:
     """The networks that a baseline becomes, from small to large; their costs never fall on the way."""
 
-    def __init__(self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float]) -> None:
-        self.baseline, self.grow, self.budgets = baseline, grow, budgets
+    def __init__(self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float], timed: Timed) -> None:
+        self.baseline, self.grow, self.budgets, self.timed = baseline, grow, budgets, timed
+        self._times: dict[Cost, float] = {}
         self.prices = functools.cache(self._prices)
         self.load = functools.cache(self._load)
 
     def _prices(self, place: float) -> dict[str, float]:
         """Return the costs by currency; of a network that cannot be built, none."""
         try:
-            prices: dict[str, float] = dataclasses.asdict(self.baseline.cost(self.grow(place)))
+            cost = self.baseline.cost(self.grow(place))
         except ValueError:
             if not place:
                 raise
             return {}
+        prices = cost.prices(self.timed.precision)
         # Measured last, and only where it matters, since it takes seconds.
         if "milliseconds" in self.budgets and not self._exceeded(prices):
-            prices["milliseconds"] = _milliseconds(self.baseline, self.grow(place))
+            # Places whose networks round to the same have one time.
+            if cost not in self._times:
+                self._times[cost] = self.timed.milliseconds(self.baseline.build(self.grow(place)))
+            prices["milliseconds"] = self._times[cost]
         return prices
 
     def _exceeded(self, prices: Mapping[str, float]) -> list[str]:
@@ -215,22 +268,6 @@ class _Path:
             f"The budget of {budgets} is {problem} {self.baseline.name}: with {sizes} it takes {takes}. Give that, or "
             "take another baseline or rule."
         )
-
-
-def _milliseconds(baseline: Baseline, factors: Factors) -> float:
-    from ..inference import compile
-
-    model = baseline.build(factors)
-    image = np.zeros((1, *model.input_shape[1:]), np.float32)
-    seconds = []
-    with compile(model, cache=False) as predictor:
-        for _ in range(3):
-            predictor(image)
-        for _ in range(_TIMINGS):
-            begin = time.perf_counter()
-            predictor(image)
-            seconds.append(time.perf_counter() - begin)
-    return 1000 * statistics.median(seconds)
 
 
 def widths(depth: float, resolution: float) -> Growth:
@@ -294,7 +331,7 @@ def at_equal_cost(
     arguments.whole("samples", samples)
     reachable: dict[str, dict[int, Factors]] = {}
     for way, grow in ways.items():
-        ends = [_Path(baseline, grow, {"macs": end}).largest()[0] for end in (0.75 * macs, 4 / 3 * macs)]
+        ends = [_Path(baseline, grow, {"macs": end}, Timed()).largest()[0] for end in (0.75 * macs, 4 / 3 * macs)]
         # Of several factors that round to the same network, the smallest stays.
         grown = [grow(t) for t in np.linspace(ends[1], ends[0], samples)]
         reachable[way] = {baseline.cost(factors).macs: factors for factors in grown}

@@ -14,6 +14,11 @@ from ..common import arguments
 from .scaling import AnyVariant, head_filters, scale_blocks, stem_filters
 from .variants import get_variant
 
+# Bytes in an ONNX file: of a weight; of a channel, with its bias and in int8 its scale and zero; of a layer's node and
+# those around it, as measured on B0 and on a network of a tenth of its size.
+_FILE = {"f32": (4, 4, 560), "f16": (2, 2, 780), "int8": (1, 9, 2470)}
+PRECISIONS = tuple(_FILE)
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -23,15 +28,64 @@ class Cost:
         parameters: Number of trainable parameters, without the batch norms' moving statistics.
         macs: Multiply-adds of its convolutions and dense layers for one image. (The papers call them FLOPS.)
         activations: Numbers that its convolutions and dense layers give out for one image (arXiv 2003.13678).
+        weights: Numbers in their kernels.
+        channels: Number of their outputs, each of which has a bias when batch norms are folded.
+        layers: Number of convolutions and dense layers.
+        peak: Most numbers of feature maps that are in memory at once.
 
     Example:
-        >>> cost("b0")
-        Cost(parameters=5288548, macs=385814752, activations=6748036)
+        >>> b0 = cost("b0")
+        >>> b0.parameters, b0.macs, b0.activations
+        (5288548, 385814752, 6748036)
+        >>> b0.bytes("f16"), b0.memory("int8")
+        (10599040, 6866744)
     """
 
     parameters: int
     macs: int
     activations: int
+    weights: int
+    channels: int
+    layers: int
+    peak: int
+
+    def prices(self, precision: str = "f32") -> dict[str, float]:
+        """Return what is counted in each currency that a budget may be in.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        return {
+            "macs": self.macs, "parameters": self.parameters, "activations": self.activations,
+            "bytes": self.bytes(precision), "memory": self.memory(precision),
+        }  # fmt: skip
+
+    def bytes(self, precision: str = "f32") -> int:
+        """Return the size of the exported ONNX file, whose batch norms are folded; within 1 % for EfficientNets.
+
+        Args:
+            precision: Precision of the file: ``"f32"``, ``"f16"`` or ``"int8"``.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        weight, channel, layer = _FILE[arguments.choice("precision", precision, PRECISIONS)]
+        return weight * self.weights + channel * self.channels + layer * self.layers
+
+    def memory(self, precision: str = "f32") -> int:
+        """Return the bytes that prediction of one image needs: weights, and the feature maps that are alive at once.
+
+        Runtimes add their own code and buffers.
+
+        Args:
+            precision: Precision that the network is computed in; on hardware that computes ``"f16"`` in float32, too,
+                ``"f32"``.
+
+        Raises:
+            ValueError: There is no such precision.
+        """
+        weight, channel, _ = _FILE[arguments.choice("precision", precision, PRECISIONS)]
+        return weight * (self.weights + self.peak) + channel * self.channels
 
 
 class _Layer(NamedTuple):
@@ -40,12 +94,13 @@ class _Layer(NamedTuple):
     weights: int  # of one kernel
     filters: int
     side: int
+    alive: int = 0  # numbers of feature maps in memory while it is computed; 0 where another needs more
     has_norm: bool = True  # batch norm; else a bias
     experts: int = 1
 
 
 def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None = None) -> Cost:
-    """Count parameters, multiply-adds and activations.
+    """Count what a network costs.
 
     Args:
         variant: Published or custom variant, as ``get_variant`` takes it.
@@ -58,38 +113,51 @@ def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None
     variant = get_variant(variant)
     side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)
     classes = variant.classes if classes is None else arguments.whole("classes", classes)
-    parameters = macs = activations = 0
-    for layer in _layers(variant, side, classes):
+    layers = list(_layers(variant, side, classes))
+    parameters = macs = 0
+    for layer in layers:
         parameters += layer.experts * layer.weights + (2 if layer.has_norm else 1) * layer.filters
         macs += layer.weights * layer.side**2
         if layer.experts > 1:  # mixing each kernel once for an image (arXiv 1904.04971, equation 1)
             macs += layer.experts * layer.weights
-        activations += layer.filters * layer.side**2
-    return Cost(parameters, macs, activations)
+    return Cost(
+        parameters, macs,
+        activations=sum(layer.filters * layer.side**2 for layer in layers),
+        weights=sum(layer.experts * layer.weights for layer in layers),
+        channels=sum(layer.filters for layer in layers),
+        layers=len(layers),
+        peak=max(layer.alive for layer in layers),
+    )  # fmt: skip
 
 
-def _layers(variant: AnyVariant, side: int, classes: int) -> Iterator[_Layer]:
+def _layers(variant: AnyVariant, image: int, classes: int) -> Iterator[_Layer]:
     """Yield the layers that have kernels, in order."""
-    side, stem, head = math.ceil(side / 2), stem_filters(variant), head_filters(variant)
-    channels = stem
-    yield _Layer(3 * 3 * 3 * stem, stem, side)
+    side, channels, head = math.ceil(image / 2), stem_filters(variant), head_filters(variant)
+    held = channels * side**2  # numbers that the next layer takes
+    yield _Layer(3 * 3 * 3 * channels, channels, side, alive=3 * image**2 + held)
     for block in scale_blocks(variant):
         kernel, inner, channels = block.kernel_size**2, block.expanded_filters, block.output_filters
         strided = math.ceil(side / block.strides)
+        shortcut = held if block.residual else 0
+        # Numbers in the kernel, filters and side of the output.
+        convolutions = [(inner * channels, channels, strided)]
+        if not block.fused:
+            convolutions.insert(0, (kernel * inner, inner, strided))
+        if block.expands:
+            reach = (kernel, strided) if block.fused else (1, side)
+            convolutions.insert(0, (reach[0] * block.input_filters * inner, inner, reach[1]))
+        elif block.fused:
+            convolutions = [(kernel * inner * channels, channels, strided)]
+        for number, (weights, filters, size) in enumerate(convolutions):
+            made = filters * size**2
+            alive = held + made + (shortcut if number else 0)  # the first convolution takes the shortcut's own numbers
+            yield _Layer(weights, filters, size, alive, experts=block.experts)
+            held = made
         if block.experts > 1:  # the routing
             yield _Layer(block.input_filters * block.experts, block.experts, 1, has_norm=False)
-        if block.fused:
-            if block.expands:
-                yield _Layer(kernel * block.input_filters * inner, inner, strided)
-        else:
-            if block.expands:
-                yield _Layer(block.input_filters * inner, inner, side, experts=block.experts)
-            yield _Layer(kernel * inner, inner, strided, experts=block.experts)
         if block.se_filters:
             yield _Layer(inner * block.se_filters, block.se_filters, 1, has_norm=False)
             yield _Layer(block.se_filters * inner, inner, 1, has_norm=False)
-        is_lone = block.fused and not block.expands  # one convolution is all of the block
-        yield _Layer((kernel if is_lone else 1) * inner * channels, channels, strided, experts=block.experts)
         side = strided
-    yield _Layer(channels * head, head, side)
+    yield _Layer(channels * head, head, side, alive=held + head * side**2)
     yield _Layer(head * classes, classes, 1, has_norm=False)

@@ -15,7 +15,7 @@ import numpy as np
 from ..common import arguments
 from ..common.arguments import MOST_IMAGES
 from ..family.arrays import role
-from . import onnx, openvino
+from . import liveness, onnx, openvino
 from .walk import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
 
 Shape = tuple[int, ...]
@@ -60,6 +60,7 @@ class LayerCost:
         parameters: Number of trainable parameters, frozen or not; counted at the layer's first call.
         macs: Multiply-adds for one image; None if a layer of this class cannot be counted.
         activations: Bytes of the output, for the whole batch.
+        weights: Numbers in its kernels; counted at the layer's first call.
     """
 
     name: str
@@ -69,6 +70,7 @@ class LayerCost:
     parameters: int
     macs: int | None
     activations: int
+    weights: int
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,13 @@ class Profile:
         name: Name of the model.
         batch_size: Batch size that the activations are counted for.
         layers: Calls of layers, in order.
+        peak: Most numbers that are in memory at once, of inputs and outputs of layers, while the batch is predicted.
     """
 
     name: str
     batch_size: int
     layers: tuple[LayerCost, ...]
+    peak: int
 
     @property
     def parameters(self) -> int:
@@ -119,6 +123,7 @@ class Profile:
                 parameters=sum(layer.parameters for layer in group),
                 macs=None if any(layer.macs is None for layer in group) else sum(layer.macs or 0 for layer in group),
                 activations=sum(layer.activations for layer in group),
+                weights=sum(layer.weights for layer in group),
             )
             for block, group in groups.items()
         )
@@ -144,6 +149,7 @@ def profile(
     """
     shapes = [(batch_size, *shape) for shape in _input_shapes(model, batch_size, input_shape)]
     layers: list[LayerCost] = []
+    steps: list[liveness.Step] = []
     seen: set[int] = set()
 
     def see(call: LayerCall, inputs: list[Tensor], outputs: list[Tensor]) -> None:
@@ -153,21 +159,24 @@ def profile(
                 "takes, and so cannot be counted; profile the models before and after it one by one."
             )
         macs = _macs(call.layer, inputs, outputs)
+        steps.append(liveness.Step(inputs, outputs, has_kernel=bool(macs)))
+        is_known = id(call.layer) in seen
         layers.append(
             LayerCost(
                 name=call.name,
                 kind=type(call.layer).__name__,
                 block=block_of(call.name),
                 output_shape=_known(outputs[0])[1:],
-                parameters=0 if id(call.layer) in seen else _parameters(call.layer),
+                parameters=0 if is_known else _parameters(call.layer),
                 macs=None if macs is None else macs // batch_size,
                 activations=sum(math.prod(_known(tensor)) * _item_size(tensor) for tensor in outputs),
+                weights=_kernel_size(call.layer) if macs and not is_known else 0,
             )
         )
         seen.add(id(call.layer))
 
     visit(model, shapes, see)
-    return Profile(model.name, batch_size, tuple(layers))
+    return Profile(model.name, batch_size, tuple(layers), liveness.peak(steps))
 
 
 def block_of(layer: str) -> str:
@@ -329,7 +338,8 @@ def _positions(layer: Any, tensor: Tensor) -> int:
 
 def _kernel_size(layer: Any) -> int:
     """Return the number of weights in the layer's kernels."""
-    return sum(math.prod(w.shape) for w in layer.weights if role(w.name) in ("kernel", "pointwise_kernel"))
+    weights = getattr(layer, "weights", ())
+    return sum(math.prod(w.shape) for w in weights if role(w.name) in ("kernel", "pointwise_kernel"))
 
 
 def _convolution(layer: Any, x: Tensor, output: Tensor) -> int:

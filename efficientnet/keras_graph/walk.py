@@ -54,10 +54,11 @@ class LayerCall(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """Shape, batch included, and data type of a layer's input or output."""
+    """Shape, batch included, and data type of a layer's input or output; the key differs from that of other tensors."""
 
     shape: tuple[int | None, ...]
     dtype: str
+    key: int
 
 
 def functional(model: Any) -> Any:
@@ -193,12 +194,14 @@ def visit(
     Nothing is computed, and neither the model nor its layers change.
     """
     tensors = functional(model).inputs
+    kept: list[Any] = []  # the key of a tensor that is freed would go to another
     if hasattr(model, "compute_output_spec"):
         import keras
 
         def specify(call: LayerCall, values: list[Any]) -> list[Any]:
             args, kwargs = call.arguments(values)
             results: list[Any] = keras.tree.flatten(call.layer.compute_output_spec(*args, **kwargs))
+            kept.extend([*values, *results])
             see(call, [*map(_describe, values)], [*map(_describe, results)])
             return results
 
@@ -213,6 +216,7 @@ def visit(
         def trace(call: LayerCall, values: list[Any]) -> list[Any]:
             args, kwargs = call.arguments(values)
             results: list[Any] = tf.nest.flatten(call.layer(*args, **kwargs))
+            kept.extend([*values, *results])
             see(call, [*map(_describe, values)], [*map(_describe, results)])
             return results
 
@@ -225,7 +229,7 @@ def _is_keras_own(kind: type) -> bool:
 
 
 def _describe(tensor: Any) -> Tensor:
-    return Tensor(tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype)))
+    return Tensor(tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype)), id(tensor))
 
 
 def _graph(layer: Any) -> Any:

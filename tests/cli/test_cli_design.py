@@ -49,6 +49,15 @@ def test_shrinking_by_tinynets_rule(tmp_path, capsys):
     assert cost(get_variant(out)).macs == 99_536_432
 
 
+def test_several_budgets_and_every_currency(capsys):
+    budgets = ["--bytes", "5M", "--memory", "50M", "--precision", "int8"]
+    assert main(["design", "fit", "b0", *budgets]) == 0
+    rows = {row[0]: row for row in map(cells, capsys.readouterr().out.splitlines()[2:])}
+    assert rows["bytes of the file"] == ["bytes of the file", "4,991,852", "5,000,000", "99.8% (binding)"]
+    assert rows["bytes of memory"] == ["bytes of memory", "5,970,208", "50,000,000", "11.9%"]
+    assert {"multiply-adds", "parameters", "activations"} < rows.keys()
+
+
 def test_where_rounding_jumps_both_neighbours_are_shown(capsys):
     assert main(["design", "fit", "b0", "--macs", "100M"]) == 0
     macs = next(cells(line) for line in capsys.readouterr().out.splitlines() if "multiply-adds" in line)

@@ -13,6 +13,7 @@ from efficientnet.family.scaling import Factors
 pytest.importorskip("keras")
 
 from efficientnet.design import Baseline, at_equal_cost, fit_budget, get_baseline, growths
+from efficientnet.design.budget import Timed
 
 B0 = get_baseline("b0")
 
@@ -65,6 +66,68 @@ def test_a_budget_of_parameters():
     assert 7e6 < fit.prices["parameters"] <= 8e6
     assert fit.factors.depth == 1
     assert fit.resolution == round(224 * 1.1**fit.phi)
+
+
+@pytest.mark.parametrize("currency", ["macs", "parameters", "activations", "bytes", "memory"])
+@pytest.mark.parametrize("share", [0.3, 3.0])
+def test_a_budget_in_each_currency(currency, share):
+    budget = share * B0.cost(Factors()).prices("f16")[currency]
+    fit = fit_budget(B0, precision="f16", **{currency: budget})
+    assert (fit.phi > 0) == (share > 1)
+    assert 0.9 * budget < fit.prices[currency] <= budget
+    assert fit.is_close or fit.above[currency] > budget
+
+
+def test_files_and_memory_in_other_precisions():
+    cost = B0.cost(Factors())
+    assert [round(cost.bytes(precision) / 1e5) for precision in ("f32", "f16", "int8")] == [211, 106, 57]
+    # 96 channels at half of the input, and what the depthwise convolution makes of them.
+    assert cost.peak == 96 * 112**2 + 96 * 56**2
+    assert cost.memory("f32") == 4 * (5_267_540 + cost.peak)
+    with pytest.raises(ValueError, match="precision='f8': expected one of 'f32', 'f16', 'int8'"):
+        fit_budget(B0, macs=1e9, precision="f8")
+
+
+@pytest.mark.parametrize("name", ["b0", "v2-b0"])
+def test_a_graph_costs_what_is_counted_of_its_description(name):
+    from efficientnet import keras
+
+    small = dataclasses.replace(get_variant(name), name="small", width=0.25, depth=0.5, resolution=64)
+    by_graph = Baseline(
+        "graph", 64, 10, function=lambda *_: keras.create(small, weights=None, classes=10, include_preprocessing=True)
+    )
+    assert by_graph.cost(Factors()) == cost(small, classes=10)
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_files_are_as_large_as_counted(tmp_path, precision):
+    pytest.importorskip("onnx")
+    from efficientnet import keras
+    from efficientnet.export.formats import WRITERS
+    from efficientnet.keras_graph.fold import fold_batch_norm
+    from efficientnet.keras_graph.tensorflow import Options
+
+    small = dataclasses.replace(get_variant("b0"), name="small", width=0.5, depth=0.3, resolution=32)
+    model = fold_batch_norm(keras.create(small, weights=None))
+    WRITERS["onnx"](model, tmp_path / "small.onnx", Options(precision))
+    assert (tmp_path / "small.onnx").stat().st_size == pytest.approx(cost(small).bytes(precision), rel=0.01)
+
+
+def test_milliseconds_are_measured_few_times(monkeypatch):
+    timed = []
+
+    def milliseconds(self, model):
+        timed.append(model)
+        return 2 + (model / 1e8) ** 0.8
+
+    monkeypatch.setattr(Timed, "milliseconds", milliseconds)
+    monkeypatch.setattr(Baseline, "build", lambda self, factors: self.cost(factors).macs)
+    fit = fit_budget(B0, milliseconds=9.0, macs=2e9)
+    assert fit.prices["milliseconds"] <= 9 < fit.above["milliseconds"]
+    assert (fit.binding, len(timed) <= 10) == ("milliseconds", True)
+    # Where another budget binds, its network is timed, too.
+    fit = fit_budget(B0, milliseconds=9.0, macs=2e8)
+    assert (fit.binding, fit.prices["milliseconds"] < 9) == ("macs", True)
 
 
 @pytest.mark.slow
@@ -133,7 +196,9 @@ def test_a_function_of_ones_own():
     mine = Baseline.from_function(network, resolution=32)
     assert mine.name == "network"
     # 32² · 9 · (3·8 + 8·8) and a dense layer of 8 · 1000.
-    assert mine.cost(Factors()).macs == 32**2 * 9 * (3 * 8 + 8 * 8) + 8 * 1000
+    cost = mine.cost(Factors())
+    assert cost.macs == 32**2 * 9 * (3 * 8 + 8 * 8) + 8 * 1000
+    assert (cost.activations, cost.peak) == (2 * 8 * 32**2 + 1000, 2 * 8 * 32**2)
     assert mine.build(Factors(2.0, 2.0, 1.5), classes=4).output_shape == (None, 4)
     fit = fit_budget(mine, macs=2e5)
     assert 1.5e5 < fit.prices["macs"] <= 2e5
