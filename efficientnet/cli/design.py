@@ -211,7 +211,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from ..design import fit_budget
+    from ..design import expected_top1, fit_budget
 
     baseline = _baseline(arguments)
     if arguments.out:
@@ -228,6 +228,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")
     print(_prices_table(fit))
+    if baseline.variant is not None:
+        print(expected_top1(fit.prices["macs"]))
     if arguments.out:
         save_variant(fit.variant(arguments.out.stem), arguments.out)
         print(f"saved as {arguments.out}, which stands wherever a variant's name does")

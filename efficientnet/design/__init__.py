@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Tiny, candidates, cost_factor, efficiency, fast
 from ..family.scaling import Factors, scale
+from .accuracy import Expected, expected_top1
 from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
 from .budget import Fit, at_equal_cost, fit_budget, growths
@@ -21,6 +22,7 @@ __all__ = [
     "PAPER_COEFFICIENTS",
     "Baseline",
     "Coefficients",
+    "Expected",
     "Factors",
     "Fit",
     "Found",
@@ -33,6 +35,7 @@ __all__ = [
     "compare",
     "cost_factor",
     "efficiency",
+    "expected_top1",
     "fast",
     "fit_budget",
     "get_baseline",

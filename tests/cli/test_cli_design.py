@@ -47,6 +47,7 @@ def test_shrinking_by_tinynets_rule(tmp_path, capsys):
     macs = next(cells(line) for line in lines if "multiply-adds" in line)
     assert macs == ["multiply-adds", "99,536,432", "100,000,000", "99.5% (binding)"]
     assert cost(get_variant(out)).macs == 99_536_432
+    assert lines[-2].startswith("Published EfficientNets of so many multiply-adds reach 71.6% top-1")
 
 
 def test_several_budgets_and_every_currency(capsys):

@@ -1,0 +1,100 @@
+"""The accuracy that a cost can be expected to give: a curve through all published EfficientNets trained on ImageNet."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common import arguments
+from ..family.costs import cost
+from ..family.variants import get_variant, list_variants
+from ..weights.published import list_weights
+
+# Trained on more than ImageNet's 1,000 classes; and timm's network for its own tests.
+_OTHERS = re.compile(r"noisy|21k|12k|r160")
+# TinyNet A to E (arXiv 2010.14819): multiply-adds and top-1. The package has no weights of them.
+_TINYNETS = ((339e6, 0.777), (202e6, 0.749), (100e6, 0.712), (52e6, 0.669), (24e6, 0.599))
+# Of the normal distribution, for an interval that holds nine in ten.
+_DEVIATIONS = 1.645
+
+
+class Expected(NamedTuple):
+    """The top-1 accuracy that is expected on ImageNet.
+
+    Attributes:
+        top1: Middle of the published networks of this cost, 0..1.
+        low, high: Interval that should hold nine in ten networks of this cost, whatever their family and training.
+        is_extrapolated: Whether no published network is so small, or none so large.
+    """
+
+    top1: float
+    low: float
+    high: float
+    is_extrapolated: bool
+
+    def __str__(self) -> str:
+        text = (
+            f"Published EfficientNets of so many multiply-adds reach {self.top1:.1%} top-1 on ImageNet, nine in ten of "
+            f"them {self.low:.1%} to {self.high:.1%}."
+        )
+        return text + (" None is so small, or so large: this is extrapolated." if self.is_extrapolated else "")
+
+
+def expected_top1(macs: float) -> Expected:
+    """Return the ImageNet accuracy that published EfficientNets of this cost have.
+
+    A parabola is fitted through the logarithms of error and multiply-adds of all published networks that were trained
+    on ImageNet alone, and of the TinyNets. Its interval comes from their distances, and widens where there are few.
+
+    Args:
+        macs: Multiply-adds for one image.
+
+    Raises:
+        ValueError: The number is not greater than 0.
+
+    Example:
+        >>> expected = expected_top1(100e6)
+        >>> expected.low < 0.712 < expected.high, expected.is_extrapolated  # TinyNet-C
+        (True, False)
+    """
+    curve = _curve()
+    x = _terms(np.log10(arguments.factor("macs", macs)))
+    error, spread = x @ curve.coefficients, _DEVIATIONS * curve.deviation * np.sqrt(1 + x @ curve.covariance @ x)
+    top1, low, high = (float(1 - 10**value) for value in (error, error + spread, error - spread))
+    return Expected(top1, max(0.0, low), high, not curve.least <= macs <= curve.most)
+
+
+class _Curve(NamedTuple):
+    coefficients: NDArray[np.float64]
+    covariance: NDArray[np.floating[Any]]  # of the coefficients, for a deviation of 1
+    deviation: float
+    least: float
+    most: float
+
+
+def published_points() -> list[tuple[float, float]]:
+    """Return multiply-adds and top-1 of the networks that the curve goes through."""
+    rows = [row for name in list_variants() for row in list_weights(get_variant(name))]
+    found = {(cost(row.variant, row.resolution).macs, row.top1) for row in rows if not _OTHERS.search(row.name)}
+    return [*sorted((macs, top1) for macs, top1 in found if top1 is not None), *_TINYNETS]
+
+
+@functools.cache
+def _curve() -> _Curve:
+    macs, top1 = np.array(published_points()).T
+    x, y = _terms(np.log10(macs)), np.log10(1 - top1).astype(np.float64)
+    covariance = np.linalg.inv(x.T @ x)
+    coefficients = covariance @ x.T @ y
+    residuals = y - x @ coefficients
+    deviation = float(np.sqrt(residuals @ residuals / (len(y) - len(coefficients))))
+    return _Curve(coefficients, covariance, deviation, float(macs.min()), float(macs.max()))
+
+
+def _terms(decades: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return 1, x and x² of the logarithm of multiply-adds, from that of a billion."""
+    x = np.asarray(decades) - 9
+    return np.stack([np.ones_like(x), x, x**2], axis=-1)
