@@ -75,7 +75,7 @@ class Cost:
     def memory(self, precision: str = "f32") -> int:
         """Return the bytes that prediction of one image needs: weights, and the feature maps that are alive at once.
 
-        Runtimes add their own code and buffers.
+        That is the least; runtimes add packed copies of weights, and buffers.
 
         Args:
             precision: Precision that the network is computed in; on hardware that computes ``"f16"`` in float32, too,
