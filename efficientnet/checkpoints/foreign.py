@@ -27,6 +27,8 @@ def describe(path: Path, start: bytes) -> str:
     """
     if not start:
         return "is empty: download or save it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, and not the file itself: fetch that by `git lfs pull`"
     if start.startswith(b"PK"):
         damaged = "is a zip archive, damaged or of another kind than expected: download or save it again"
         return describe_archive(path) or damaged

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from ..common.text import plain, print_json
@@ -39,7 +38,7 @@ def report(arguments: argparse.Namespace, format: str) -> int:
     (given,), recorded = model.ports.inputs, file.metadata or {}
     about = describe_input(spec, given.name, given.dtype, given.shape[0])
     facts: dict[str, Any] = {
-        "file": str(Path(arguments.file)),
+        "file": str(file.path),
         "format": file.format,
         "runtime": require_runtime(file.format, "inspect"),
         "bytes": sum(path.stat().st_size for path in files_of(file.path, file.format)),

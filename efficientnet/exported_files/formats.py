@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,7 @@ from ..checkpoints import describe_format
 from ..common.files import check_is_file
 from ..common.text import plain
 from ..errors import CheckpointError
+from .onnx_file import external_files
 
 _SAVED_MODEL = "saved_model.pb"
 
@@ -48,9 +51,17 @@ FORMATS = {
 }
 
 
+def whole(path: Path) -> Path:
+    """Return the path of an exported model that a path is a part of: a SavedModel's folder, the .xml of a .bin."""
+    if path.name == _SAVED_MODEL:
+        return path.parent
+    graph = path.with_suffix(".xml") if path.suffix == ".bin" else path
+    return graph if graph.is_file() else path
+
+
 def format_of(path: str | os.PathLike[str]) -> str | None:
     """Return the format of an exported model, by its suffix or the file in its folder; None for other paths."""
-    path = Path(path)
+    path = whole(Path(path))
     if os.path.isfile(path / _SAVED_MODEL):
         return "saved_model"
     suffix = path.suffix.lower()
@@ -85,25 +96,37 @@ def check_format(path: Path, format: str) -> None:
 
 
 def files_of(path: Path, format: str) -> list[Path]:
-    """Return the files that an exported model consists of; an ``.onnx`` file may name others.
+    """Return the files that an exported model consists of.
 
     Raises:
-        FileNotFoundError: There is no such model, or the weights of an ``.xml`` are missing.
+        FileNotFoundError: There is no such model, or a file of its weights is missing.
         OSError: A file cannot be read.
         CheckpointError: The content is of another format.
     """
     check_format(path, format)
     if format == "saved_model":
         return sorted(file for file in path.rglob("*") if file.is_file())
-    if format != "openvino":
-        return [path]
-    weights = path.with_suffix(".bin")
-    if not weights.exists():
-        raise FileNotFoundError(
-            f"{plain(weights)} is missing, which holds the weights of {plain(path)}: put it beside the .xml file."
-        )
-    check_is_file(weights)
-    return [path, weights]
+    others = [path.with_suffix(".bin")] if format == "openvino" else []
+    if format == "onnx":
+        with naming(path):
+            others = external_files(path)
+    for file in others:
+        if not file.exists():
+            raise FileNotFoundError(
+                f"{plain(file)} is missing, which holds weights of {plain(path)}: put it there, under this name."
+            )
+        check_is_file(file)
+    return [path, *others]
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn a ``ValueError`` about "it", a file, into ``CheckpointError``, which names the file."""
+    try:
+        yield
+    except ValueError as error:
+        reason = plain(error).removeprefix(f"{plain(path)}: ").rstrip(".")
+        raise CheckpointError(f"{plain(path)}: {reason}. Export or download it again.") from None
 
 
 def require_runtime(format: str, what: str) -> str:

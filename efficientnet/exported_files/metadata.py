@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ..checkpoints.arrays import map_file
 from ..checkpoints.zip_members import read_member
 from ..common import arguments
 from ..common.files import read_bounded
 from ..common.json_files import MOST_BYTES, parse
-from ..common.protobuf import Message
 from ..common.text import plain
 from ..errors import CheckpointError
-from .formats import check_format, format_of
+from .formats import check_format, format_of, naming, whole
+from .onnx_file import read_property
 
 _KEY, _FILE, _EXTRA = "efficientnet", "efficientnet.json", "assets.extra"
-# Numbers of fields in onnx.proto: of a model its properties, and of a property its key and value.
-_PROPERTIES, _PROPERTY_KEY, _PROPERTY_VALUE = 14, 1, 2
 
 
 def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
@@ -79,7 +76,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         >>> found["kind"], found["input"]["shape"]
         ('probabilities', ['batch', 32, 32, 3])
     """
-    path = Path(arguments.path("path", path, "what `efficientnet export` has written"))
+    path = whole(Path(arguments.path("path", path, "what `efficientnet export` has written")))
     if not path.exists():
         raise FileNotFoundError(f"No exported model at {plain(path)}.")
     format = format_of(path)
@@ -97,10 +94,8 @@ def find_metadata(path: Path, format: str) -> dict[str, Any] | None:
         ValueError: The file is damaged, or of another format.
     """
     check_format(path, format)
-    try:
+    with naming(path):
         text = _READERS[format](path)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise CheckpointError(f"{plain(path)} cannot be read: {plain(error)}: export or download it again.") from None
     if text is None:
         return None
     metadata = parse(text, f"{os.fspath(path)}: what it says of itself")
@@ -110,13 +105,14 @@ def find_metadata(path: Path, format: str) -> dict[str, Any] | None:
 
 
 def _of_onnx(path: Path) -> str | bytes | None:
-    found = Message(map_file(path)).messages(_PROPERTIES)
-    pairs = [(entry.texts(_PROPERTY_KEY), entry.texts(_PROPERTY_VALUE)) for entry in found]
-    return next((values[-1] for keys, values in pairs if keys == [_KEY] and values), None)
+    return read_property(path, _KEY)
 
 
 def _of_openvino(path: Path) -> str | bytes | None:
-    found = ElementTree.parse(path).find(f"rt_info/{_KEY}")
+    try:
+        found = ElementTree.parse(path).find(f"rt_info/{_KEY}")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"it is damaged: {error}") from None
     return None if found is None else found.get("value")
 
 

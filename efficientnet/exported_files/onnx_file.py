@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from .activations import Operation, last_activation
 from .model import ExportedModel, Ports, Tensor
 
 _TYPES = {"float": "float32", "double": "float64"}
-# Numbers of fields in onnx.proto: of a model its graph, of this its nodes, and of a node what it takes, gives and is.
-_GRAPH, _NODES, _NODE_INPUTS, _NODE_OUTPUTS, _NODE_KIND = 7, 1, 1, 2, 4
+# Numbers of fields in onnx.proto: of a model; of a pair, such as its properties; of a graph; of a node and of weights.
+_GRAPH, _PROPERTIES = 7, 14
+_KEY, _VALUE = 1, 2
+_NODES, _WEIGHTS = 1, 5
+_NODE_INPUTS, _NODE_OUTPUTS, _NODE_KIND = 1, 2, 4
+_WEIGHT_PLACE = 13
 
 
 def open_onnx(source: Path | bytes, threads: int | None) -> ExportedModel:
@@ -23,7 +28,7 @@ def open_onnx(source: Path | bytes, threads: int | None) -> ExportedModel:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # an optimiser's remarks on its work are no news
+    options.log_severity_level = 4  # what goes wrong is raised, too
     if threads is not None:
         options.intra_op_num_threads = threads
     session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -34,11 +39,43 @@ def open_onnx(source: Path | bytes, threads: int | None) -> ExportedModel:
         return [output.decode(values) for output, values in zip(outputs, found, strict=True)]
 
     def activation() -> str:
-        content = map_file(source) if isinstance(source, Path) else memoryview(source)
-        (graph,) = Message(content).messages(_GRAPH)
+        graph = _graph(Message(map_file(source) if isinstance(source, Path) else memoryview(source)))
         return last_activation(functools.partial(_operation, graph), outputs[0].name)
 
     return ExportedModel(Ports(inputs, outputs, activation), run)
+
+
+def read_property(path: Path, name: str) -> str | None:
+    """Return a property of an ``.onnx`` file; None without it.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    return next((value for key, value in _pairs(Message(map_file(path)), _PROPERTIES) if key == name), None)
+
+
+def external_files(path: Path) -> list[Path]:
+    """Return the files beside an ``.onnx`` file that its weights are in; empty if it holds them itself.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    weights = _graph(Message(map_file(path))).messages(_WEIGHTS)
+    names = {value for weight in weights for key, value in _pairs(weight, _WEIGHT_PLACE) if key == "location"}
+    return [path.parent / name for name in sorted(names)]
+
+
+def _graph(model: Message[memoryview]) -> Message[memoryview]:
+    graphs = model.messages(_GRAPH)
+    if not graphs:
+        raise ValueError("it is damaged: it has no graph")
+    return graphs[-1]
+
+
+def _pairs(message: Message[memoryview], field: int) -> Iterator[tuple[str, str]]:
+    """Yield keys and values."""
+    for pair in message.messages(field):
+        yield "".join(pair.texts(_KEY)), "".join(pair.texts(_VALUE))
 
 
 def _described(port: Any) -> Tensor:

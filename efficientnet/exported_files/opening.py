@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,8 +57,13 @@ def explained(source: Path | bytes, format: str) -> Iterator[None]:
     except (ImportError, MemoryError):
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise CheckpointError(
-            f"{name} cannot be opened by {version}: {plain(reason[:300])}. It is damaged, incomplete, or newer than "
+            f"{name} cannot be opened by {version}: {reason_of(error)}. It is damaged, incomplete, or newer than "
             "the runtime: export or download it again, or update the runtime."
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return a line of what a runtime says, without the places in its source code."""
+    lines = [line.strip() for line in str(error).splitlines() if not re.match(r"\s*(Exception from|Check '|$)", line)]
+    return plain(lines[0][:300]).rstrip(".!") if lines else type(error).__name__

@@ -14,9 +14,10 @@ import numpy as np
 from ..common import arguments
 from ..common.text import get_logger, plain
 from ..exported_files.formats import FORMATS, require_runtime
+from ..exported_files.opening import reason_of
 from ..images.pixel_scaling import Scaling
 from . import engines
-from .engines import CompileRequest, Engine
+from .engines import CompileRequest, Engine, Run
 from .exported import ExportedFile
 from .openvino_engine import openvino
 from .predictor import Predictor
@@ -163,7 +164,27 @@ def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predic
             f"batch_size={request.micro_batch}: {name} takes exactly {made.micro_batch} images at a time. Leave "
             "batch_size out (--batch-size)."
         )
+    lone, bulk = _reporting(made.lone, name, known.runtime), made.bulk
+    made = made._replace(lone=lone, bulk=lambda: _reporting(bulk(), name, known.runtime))
     return Predictor(made, file.precision)
+
+
+def _reporting(run: Run, name: str, runtime: str) -> Run:
+    """The same function, where what a runtime raises becomes an error about the file."""
+
+    def run_reporting(batch: np.ndarray) -> list[np.ndarray]:
+        try:
+            return run(batch)
+        except MemoryError:
+            raise
+        except Exception as error:
+            shape = ", ".join(map(str, batch.shape))
+            raise ValueError(
+                f"{name} cannot compute a batch of shape ({shape}) in {runtime}: {reason_of(error)}. If it takes "
+                "single images, compile it with batch_size=1 (--batch-size 1); if another size, export it for this one."
+            ) from error
+
+    return run_reporting
 
 
 def _is_installed(name: str) -> bool:

@@ -16,7 +16,7 @@ from ..checkpoints.soundness import check_model
 from ..common.hashes import digest_of
 from ..common.text import log_remarks
 from ..errors import CheckpointError
-from ..exported_files.formats import format_of
+from ..exported_files.formats import format_of, whole
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
@@ -107,7 +107,7 @@ class ModelSource:
         """
         path = opening.locate(path)
         if (format := format_of(path)) is not None:
-            exported = ExportedFile(path, format, preprocessing, crop, interpolation, class_names)
+            exported = ExportedFile(whole(path), format, preprocessing, crop, interpolation, class_names)
             key = functools.cache(lambda: exported.content() if keep else None)
             return cls(functools.cache(exported.refuse), key, str(path), path, exported)
 
