@@ -31,7 +31,8 @@ def open_onnx(source: Path | bytes, threads: int | None) -> ExportedModel:
     options.log_severity_level = 4  # what goes wrong is raised, too
     if threads is not None:
         options.intra_op_num_threads = threads
-    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    # Otherwise it prints what went wrong, and tries the same once more.
+    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     inputs, outputs = (tuple(map(_described, ports)) for ports in (session.get_inputs(), session.get_outputs()))
 
     def run(batch: np.ndarray) -> list[np.ndarray]:

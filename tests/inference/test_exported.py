@@ -309,23 +309,36 @@ def write_vectors(path):
 
 
 def test_files_that_are_missing_damaged_or_of_another_kind(exported, tmp_path):
+    import onnx
+
     for name in ("missing.onnx", "missing.xml", "missing.tflite"):
         with pytest.raises(FileNotFoundError, match=f"No exported model at .*{name}"):
             compile(tmp_path / name)
     shutil.copy(exported("openvino"), tmp_path / "alone.xml")
-    with pytest.raises(FileNotFoundError, match=r"alone.bin is missing, which holds the weights of .*alone.xml"):
+    with pytest.raises(FileNotFoundError, match=r"alone.bin is missing, which holds weights of .*alone.xml"):
         compile(tmp_path / "alone.xml")
     (tmp_path / "alone.bin").write_bytes(b"short")
     with pytest.raises(CheckpointError, match=r"alone.xml cannot be opened by openvino .*damaged"):
         compile(tmp_path / "alone.xml")
     content = exported("onnx").read_bytes()
     (tmp_path / "half.onnx").write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match=r"half\.onnx cannot be"):
+    with pytest.raises(CheckpointError, match=r"half\.onnx: it is damaged: an entry runs past its end\. Export"):
         compile(tmp_path / "half.onnx")
     shutil.copy(exported("onnx"), tmp_path / "small.tflite")
     with pytest.raises(CheckpointError, match=r"is a model for ONNX Runtime, not for LiteRT: give it a name .*\.onnx"):
         compile(tmp_path / "small.tflite")
-    for name, start in (("page.onnx", b"<html>"), ("page.xml", b"<html>"), ("empty.tflite", b"")):
+    onnx.save(
+        onnx.load(exported("onnx")),
+        tmp_path / "apart.onnx",
+        save_as_external_data=True,
+        location="a.data",
+        size_threshold=0,
+    )
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.data is missing, which holds weights of .*apart\.onnx"):
+        compile(tmp_path / "apart.onnx")
+    pointer = b"version https://git-lfs.github.com/spec/v1"
+    for name, start in (("a.onnx", b"<html>"), ("a.xml", b"<html>"), ("a.tflite", b""), ("b.onnx", pointer)):
         (tmp_path / name).write_bytes(start)
         with pytest.raises(CheckpointError, match=f"{name} is no model for .*: it is "):
             compile(tmp_path / name)
@@ -364,10 +377,30 @@ def test_a_remark_of_the_export_stays(source, tmp_path, caplog):
     assert caplog.text.count("net.onnx was exported from a model that was built without weights, and does not say") == 1
 
 
+def test_a_file_that_cannot_compute_what_it_says_it_takes(tmp_path, pixels):
+    import onnx
+
+    model = onnx.load(write_onnx(tmp_path / "wrong.onnx", [1, 32, 32, 3]))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    model.graph.node[1].CopyFrom(onnx.helper.make_node("Reshape", ["floats", "one"], ["means"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 3]), "one"))
+    onnx.save(model, tmp_path / "wrong.onnx")
+    message = r"wrong.onnx cannot compute a batch of shape \(4, 32, 32, 3\) in ONNX Runtime"
+    with compile(tmp_path / "wrong.onnx", preprocessing="none") as found, pytest.raises(ValueError, match=message):
+        found.predict(pixels)
+
+
+def test_a_part_stands_for_the_whole(exported, pixels, reference):
+    with compile(exported("openvino").with_suffix(".bin")) as predictor:
+        np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
+
+
 def test_the_folder_of_a_saved_model_is_told_from_others(tmp_path):
     (tmp_path / "lite0").mkdir()
     (tmp_path / "lite0" / "saved_model.pb").touch()
     assert format_of(tmp_path / "lite0") == "saved_model"
+    assert format_of(tmp_path / "lite0" / "saved_model.pb") == "saved_model"
+    assert format_of(tmp_path / "pytorch_model.bin") is None
     assert format_of(tmp_path) is None
     assert format_of(Path("net.ONNX")) == "onnx"
     assert format_of("b0") is None
