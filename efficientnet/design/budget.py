@@ -130,7 +130,8 @@ def fit_budget(
         threads: Processor threads that are timed; by default the engine's choice.
 
     Returns:
-        The fit with the largest φ, to a thousandth (a hundredth for milliseconds).
+        The fit with the largest φ, to a thousandth; for milliseconds, and for a function's networks, which have to be
+        built, one that is within 1 % of the binding budget, if rounding allows it.
 
     Raises:
         ValueError: There is no budget, no network of the rule is so small, or none so large.
@@ -197,6 +198,7 @@ class _Path:
     def __init__(self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float], timed: Timed) -> None:
         self.baseline, self.grow, self.budgets, self.timed = baseline, grow, budgets, timed
         self._times: dict[Cost, float] = {}
+        self._limit = ""  # why no smaller, or no larger, network is built
         self.prices = functools.cache(self._prices)
         self.load = functools.cache(self._load)
 
@@ -204,9 +206,10 @@ class _Path:
         """Return the costs by currency; of a network that cannot be built, none."""
         try:
             cost = self.baseline.cost(self.grow(place))
-        except ValueError:
+        except ValueError as error:
             if not place:
                 raise
+            self._limit = f" ({str(error).rstrip('.')})"
             return {}
         prices = cost.prices(self.timed.precision)
         # Measured last, and only where it matters, since it takes seconds.
@@ -244,8 +247,9 @@ class _Path:
             while low > -_MOST and self.load(low) > 1:
                 low, high = min(-1.0, 2 * low), low
         is_timed = "milliseconds" in self.budgets
+        is_built = is_timed or self.baseline.variant is None  # which takes seconds for each network
         while high - low > (_MILLISECONDS_PRECISION if is_timed else _PRECISION):
-            if is_timed and _CLOSE <= self.load(low) <= 1:
+            if is_built and _CLOSE <= self.load(low) <= 1:
                 break
             middle = (low + high) / 2
             low, high = (middle, high) if self.load(middle) <= 1 else (low, middle)
@@ -265,8 +269,8 @@ class _Path:
         factors = self.grow(place)
         sizes = f"width × {factors.width:.3g}, depth × {factors.depth:.3g}, {self.baseline.pixels(factors)} pixels"
         raise ValueError(
-            f"The budget of {budgets} is {problem} {self.baseline.name}: with {sizes} it takes {takes}. Give that, or "
-            "take another baseline or rule."
+            f"The budget of {budgets} is {problem} {self.baseline.name}: with {sizes} it takes {takes}{self._limit}. "
+            "Give that, or take another baseline or rule."
         )
 
 

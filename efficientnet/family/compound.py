@@ -121,7 +121,7 @@ class Tiny(Rule):
 
     Example:
         >>> Tiny().factors(-1.0)  # half of the multiply-adds
-        Factors(width=0.7288..., depth=1.078..., resolution=0.837...)
+        Factors(width=0.734..., depth=1.081..., resolution=0.838...)
     """
 
     def factors(self, phi: float) -> Factors:

@@ -38,7 +38,7 @@ class Cost:
         >>> b0.parameters, b0.macs, b0.activations
         (5288548, 385814752, 6748036)
         >>> b0.bytes("f16"), b0.memory("int8")
-        (10599040, 6866744)
+        (10599040, 7023604)
     """
 
     parameters: int
