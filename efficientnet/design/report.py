@@ -21,10 +21,8 @@ from .figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_
 from .results import Network, Results, load_results
 from .verdict import (
     METHODS,
-    SINGLE_DIMENSIONS,
     accuracy,
     budget_of,
-    count,
     find_baseline,
     group_by_budget,
     headline,
@@ -39,6 +37,7 @@ from .verdict import (
 )
 
 _KINDS = ("search", "compare")
+_COUNTS = {"classes": "classes", "training": "images to train on", "validation": "images held out"}
 _MAX_IMAGES = 6
 
 
@@ -109,34 +108,23 @@ def _compose(found: dict[str, Results], folder: Path, images: dict[str, bytes]) 
         verdict=short,
         findings=tuple(findings),
         sections=(
-            Section("What was done", (Paragraph(_describe(found)), Paragraph(_explain_noise(found)))),
+            Section("What was done", (_settings(found), Paragraph(_explain_noise(found)))),
             *figures,
             *tables,
         ),
     )
 
 
-def _describe(found: dict[str, Results]) -> str:
-    sentences = {"search": _describe_search, "compare": _describe_comparison}
-    parts = [text for kind, results in found.items() for text in (_describe_setting(results), sentences[kind](results))]
-    return " ".join(dict.fromkeys(parts))  # equal settings of a search and a comparison are described once
-
-
-def _describe_setting(results: Results) -> str:
-    data, recipe = results.data, {key: value for key, value in results.recipe.items() if key != "seeds"}
-    counts = [
-        f"{_say(data[key])} {what}"
-        for key, what in (
-            ("classes", "classes"), ("training", "images to train on"), ("validation", "held out"),
-        )
-        if key in data
-    ]  # fmt: skip
-    text = f"{results.baseline} was scaled, and trained on {data.get('name', 'data without a name')}"
-    text += f" ({listing(counts)})." if counts else "."
-    if recipe:
-        settings = [f"{key.replace('_', ' ')} {_say(value)}" for key, value in recipe.items()]
-        text += f" Every network was trained in the same way: {', '.join(settings)}."
-    return text
+def _settings(found: dict[str, Results]) -> Table:
+    """Return what was scaled, on which data, and how each network was trained; equal settings are listed once."""
+    groups: dict[tuple[tuple[str, ...], ...], str] = {}
+    for kind, results in found.items():
+        data = {"data": results.data.get("name", "without a name")}
+        data |= {label: results.data[key] for key, label in _COUNTS.items() if key in results.data}
+        settings = {"baseline": results.baseline, **data, **results.recipe}
+        rows = tuple((_name(key.replace("_", " ")), _say(value)) for key, value in settings.items())
+        groups.setdefault(rows, f"The {kind}" if groups else "")
+    return Table("Settings", ("Setting", "Value"), tuple((heading, rows) for rows, heading in groups.items()))
 
 
 def _say(value: Any) -> str:
@@ -145,52 +133,19 @@ def _say(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _describe_search(results: Results) -> str:
-    networks = tuple(n for n in results.networks if n.method == "candidate")
-    baseline = next((n for n in results.networks if n.method == "baseline"), None)
-    text = f"The search had {count(len(networks), 'candidate')}"
-    if baseline and networks:
-        text += f" of about {budget_of(networks) / baseline.macs:.2g} times the baseline's multiply-adds"
-    text += f", {_times(networks)}"
-    if stopped := sum(n.stopped for n in networks):
-        text += f"; {count(stopped, 'training')} {'was' if stopped == 1 else 'were'} given up early, as hopeless"
-    return f"{text}."
-
-
-def _describe_comparison(results: Results) -> str:
-    groups = group_by_budget(results)
-    methods = {n.method for n in results.networks}
-    ways = [method for method in SINGLE_DIMENSIONS if method in methods]
-    words = [f"by {listing(ways)} alone"] if ways else []
-    words += ["by all three at once (compound)"] if "compound" in methods else []
-    budgets = listing([quantity(budget_of(group)) for group in groups])
-    return (
-        f"The comparison scaled it {listing(words)} to equal multiply-adds, at {count(len(groups), 'budget')} (about "
-        f"{budgets}), {_times(results.networks)}."
-    )
-
-
-def _times(networks: Sequence[Network]) -> str:
-    """Return how often the networks were trained to the end, in words."""
-    counts = [len(n.accuracies) for n in networks if n.accuracies]
-    if not counts:
-        return "none of them trained to the end"
-    who = "each" if len(counts) == len(networks) else f"{len(counts)} of {len(networks)}"
-    fewest = f"{min(counts)} to " if min(counts) < max(counts) else ""
-    return f"{who} trained to the end with {fewest}{count(max(counts), 'seed')}"
+def _name(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _explain_noise(found: dict[str, Results]) -> str:
-    known = {kind: results.deviation for kind, results in found.items() if results.deviation >= 0}
+    spreads = [results.deviation for results in found.values() if results.deviation >= 0]
     text = (
         "Accuracy is top-1 on the held-out images: the mean over the seeds ± its standard error. A difference counts "
         "as noise while it is less than twice its own standard error"
     )
-    if not known:
+    if not spreads:
         return f"{text}; without a network that was trained with two seeds, every difference does."
-    names = {"search": "search", "compare": "comparison"}
-    spreads = listing([f"{percent(value)} percentage points in the {names[kind]}" for kind, value in known.items()])
-    return f"{text}. Seeds alone spread the accuracy of a network with a standard deviation of {spreads}."
+    return f"{text}. Seeds alone spread a network's accuracy by {listing([*map(percent, spreads)])} percentage points."
 
 
 def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Section]:
@@ -213,7 +168,7 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
         text = f"Line chart of top-1 accuracy against multiply-adds, {alternative}."
         for method, networks in lines.items():
             points = ", ".join(f"{accuracy(n)} at {quantity(n.macs)}" for n in networks)
-            text += f" {method[:1].upper()}{method[1:]}: {points}."
+            text += f" {_name(method)}: {points}."
         sections.append(Section(title, (Figure(name, text, caption),)))
     return sections
 
@@ -301,7 +256,7 @@ def _load_images(path: Path) -> tuple[NDArray[np.uint8], list[int], list[str]]:
 def _row(network: Network, name: str) -> tuple[str, ...]:
     seeds = str(len(network.accuracies)) + (f" + {network.stopped} given up" if network.stopped else "")
     return (
-        name[:1].upper() + name[1:], f"{network.width:.2f}", f"{network.depth:.2f}", f"{network.resolution} px",
+        _name(name), f"{network.width:.2f}", f"{network.depth:.2f}", f"{network.resolution} px",
         quantity(network.parameters), quantity(network.macs), accuracy(network), seeds,
     )  # fmt: skip
 

@@ -52,21 +52,9 @@ def quantity(number: float) -> str:
     return f"{number:.0f}"
 
 
-def count(number: int, noun: str) -> str:
-    """Format a number of things: "1 seed", "2 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def listing(words: list[str]) -> str:
     """Join words: "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
-
-
-def spoken(method: str) -> str:
-    """Return the name of a method of scaling for use in a sentence."""
-    if method in SINGLE_DIMENSIONS:
-        return f"{method} alone"
-    return f"{method} scaling" if method == "compound" else method
 
 
 def find_baseline(results: Results) -> Network | None:
@@ -106,59 +94,25 @@ def judge(results: Results, networks: tuple[Network, ...]) -> Verdict:
     rivals = [n for n in ranked if n.method != "compound"]
     place = f"At about {quantity(budget_of(networks))} multiply-adds"
     if compound is None:
-        return Verdict("no comparison", _without_compound(results, rivals, place))
+        return Verdict("no comparison", f"{place}, no training of compound scaling was finished.")
     if not rivals:
-        text = f"{place}, only compound scaling was finished ({accuracy(compound)}): there is nothing to hold it to."
-        return Verdict("no comparison", text)
-    outcome, text = _against(results, compound, rivals, place)
+        return Verdict("no comparison", f"{place}, only compound scaling was finished ({accuracy(compound)}).")
+    stands: dict[str, list[str]] = {"better than": [], "within the noise of": [], "worse than": []}
+    for rival in rivals:
+        place_of = "better than" if compound.mean > rival.mean else "worse than"
+        kind = "within the noise of" if results.within_noise(compound, rival) else place_of
+        stands[kind].append(f"{rival.method} alone ({accuracy(rival)})")
+    standing = "; ".join(f"{kind} {listing(names)}" for kind, names in stands.items() if names)
+    text = (
+        f"{place}, compound scaling ({accuracy(compound)}) was {standing}. It differs from {rivals[0].method} alone by "
+        f"{_difference(results, compound, rivals[0])}."
+    )
     costs = [n.macs for n in (compound, *rivals)]
     if max(costs) > 1.05 * min(costs):
         text += f" The costs are not quite equal: they differ by up to {100 * (max(costs) / min(costs) - 1):.0f} %."
-    return Verdict(outcome, text)
-
-
-def _against(results: Results, compound: Network, rivals: list[Network], place: str) -> tuple[Outcome, str]:
-    rival = rivals[0]
     if math.isnan(results.deviation):
-        return "unknown", (
-            f"{place}, compound scaling reached {accuracy(compound)} and the best single dimension, {rival.method}, "
-            f"{accuracy(rival)}. Each network was trained once, so nothing is known of the noise: a difference of "
-            f"{percent(abs(compound.mean - rival.mean))} percentage points may be chance. Train with more seeds to "
-            "decide."
-        )
-    if ahead := [n for n in rivals if n.mean > compound.mean and not results.within_noise(n, compound)]:
-        text = (
-            f"{place}, compound scaling did not win: {spoken(ahead[0].method)} was better by "
-            f"{_difference(results, ahead[0], compound)} ({accuracy(ahead[0])} against {accuracy(compound)})."
-        )
-        if others := [spoken(n.method) for n in ahead[1:]]:
-            text += f" It was also behind {listing(others)}."
-        return "worse", text
-    if tied := [n for n in rivals if results.within_noise(n, compound)]:
-        text = (
-            f"{place}, compound scaling did not clearly win: it ({accuracy(compound)}) and "
-            f"{listing([f'{spoken(n.method)} ({accuracy(n)})' for n in tied])} are within the noise of each other."
-        )
-        text += f" The difference to {spoken(tied[0].method)} is {_difference(results, compound, tied[0])}."
-        if behind := [spoken(n.method) for n in rivals if n not in tied]:
-            text += f" It was better than {listing(behind)}, by more than the noise."
-        return "noise", text
-    return "better", (
-        f"{place}, compound scaling was best, by {_difference(results, compound, rival)} over the best single "
-        f"dimension, {rival.method} ({accuracy(compound)} against {accuracy(rival)})."
-    )
-
-
-def _without_compound(results: Results, rivals: list[Network], place: str) -> str:
-    text = f"{place}, nothing can be said of compound scaling, since no training of it was finished."
-    if len(rivals) > 1:
-        first, second = rivals[:2]
-        relation = "within the noise of" if results.within_noise(first, second) else "clearly better than"
-        text += (
-            f" Of the rest, {spoken(first.method)} ({accuracy(first)}) was {relation} {spoken(second.method)} "
-            f"({accuracy(second)})."
-        )
-    return text
+        return Verdict("unknown", f"{text} With one training each, the noise is unknown: train with more seeds.")
+    return Verdict("worse" if stands["worse than"] else "noise" if stands["within the noise of"] else "better", text)
 
 
 def headline(outcomes: Sequence[Outcome]) -> str:
@@ -220,4 +174,5 @@ def proportions(network: Network, baseline: Network | None) -> str:
 def _difference(results: Results, one: Network, other: Network) -> str:
     """Format the difference of two means, with its standard error."""
     error = results.difference_error(one, other)
-    return f"{percent(abs(one.mean - other.mean))} ± {percent(error)} percentage points"
+    noise = "" if math.isnan(error) else f" ± {percent(error)}"
+    return f"{percent(abs(one.mean - other.mean))}{noise} percentage points"
