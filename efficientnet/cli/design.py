@@ -67,6 +67,7 @@ def add_parser(commands: Any) -> None:
     add("--precision", choices=PRECISIONS, default="f32", help="precision of file, memory and time (default: f32)")
     add("--engine", default="auto", help="runtime whose time counts: openvino, onnxruntime, litert, keras, fastest "
         "(measured), or auto (default: auto)")  # fmt: skip
+    add("--measure", action="store_true", help="time the result even if milliseconds are no budget")
     add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
     _add_rule(parser, "compound, fast, tiny (which only shrinks)")
     _add_resolution(parser)
@@ -224,6 +225,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         baseline, _rule(arguments, baseline),
         **{name: getattr(arguments, name) for name in _BUDGETS},
         precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
+        measure=arguments.measure,
     )  # fmt: skip
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")

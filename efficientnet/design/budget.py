@@ -47,7 +47,7 @@ class Fit:
         phi: Number φ of the rule of scaling; negative for a network that is smaller than the baseline.
         factors: Factors of width, depth and resolution.
         budgets: Given budgets, by currency.
-        prices: Costs of the network itself, rounding included, by currency; milliseconds only if they were a budget.
+        prices: Costs of the network itself, rounding included, by currency; milliseconds only if they were measured.
         above: Costs of the next larger network that rounding allows; it exceeds a budget.
 
     Example:
@@ -107,6 +107,7 @@ def fit_budget(
     precision: str = "f32",
     engine: str = "auto",
     threads: int | None = None,
+    measure: bool = False,
 ) -> Fit:
     """Find the largest network that a rule of scaling makes of a baseline within one or several budgets.
 
@@ -128,6 +129,7 @@ def fit_budget(
             package compute files of ``"f16"`` in float32, and are timed so.
         engine: Engine that is timed, as for ``efficientnet.inference.compile``.
         threads: Processor threads that are timed; by default the engine's choice.
+        measure: Whether the result is timed even if milliseconds are no budget.
 
     Returns:
         The fit with the largest φ, to a thousandth; for milliseconds, and for a function's networks, which have to be
@@ -156,7 +158,10 @@ def fit_budget(
     timed = Timed(precision, engine, None if threads is None else arguments.whole("threads", threads))
     path = _Path(baseline, rule.factors, budgets, timed)
     phi, above = path.largest()
-    return Fit(baseline, phi, rule.factors(phi), budgets, path.prices(phi), path.prices(above))
+    prices, higher = path.prices(phi), path.prices(above)
+    if measure:
+        prices["milliseconds"] = path.milliseconds(phi)
+    return Fit(baseline, phi, rule.factors(phi), budgets, prices, higher)
 
 
 def amount(price: float) -> str:
@@ -214,11 +219,15 @@ class _Path:
         prices = cost.prices(self.timed.precision)
         # Measured last, and only where it matters, since it takes seconds.
         if "milliseconds" in self.budgets and not self._exceeded(prices):
-            # Places whose networks round to the same have one time.
-            if cost not in self._times:
-                self._times[cost] = self.timed.milliseconds(self.baseline.build(self.grow(place)))
-            prices["milliseconds"] = self._times[cost]
+            prices["milliseconds"] = self.milliseconds(place)
         return prices
+
+    def milliseconds(self, place: float) -> float:
+        """Return the measured time of a network; places whose networks round to the same have one."""
+        cost = self.baseline.cost(self.grow(place))
+        if cost not in self._times:
+            self._times[cost] = self.timed.milliseconds(self.baseline.build(self.grow(place)))
+        return self._times[cost]
 
     def _exceeded(self, prices: Mapping[str, float]) -> list[str]:
         return [currency for currency, price in prices.items() if price > self.budgets.get(currency, math.inf)]

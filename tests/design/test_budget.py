@@ -92,25 +92,26 @@ def test_files_and_memory_in_other_precisions():
 def test_a_graph_costs_what_is_counted_of_its_description(name):
     from efficientnet import keras
 
-    small = dataclasses.replace(get_variant(name), name="small", width=0.25, depth=0.5, resolution=64)
+    whole = get_variant(name)
+    small = dataclasses.replace(whole, name="small", width=0.25, resolution=64, blocks=whole.blocks[:2])
     by_graph = Baseline(
         "graph", 64, 10, function=lambda *_: keras.create(small, weights=None, classes=10, include_preprocessing=True)
     )
     assert by_graph.cost(Factors()) == cost(small, classes=10)
 
 
-@pytest.mark.parametrize("precision", ["f32", "f16"])
-def test_files_are_as_large_as_counted(tmp_path, precision):
+def test_files_are_as_large_as_counted(tmp_path):
     pytest.importorskip("onnx")
     from efficientnet import keras
     from efficientnet.export.formats import WRITERS
     from efficientnet.keras_graph.fold import fold_batch_norm
     from efficientnet.keras_graph.tensorflow import Options
 
-    small = dataclasses.replace(get_variant("b0"), name="small", width=0.5, depth=0.3, resolution=32)
+    small = dataclasses.replace(get_variant("b0"), name="small", width=0.5, depth=0.1, resolution=32)
     model = fold_batch_norm(keras.create(small, weights=None))
-    WRITERS["onnx"](model, tmp_path / "small.onnx", Options(precision))
-    assert (tmp_path / "small.onnx").stat().st_size == pytest.approx(cost(small).bytes(precision), rel=0.01)
+    for precision in ("f32", "f16"):
+        WRITERS["onnx"](model, tmp_path / "small.onnx", Options(precision))
+        assert (tmp_path / "small.onnx").stat().st_size == pytest.approx(cost(small).bytes(precision), rel=0.01)
 
 
 def test_milliseconds_are_measured_few_times(monkeypatch):
@@ -128,6 +129,8 @@ def test_milliseconds_are_measured_few_times(monkeypatch):
     # Where another budget binds, its network is timed, too.
     fit = fit_budget(B0, milliseconds=9.0, macs=2e8)
     assert (fit.binding, fit.prices["milliseconds"] < 9) == ("macs", True)
+    assert "milliseconds" not in fit_budget(B0, macs=2e8).prices
+    assert fit_budget(B0, macs=2e8, measure=True).prices["milliseconds"] == fit.prices["milliseconds"]
 
 
 @pytest.mark.slow
@@ -209,8 +212,6 @@ def test_a_function_of_ones_own():
     fit = fit_budget(mine, macs=2e5)
     assert 1.5e5 < fit.prices["macs"] <= 2e5
     assert fit.phi < 0
-    with pytest.raises(ValueError, match="100 multiply-adds is too small for the smallest network"):
-        fit_budget(mine, macs=100)
     fit = fit_budget(mine, macs=5e6)
     assert 4e6 < fit.prices["macs"] <= 5e6
 
