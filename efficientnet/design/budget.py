@@ -242,8 +242,11 @@ class _Path:
             return 0.0 if place < 0 else math.inf
         return max(prices[currency] / most for currency, most in self.budgets.items() if currency in prices)
 
-    def largest(self) -> tuple[float, float]:
+    def largest(self, or_smallest: bool = False) -> tuple[float, float]:
         """Return the place of the largest network within the budgets, and one just above it.
+
+        Args:
+            or_smallest: Whether the smallest network is returned where not even that is within the budgets.
 
         Raises:
             ValueError: Not even the smallest network is within the budgets, or not even the largest uses one up.
@@ -263,7 +266,10 @@ class _Path:
             middle = (low + high) / 2
             low, high = (middle, high) if self.load(middle) <= 1 else (low, middle)
         if not 0 < self.load(low) <= 1:
-            self._refuse(low if self.prices(low) else high, "too small for the smallest network that this makes of")
+            smallest = low if self.prices(low) else high
+            if or_smallest:
+                return smallest, smallest
+            self._refuse(smallest, "too small for the smallest network that this makes of")
         if self.load(high) <= 1 or (self.load(high) == math.inf and self.load(low) < _CLOSE):
             self._refuse(high if self.prices(high) else low, "not reached by the largest network that this makes of")
         return low, high
@@ -344,7 +350,8 @@ def at_equal_cost(
     arguments.whole("samples", samples)
     reachable: dict[str, dict[int, Factors]] = {}
     for way, grow in ways.items():
-        ends = [_Path(baseline, grow, {"macs": end}, Timed()).largest()[0] for end in (0.75 * macs, 4 / 3 * macs)]
+        least, most = (_Path(baseline, grow, {"macs": end}, Timed()) for end in (0.75 * macs, 4 / 3 * macs))
+        ends = least.largest(or_smallest=True)[0], most.largest()[0]
         # Of several factors that round to the same network, the smallest stays.
         grown = [grow(t) for t in np.linspace(ends[1], ends[0], samples)]
         reachable[way] = {baseline.cost(factors).macs: factors for factors in grown}

@@ -185,6 +185,15 @@ def test_one_network_of_each_kind_at_equal_cost(macs):
     assert min(equal["compound"]) > 1
 
 
+def test_shrunk_networks_at_equal_cost():
+    equal = at_equal_cost(B0, growths(), 200e6, samples=100)
+    costs = [B0.cost(factors).macs for factors in equal.values()]
+    assert max(costs) / min(costs) < 1.062
+    assert equal["depth"].depth < 0.5 < equal["width"].width < 1  # a block is left of each stage, 173 M in all
+    with pytest.raises(ValueError, match=r"too small for the smallest network .* width × 1, depth × 0"):
+        at_equal_cost(B0, growths(), 100e6)
+
+
 def test_steps_that_are_too_coarse():
     with pytest.raises(ValueError, match="its steps are too coarse"):
         at_equal_cost(B0, growths(), 0.8e9, tolerance=0.0, samples=5)
