@@ -24,12 +24,13 @@ ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
 TRAINING = ["jinja2", "matplotlib", "scikit-learn", "tensorboard"]
+SIMILARITY = ["pyarrow", "faiss-cpu"]
 RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    *TRAINING, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "transformers", "nbclient",
-    "ipykernel",
+    *TRAINING, *SIMILARITY, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "transformers",
+    "nbclient", "ipykernel",
 ]  # fmt: skip
 
 # Two builds of one commit are the same to the bit: the time of a file is when it was checked out. Wheels take this one.
@@ -99,6 +100,7 @@ setup(
         "int8": [*OPENVINO, *ONNX, *INT8],
         "litert": [*TENSORFLOW, *LITERT],
         "training": TRAINING,
+        "similarity": SIMILARITY,
         "ray": RAY,
         "design": DESIGN,
         "demo": [*OPENVINO, LITE0],

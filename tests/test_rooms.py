@@ -21,7 +21,7 @@ FLOORS = (
     {"compat", "keras", "tfkeras"},
     {"explain", "inference"},
     {"cleaning", "evaluation", "export"},
-    {"training"},
+    {"similarity", "training"},
     {"design"},
     {"cli"},
     {"__main__"},

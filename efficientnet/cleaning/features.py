@@ -52,7 +52,7 @@ def compute_features(
     rows = np.sort(np.concatenate([data.training, data.validation]))
     crop = data.crop if isinstance(data.pixels, Files) else 1.0
     read, features = [], []
-    with compile(_build(model, weights, size, data.channels), crop=crop) as predictor:
+    with compile(feature_network(model, weights, size, data.channels), crop=crop) as predictor:
         records = predictor.stream(functools.partial(data.pixels.__getitem__, row) for row in rows)
         progress = tqdm(records, total=len(rows), unit="image", leave=False, disable=None)
         for row, record in zip(rows, progress, strict=True):
@@ -66,8 +66,14 @@ def compute_features(
     return np.array(read), np.stack(features)
 
 
-def _build(model: AnyVariant, weights: str | None, size: int, channels: int) -> Any:
-    """Build the network that returns the mean of each of its last feature maps, one after the other."""
+def feature_network(model: AnyVariant, weights: str | None, size: int, channels: int = 3) -> Any:
+    """Build the network that returns the mean of each of a variant's last feature maps, one after the other.
+
+    Args:
+        model, weights: As in :func:`compute_features`.
+        size: Side of its input, pixels.
+        channels: Channels of its input: raw pixels 0..255.
+    """
     from .. import keras as doors
     from ..network.backends import import_keras
 

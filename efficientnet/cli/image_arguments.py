@@ -16,10 +16,10 @@ from ..datasets.folders import find_images
 from . import pixel_options
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what :func:`expanded` and :func:`sources` read."""
+def add_options(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Adds what :func:`expanded` and :func:`sources` read; the images may be ``optional``."""
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
+    add("images", nargs="*" if optional else "+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
     add("--timeout", type=_seconds, metavar="S", help="seconds for the download of an image (default: 60)")
     add("--recursive", action="store_true", help="search folders within folders too")
     pixel_options.add_options(parser, reduces=True)

@@ -28,10 +28,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
-    add("--engine", default="auto",
-        help="runtime: openvino, onnxruntime, litert, keras, fastest (measured), or auto (default: auto)")  # fmt: skip
     add("--precision", default="f32", help="precision: f32, bf16 or int8 (default: f32)")
     add("--calibrate", metavar="FOLDER", help="folder of some hundred images, which --precision int8 needs")
+    add_engine_options(parser)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the runtime and what it takes at a time."""
+    add = parser.add_argument
+    add("--engine", default="auto",
+        help="runtime: openvino, onnxruntime, litert, keras, fastest (measured), or auto (default: auto)")  # fmt: skip
     add("--batch-size", type=positive, metavar="N", help="images at a time (default: the engine's choice)")
     add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
 

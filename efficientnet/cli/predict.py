@@ -6,10 +6,11 @@ import argparse
 import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.text import about, csv_cell, notify, plain, print_json
-from . import image_arguments, model_options
+from . import example_classes, image_arguments, model_options
 from .number_types import positive
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def add_parser(commands: Any) -> None:
         "--top", type=positive, metavar="N",
         help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
+    add("--examples", metavar="FOLDER", type=Path, help="folder with a folder of a few images per class: predict these "
+        "classes, by what the model sees in them, without a training (default: the model's own classes)")  # fmt: skip
     model_options.add_output_options(predict)
     model_options.add_options(predict)
     output = predict.add_mutually_exclusive_group()
@@ -57,17 +60,19 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     inputs = image_arguments.expanded(arguments)
-    predictor = model_options.open_predictor(arguments)
+    if arguments.examples:
+        predictor, predict = example_classes.open_predictor(arguments)
+    else:
+        predictor, predict = _open_predictor(arguments)
     status = SUCCESS
-    has_hint = arguments.softmax
+    has_hint = arguments.softmax or arguments.examples
     # disable=None: only where stderr is a terminal.
     with (
         predictor,
         tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
     ):
-        _check(predictor.spec, arguments)
         write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
-        for result in _results(inputs, predictor, arguments):
+        for result in _results(inputs, predictor, predict, arguments):
             with progress.external_write_mode(file=sys.stdout):
                 if result.prediction is not None:
                     write(result.image, result.prediction)
@@ -80,6 +85,14 @@ def _predict(arguments: argparse.Namespace) -> int:
                     status = SOME_FAILED
             progress.update()
     return status
+
+
+def _open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[Any], Prediction]]:
+    """Returns the model's predictor, and the function from its outputs for an image to the prediction."""
+    predictor = model_options.open_predictor(arguments)
+    _check(predictor.spec, arguments)
+    threshold = model_options.threshold(arguments, predictor.spec)
+    return predictor, lambda outputs: predictor.spec.prediction(outputs, threshold, arguments.softmax)
 
 
 def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
@@ -104,16 +117,17 @@ def _hint(spec: InputSpec) -> str:
     )
 
 
-def _results(inputs: Sequence[str], predictor: Predictor, arguments: argparse.Namespace) -> Iterator[Result]:
+def _results(
+    inputs: Sequence[str], predictor: Predictor, predict: Callable[[Any], Prediction], arguments: argparse.Namespace
+) -> Iterator[Result]:
     """Yields the results in the order of the inputs."""
-    threshold = model_options.threshold(arguments, predictor.spec)
     sources = image_arguments.sources(inputs, arguments, predictor.spec.channels)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is not None:
             yield Result(image, None, record.error)
             continue
         try:
-            yield Result(image, predictor.spec.prediction(record.outputs, threshold, arguments.softmax))
+            yield Result(image, predict(record.outputs))
         except ValueError as error:  # NaN
             yield Result(image, None, str(error))
 

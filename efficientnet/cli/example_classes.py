@@ -1,0 +1,74 @@
+"""``predict --examples``: classes from a folder of a few images per class, without a training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common.text import about, notify, plain
+from ..family.variants import get_variant
+from ..keras_files.opening import is_saved_model
+from ..model_io.outputs import Prediction, best_first
+
+if TYPE_CHECKING:
+    from ..inference import Predictor
+
+# Options about a model's own classes, or about a way to compute them, and what they are where they are not given.
+_NOT_WITH_EXAMPLES = {
+    "softmax": False, "threshold": None, "classes": None, "padding": None, "epsilon": None, "preprocessing": None,
+    "calibrate": None, "precision": "f32",
+}  # fmt: skip
+
+
+def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[Any], Prediction]]:
+    """Returns the predictor of vectors, and the function from the vector of an image to its prediction.
+
+    Raises:
+        ValueError, OSError: There are no examples of two classes, no such model, or an option that does not apply.
+    """
+    from ..datasets.folders import find_class_folders
+    from ..datasets.sizes import evaluation_crop, fitting_size, usual_side
+    from ..similarity import ExampleClassifier, network_of
+
+    for option, default in _NOT_WITH_EXAMPLES.items():
+        if getattr(arguments, option) != default:
+            raise ValueError(f"--{option} is about a model's own classes or numbers: leave it out with --examples.")
+    if not arguments.examples.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {plain(arguments.examples)}: expected one with a folder of images per class."
+        )
+    found = find_class_folders(arguments.examples)
+    for note in found.notes:
+        notify(plain(note))
+    paths = [path for images in found.images.values() for path in images]
+    size, crop = None, None
+    if not is_saved_model(arguments.model):
+        side = usual_side(paths, channels=3)
+        size, crop = fitting_size(side, get_variant(arguments.model).resolution), evaluation_crop(side)
+    predictor = network_of(arguments.model, arguments.weights, size, crop).compile(
+        engine=arguments.engine, batch_size=arguments.batch_size, threads=arguments.threads
+    )
+    names = list(found.images)
+    labels = [index for index, name in enumerate(names) for _ in found.images[name]]
+    vectors, kept = [], []
+    for label, record in zip(labels, predictor.stream(paths), strict=True):
+        if record.error is not None:
+            notify(about(record.source, record.error))
+        else:
+            vectors.append(predictor.spec.vector(record.outputs))
+            kept.append(label)
+    classifier = ExampleClassifier.fit(np.stack(vectors) if vectors else np.zeros((0, 1)), kept, names)
+    accuracy = (
+        "" if classifier.accuracy is None else f"; each left out in turn, the others predict {classifier.accuracy:.0%}"
+    )
+    notify(f"{len(kept)} examples of {len(names)} classes{accuracy}")
+    classes = [(name, name) for name in names]
+
+    def predict(vector: Any) -> Prediction:
+        probabilities = classifier.probabilities(predictor.spec.vector(vector)[np.newaxis])[0]
+        return Prediction("probabilities", best_first(probabilities, classes))
+
+    return predictor, predict

@@ -1,0 +1,133 @@
+"""The most similar images, by the cosine of their vectors. No (images, images) matrix is in memory."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cleaning.label_issues import standardize
+from ..cleaning.neighbours import SIMILARITY, NearDuplicate, find_near_duplicates
+from ..common import arguments
+
+_BLOCK = 4096  # vectors that are compared at a time
+MOST_COMPARED = 100_000  # images of which each pair is compared; of more, faiss finds the pairs
+_CELLS_PER_ROOT = 4  # faiss' advice: cells of its index for each root of the number of vectors
+_PROBED = 32  # of the cells
+
+
+class Neighbour(NamedTuple):
+    """An image that is like another.
+
+    Attributes:
+        row: Index of the image.
+        similarity: Cosine similarity, up to 1.
+
+    Example:
+        >>> Neighbour(3, 0.98).row
+        3
+    """
+
+    row: int
+    similarity: float
+
+
+def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour]]:
+    """Find the images that are most similar to each query.
+
+    Args:
+        vectors: (images, numbers) that describe the images.
+        queries: (queries, numbers) of the same network.
+        k: Images to find for each query; all images if there are fewer.
+
+    Returns:
+        For each query the most similar images, best first; of equal ones the first comes first.
+
+    Raises:
+        ValueError: ``k`` is less than 1, or the vectors are of another length than the queries.
+
+    Example:
+        >>> import numpy as np
+        >>> find_similar(np.eye(3), [[0, 2, 0], [1, 0, 0]], k=1)
+        [[Neighbour(row=1, similarity=1.0)], [Neighbour(row=0, similarity=1.0)]]
+    """
+    vectors, wanted = np.asarray(vectors), _unit(np.atleast_2d(np.asarray(queries, np.float32)))
+    if vectors.ndim != 2 or vectors.shape[1] != wanted.shape[1]:
+        raise ValueError(
+            f"vectors of shape {vectors.shape} and queries of shape {wanted.shape}: expected as many numbers in each."
+        )
+    k = min(arguments.whole("k", k), len(vectors))
+    rows, values = np.zeros((len(wanted), 0), np.int64), np.zeros((len(wanted), 0), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        found = wanted @ _unit(vectors[start : start + _BLOCK].astype(np.float32)).T
+        values = np.concatenate([values, found], axis=1)
+        rows = np.concatenate([rows, np.tile(np.arange(start, start + found.shape[1]), (len(wanted), 1))], axis=1)
+        best = np.argsort(-values, axis=1, kind="stable")[:, :k]
+        values, rows = np.take_along_axis(values, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    return [
+        [Neighbour(int(row), float(min(value, 1))) for row, value in zip(*found, strict=True)]
+        for found in zip(rows, values, strict=True)
+    ]
+
+
+def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDuplicate]:
+    """Find images that are nearly the same. Each is reported with the one that is most similar to it.
+
+    The vectors are standardized first, so that what all images have in common does not count. Of more than 100,000
+    images, faiss finds the nearest of each, approximately.
+
+    Args:
+        vectors: (images, numbers) that describe the images.
+        similarity: Least cosine similarity of the standardized vectors, above 0 and up to 1.
+
+    Returns:
+        Pairs, the most similar first.
+
+    Raises:
+        ImportError: There are more than 100,000 images, and faiss is missing.
+
+    Example:
+        >>> import numpy as np
+        >>> vectors = np.random.default_rng(0).normal(0, 1, (20, 8))
+        >>> vectors[7] = vectors[3] + 0.01
+        >>> [pair[:2] for pair in find_duplicates(vectors)]
+        [(3, 7)]
+    """
+    count = len(vectors)
+    if count <= MOST_COMPARED:
+        return find_near_duplicates(vectors, np.arange(count), np.zeros(count), similarity)
+    arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
+    pairs: dict[tuple[int, int], float] = {}
+    for row, (others, values) in enumerate(zip(*_nearest_by_faiss(_unit(standardize(vectors))), strict=True)):
+        for other, value in zip(others, values, strict=True):
+            if other not in (row, -1) and value >= similarity:
+                pairs[min(row, int(other)), max(row, int(other))] = float(min(value, 1))
+                break
+    found = [NearDuplicate(first, second, value) for (first, second), value in pairs.items()]
+    return sorted(found, key=lambda pair: (-round(pair.similarity, 6), pair))
+
+
+def _nearest_by_faiss(directions: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the two nearest vectors of each, itself among them, and their cosines."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            f"{len(directions):,} images are too many to compare each pair: pip install 'efficientnet[similarity]>=2', "
+            "which has faiss."
+        ) from error
+    size = directions.shape[1]
+    cells = int(_CELLS_PER_ROOT * len(directions) ** 0.5)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(size), size, cells, faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = _PROBED
+    index.train(directions)
+    index.add(directions)
+    values, rows = index.search(directions, 2)
+    return rows, values
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the vectors scaled to length 1; one of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -1,0 +1,140 @@
+"""Embeddings of folders. The network is a classifier of the mean color: its vectors are known, the color in 0..1."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+from color_models import CORNERS, color_model, save_with_names
+from PIL import Image
+
+from efficientnet.similarity import Embeddings, embed, network_of
+from efficientnet.similarity import embeddings as module
+
+COLORS = {"red.png": (255, 0, 0), "green.png": (0, 255, 0), "in/blue.png": (0, 0, 255), "grey.png": (51, 51, 51)}
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    return network_of(save_with_names(color_model(keras, *CORNERS), folder, ("red", "green")))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name, color in COLORS.items():
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 16), color).save(path)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_vectors_are_read_in_the_order_of_the_paths(photos, network, tmp_path, format):
+    out = tmp_path / "out"
+    assert embed(photos, out, network, format) == (4, 0, [])
+    found = Embeddings.read(out)
+    assert found.paths == sorted(COLORS)
+    np.testing.assert_allclose(found.vectors, [np.array(COLORS[path]) / 255 for path in found.paths], atol=1e-6)
+    assert found.root == str(photos)
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_only_what_is_new_or_has_changed_is_embedded(photos, network, tmp_path, format, capsys):
+    out = tmp_path / "out"
+    embed(photos, out, network, format)
+    Image.new("RGB", (30, 30), (0, 51, 0)).save(photos / "green.png")
+    Image.new("RGB", (30, 30), (255, 255, 255)).save(photos / "white.png")
+    (photos / "broken.png").write_text("no image")
+    (photos / "red.png").unlink()
+    assert embed(photos, out, network, format) == (2, 2, ["broken.png"])
+    err = capsys.readouterr().err
+    assert "broken.png" in err
+    assert "1 of the images" in err
+    found = Embeddings.read(out)
+    assert found.paths == sorted({*COLORS, "white.png"})
+    np.testing.assert_allclose(found.vectors[found.paths.index("green.png")], [0, 0.2, 0], atol=1e-6)
+    assert embed(photos, out, network, format).new == 0
+
+
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_a_killed_run_is_continued_to_the_same_vectors(photos, network, tmp_path, format, monkeypatch):
+    monkeypatch.setattr(module, "_IMAGES", 1)
+    embed(photos, tmp_path / "whole", network, format)
+    embed(photos, tmp_path / "killed", network, format)
+    last = sorted((tmp_path / "killed").glob("part-*"))[
+        -1
+    ]  # .npy comes after .csv, so this is before the end of a part
+    for path in (tmp_path / "killed").glob("part-00002*"):
+        path.unlink()
+    last.with_suffix(".csv").unlink(missing_ok=True)
+    done = embed(photos, tmp_path / "killed", network, format)
+    assert done.new == (1 if format == "parquet" else 2)
+    one, other = (Embeddings.read(tmp_path / name) for name in ("whole", "killed"))
+    assert one.paths == other.paths
+    np.testing.assert_array_equal(one.vectors, other.vectors)
+
+
+def test_names_that_are_not_utf_8(photos, network, tmp_path):
+    name = os.fsdecode(b"caf\xe9,\n.png")
+    (photos / "red.png").rename(photos / name)
+    embed(photos, tmp_path / "out", network)
+    assert name in Embeddings.read(tmp_path / "out").paths
+
+
+def test_embeddings_of_another_network_are_refused(photos, network, tmp_path):
+    embed(photos, tmp_path / "out", network)
+    other = network_of(save_with_names(color_model(keras, CORNERS[0], [1, 1]), tmp_path, ("a", "b")))
+    with pytest.raises(ValueError, match="of another network"):
+        embed(photos, tmp_path / "out", other)
+    with pytest.raises(ValueError, match="in the format npy, not parquet"):
+        embed(photos, tmp_path / "out", network, "parquet")
+
+
+def test_the_same_model_in_another_place_is_the_same(photos, network, tmp_path):
+    embed(photos, tmp_path / "out", network)
+    (tmp_path / "copy.keras").write_bytes(network.source.file.read_bytes())
+    assert embed(photos, tmp_path / "out", network_of(str(tmp_path / "copy.keras"))).known == 4
+
+
+@pytest.mark.parametrize("damage", ["settings", "table", "vectors", "rows"])
+def test_damaged_embeddings(photos, network, tmp_path, damage):
+    out = tmp_path / "out"
+    embed(photos, out, network)
+    table = out / "part-00000.csv"
+    if damage == "settings":
+        (out / "embeddings.json").write_text(json.dumps({"root": 3}))
+    elif damage == "table":
+        table.write_text("path\nred.png\n")
+    elif damage == "vectors":
+        table.with_suffix(".npy").write_bytes(b"no array")
+    else:
+        table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ValueError, match=r"is damaged|is not what `efficientnet embed` writes"):
+        Embeddings.read(out)
+
+
+def test_nothing_to_embed(network, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        embed(tmp_path / "none", tmp_path / "out", network)
+    with pytest.raises(FileNotFoundError, match="no images"):
+        embed(tmp_path, tmp_path / "out", network)
+    with pytest.raises(FileNotFoundError, match="no embeddings"):
+        Embeddings.read(tmp_path)
+
+
+def test_a_model_that_describes_nothing(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Reshape((8, 8, 3, 1))])
+    model.save(tmp_path / "odd.keras")
+    with pytest.raises(ValueError, match="no dense layer"):
+        network_of(str(tmp_path / "odd.keras")).source.load()
+    with pytest.raises(ValueError, match=r"size=32: .* is a whole model"):
+        network_of(str(tmp_path / "odd.keras"), size=32)
+
+
+def test_the_features_of_a_network_without_a_classifier(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.MaxPooling2D()])
+    model.save(tmp_path / "maps.keras")
+    with network_of(str(tmp_path / "maps.keras")).compile() as predictor:
+        np.testing.assert_allclose(predictor.predict(np.full((1, 8, 8, 3), 0.5, np.float32)), [[0.5] * 3])
