@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -139,6 +138,8 @@ def require_runtime(format: str, what: str) -> str:
     Raises:
         ImportError: The runtime is not installed; the message names the extra.
     """
+    from importlib.metadata import version  # which takes longer than all else here
+
     known = FORMATS[format]
     if find_spec(known.module) is None:
         raise ImportError(f"{what} needs {known.runtime}: pip install 'efficientnet[{known.extra}]>=2'.")

@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from ..checkpoints.zip_members import read_member
 from ..common import arguments
@@ -37,6 +36,8 @@ def write_metadata(path: Path, format: str, metadata: dict[str, Any]) -> None:
         model.metadata_props.add(key=_KEY, value=text)
         path.write_bytes(model.SerializeToString())
     elif format == "openvino":
+        from xml.etree import ElementTree
+
         tree = ElementTree.parse(path)
         root = tree.getroot()
         section = root.find("rt_info")
@@ -109,6 +110,8 @@ def _of_onnx(path: Path) -> str | bytes | None:
 
 
 def _of_openvino(path: Path) -> str | bytes | None:
+    from xml.etree import ElementTree
+
     try:
         found = ElementTree.parse(path).find(f"rt_info/{_KEY}")
     except ElementTree.ParseError as error:

@@ -14,7 +14,7 @@ from .litert_file import open_litert
 from .model import ExportedModel
 from .onnx_file import open_onnx
 from .openvino_file import open_openvino
-from .saved_model import open_saved_model
+from .saved_model import open_saved_model, set_threads
 
 _OPENERS: dict[str, Callable[[Path | bytes, int | None], ExportedModel]] = {
     "onnx": open_onnx,
@@ -39,6 +39,9 @@ def open_exported(source: Path | bytes, format: str, threads: int | None = None)
     """
     if isinstance(source, Path):
         files_of(source, format)
+    if format == "saved_model" and threads is not None:
+        require_runtime(format, plain(source))
+        set_threads(threads)
     with explained(source, format):
         return _OPENERS[format](source, threads)
 

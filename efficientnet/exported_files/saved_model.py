@@ -48,6 +48,25 @@ def open_saved_model(source: Path | bytes, threads: int | None) -> ExportedModel
     return ExportedModel(Ports(inputs, outputs, activation), run)
 
 
+def set_threads(threads: int) -> None:
+    """Set TensorFlow's threads, which are those of the whole process.
+
+    Raises:
+        ValueError: TensorFlow computes already, with another number.
+    """
+    import tensorflow as tf
+
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        raise ValueError(
+            f"threads={threads}: TensorFlow has threads for the whole process, and computes with another number "
+            "already. Leave threads out (--threads), or set TF_NUM_INTRAOP_THREADS before the process starts."
+        ) from None
+
+
 class _Place(NamedTuple):
     """A tensor, by its name among the nodes of a graph or a function."""
 

@@ -79,7 +79,7 @@ def compile(
             1, 2, 4 and 8.
         precision: ``"f32"`` is float32 on every processor. ``"bf16"``, for processors that have it, and ``"int8"`` need
             OpenVINO; ``Predictor.deviation`` reports what they change.
-        threads: Processor threads; by default the engine's choice.
+        threads: Processor threads; by default the engine's choice. TensorFlow has them for the whole process.
         preprocessing: Scaling of pixels that the model expects, a mode of ``preprocess_input`` or its numbers; by
             default what ``model_preprocessing`` returns. The predictor takes raw pixels 0..255 and scales them itself;
             ``"none"`` leaves arrays unchanged.
@@ -151,11 +151,6 @@ def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predic
         raise ValueError(
             f"{given}: {name} is exported, and has its precision. Leave precision and calibration out (--precision, "
             "--calibrate), or export the model anew with them."
-        )
-    if file.format == "saved_model" and request.threads is not None:
-        raise ValueError(
-            f"threads={request.threads}: {name} runs in TensorFlow, which has threads for a whole process. Leave "
-            "threads out (--threads), and set TF_NUM_INTRAOP_THREADS in the environment."
         )
     require_runtime(file.format, name)
     made = _OF_FILES[known.engine](request)

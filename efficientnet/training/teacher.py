@@ -61,14 +61,16 @@ class Teacher:
 
     @classmethod
     def of_file(cls, path: str | os.PathLike[str], targets: Targets, channels: int) -> Teacher:
-        """Open a saved model, or a folder that ``efficientnet train`` wrote.
+        """Open a saved or exported model, or a folder that ``efficientnet train`` wrote.
 
         Raises:
             FileNotFoundError: There is no such model.
             ValueError: It predicts something else.
         """
         file = locate(Path(arguments.path("teacher", path, "a saved model, or the folder of a training")))
-        return cls(compile(ModelSource.of_file(file)), targets, channels, digest_of(file))
+        source = ModelSource.of_file(file)
+        fingerprint = digest_of(file) if source.exported is None else source.exported.content()
+        return cls(compile(source), targets, channels, fingerprint)
 
     def __call__(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities, (images, outputs), for square images of any size, raw pixels 0..255."""

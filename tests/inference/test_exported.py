@@ -85,8 +85,7 @@ def test_ours_predict_as_at_export(exported, source, images, pixels, reference, 
 @pytest.mark.parametrize("input_type", ["float32", "uint8"])
 def test_raw_pixels_and_a_fixed_batch(exported, images, pixels, reference, format, input_type):
     path = exported(format, raw_pixels=True, input_type=input_type, batch=3)
-    threads = None if format == "saved_model" else 1
-    with compile(path, threads=threads) as predictor:
+    with compile(path) as predictor:
         assert not predictor.spec.is_scaled
         assert predictor.batch_size == 3
         np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
@@ -96,7 +95,7 @@ def test_raw_pixels_and_a_fixed_batch(exported, images, pixels, reference, forma
         np.testing.assert_allclose(predictor.predict(images), reference[0], atol=atol)
         assert len(list(predictor.stream(images * 12))) == 84
     with pytest.raises(ValueError, match=r"batch_size=8: .* takes exactly 3 images at a time"):
-        compile(path, batch_size=8, threads=threads)
+        compile(path, batch_size=8)
 
 
 @pytest.mark.slow
@@ -154,6 +153,16 @@ def test_what_is_given_replaces_what_is_recorded(exported, pixels, caplog):
 def test_options_that_contradict_a_file(exported, options, message):
     with pytest.raises(ValueError, match=message):
         compile(exported("onnx"), **options)
+
+
+@pytest.mark.slow
+def test_threads_of_tensorflow_are_those_of_the_process(exported, pixels):
+    tf = pytest.importorskip("tensorflow")
+    path, own = exported("saved_model"), tf.config.threading.get_intra_op_parallelism_threads()
+    with compile(path, threads=own or None) as predictor:
+        predictor.predict(pixels)
+    with pytest.raises(ValueError, match="threads=7: TensorFlow has threads for the whole process"):
+        compile(path, threads=7)
 
 
 def test_a_runtime_that_is_not_installed(exported, monkeypatch):
