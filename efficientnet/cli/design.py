@@ -112,8 +112,8 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
 
 def _add_rule(parser: argparse.ArgumentParser, names: str) -> None:
     add = parser.add_mutually_exclusive_group().add_argument
-    add("--rule", nargs="+", metavar="RULE", default=["compound"],
-        help=f"rule of scaling: {names}, or coefficients α β γ (default: compound, 1.2 1.1 1.15)")  # fmt: skip
+    add("--rule", metavar="RULE", default="compound",
+        help=f"rule of scaling: {names}, or coefficients α,β,γ such as 1.2,1.1,1.15 (default: compound)")  # fmt: skip
     add("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
     parser.add_argument("--alpha", type=share, metavar="A",
         help="share of the width in the rule fast, 0..1 (default: 0.8)")  # fmt: skip
@@ -172,7 +172,7 @@ def _baseline(arguments: argparse.Namespace) -> Baseline:
 def _rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
     from ..design import load_results
 
-    if arguments.alpha is not None and arguments.rule != ["fast"]:
+    if arguments.alpha is not None and arguments.rule != "fast":
         raise ValueError(f"--alpha {arguments.alpha:g} belongs to the rule fast: give --rule fast, too.")
     if arguments.search:
         path = arguments.search / "search.json"
@@ -181,16 +181,16 @@ def _rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
             raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --rule.")
         best = found[0]
         return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
-    if arguments.rule == ["fast"]:
+    if arguments.rule == "fast":
         return compound.fast(0.8 if arguments.alpha is None else arguments.alpha)
-    if len(arguments.rule) == 1 and arguments.rule[0] in compound.RULES:
-        return compound.RULES[arguments.rule[0]]
+    if arguments.rule in compound.RULES:
+        return compound.RULES[arguments.rule]
     try:
-        alpha, beta, gamma = map(float, arguments.rule)
+        alpha, beta, gamma = map(float, arguments.rule.split(","))
     except ValueError:
         raise ValueError(
-            f"--rule {' '.join(arguments.rule)}: expected {', '.join(compound.RULES)}, or three numbers α β γ such as "
-            "1.2 1.1 1.15."
+            f"--rule {arguments.rule}: expected {', '.join(compound.RULES)}, or three numbers α,β,γ such as "
+            "1.2,1.1,1.15."
         ) from None
     return Coefficients(alpha, beta, gamma)
 

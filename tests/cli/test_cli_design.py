@@ -28,7 +28,7 @@ def test_the_grid_and_what_it_makes_of_b0(capsys):
 
 def test_fit_to_a_budget_and_use_what_comes_out(tmp_path, capsys):
     out = tmp_path / "mine.json"
-    assert main(["design", "fit", "b0", "--macs", "0.5G", "--rule", "1", "1.1", "1.15", "--out", str(out)]) == 0
+    assert main(["design", "fit", "b0", "--macs", "0.5G", "--rule", "1,1.1,1.15", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     mine = get_variant(out)
     assert mine.name == "mine"
@@ -119,13 +119,13 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
             "--rule other: expected compound, tiny, fast, or three numbers",
         ),
         (
-            ["fit", "b0", "--macs", "1G", "--rule", "1", "2"],
-            "--rule 1 2: expected compound, tiny, fast, or three numbers",
+            ["fit", "b0", "--macs", "1G", "--rule", "1,2"],
+            "--rule 1,2: expected compound, tiny, fast, or three numbers",
         ),
         (["fit", "b0", "--macs", "1G", "--alpha", "0.5"], "--alpha 0.5 belongs to the rule fast"),
         (["fit", "b0"], "There is no budget: give at least one of macs"),
         (["compare", "b0", "--data", "digits", "--out", "run", "--macs", "1G", "--rule", "tiny"], "only shrinks"),
-        (["fit", "b0", "--macs", "1G", "--rule", "0.9", "1", "1"], "alpha=0.9"),
+        (["fit", "b0", "--macs", "1G", "--rule", "0.9,1,1"], "alpha=0.9"),
         (["fit", "mobilenet-v1", "--macs", "1G", "--out", "mine.json"], "only EfficientNets are saved as variants"),
         (["fit", "b0", "--macs", "1G", "--out", "mine.txt"], "ends in .json"),
         (["fit", "b0", "--resolution", "16", "--macs", "1G"], "at least 32 pixels"),
