@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..common import arguments
@@ -116,6 +117,7 @@ def embed(
         FileNotFoundError: There is no such folder, or no image in it.
         ValueError: ``out`` has embeddings of another network or in another format.
         ImportError: pyarrow is missing, which writes Parquet.
+        OSError: Another process writes into ``out``, or it cannot be written.
 
     Example:
         >>> from pathlib import Path
@@ -137,14 +139,27 @@ def embed(
         notify(plain(note))
     if not listing.images:
         raise FileNotFoundError(f"{plain(root)} holds no images: expected a folder of images.")
+    files = [_file(root, path) for path in listing.images]
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place / ".lock", timeout=0):
+            return _embed_new(root, place, network, format, files, options)
+    except Timeout:
+        raise OSError(
+            f"Another process writes embeddings into {plain(place)}: wait for its end, or choose another folder."
+        ) from None
+
+
+def _embed_new(
+    root: Path, place: Path, network: FeatureNetwork, format: str, files: Sequence[File], options: dict[str, Any]
+) -> Embedded:
+    """Embed the files that are not among the embeddings yet."""
     _write_settings(place, root, network, format)
     known: dict[str, File] = {}
     for part in _parts(place):
         known |= {file.path: file for file in _read_files(part)}
-    files = [_file(root, path) for path in listing.images]
     pending = [file for file in files if known.get(file.path) != file]
-    gone = known.keys() - {file.path for file in files}
-    if gone:
+    if gone := known.keys() - {file.path for file in files}:
         notify(f"{len(gone)} of the images in {plain(place)} are no longer in {plain(root)}: their embeddings stay")
     unreadable = _embed(root, place, network, format, pending, options) if pending else []
     return Embedded(len(pending) - len(unreadable), len(files) - len(pending), unreadable)

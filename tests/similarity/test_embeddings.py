@@ -3,6 +3,7 @@
 import json
 import os
 
+import filelock
 import keras
 import numpy as np
 import pytest
@@ -113,6 +114,12 @@ def test_damaged_embeddings(photos, network, tmp_path, damage):
         table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(ValueError, match=r"is damaged|is not what `efficientnet embed` writes"):
         Embeddings.read(out)
+
+
+def test_two_processes_do_not_write_into_one_folder(photos, network, tmp_path):
+    (tmp_path / "out").mkdir()
+    with filelock.FileLock(tmp_path / "out" / ".lock"), pytest.raises(OSError, match="Another process"):
+        embed(photos, tmp_path / "out", network)
 
 
 def test_nothing_to_embed(network, tmp_path):
