@@ -25,12 +25,13 @@ INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
 TRAINING = ["jinja2", "matplotlib", "scikit-learn", "tensorboard"]
 SIMILARITY = ["pyarrow", "faiss-cpu"]
+SERVE = ["starlette", "uvicorn", "python-multipart", "prometheus_client"]
 RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
-    *TRAINING, *SIMILARITY, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors", "transformers",
-    "nbclient", "ipykernel",
+    *TRAINING, *SIMILARITY, *SERVE, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors",
+    "transformers", "nbclient", "ipykernel", "httpx",
 ]  # fmt: skip
 
 # Two builds of one commit are the same to the bit: the time of a file is when it was checked out. Wheels take this one.
@@ -69,7 +70,7 @@ setup(
     keywords=["EfficientNet", "Keras", "image classification", "transfer learning", "pretrained models"],
     python_requires=">=3.11",
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
-    package_data={"efficientnet": ["py.typed", "data/*.tsv", "reports/templates/*"]},
+    package_data={"efficientnet": ["py.typed", "data/*.tsv", "reports/templates/*", "serving/*.html"]},
     install_requires=[
         "numpy",
         "h5py",
@@ -101,6 +102,7 @@ setup(
         "litert": [*TENSORFLOW, *LITERT],
         "training": TRAINING,
         "similarity": SIMILARITY,
+        "serve": SERVE,
         "ray": RAY,
         "design": DESIGN,
         "demo": [*OPENVINO, LITE0],

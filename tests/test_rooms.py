@@ -20,7 +20,7 @@ FLOORS = (
     {"model", "model_io"},
     {"compat", "keras", "tfkeras"},
     {"explain", "inference"},
-    {"cleaning", "evaluation", "export"},
+    {"cleaning", "evaluation", "export", "serving"},
     {"similarity", "training"},
     {"design"},
     {"cli"},

@@ -10,26 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.daemons import read_seconds
 from ..common.text import notify
 from ..datasets.folders import find_images
 from . import pixel_options
+from .number_types import seconds
 
 
 def add_options(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     """Adds what :func:`expanded` and :func:`sources` read; the images may be ``optional``."""
     add = parser.add_argument
     add("images", nargs="*" if optional else "+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
-    add("--timeout", type=_seconds, metavar="S", help="seconds for the download of an image (default: 60)")
+    add("--timeout", type=seconds, metavar="S", help="seconds for the download of an image (default: 60)")
     add("--recursive", action="store_true", help="search folders within folders too")
     pixel_options.add_options(parser, reduces=True)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return read_seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def expanded(arguments: argparse.Namespace) -> list[str]:

@@ -139,7 +139,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     # Here, since this takes up to a second, in which Ctrl-C must find `main` at work.
-    from . import clean, convert, design, embed, evaluate, explain, export, predict, profile, similar, train
+    from . import clean, convert, design, embed, evaluate, explain, export, predict, profile, serve, similar, train
 
     parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
     parser.add_argument(
@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_parser(commands)
     embed.add_parser(commands)
     similar.add_parser(commands)
+    serve.add_parser(commands)
     return parser
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..common.daemons import read_seconds
+
 T = TypeVar("T")
 
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
@@ -52,6 +54,14 @@ def whole_amount(text: str) -> int:
     if not value:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
+
+
+def seconds(text: str) -> float:
+    """A time, as ``daemons.read_seconds`` takes it."""
+    try:
+        return read_seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _number(kind: Callable[[str], T], text: str, fits: Callable[[T], bool], otherwise: str) -> T:

@@ -1,24 +1,15 @@
 """The report as a browser shows it: no error, and never wider than the window."""
 
 import html
-import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
+from chromium import found_by_page, needs_chromium
 
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 
 pytest.importorskip("matplotlib")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--enable-logging=stderr", "--v=0",
-]  # fmt: skip
 
 # A frame is a window to what is in it, and can be narrower than the browser's own smallest one.
 FRAME = """<!DOCTYPE html><body><iframe srcdoc="{page}" style="width: {width}px; height: 800px; border: 0"></iframe>
@@ -30,27 +21,15 @@ onload = () => {{
 }};
 </script>"""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome on PATH, and neither is there"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 def look_at(page, width, folder):
     """The width that a page takes in a window, that of its images, and what the browser complains of."""
     (folder / "frame.html").write_text(FRAME.format(page=html.escape(page), width=width), encoding="utf-8")
-    command = [
-        CHROMIUM,
-        *FLAGS,
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",
-        (folder / "frame.html").as_uri(),
-    ]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'data-found="([\d ]+)"', process.stdout)
-    assert found, process.stderr
-    taken, *images = map(int, found[1].split())
-    return taken, images, [line for line in process.stderr.splitlines() if "CONSOLE" in line]
+    found, complaints = found_by_page((folder / "frame.html").as_uri(), folder)
+    taken, *images = map(int, found.split())
+    return taken, images, complaints
 
 
 @pytest.fixture

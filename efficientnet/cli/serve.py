@@ -1,0 +1,119 @@
+"""The command ``efficientnet serve``: a server that predicts images sent to it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import socket
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.text import plain
+from . import model_options, pixel_options
+from .number_types import positive, seconds
+
+if TYPE_CHECKING:
+    from ..inference import ModelSource
+
+SUCCESS = 0
+TOKEN = "EFFICIENTNET_TOKEN"
+_NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``serve``."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve models by HTTP, with a page to try them",
+        description="Serves models by HTTP: POST /predict takes an image file, /v2/models/NAME/infer speaks the Open "
+        "Inference Protocol, /metrics is for Prometheus, /openapi.json describes it all, and / is a page to drop "
+        "images on. SIGTERM ends the server once all accepted requests have a response. If the environment variable "
+        f"{TOKEN} is set, requests have to send this token.",
+    )
+    add = parser.add_argument
+    add("models", nargs="+", metavar="MODEL", help="variant or saved or exported model; NAME=MODEL gives it a name")
+    add("--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 is every network's (default: 127.0.0.1)")  # fmt: skip
+    add("--port", type=_port, default=8000, metavar="N", help="port to listen on; 0 takes a free one (default: 8000)")
+    add("--waiting", type=positive, default=256, metavar="N",
+        help="images that may wait; beyond it requests get status 503 (default: 256)")  # fmt: skip
+    add("--max-bytes", type=positive, default=20_000_000, metavar="N",
+        help="bytes of a request's body (default: 20000000)")  # fmt: skip
+    add("--seconds", type=seconds, default=30.0, metavar="S",
+        help="time to send a body, and to wait for a prediction (default: 30)")  # fmt: skip
+    add("--allow-urls", action="store_true",
+        help="fetch images from addresses that requests name, also those that only this machine reaches")  # fmt: skip
+    add("--explain", action="store_true", help="draw heat maps, too; keeps the Keras models in memory")
+    model_options.add_options(parser)
+    pixel_options.add_options(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:9]) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
+    return int(text)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    if missing := [name for name in _NEEDED if not find_spec(name)]:
+        raise ImportError(f"serve needs {', '.join(missing)}: pip install 'efficientnet[serve]>=2'.")
+    import uvicorn
+
+    from ..serving import Limits, create_app
+
+    models, maps = {}, {}
+    for given in arguments.models:
+        name, model = _named(given)
+        if name in models:
+            raise ValueError(f"Two models are called {name}: give them names, NAME=MODEL.")
+        arguments.model = model
+        source = model_options.model_source(arguments)
+        models[name] = model_options.open_predictor(arguments, source)
+        if arguments.explain:
+            maps[name] = _heat_maps(source)
+    limits = Limits(arguments.waiting, arguments.max_bytes, seconds=arguments.seconds)
+    app = create_app(
+        models, limits, token=os.environ.get(TOKEN) or None, allow_urls=arguments.allow_urls, explain=maps
+    )  # fmt: skip
+    shown = ", ".join(f"{plain(name)} ({predictor.engine})" for name, predictor in models.items())
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:  # only now are connections accepted
+                port = self.servers[0].sockets[0].getsockname()[1]
+                print(f"http://{host}:{port}/ serves {shown}", flush=True)
+
+    Server(uvicorn.Config(app, arguments.host, arguments.port, log_level="warning", access_log=False)).run()
+    return SUCCESS
+
+
+def _named(given: str) -> tuple[str, str]:
+    """The name and the model of ``NAME=MODEL``; the name is the model's without them."""
+    name, equals, model = given.partition("=")
+    if equals and not os.path.exists(given):
+        return name, model
+    path = Path(given)
+    return (path.stem if path.suffix or os.path.isdir(given) else given), given
+
+
+def _heat_maps(source: ModelSource) -> Callable[[bytes], bytes]:
+    """The function from the content of an image to a JPEG of the map of its best class."""
+    from ..explain.explaining import Explainer
+    from ..explain.overlay import overlay
+    from ..images.bands import as_rgb
+    from ..images.thumbnails import to_jpeg
+    from ..model_io.images import read_pixels
+
+    explainer = Explainer(*source.load())
+
+    def draw(content: bytes, side: int) -> bytes:
+        pixels = read_pixels(content, explainer.spec.channels)
+        return to_jpeg(overlay(as_rgb(pixels), explainer(pixels)[0]), side)
+
+    return functools.partial(draw, side=720)

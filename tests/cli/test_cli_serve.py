@@ -1,0 +1,89 @@
+"""The command serve, in a process of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import pytest
+import requests
+from color_models import CORNERS, color_model, save_with_names
+
+from efficientnet.cli.main import main
+
+pytest.importorskip("uvicorn", reason="needs pip install 'efficientnet[serve]>=2'")
+
+
+@contextlib.contextmanager
+def killed(process):
+    """Where a test fails, its process does not stay, and is not waited for."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_a_server_from_start_to_sigterm(tmp_path):
+    """All requests that it accepted before the signal get their response."""
+    model = save_with_names(color_model(keras, *CORNERS), tmp_path, ("red", "green"))
+    command = [
+        sys.executable,
+        "-m",
+        "efficientnet",
+        "serve",
+        f"colors={model}",
+        "--port",
+        "0",
+        "--preprocessing",
+        "none",
+    ]
+    environment = {**os.environ, "EFFICIENTNET_TOKEN": "secret"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server, killed(server):
+        line = server.stdout.readline()
+        address = line.split()[0]
+        assert "serves colors" in line
+        pixels = {"name": "images", "shape": [1, 16, 16, 3], "datatype": "UINT8", "data": [200, 0, 0] * 256}
+        headers = {"Authorization": "Bearer secret"}
+        url = f"{address}v2/models/colors/infer"
+        assert requests.post(url, json={"inputs": [pixels]}, timeout=20).status_code == 401
+
+        def ask(number):
+            try:
+                return requests.post(url, json={"inputs": [pixels]}, headers=headers, timeout=20).status_code
+            except requests.ConnectionError as error:
+                # Refused, or closed without a word, before the request was accepted; never cut short.
+                return "Connection refused" in str(error) or "Connection aborted" in str(error)
+
+        with ThreadPoolExecutor(8) as threads:
+            found = []
+            asked = [threads.submit(ask, number) for number in range(300)]
+            for number, future in enumerate(asked):
+                found.append(future.result())
+                if number == 100:
+                    server.send_signal(signal.SIGTERM)
+        assert set(found) <= {200, True}
+        assert found[:100] == [200] * 100
+        assert server.wait(20) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lite0", "lite0"], "Two models are called lite0"),
+        (["none.keras"], "none.keras"),
+        (["lite0", "--port", "65536"], "is no port"),
+        (["lite0", "--seconds", "0"], "no number of seconds"),
+    ],
+)
+def test_wrong_calls(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("efficientnet.cli.model_options.open_predictor", lambda arguments, source: source.load())
+    try:
+        status = main(["serve", *arguments])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,286 @@
+"""The server, of a classifier of the mean color whose probabilities are known."""
+
+import base64
+import io
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import pytest
+from color_models import CORNERS, color_model
+from PIL import Image
+
+pytest.importorskip("starlette", reason="needs pip install 'efficientnet[serve]>=2'")
+
+from starlette.testclient import TestClient
+
+from efficientnet.inference import compile
+from efficientnet.serving import Gatherer, Limits, QueueFullError, create_app
+
+
+@pytest.fixture(scope="module")
+def model():
+    return color_model(keras, *CORNERS)
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    with compile(model, class_names=["red", "green"], preprocessing="none", cache=False) as predictor:
+        yield predictor
+
+
+@pytest.fixture(scope="module")
+def client(predictor):
+    limits = Limits(waiting=64, body_bytes=100_000, images=4, seconds=5)
+    draw = {"colors": lambda content: b"map of " + content[:4]}
+    with TestClient(create_app({"colors": predictor, "again": predictor}, limits, explain=draw)) as client:
+        yield client
+
+
+def png(color, size=20):
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def expected(color):
+    logits = np.array(color) / 255 @ CORNERS[0] + CORNERS[1]
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_the_content_of_a_file(client):
+    found = client.post("/predict", content=png((255, 0, 0))).json()
+    assert found["model"] == "colors"
+    (image,) = found["images"]
+    assert image["kind"] == "probabilities"
+    assert [each["label"] for each in image["predictions"]] == ["red", "green"]
+    assert image["predictions"][0]["probability"] == pytest.approx(expected((255, 0, 0))[0], abs=1e-6)
+    assert (
+        len(client.post("/predict?top=1&model=again", content=png((9, 9, 9))).json()["images"][0]["predictions"]) == 1
+    )
+
+
+def test_a_form_with_several_files(client):
+    files = [("a", ("a.png", png((255, 0, 0)), "image/png")), ("b", ("b.png", png((0, 255, 0)), "image/png"))]
+    found = client.post("/predict", files=files).json()["images"]
+    assert [image["predictions"][0]["label"] for image in found] == ["red", "green"]
+
+
+def test_a_black_image_is_an_image(client):
+    (image,) = client.post("/predict", content=png((0, 0, 0))).json()["images"]
+    probability = {each["label"]: each["probability"] for each in image["predictions"]}["red"]
+    assert probability == pytest.approx(expected((0, 0, 0))[0], abs=1e-6)
+
+
+def test_many_requests_at_a_time_each_get_their_own(client):
+    colors = [tuple(map(int, color)) for color in np.random.default_rng(0).integers(0, 256, (60, 3))]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda color: client.post("/predict", content=png(color)).json(), colors))
+    for color, answer in zip(colors, found, strict=True):
+        got = {each["label"]: each["probability"] for each in answer["images"][0]["predictions"]}
+        assert got["red"] == pytest.approx(expected(color)[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["FP32", "UINT8", "BYTES"])
+def test_the_open_inference_protocol(client, kind):
+    color = (200, 20, 100)
+    pixels = np.broadcast_to(np.array(color), (2, 16, 16, 3))
+    tensor = {"name": "images", "shape": [2, 16, 16, 3], "datatype": kind, "data": pixels.reshape(-1).tolist()}
+    if kind == "BYTES":
+        tensor |= {"shape": [2], "data": [base64.b64encode(png(color)).decode()] * 2}
+    found = client.post("/v2/models/colors/infer", json={"id": "7", "inputs": [tensor]}).json()
+    assert (found["model_name"], found["id"]) == ("colors", "7")
+    (output,) = found["outputs"]
+    assert output["shape"] == [2, 2]
+    np.testing.assert_allclose(np.reshape(output["data"], (2, 2)), [expected(color)] * 2, atol=1e-6)
+
+
+def test_what_the_protocol_says_of_server_and_models(client):
+    assert client.get("/v2/health/live").status_code == client.get("/v2/health/ready").status_code == 200
+    assert client.get("/v2").json()["name"] == "efficientnet"
+    found = client.get("/v2/models/colors").json()
+    assert found["inputs"][0]["shape"] == [-1, 16, 16, 3]
+    assert found["outputs"][0]["shape"] == [-1, 2]
+    assert client.get("/v2/models/colors/ready").status_code == 200
+    assert client.get("/v2/models/none/ready").status_code == 404
+
+
+TENSOR = {"name": "images", "shape": [1, 16, 16, 3], "datatype": "FP32", "data": [0] * 768}
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+BAD = {
+    "no body": ({}, b"", 400),
+    "no image": ({}, b"no image", 400),
+    "cut short": ({}, png((1, 2, 3))[:45], 400),
+    "too large": ({}, b"x" * 100_001, 413),
+    "a bomb": ({}, png((0, 0, 0), 4000), 400),
+    "form without boundary": ({"content-type": "multipart/form-data"}, b"--x", 400),
+    "form without files": (FORM, b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n', 400),
+    "form of garbage": (FORM, b"\0" * 99, 400),
+    "form with too many files": (
+        FORM,
+        b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n1\r\n' * 5 + b"--x--\r\n",
+        400,
+    ),
+    "an address that is not allowed": ({"content-type": "application/json"}, b'{"url": "http://127.0.0.1:1/x"}', 403),
+    "a file's address": ({"content-type": "application/json"}, b'{"url": "file:///etc/passwd"}', 400),
+    "JSON of something else": ({"content-type": "application/json"}, b"[1]", 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_bodies(client, name, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    headers, body, status = BAD[name]
+    found = client.post("/predict", content=body, headers=headers)
+    assert (found.status_code, list(found.json())) == (status, ["error"])
+    assert "Traceback" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": [1, 8, 8, 3]}, "the model takes"),
+        ({"shape": [9, 16, 16, 3]}, "9 images"),
+        ({"shape": [0, 16, 16, 3]}, "positive whole numbers"),
+        ({"shape": [True, 16, 16, 3]}, "positive whole numbers"),
+        ({"shape": "x"}, "positive whole numbers"),
+        ({"datatype": "FP64"}, "datatype"),
+        ({"data": [0] * 5}, "expected 768 numbers"),
+        ({"data": [[0], [0, 1]]}, "list of numbers"),
+        ({"data": {"a": 1}}, "list of numbers"),
+        ({"data": [1e9] * 768}, "0 to 255"),
+        ({"data": [float("nan")] * 768}, "0 to 255"),
+        ({"datatype": "BYTES", "shape": [1], "data": ["%%"]}, "Base64"),
+        ({"datatype": "BYTES", "shape": [1], "data": [3]}, "Base64"),
+        ({"datatype": "BYTES", "shape": [2], "data": ["aaaa"]}, "a string for each"),
+    ],
+)
+def test_bad_tensors(client, changes, message):
+    found = client.post("/v2/models/colors/infer", content=json.dumps({"inputs": [TENSOR | changes]}))
+    assert found.status_code == 400
+    assert message in found.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[" * 90_000, b'{"inputs": 1}', b'{"inputs": []}', b'{"inputs": [1]}', b"\xff\xfe", b"null"]
+)
+def test_bad_json(client, body):
+    assert client.post("/v2/models/colors/infer", content=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict?model=../etc/passwd", "/predict?model=%00", "/predict?top=0", "/predict?top=x"]
+)
+def test_bad_queries(client, path):
+    assert client.post(path, content=png((1, 1, 1))).status_code in (400, 404)
+
+
+@pytest.mark.parametrize("path", ["/../etc/passwd", "/static/", "/v2/models/../../x", "/%2e%2e/x"])
+def test_there_are_no_other_paths(client, path):
+    assert client.get(path).status_code in (404, 405)
+
+
+def test_the_page_and_the_heat_map(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http" not in page.text.replace("http-equiv", "")  # no other address
+    assert client.get("/models").json()["models"][0] == {"name": "colors", "explains": True}
+    assert client.post("/explain", content=png((1, 1, 1))).content == b"map of \x89PNG"
+    assert client.post("/explain?model=again", content=png((1, 1, 1))).status_code == 404
+
+
+def test_counters(client):
+    client.post("/predict", content=png((1, 1, 1)))
+    found = client.get("/metrics").text
+    assert 'efficientnet_requests_total{route="/predict",status="200"}' in found
+    assert 'efficientnet_waiting_images{model="colors"} 0.0' in found
+
+
+def test_the_description_names_the_routes(client):
+    found = client.get("/openapi.json").json()
+    assert {"/predict", "/explain", "/models", "/metrics"} == set(found["paths"])
+
+
+def test_a_token(predictor):
+    with TestClient(create_app({"colors": predictor}, token="sécret")) as client:
+        assert client.get("/").status_code == client.get("/v2/health/live").status_code == 200
+        for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic x"}):
+            assert client.post("/predict", content=png((1, 1, 1)), headers=headers).status_code == 401
+            assert client.get("/metrics", headers=headers).status_code == 401
+        right = {"authorization": "Bearer sécret".encode()}
+        assert client.post("/predict", content=png((1, 1, 1)), headers=right).status_code == 200
+
+
+class Slow:
+    """A predictor that waits until it may go on."""
+
+    def __init__(self, spec):
+        self.spec, self.may_go_on = spec, threading.Event()
+
+    def stream(self, sources):
+        from efficientnet.inference import Record
+
+        self.may_go_on.wait(20)
+        return (Record(source, np.array([1.0, 0.0], np.float32)) for source in sources)
+
+
+def test_a_full_queue_and_a_prediction_that_takes_too_long(predictor):
+    slow = Slow(predictor.spec)
+    limits = Limits(waiting=2, images=4, seconds=0.5)
+    with TestClient(create_app({"slow": slow}, limits)) as client:
+        for _ in range(3):
+            late = client.post("/predict", content=png((1, 1, 1)))
+            assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        slow.may_go_on.set()
+        time.sleep(0.1)
+        assert client.post("/predict", content=png((1, 1, 1))).status_code == 200
+
+
+def test_what_was_accepted_is_predicted_before_the_end(predictor):
+    slow = Slow(predictor.spec)
+    gatherer = Gatherer(slow, waiting=40)
+    futures = [gatherer.submit(png((1, 1, 1))) for _ in range(30)]
+    threading.Timer(0.1, slow.may_go_on.set).start()
+    gatherer.close()
+    assert all(future.done() for future in futures)
+    with pytest.raises(QueueFullError):
+        for _ in range(99):
+            gatherer.submit(b"")
+
+
+def test_images_are_predicted_together(predictor):
+    slow, sizes = Slow(predictor.spec), []
+    gatherer = Gatherer(slow, waiting=99, on_batch=sizes.append)
+    futures = [gatherer.submit(b"") for _ in range(50)]
+    slow.may_go_on.set()
+    gatherer.close()
+    assert sum(sizes) == len(futures) == 50
+    assert max(sizes) > 8
+
+
+def test_a_failing_engine_is_no_end(predictor):
+    class Failing(Slow):
+        def stream(self, sources):
+            raise RuntimeError("a secret path")
+
+    with TestClient(create_app({"failing": Failing(predictor.spec)})) as client:
+        for _ in range(2):
+            found = client.post("/predict", content=png((1, 1, 1)))
+            assert found.status_code == 500
+            assert "secret" not in found.text
+
+
+def test_nothing_to_serve(predictor, model):
+    with pytest.raises(ValueError, match="no model"):
+        create_app({})
+    with (
+        compile(keras.Model(model.inputs, model.layers[0].output), cache=False) as maps,
+        pytest.raises(ValueError, match="no vector"),
+    ):
+        create_app({"maps": maps})
+    with pytest.raises(ValueError, match="waiting"):
+        Limits(waiting=0)
