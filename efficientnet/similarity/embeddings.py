@@ -42,6 +42,10 @@ class Embedded(NamedTuple):
         new: Number of images that were embedded.
         known: Number of images that had been embedded before, and have not changed since.
         unreadable: Images that cannot be read.
+
+    Example:
+        >>> Embedded(new=3, known=9, unreadable=["broken.jpg"]).new
+        3
     """
 
     new: int
