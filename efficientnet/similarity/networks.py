@@ -27,6 +27,11 @@ class FeatureNetwork:
         source: Model to compile.
         settings: Arguments of :func:`network_of` that make it again, and ``"digest"``, the SHA-256 of the model's or
             the weights' file, None if there is none.
+
+    Example:
+        >>> network = network_of("lite0", size=96)
+        >>> network.settings["model"], network.settings["size"]
+        ('lite0', 96)
     """
 
     source: ModelSource
