@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -68,9 +69,13 @@ def name(page: Path) -> str:
 
 @pytest.fixture
 def trained_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Keras train for one step, so that a program is run for what it does and not for what is learned."""
+    """Let trainings have few steps, so that a program is run for what it does and not for what is learned."""
     import keras
 
+    from efficientnet import training
+
+    short = dataclasses.replace(training.FINETUNE, head_steps=2, epoch_steps=0)
+    monkeypatch.setattr(training, "FINETUNE", short)
     fit = keras.Model.fit
     little = {"epochs": 1, "initial_epoch": 0, "steps_per_epoch": 1, "validation_steps": 1}
     monkeypatch.setattr(keras.Model, "fit", lambda model, *data, **options: fit(model, *data, **{**options, **little}))
