@@ -31,7 +31,7 @@ DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
     *TENSORFLOW, *JAX, "torch==2.13.0", *OPENVINO, *LITE, *DESIGN, "tf_keras>=2.16", *ONNX, *INT8, *LITERT,
     *TRAINING, *SIMILARITY, *SERVE, *RAY, "pytest", "pytest-xdist", "scikit-image", "tifffile", "safetensors",
-    "transformers", "nbclient", "ipykernel", "httpx",
+    "transformers", "nbclient", "ipykernel", "httpx2",
 ]  # fmt: skip
 
 # Two builds of one commit are the same to the bit: the time of a file is when it was checked out. Wheels take this one.

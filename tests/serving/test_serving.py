@@ -14,6 +14,7 @@ from color_models import CORNERS, color_model
 from PIL import Image
 
 pytest.importorskip("starlette", reason="needs pip install 'efficientnet[serve]>=2'")
+pytest.importorskip("httpx2", reason="needs pip install 'efficientnet[test]>=2'")
 
 from starlette.testclient import TestClient
 
