@@ -58,8 +58,7 @@ def create_app(
         token: Secret that requests have to send (``Authorization: Bearer TOKEN``); none by default.
         allow_urls: Whether a request may have an image fetched from an address. Who can send requests then reaches
             whatever the server can reach.
-        explain: For each model that has one, the function from the content of an image to a JPEG or PNG of its heat
-            map.
+        explain: For each model that has one, the function from the content of an image to its heat map, a JPEG.
 
     Raises:
         ValueError: There is no model, or one that does not return a vector per image or does not take image files.

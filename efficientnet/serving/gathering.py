@@ -111,11 +111,14 @@ class Gatherer:
         self.on_batch(len(jobs))
         try:
             for job, record in zip(jobs, self.predictor.stream([job.source for job in jobs]), strict=True):
-                if record.error is None:
-                    job.future.set_result(self.predictor.spec.vector(record.outputs))
-                else:
+                if record.error is not None:
                     job.future.set_exception(ValueError(record.error))
-        except Exception as error:  # of the engine, or numbers that are not finite: the thread goes on with others
+                    continue
+                try:
+                    job.future.set_result(self.predictor.spec.vector(record.outputs))
+                except ValueError as error:  # numbers that are not finite
+                    job.future.set_exception(error)
+        except Exception as error:  # of the engine: the thread goes on with others
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(error)

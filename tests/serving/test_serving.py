@@ -263,6 +263,19 @@ def test_images_are_predicted_together(predictor):
     assert max(sizes) > 8
 
 
+def test_numbers_that_are_not_finite_concern_one_image_alone(predictor):
+    class Odd(Slow):
+        def stream(self, sources):
+            records = list(super().stream(sources))
+            return [record._replace(outputs=record.outputs * np.nan) if record.source else record for record in records]
+
+    slow = Odd(predictor.spec)
+    slow.may_go_on.set()
+    with Gatherer(slow, waiting=9) as gatherer:
+        futures = [gatherer.submit(source) for source in (b"", b"odd", b"")]
+        assert [future.exception() is None for future in futures] == [True, False, True]
+
+
 def test_a_failing_engine_is_no_end(predictor):
     class Failing(Slow):
         def stream(self, sources):
