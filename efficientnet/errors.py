@@ -5,6 +5,7 @@
     ├── DivergedError (ValueError)
     ├── DownloadError (OSError)
     ├── Interrupted
+    ├── QueueFullError
     ├── UnreadableImageError (OSError)
     └── UnsupportedLayerError (ValueError)
 
@@ -80,6 +81,17 @@ class Interrupted(EfficientNetError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.number = number
+
+
+class QueueFullError(EfficientNetError):
+    """As many images wait in a server as may.
+
+    Example:
+        >>> raise QueueFullError("8 images wait already.")
+        Traceback (most recent call last):
+        ...
+        efficientnet.errors.QueueFullError: 8 images wait already.
+    """
 
 
 class UnreadableImageError(EfficientNetError, OSError):

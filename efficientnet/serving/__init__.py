@@ -9,7 +9,7 @@ app = create_app({"flowers": compile("runs/flowers/model.keras")}, Limits(waitin
 """
 
 from .app import create_app
-from .gathering import Gatherer, QueueFullError
+from .gathering import Gatherer
 from .limits import Limits
 
-__all__ = ["Gatherer", "Limits", "QueueFullError", "create_app"]
+__all__ = ["Gatherer", "Limits", "create_app"]

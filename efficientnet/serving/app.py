@@ -21,10 +21,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from ..common.text import clean, get_logger
+from ..errors import QueueFullError
 from ..images.loading import load_image
 from ..inference import Predictor
 from . import protocol
-from .gathering import Gatherer, QueueFullError
+from .gathering import Gatherer
 from .limits import Limits
 from .metrics import Metrics
 from .openapi import description

@@ -11,20 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import QueueFullError
 from ..inference import Predictor
 
 _MOST_TOGETHER = 16  # images that a thread takes at a time
-
-
-class QueueFullError(Exception):
-    """As many images wait as may.
-
-    Example:
-        >>> raise QueueFullError("8 images wait already.")
-        Traceback (most recent call last):
-        ...
-        efficientnet.serving.gathering.QueueFullError: 8 images wait already.
-    """
 
 
 class _Job(NamedTuple):

@@ -18,8 +18,9 @@ pytest.importorskip("httpx2", reason="needs pip install 'efficientnet[test]>=2'"
 
 from starlette.testclient import TestClient
 
+from efficientnet.errors import QueueFullError
 from efficientnet.inference import compile
-from efficientnet.serving import Gatherer, Limits, QueueFullError, create_app
+from efficientnet.serving import Gatherer, Limits, create_app
 
 
 @pytest.fixture(scope="module")
