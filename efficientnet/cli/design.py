@@ -181,8 +181,8 @@ def _rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
             raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --rule.")
         best = found[0]
         return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
-    if arguments.rule == "fast":
-        return compound.fast(0.8 if arguments.alpha is None else arguments.alpha)
+    if arguments.alpha is not None:
+        return compound.fast(arguments.alpha)
     if arguments.rule in compound.RULES:
         return compound.RULES[arguments.rule]
     try:

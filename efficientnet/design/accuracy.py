@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
+from ..family.compound import TINYNETS
 from ..family.costs import cost
 from ..family.variants import get_variant, list_variants
 from ..weights.published import list_weights
 
 # Trained on more than ImageNet's 1,000 classes; and timm's network for its own tests.
 _OTHERS = re.compile(r"noisy|21k|12k|r160")
-# TinyNet A to E (arXiv 2010.14819): multiply-adds and top-1. The package has no weights of them.
-_TINYNETS = ((339e6, 0.777), (202e6, 0.749), (100e6, 0.712), (52e6, 0.669), (24e6, 0.599))
 # Of the normal distribution, for an interval that holds nine in ten.
 _DEVIATIONS = 1.645
 
@@ -84,7 +83,8 @@ def published_points() -> list[tuple[float, float]]:
     """Return multiply-adds and top-1 of the networks that the curve goes through."""
     rows = [row for name in list_variants() for row in list_weights(get_variant(name))]
     found = {(cost(row.variant, row.resolution).macs, row.top1) for row in rows if not _OTHERS.search(row.name)}
-    return [*sorted((macs, top1) for macs, top1 in found if top1 is not None), *_TINYNETS]
+    tiny = [(net.macs, net.top1) for net in TINYNETS]  # of which the package has no weights
+    return [*sorted((macs, top1) for macs, top1 in found if top1 is not None), *tiny]
 
 
 @functools.cache

@@ -183,8 +183,8 @@ def export(
         recorded = ("runtime", "difference", "agreement", "images", "held_out")
         verification = {key: getattr(report, key) for key in recorded}
         metadata = {
-            **taken._asdict(), "kind": spec.kind, "input": about.facts, "output_tensors": names,
-            "precision": precision,            "producer": f"efficientnet {__version__}", "verification": verification,
+            **taken._asdict(), "kind": spec.kind, "input": about.facts, "output_tensors": names, "precision": precision,
+            "producer": f"efficientnet {__version__}", "verification": verification,
         }  # fmt: skip
         write_metadata(part, format, metadata)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))

@@ -101,15 +101,26 @@ class _Point(NamedTuple):
     factors: Factors
 
 
-# TinyNet A to E (arXiv 2010.14819): millions of multiply-adds; width, depth, resolution. The paper gives its curves of
-# depth and resolution as figures only, so these networks stand for them.
-_TINYNETS = tuple(
-    _Point(macs / 385.8, Factors(width, depth, resolution / 224))
-    for macs, width, depth, resolution in (
-        (339, 1.0, 1.2, 192), (202, 0.75, 1.1, 188), (100, 0.54, 0.85, 184), (52, 0.54, 0.695, 152),
-        (24, 0.51, 0.6, 106),
-    )
-)  # fmt: skip
+class TinyNet(NamedTuple):
+    """A published TinyNet: multiply-adds, ImageNet top-1, factors of width and depth, pixels of the input."""
+
+    macs: float
+    top1: float
+    width: float
+    depth: float
+    resolution: int
+
+
+# A to E (arXiv 2010.14819). The paper gives its curves of depth and resolution as figures only, so these networks
+# stand for them.
+TINYNETS = (
+    TinyNet(339e6, 0.777, 1.0, 1.2, 192),
+    TinyNet(202e6, 0.749, 0.75, 1.1, 188),
+    TinyNet(100e6, 0.712, 0.54, 0.85, 184),
+    TinyNet(52e6, 0.669, 0.54, 0.695, 152),
+    TinyNet(24e6, 0.599, 0.51, 0.6, 106),
+)
+_POINTS = tuple(_Point(net.macs / 385.8e6, Factors(net.width, net.depth, net.resolution / 224)) for net in TINYNETS)
 
 
 class Tiny(Rule):
@@ -133,10 +144,10 @@ class Tiny(Rule):
         arguments.number(
             "phi", phi, lambda value: -math.inf < value <= 0, "a finite exponent of at most 0: this rule only shrinks"
         )
-        largest = _TINYNETS[0]
+        largest = _POINTS[0]
         whole = _Point(1.0, largest.factors._replace(resolution=largest.factors.resolution / math.sqrt(largest.macs)))
         above, below = next(
-            (pair for pair in itertools.pairwise((whole, *_TINYNETS)) if pair[1].macs <= 2**phi), _TINYNETS[-2:]
+            (pair for pair in itertools.pairwise((whole, *_POINTS)) if pair[1].macs <= 2**phi), _POINTS[-2:]
         )
         share = (phi - math.log2(above.macs)) / math.log2(below.macs / above.macs)
         return Factors(*(a * (b / a) ** share for a, b in zip(above.factors, below.factors, strict=True)))
