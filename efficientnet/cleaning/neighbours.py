@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
 from .label_issues import standardize
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 SIMILARITY = 0.9  # of copies, as measured: see docs/clean.md
 _NEAREST = 10  # neighbours that an image that belongs somewhere has
@@ -84,7 +86,12 @@ def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: flo
             for row, other, value in zip(rows, nearest, apart.max(axis=1), strict=True):
                 if value >= similarity:
                     found[min(row, other), max(row, other)] = float(min(value, 1))
-    pairs = [NearDuplicate(int(first), int(second), value) for (first, second), value in found.items()]
+    return ranked(found)
+
+
+def ranked(similarities: Mapping[tuple[int, int], float]) -> list[NearDuplicate]:
+    """Return pairs by their similarities, the most similar first."""
+    pairs = [NearDuplicate(int(first), int(second), value) for (first, second), value in similarities.items()]
     return sorted(pairs, key=lambda pair: (-round(pair.similarity, 6), pair))
 
 
@@ -126,10 +133,13 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
 
 def _directions(features: Any) -> NDArray[np.float32]:
     """Return the standardized features scaled to length 1; a row without any stays 0."""
-    directions = standardize(np.asarray(features, np.float32))
-    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    directions /= np.where(lengths > 0, lengths, 1)
-    return directions
+    return unit(standardize(np.asarray(features, np.float32)))
+
+
+def unit(vectors: NDArray[Number]) -> NDArray[Number]:
+    """Return (images, numbers) scaled to length 1; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(vectors.dtype, copy=False)
 
 
 def _blocks(

@@ -9,8 +9,6 @@ from typing import Any
 
 from ..common.files import check_writable
 from ..common.text import plain
-from ..family.variants import get_variant
-from ..keras_files.opening import is_saved_model
 from . import model_options, pixel_options
 from .number_types import positive
 
@@ -44,18 +42,14 @@ def add_parser(commands: Any) -> None:
 def _embed(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..datasets.folders import find_images
-    from ..datasets.sizes import evaluation_crop, fitting_size, usual_side
-    from ..similarity import embed, network_of
+    from ..similarity import embed
+    from ..similarity.networks import network_for
 
     out = arguments.out or Path("embeddings", arguments.folder.resolve().name)
     check_writable(out, is_folder=True)
-    size, crop = arguments.image_size, None
-    if arguments.folder.is_dir() and not is_saved_model(arguments.model):
-        side = usual_side(find_images(arguments.folder).images, channels=3)
-        size, crop = size or fitting_size(side, get_variant(arguments.model).resolution), evaluation_crop(side)
-    network = network_of(arguments.model, arguments.weights, size, crop)
-    options = {"engine": arguments.engine, "batch_size": arguments.batch_size, "threads": arguments.threads}
-    done = embed(arguments.folder, out, network, arguments.format, **options)
+    images = find_images(arguments.folder).images if arguments.folder.is_dir() else []
+    network = network_for(images, arguments.model, arguments.weights, arguments.image_size)
+    done = embed(arguments.folder, out, network, arguments.format, **model_options.engine_options(arguments))
     known = f", {done.known} were there" if done.known else ""
     print(f"{plain(out)}: {done.new} images embedded{known}")
     return SOME_FAILED if done.unreadable else SUCCESS

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.text import about, notify, plain
-from ..family.variants import get_variant
-from ..keras_files.opening import is_saved_model
 from ..model_io.outputs import Prediction, best_first
+from . import model_options
 
 if TYPE_CHECKING:
     from ..inference import Predictor
@@ -30,8 +29,8 @@ def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[
         ValueError, OSError: There are no examples of two classes, no such model, or an option that does not apply.
     """
     from ..datasets.folders import find_class_folders
-    from ..datasets.sizes import evaluation_crop, fitting_size, usual_side
-    from ..similarity import ExampleClassifier, network_of
+    from ..similarity import ExampleClassifier
+    from ..similarity.networks import network_for
 
     for option, default in _NOT_WITH_EXAMPLES.items():
         if getattr(arguments, option) != default:
@@ -44,13 +43,8 @@ def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[
     for note in found.notes:
         notify(plain(note))
     paths = [path for images in found.images.values() for path in images]
-    size, crop = None, None
-    if not is_saved_model(arguments.model):
-        side = usual_side(paths, channels=3)
-        size, crop = fitting_size(side, get_variant(arguments.model).resolution), evaluation_crop(side)
-    predictor = network_of(arguments.model, arguments.weights, size, crop).compile(
-        engine=arguments.engine, batch_size=arguments.batch_size, threads=arguments.threads
-    )
+    network = network_for(paths, arguments.model, arguments.weights)
+    predictor = network.compile(**model_options.engine_options(arguments))
     names = list(found.images)
     labels = [index for index, name in enumerate(names) for _ in found.images[name]]
     vectors, kept = [], []

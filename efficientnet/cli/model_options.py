@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..common.text import notify
 from ..family.variants import PADDINGS, get_variant
@@ -40,6 +40,11 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="runtime: openvino, onnxruntime, litert, keras, fastest (measured), or auto (default: auto)")  # fmt: skip
     add("--batch-size", type=positive, metavar="N", help="images at a time (default: the engine's choice)")
     add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
+
+
+def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the options of :func:`add_engine_options` say, as ``inference.compile`` takes it."""
+    return {"engine": arguments.engine, "batch_size": arguments.batch_size, "threads": arguments.threads}
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -200,10 +205,8 @@ def open_predictor(arguments: argparse.Namespace, source: ModelSource | None = N
 
     predictor = compile(
         source or model_source(arguments),
-        engine=arguments.engine,
-        batch_size=arguments.batch_size,
+        **engine_options(arguments),
         precision=arguments.precision,
-        threads=arguments.threads,
         calibration=() if arguments.calibrate is None else calibration_images(arguments.calibrate),
     )
     require_preprocessing(predictor.spec.scaling, arguments.model)

@@ -146,10 +146,7 @@ def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Predicti
     elif kind == "json":
 
         def write(image: str, prediction: Prediction) -> None:
-            name = "probability" if prediction.are_probabilities else "value"
-            shown = _shown(prediction, arguments.top)
-            classes = [{"class": key, "label": label, name: value} for key, label, value in shown]
-            print_json({"image": image, "kind": prediction.kind, "predictions": classes})
+            print_json({"image": image, **prediction.to_json(_shown(prediction, arguments.top))})
     else:
 
         def write(image: str, prediction: Prediction) -> None:

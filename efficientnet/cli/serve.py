@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import socket
 from collections.abc import Callable
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ..inference import ModelSource
 
 SUCCESS = 0
+_MAP_SIDE = 720  # of a heat map, pixels
 TOKEN = "EFFICIENTNET_TOKEN"
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -112,8 +112,8 @@ def _heat_maps(source: ModelSource) -> Callable[[bytes], bytes]:
 
     explainer = Explainer(*source.load())
 
-    def draw(content: bytes, side: int) -> bytes:
+    def draw(content: bytes) -> bytes:
         pixels = read_pixels(content, explainer.spec.channels)
-        return to_jpeg(overlay(as_rgb(pixels), explainer(pixels)[0]), side)
+        return to_jpeg(overlay(as_rgb(pixels), explainer(pixels)[0]), _MAP_SIDE)
 
-    return functools.partial(draw, side=720)
+    return draw

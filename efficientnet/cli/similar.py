@@ -107,9 +107,7 @@ def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[She
     network.check_same(found.settings)
     images = image_arguments.expanded(arguments)
     root = Path(found.root)
-    with network.compile(
-        engine=arguments.engine, batch_size=arguments.batch_size, threads=arguments.threads
-    ) as predictor:
+    with network.compile(**model_options.engine_options(arguments)) as predictor:
         sources = image_arguments.sources(images, arguments, predictor.spec.channels)
         for image, record in zip(images, predictor.stream(sources), strict=True):
             if record.error is not None:

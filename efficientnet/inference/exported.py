@@ -19,6 +19,7 @@ from ..exported_files.opening import explained, open_exported
 from ..exported_files.openvino_file import ports_of, read_graph, with_outputs
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, formula, numbers_for
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
+from ..model_io.describing import check_view, named_classes
 from ..model_io.outputs import UNKNOWN, name_classes
 from ..model_io.spec import DEFAULT_INTERPOLATION, InputSpec
 
@@ -110,11 +111,7 @@ class ExportedFile:
                 raise ValueError(f"{name} gives {output}: expected numbers of the types {', '.join(_FLOATS)}.")
         recorded = None if self.metadata is None else _recorded(name, self.metadata, ports)
         spec = _derived(self.path.name, given, ports) if recorded is None else recorded
-        if self.crop is not None:
-            expected = "the part of the shorter side that is kept, more than 0, at most 1"
-            arguments.number("crop", self.crop, lambda part: 0 < part <= 1, expected)
-        if self.interpolation is not None:
-            arguments.choice("interpolation", self.interpolation, MAP_INTERPOLATION_TO_ORDER)
+        check_view(self.crop, self.interpolation)
         spec = spec._replace(crop=self.crop or spec.crop, interpolation=self.interpolation or spec.interpolation)
         return self._named(self._scaled(spec, given))
 
@@ -141,10 +138,7 @@ class ExportedFile:
         """The spec with the names of classes that the caller says."""
         if self.class_names is None:
             return spec
-        classes = name_classes(spec.activation, spec.outputs, self.class_names)
-        if classes is None:
-            raise ValueError(f"{spec.name} has {spec.outputs} outputs but {len(self.class_names)} class names.")
-        return spec._replace(classes=classes)
+        return spec._replace(classes=named_classes(spec.name, spec.activation, spec.outputs, self.class_names))
 
     def refuse(self) -> NoReturn:
         """Raise the error of what needs the layers of a Keras model.

@@ -43,10 +43,7 @@ def describe_model(
         )
     mark = marks.read_mark(model)
     crop = (mark.crop or EVALUATION_CROP) if crop is None else crop
-    expected = "the part of the shorter side that is kept, more than 0, at most 1"
-    arguments.number("crop", crop, lambda part: 0 < part <= 1, expected)
-    if interpolation is not None:
-        arguments.choice("interpolation", interpolation, MAP_INTERPOLATION_TO_ORDER)
+    check_view(crop, interpolation)
     sides, channels, channels_last = _layout(model, shapes[0])
     given = [tuple(tensor.shape) for tensor in graph.outputs]
     count = given[0][-1] or 0 if len(given) == 1 and len(given[0]) == 2 else 0
@@ -59,13 +56,26 @@ def describe_model(
         scaling=_scaling(model, preprocessing, mark.preprocessing, channels),
         crop=crop,
         interpolation=interpolation or mark.interpolation or DEFAULT_INTERPOLATION,
-        classes=_classes(model.name, activation, count, class_names),
+        classes=named_classes(model.name, activation, count, class_names),
         default_size=_own_size(model) if None in sides else ANY_SIZE,
         activation=activation,
         outputs=count,
         output_names=output_names(model),
     )
     return spec._replace(takes_pixels=preprocessing is None or spec.is_scaled)
+
+
+def check_view(crop: float | None, interpolation: str | None) -> None:
+    """Check how images are cropped and resized; None stands for what the model records.
+
+    Raises:
+        ValueError: The crop is no part, or there is no such interpolation.
+    """
+    if crop is not None:
+        expected = "the part of the shorter side that is kept, more than 0, at most 1"
+        arguments.number("crop", crop, lambda part: 0 < part <= 1, expected)
+    if interpolation is not None:
+        arguments.choice("interpolation", interpolation, MAP_INTERPOLATION_TO_ORDER)
 
 
 def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:
@@ -95,7 +105,12 @@ def _scaling(model: Any, given: str | Scaling | None, own: str | Scaling | None,
     return numbers_for(wanted, channels)
 
 
-def _classes(model: str, activation: str, count: int, names: Any) -> Classes:
+def named_classes(model: str, activation: str, count: int, names: Any) -> Classes:
+    """Return the classes of a model with these names.
+
+    Raises:
+        ValueError: There are more or fewer names than outputs.
+    """
     classes = name_classes(activation, count, names)
     if classes is None:
         raise ValueError(f"{model} has {count} outputs but {len(names)} class names.")

@@ -59,6 +59,14 @@ class Prediction(NamedTuple):
         """Whether the values are probabilities, 0..1."""
         return self.kind in ("probabilities", "binary", "labels")
 
+    def to_json(self, shown: Sequence[tuple[str, str, float]]) -> dict[str, Any]:
+        """Return the kind, and these classes with their probabilities or other values, for ``json.dumps``."""
+        value = "probability" if self.are_probabilities else "value"
+        return {
+            "kind": self.kind,
+            "predictions": [{"class": key, "label": label, value: number} for key, label, number in shown],
+        }
+
     def first(self, count: int) -> list[tuple[str, str, float]]:
         """So many of classes that exclude each other; all labels that apply, and all numbers."""
         return self.classes if self.kind in ("labels", "numbers") else self.classes[:count]

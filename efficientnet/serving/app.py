@@ -203,16 +203,14 @@ class _Server:
     async def predict(self, request: Request) -> Response:
         name = self.name_of(request)
         top = request.query_params.get("top", str(_TOP))
-        if not (top.isascii() and top.isdigit() and int(top[:9]) > 0):
+        count = int(top[:9]) if top.isascii() and top.isdigit() else 0
+        if not count:
             raise HTTPException(BAD_REQUEST, f"top={top[:80]}: expected a whole number, at least 1.")
         spec = self.models[name].spec
         found = []
         for scores in await self.outputs(name, await self.sources(request)):
             prediction = spec.prediction(scores)
-            value = "probability" if prediction.are_probabilities else "value"
-            shown = prediction.first(int(top[:9]))
-            classes = [{"class": key, "label": label, value: score} for key, label, score in shown]
-            found.append({"kind": prediction.kind, "predictions": classes})
+            found.append(prediction.to_json(prediction.first(count)))
         return JSONResponse({"model": name, "images": found})
 
     async def heat_map(self, request: Request) -> Response:

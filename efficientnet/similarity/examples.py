@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cleaning.neighbours import unit
 from ..model_io.outputs import softmax
 
 _STRENGTH = 0.3  # of the regularization, relative to the examples' mean square
@@ -57,7 +58,7 @@ class ExampleClassifier:
         Raises:
             ValueError: A class has no example, or there is only one class.
         """
-        directions, labels = _directions(vectors), np.asarray(labels)
+        directions, labels = unit(np.asarray(vectors, np.float64)), np.asarray(labels)
         missing = [name for index, name in enumerate(classes) if index not in labels]
         if missing or len(classes) < 2:
             given = f"no example of {', '.join(missing)}" if missing else f"one class, {', '.join(classes)}"
@@ -78,16 +79,9 @@ class ExampleClassifier:
 
     def probabilities(self, vectors: Any) -> NDArray[np.float64]:
         """Return the probabilities of the classes, (images, classes), for vectors (images, numbers)."""
-        scores = (_directions(vectors) - self.center) @ self.kernel
+        scores = (unit(np.asarray(vectors, np.float64)) - self.center) @ self.kernel
         found: NDArray[np.float64] = softmax(scores / self.temperature)
         return found
-
-
-def _directions(vectors: Any) -> NDArray[np.float64]:
-    array = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(array, axis=1, keepdims=True)
-    directions: NDArray[np.float64] = array / np.where(lengths > 0, lengths, 1)
-    return directions
 
 
 def _best_temperature(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:

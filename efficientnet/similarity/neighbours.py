@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cleaning.label_issues import standardize
-from ..cleaning.neighbours import SIMILARITY, NearDuplicate, find_near_duplicates
+from ..cleaning.neighbours import SIMILARITY, NearDuplicate, find_near_duplicates, ranked, unit
 from ..common import arguments
 
 _BLOCK = 4096  # vectors that are compared at a time
@@ -52,7 +52,7 @@ def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour
         >>> find_similar(np.eye(3), [[0, 2, 0], [1, 0, 0]], k=1)
         [[Neighbour(row=1, similarity=1.0)], [Neighbour(row=0, similarity=1.0)]]
     """
-    vectors, wanted = np.asarray(vectors), _unit(np.atleast_2d(np.asarray(queries, np.float32)))
+    vectors, wanted = np.asarray(vectors), unit(np.atleast_2d(np.asarray(queries, np.float32)))
     if vectors.ndim != 2 or vectors.shape[1] != wanted.shape[1]:
         raise ValueError(
             f"vectors of shape {vectors.shape} and queries of shape {wanted.shape}: expected as many numbers in each."
@@ -60,7 +60,7 @@ def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour
     k = min(arguments.whole("k", k), len(vectors))
     rows, values = np.zeros((len(wanted), 0), np.int64), np.zeros((len(wanted), 0), np.float32)
     for start in range(0, len(vectors), _BLOCK):
-        found = wanted @ _unit(vectors[start : start + _BLOCK].astype(np.float32)).T
+        found = wanted @ unit(vectors[start : start + _BLOCK].astype(np.float32)).T
         values = np.concatenate([values, found], axis=1)
         rows = np.concatenate([rows, np.tile(np.arange(start, start + found.shape[1]), (len(wanted), 1))], axis=1)
         best = np.argsort(-values, axis=1, kind="stable")[:, :k]
@@ -99,13 +99,12 @@ def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDu
         return find_near_duplicates(vectors, np.arange(count), np.zeros(count), similarity)
     arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
     pairs: dict[tuple[int, int], float] = {}
-    for row, (others, values) in enumerate(zip(*_nearest_by_faiss(_unit(standardize(vectors))), strict=True)):
+    for row, (others, values) in enumerate(zip(*_nearest_by_faiss(unit(standardize(vectors))), strict=True)):
         for other, value in zip(others, values, strict=True):
             if other not in (row, -1) and value >= similarity:
                 pairs[min(row, int(other)), max(row, int(other))] = float(min(value, 1))
                 break
-    found = [NearDuplicate(first, second, value) for (first, second), value in pairs.items()]
-    return sorted(found, key=lambda pair: (-round(pair.similarity, 6), pair))
+    return ranked(pairs)
 
 
 def _nearest_by_faiss(directions: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -125,9 +124,3 @@ def _nearest_by_faiss(directions: NDArray[np.float32]) -> tuple[NDArray[np.int64
     index.add(directions)
     values, rows = index.search(directions, 2)
     return rows, values
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the vectors scaled to length 1; one of zeros stays."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..cleaning.features import feature_network
 from ..common.hashes import digest_of
+from ..datasets.sizes import evaluation_crop, fitting_size, usual_side
 from ..family.variants import get_variant
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..inference import ModelSource, Predictor, compile
@@ -106,6 +107,25 @@ def network_of(
         "digest": digest_of(Path(weights)) if is_file else None,
     }  # fmt: skip
     return FeatureNetwork(source, settings)
+
+
+def network_for(
+    images: Sequence[Path], model: str = "lite0", weights: str | None = None, size: int | None = None
+) -> FeatureNetwork:
+    """Return the network for these images: small ones are kept whole, and enlarged less by a variant.
+
+    Args:
+        images: Images to describe, of which some are read.
+        model, weights, size: As in :func:`network_of`; the size that fits the images by default.
+
+    Raises:
+        ValueError, OSError: As in :func:`network_of`.
+    """
+    if is_saved_model(model):
+        return network_of(model, weights, size)
+    side = usual_side(images, channels=3)
+    fitting = fitting_size(side, get_variant(model).resolution)
+    return network_of(model, weights, size or fitting, evaluation_crop(side))
 
 
 def _of_file(whole: ModelSource) -> FeatureNetwork:
