@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from efficientnet.cli.convert import add_convert_arguments
+from efficientnet.cli.convert import add_arguments
 from efficientnet.cli.main import run
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the script; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_convert_arguments(parser)
+    add_arguments(parser)
     return run(parser, argv)
 
 

@@ -6,13 +6,13 @@ import argparse
 import sys
 
 from efficientnet.cli.main import run
-from efficientnet.cli.train import add_train_arguments
+from efficientnet.cli.train import add_arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the script; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_train_arguments(parser)
+    add_arguments(parser)
     return run(parser, argv)
 
 

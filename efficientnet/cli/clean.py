@@ -6,7 +6,6 @@ import argparse
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ..common.files import check_writable
 from ..common.text import notify, print_json
@@ -19,15 +18,13 @@ SUCCESS, SOME_FAILED = 0, 1
 _SIMILARITY, _FOLDS = 0.9, 5
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``clean``."""
-    parser = commands.add_parser(
-        "clean",
-        help="find wrong labels, copies and outliers in your images",
-        description="Finds labels that are probably wrong, near-duplicates of different classes or of training and "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``clean`` and its function."""
+    parser.description = (
+        "Finds labels that are probably wrong, near-duplicates of different classes or of training and "
         "validation, and images unlike all others, in labelled images as `efficientnet train` reads them. Nothing is "
         "deleted, moved or changed. An image that cannot be read is reported on stderr; the others are searched, and "
-        "the exit status is 1.",
+        "the exit status is 1."
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with a folder per class, CSV file of path and label, TFRecord files, "

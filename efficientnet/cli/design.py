@@ -42,23 +42,22 @@ _TRAINING = (
 )
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``design`` and what stands under it."""
-    design = commands.add_parser(
-        "design",
-        help="scale a network to a budget, as the paper does",
-        description="Applies compound scaling (arXiv 1905.11946) to any network: a variant's name, a variant's .json "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``design`` and its function."""
+    parser.description = (
+        "Applies compound scaling (arXiv 1905.11946) to any network: a variant's name, a variant's .json "
         "file, mobilenet-v1, mobilenet-v2, resnet-50, or module:function for a custom function "
-        "(width, depth, resolution, classes) that returns a Keras model.",
-    ).add_subparsers(required=True, metavar="COMMAND")
+        "(width, depth, resolution, classes) that returns a Keras model."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    parser = design.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
+    parser = commands.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
     parser.add_argument("baseline", nargs="?", metavar="NETWORK", help=f"{_NETWORK} (default: list only the grid)")
     _add_grid(parser)
     _add_resolution(parser)
     parser.set_defaults(run=_candidates)
 
-    parser = design.add_parser("fit", help="find the largest network within budgets")
+    parser = commands.add_parser("fit", help="find the largest network within budgets")
     parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
     budget = parser.add_argument_group("budgets, one or several")
     for name, help_text in _BUDGETS.items():
@@ -74,7 +73,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
     parser.set_defaults(run=_fit)
 
-    parser = design.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
+    parser = commands.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
     _add_training(parser)
     _add_grid(parser)
     parser.add_argument("--cost-tolerance", type=float, default=0.1,
@@ -82,7 +81,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings too")
     parser.set_defaults(run=_search)
 
-    parser = design.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
+    parser = commands.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
     _add_training(parser)
     parser.add_argument("--macs", type=amount, nargs="+", action="extend", required=True, metavar="N",
         help="budgets in multiply-adds, such as 20M 40M")  # fmt: skip
@@ -92,7 +91,9 @@ def add_parser(commands: Any) -> None:
         "2,1 1,1.3 2,1.3 (default: none)")  # fmt: skip
     parser.set_defaults(run=_compare)
 
-    parser = design.add_parser("report", help="write report.html and report.md from the results of search and compare")
+    parser = commands.add_parser(
+        "report", help="write report.html and report.md from the results of search and compare"
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from ..common.files import check_writable
 from ..common.text import plain
@@ -15,15 +14,13 @@ from .number_types import positive
 SUCCESS, SOME_FAILED = 0, 1
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``embed``."""
-    parser = commands.add_parser(
-        "embed",
-        help="describe images by vectors, to find similar ones",
-        description="Computes a vector for each image of a folder and the folders within it, by which `efficientnet "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``embed`` and its function."""
+    parser.description = (
+        "Computes a vector for each image of a folder and the folders within it, by which `efficientnet "
         "similar` finds similar images. --out becomes a folder of files of NumPy or Parquet. The same command "
         "continues after any end, and computes only what is new or has changed. An image that cannot be read is "
-        "reported on stderr, and the exit status is 1.",
+        "reported on stderr, and the exit status is 1."
     )
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="folder of images")

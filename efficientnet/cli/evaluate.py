@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import check_writable
 from ..common.text import about, notify, plain, print_json
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 SUCCESS, SOME_FAILED = 0, 1
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``evaluate``."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure a model on labelled images",
-        description="Measures a model on labelled images: accuracy, results per class, calibration and confusions; for "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``evaluate`` and its function."""
+    parser.description = (
+        "Measures a model on labelled images: accuracy, results per class, calibration and confusions; for "
         "a multi-label model, the average precision and F1 of each label; for numbers, their errors. An image that "
         "cannot be read, or is of a class that the model does not have, is reported on stderr; the others are "
-        "measured, and the exit status is 1.",
+        "measured, and the exit status is 1."
     )
     parser.add_argument("model", metavar="MODEL", help=model_options.MODEL)
     parser.add_argument(

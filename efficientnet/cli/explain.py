@@ -8,7 +8,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..common.files import check_writable, write_file
@@ -23,14 +23,12 @@ SUCCESS, SOME_FAILED = 0, 1
 _LONGEST_NAME = 80
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``explain``."""
-    parser = commands.add_parser(
-        "explain",
-        help="show where a model sees the evidence for a class",
-        description="Draws heat maps over images, which show where a model sees the evidence for a class, and writes "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``explain`` and its function."""
+    parser.description = (
+        "Draws heat maps over images, which show where a model sees the evidence for a class, and writes "
         "them into a folder with a page, report.html. An image that cannot be read is reported on stderr; the others "
-        "are explained, and the exit status is 1.",
+        "are explained, and the exit status is 1."
     )
     add = parser.add_argument
     image_arguments.add_options(parser)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from ..common.files import check_writable
 from ..export.options import FORMATS, INPUT_TYPES, PRECISIONS
@@ -20,14 +19,12 @@ from .model_options import (
 from .number_types import positive
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``export``."""
-    parser = commands.add_parser(
-        "export",
-        help="write a model for another runtime",
-        description="Writes a model for another runtime, with class names and preprocessing in it. Then predicts the "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export`` and its function."""
+    parser.description = (
+        "Writes a model for another runtime, with class names and preprocessing in it. Then predicts the "
         "same images with the file, in that runtime, and with Keras, and prints how far the predictions differ. A file "
-        "whose predictions differ more than the precision explains is not kept.",
+        "whose predictions differ more than the precision explains is not kept."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument("out", metavar="OUT", help="file to write (.onnx, .xml, .tflite), or folder of a SavedModel")

@@ -1,4 +1,4 @@
-"""The command ``efficientnet`` and its subcommand ``models``; the others have separate modules."""
+"""The command ``efficientnet``; each subcommand has a module of its name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import _thread
 import argparse
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -17,11 +18,27 @@ from typing import NoReturn
 
 from .. import __version__
 from ..common.text import lines, notify, plain, print_what_can_be
-from ..family.variants import get_variant, list_variants
 from . import pixel_options
 
 # What the loader of libraries, C++ and Python say where a limit is reached.
 _LIMITS = ("failed to map segment", "cannot allocate memory", "bad_alloc", "can't start new thread")
+
+_COMMANDS = {
+    "predict": "classify images",
+    "evaluate": "measure a model on labelled images",
+    "explain": "show where a model sees the evidence for a class",
+    "models": "list the variants and their weights",
+    "profile": "count a model's parameters, multiply-adds and activations",
+    "convert": "write a file of weights in another format",
+    "inspect": "report what a file of weights or an exported model holds",
+    "export": "write a model for another runtime",
+    "design": "scale a network to a budget, as the paper does",
+    "train": "train a network on your images",
+    "clean": "find wrong labels, copies and outliers in your images",
+    "embed": "describe images by vectors, to find similar ones",
+    "similar": "find the images that are most similar to others",
+    "serve": "serve models by HTTP, with a page to try them",
+}
 
 SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -29,6 +46,8 @@ SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def command() -> NoReturn:
     """Run the command as the whole process; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
     sys.unraisablehook = _interrupt_again
+    # OpenVINO's tools for conversion, which it imports unless this fails, take a tenth of the time to a prediction.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     signal.signal(signal.SIGINT, _Interrupt())
     status = main()
     if status == INTERRUPTED:
@@ -60,8 +79,9 @@ def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
     try:
-        return run(_parser(), argv)
-    except (KeyboardInterrupt, ImportError) as error:  # while the subcommands' modules are imported
+        argv = sys.argv[1:] if argv is None else argv
+        return run(_parser(argv), argv)
+    except (KeyboardInterrupt, ImportError) as error:  # while the subcommand's module is imported
         if not _is_interrupt(error):
             raise
         return INTERRUPTED
@@ -137,54 +157,18 @@ class _Parser(argparse.ArgumentParser):
         super().error(lines(message))
 
 
-def _parser() -> argparse.ArgumentParser:
-    # Here, since this takes up to a second, in which Ctrl-C must find `main` at work.
-    from . import clean, convert, design, embed, evaluate, explain, export, predict, profile, serve, similar, train
+def _parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of a command line, with the arguments of the commands that it names; without one, of all.
 
+    Importing a command's module takes time, which the other commands do not pay for.
+    """
     parser = _Parser(prog="efficientnet", description="EfficientNet for Keras.")
     parser.add_argument(
         "--version", action="version", version=f"efficientnet {__version__}", help="print the version and exit"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    predict.add_parser(commands)
-    evaluate.add_parser(commands)
-    explain.add_parser(commands)
-
-    models = commands.add_parser("models", help="list the variants and their weights")
-    models.add_argument(
-        "pattern", nargs="?", metavar="PATTERN", help="names to list, such as 'lite*' or 'b?' (default: all)"
-    )
-    models.set_defaults(run=_models)
-
-    profile.add_parser(commands)
-    convert.add_parsers(commands)
-    export.add_parser(commands)
-    design.add_parser(commands)
-    train.add_parser(commands)
-    clean.add_parser(commands)
-    embed.add_parser(commands)
-    similar.add_parser(commands)
-    serve.add_parser(commands)
+    for name, does in _COMMANDS.items():
+        command = commands.add_parser(name, help=does)
+        if argv is None or name in argv:
+            importlib.import_module(f".{name}", __package__).add_arguments(command)
     return parser
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    from ..family import costs
-    from ..weights.published import published_top1
-
-    names = list_variants(arguments.pattern)
-    if not names:
-        raise ValueError(f"no variant matches {arguments.pattern!r}; there are: {', '.join(list_variants())}.")
-    print(f"{'name':<33} {'parameters':>12} {'multiply-adds':>14} {'input':>6} {'top-1':>7}  weights")
-    for name in names:
-        variant = get_variant(name)
-        cost = costs.cost(variant)
-        sets = published_top1(variant)
-        best = max((top1 for top1 in sets.values() if top1 is not None), default=None)
-        shown = ", ".join(f"{key} ({top1:.1%})" if top1 else key for key, top1 in sets.items())
-        print(
-            f"{name:<33} {cost.parameters:>12,} {cost.macs / 1e9:>13.2f}G {variant.resolution:>6} "
-            f"{'' if best is None else format(best, '.1%'):>7}  {shown}"
-        )
-    return SUCCESS

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,17 +32,15 @@ class Result(NamedTuple):
     error: str | None = None
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``predict``."""
-    predict = commands.add_parser(
-        "predict",
-        help="classify images",
-        description="Classifies images, in the order in which they are given. Probabilities are printed in per cent, "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``predict`` and its function."""
+    parser.description = (
+        "Classifies images, in the order in which they are given. Probabilities are printed in per cent, "
         "other outputs as numbers. An image that cannot be read is reported on stderr; the others are predicted, and "
-        "the exit status is 1.",
+        "the exit status is 1."
     )
-    add = predict.add_argument
-    image_arguments.add_options(predict)
+    add = parser.add_argument
+    image_arguments.add_options(parser)
     add("--model", default="lite0", help=f"{model_options.MODEL} (default: lite0)")
     add(
         "--top", type=positive, metavar="N",
@@ -48,17 +48,15 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     add("--examples", metavar="FOLDER", type=Path, help="folder with a folder of a few images per class: predict these "
         "classes, by what the model sees in them, without a training (default: the model's own classes)")  # fmt: skip
-    model_options.add_output_options(predict)
-    model_options.add_options(predict)
-    output = predict.add_mutually_exclusive_group()
+    model_options.add_output_options(parser)
+    model_options.add_options(parser)
+    output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object per image and line")
     output.add_argument("--csv", action="store_true", help="print one CSV line per image and class")
-    predict.set_defaults(run=_predict)
+    parser.set_defaults(run=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     inputs = image_arguments.expanded(arguments)
     if arguments.examples:
         predictor, predict = example_classes.open_predictor(arguments)
@@ -66,14 +64,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         predictor, predict = _open_predictor(arguments)
     status = SUCCESS
     has_hint = arguments.softmax or arguments.examples
-    # disable=None: only where stderr is a terminal.
-    with (
-        predictor,
-        tqdm(total=len(inputs), unit="image", disable=True if len(inputs) == 1 else None, leave=False) as progress,
-    ):
-        write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
-        for result in _results(inputs, predictor, predict, arguments):
-            with progress.external_write_mode(file=sys.stdout):
+    write = _writer("json" if arguments.json else "csv" if arguments.csv else "text", arguments)
+    with predictor:
+        results: Iterable[Result] = _results(inputs, predictor, predict, arguments)
+        while_printing: Callable[[], AbstractContextManager[None]] = nullcontext
+        if len(inputs) > 1 and sys.stderr.isatty():
+            from tqdm import tqdm  # which takes as long to import as an image to predict
+
+            results = tqdm(results, total=len(inputs), unit="image", leave=False)
+            while_printing = partial(tqdm.external_write_mode, file=sys.stdout)
+        for result in results:
+            with while_printing():
                 if result.prediction is not None:
                     write(result.image, result.prediction)
                     sys.stdout.flush()
@@ -83,7 +84,6 @@ def _predict(arguments: argparse.Namespace) -> int:
                 else:
                     notify(about(result.image, result.error))
                     status = SOME_FAILED
-            progress.update()
     return status
 
 

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from ..keras_graph.profile import LayerCost, Profile
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``profile``."""
-    parser = commands.add_parser(
-        "profile",
-        help="count a model's parameters, multiply-adds and activations",
-        description="Counts a model block by block: trainable parameters, multiply-adds of its convolutions and dense "
-        "layers for one image, and the memory of its layers' outputs.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``profile`` and its function."""
+    parser.description = (
+        "Counts a model block by block: trainable parameters, multiply-adds of its convolutions and dense "
+        "layers for one image, and the memory of its layers' outputs."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
     parser.add_argument("--size", type=positive, metavar="PIXELS", help="side of the input (default: the model's)")

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.text import plain
 from . import model_options, pixel_options
@@ -23,15 +23,13 @@ TOKEN = "EFFICIENTNET_TOKEN"
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``serve``."""
-    parser = commands.add_parser(
-        "serve",
-        help="serve models by HTTP, with a page to try them",
-        description="Serves models by HTTP: POST /predict takes an image file, /v2/models/NAME/infer speaks the Open "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``serve`` and its function."""
+    parser.description = (
+        "Serves models by HTTP: POST /predict takes an image file, /v2/models/NAME/infer speaks the Open "
         "Inference Protocol, /metrics is for Prometheus, /openapi.json describes it all, and / is a page to drop "
         "images on. SIGTERM ends the server once all accepted requests have a response. If the environment variable "
-        f"{TOKEN} is set, requests have to send this token.",
+        f"{TOKEN} is set, requests have to send this token."
     )
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help="variant or saved or exported model; NAME=MODEL gives it a name")

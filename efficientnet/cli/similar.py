@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import check_writable, write_file
 from ..common.text import about, csv_cell, notify, plain, print_json
@@ -24,14 +24,12 @@ SUCCESS, SOME_FAILED = 0, 1
 _TOP, _SIMILARITY = 10, 0.9
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``similar``."""
-    parser = commands.add_parser(
-        "similar",
-        help="find the images that are most similar to others",
-        description="Finds, among the images that `efficientnet embed` has embedded, those that are most similar to "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``similar`` and its function."""
+    parser.description = (
+        "Finds, among the images that `efficientnet embed` has embedded, those that are most similar to "
         "each given image, or all near-duplicates. An image that cannot be read is reported on stderr; the others are "
-        "searched for, and the exit status is 1.",
+        "searched for, and the exit status is 1."
     )
     image_arguments.add_options(parser, optional=True)
     add = parser.add_argument

@@ -49,22 +49,15 @@ _NOT_WITH_FOLDS = {
 VALIDATION = "fraction to hold out, or a folder or CSV file like DATA (default: the data set's split, or 0.2)"
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``train``."""
-    parser = commands.add_parser(
-        "train",
-        help="train a network on your images",
-        description="Trains a network by a recipe, on a folder with a folder of images per class. Writes into the "
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``train`` and its function."""
+    parser.description = (
+        "Trains a network by a recipe, on a folder with a folder of images per class. Writes into the "
         "folder --out: model.keras, the best epoch's model, which takes raw pixels 0..255, holds its class names and "
         "opens with plain Keras; report.html, a page with all results; README.md, a model card; log.csv; curves.png; "
         "training.csv and validation.csv, which list the images of each part; and checkpoints, from which --resume "
-        "continues to the same weights without any other option.",
+        "continues to the same weights without any other option."
     )
-    add_train_arguments(parser)
-
-
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``train`` and its function."""
     add = parser.add_argument
     add("data", metavar="DATA", nargs="?", help="folder with a folder per class, CSV file of path and label, TFRecord "
         "files, tfds:NAME, digits, or fashion-mnist; not needed with --resume")  # fmt: skip

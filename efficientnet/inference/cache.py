@@ -33,11 +33,11 @@ class Entry(NamedTuple):
 
     Attributes:
         notes: Values that its use needs, as JSON can hold them.
-        content: Compiled engine.
+        content: Compiled engine; read from the cache it is a bytearray, which OpenVINO takes without a copy.
     """
 
     notes: dict[str, Any]
-    content: bytes
+    content: bytes | bytearray
 
 
 def folder() -> Path:
@@ -74,15 +74,15 @@ def read_entry(key: str) -> Entry | None:
         )  # fmt: skip
         return None
     try:
-        digest, _, rest = path.read_bytes().partition(b"\n")
+        with path.open("rb") as file:  # in parts: a copy of an engine takes as much memory again
+            digest, notes, content = file.readline(), file.readline(), bytearray(file.read())
         os.utime(path)  # so that it counts as used
     except FileNotFoundError:
         return None
     except OSError as error:
         logger.warning("The cached engine %s cannot be read: %s. It is compiled anew.", path, error)
         return None
-    notes, _, content = rest.partition(b"\n")
-    if hashlib.sha256(rest).hexdigest().encode() != digest:
+    if _digest(notes, content) != digest:
         logger.warning("The cached engine %s is damaged; it is compiled anew.", path)
         return None
     return Entry(json.loads(notes), content)
@@ -93,17 +93,24 @@ def write(key: str, entry: Entry) -> None:
     path = folder() / (key + SUFFIX)
     if _fault(path.parent):  # which read has reported
         return
-    rest = json.dumps(entry.notes, ensure_ascii=False).encode() + b"\n" + entry.content
+    notes = json.dumps(entry.notes, ensure_ascii=False).encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _make_room(path.parent, len(rest))
+        _make_room(path.parent, len(notes) + len(entry.content))
         with replacing(path) as part:
-            part.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+            part.write_bytes(_digest(notes, entry.content) + notes + entry.content)
     except OSError as error:
         logger.warning(
             "The compiled engine cannot be kept: %s. Next time it is compiled again; EFFICIENTNET_HOME names a folder "
             "that can be written to.", error,
         )  # fmt: skip
+
+
+def _digest(notes: bytes, content: bytes | bytearray) -> bytes:
+    """The first line of a file, which shows damage of the others."""
+    hashed = hashlib.sha256(notes)
+    hashed.update(content)
+    return hashed.hexdigest().encode() + b"\n"
 
 
 def _fault(directory: Path) -> str | None:

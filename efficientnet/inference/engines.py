@@ -126,7 +126,7 @@ def _exported(request: CompileRequest, kind: str) -> tuple[InputSpec, bytes, lis
     key = request.source.key(kind, require_runtime(kind, "the engine"))
     entry = key and cache.read_entry(key)
     if entry:
-        return InputSpec.from_json(entry.notes["spec"]), entry.content, entry.notes["outputs"]
+        return InputSpec.from_json(entry.notes["spec"]), bytes(entry.content), entry.notes["outputs"]
     from ..keras_graph import detours, fold, onnx
 
     model, spec = request.source.load()

@@ -47,6 +47,7 @@ class _Compiler:
     def __init__(self, request: CompileRequest) -> None:
         import openvino
 
+        self.runtime = openvino
         self.request = request
         self.core = openvino_graph.core()
         self.processor = self.core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -92,7 +93,10 @@ class _Compiler:
         entry = key and cache.read_entry(key)
         if entry:
             try:
-                return self.core.import_model(entry.content, "CPU", options), entry.notes
+                content = self.runtime.Tensor(np.frombuffer(entry.content, np.uint8), shared_memory=True)
+                compiled = self.core.import_model(content, "CPU", options)
+                compiled.content = content  # where it keeps on reading its weights
+                return compiled, entry.notes
             except RuntimeError as error:
                 logger.warning("A cached engine cannot be used, and is compiled anew: %s", error)
         spec, fixed = self.spec(), self.fixed_batch()

@@ -160,7 +160,11 @@ def _converted(
 def _by_openvino(model: Any, folder: Path, batch: int | None) -> Any:
     import openvino
 
-    graph = openvino.convert_model(folder / _SAVED)
+    if sys.modules.get("openvino.tools.ovc", openvino) is None:  # the command leaves it out, to start sooner
+        del sys.modules["openvino.tools.ovc"]
+    from openvino.tools.ovc import convert_model
+
+    graph = convert_model(folder / _SAVED)
     named = {name: port for port in graph.outputs for name in port.get_names()}
     names = onnx_graph.tensor_names(model)[1]
     return openvino.Model([named[name] for name in names], graph.get_parameters(), model.name)

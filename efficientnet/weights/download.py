@@ -15,7 +15,6 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
-from urllib.request import url2pathname
 
 from ..common import hashes
 from ..common.daemons import read_seconds, within
@@ -388,5 +387,7 @@ def _on_mirror(mirror: str, name: str) -> str | Path:
     if re.match(r"https?://", mirror):
         return f"{mirror.rstrip('/')}/{quote(name)}"
     if mirror.startswith("file://"):
+        from urllib.request import url2pathname  # with HTTP and SSL, which no download by requests needs
+
         return Path(url2pathname(urlsplit(mirror).path)) / name
     return Path(mirror).expanduser() / name

@@ -110,6 +110,17 @@ def test_standard_input_and_python_m(images):
     assert "%" in run.stdout.splitlines()[1]
 
 
+def test_a_prediction_by_a_cached_engine_imports_little(images):
+    """By far most of the time from the command's start to the prediction for one image are imports."""
+    command = ["-X", "importtime", "-m", "efficientnet", "predict", images / "a.jpg"]
+    subprocess.run([sys.executable, *command], capture_output=True, check=True)
+    run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[1].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
+    assert {"numpy", "efficientnet.cli.model_options"} <= imported
+    others = {"efficientnet.cli.train", "efficientnet.export", "PIL.PdfImagePlugin"}
+    assert not imported & {"keras", "tensorflow", "h5py", "requests", "tqdm", "ssl", "numpy.ma", "absl", *others}
+
+
 def test_the_photograph(shared, capsys):
     assert main(["predict", str(shared / "panda.jpg")]) == 0
     first, best, *_ = capsys.readouterr().out.splitlines()

@@ -18,8 +18,8 @@ Image = pytest.importorskip("PIL.Image")
 
 def main(*argv):
     parser = argparse.ArgumentParser()
-    export.add_parser(parser.add_subparsers(required=True))
-    arguments = parser.parse_args(["export", *map(str, argv)])
+    export.add_arguments(parser)
+    arguments = parser.parse_args([*map(str, argv)])
     return arguments.run(arguments)
 
 

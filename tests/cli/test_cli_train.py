@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
 def parse(*argv):
     parser = argparse.ArgumentParser()
-    train.add_train_arguments(parser)
+    train.add_arguments(parser)
     return parser.parse_args(argv)
 
 

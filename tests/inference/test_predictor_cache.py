@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 
 import numpy as np
@@ -43,6 +44,16 @@ def test_the_second_time_nothing_is_compiled(model, monkeypatch):
     first = compile(model)(IMAGES)
     monkeypatch.setattr("efficientnet.keras_graph.openvino.convert", fail_to_convert)
     np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
+
+
+def test_a_cached_engine_keeps_the_memory_that_it_reads(model):
+    first = compile(model)(IMAGES)
+    predictor = compile(model)
+    gc.collect()
+    size = max(path.stat().st_size for path in entries())
+    overwritten = [np.full(size, 7, np.uint8) for _ in range(20)]  # what was freed
+    np.testing.assert_allclose(predictor(IMAGES), first, atol=1e-6)
+    assert overwritten
 
 
 @pytest.mark.parametrize(
