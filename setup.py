@@ -25,7 +25,7 @@ INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]
 TRAINING = ["jinja2", "matplotlib", "scikit-learn", "tensorboard"]
 SIMILARITY = ["pyarrow", "faiss-cpu"]
-SERVE = ["starlette", "uvicorn", "python-multipart", "prometheus_client"]
+SERVE = ["starlette", "uvicorn", "python-multipart", "prometheus_client", "jinja2"]
 RAY = ["ray[data]>=2.50"]
 DOCS = ["mkdocs-material", "mkdocstrings[python]", "nbconvert"]
 TEST = [
@@ -70,7 +70,7 @@ setup(
     keywords=["EfficientNet", "Keras", "image classification", "transfer learning", "pretrained models"],
     python_requires=">=3.11",
     packages=find_packages(include=["efficientnet", "efficientnet.*"]),
-    package_data={"efficientnet": ["py.typed", "data/*.tsv", "reports/templates/*", "serving/*.html"]},
+    package_data={"efficientnet": ["py.typed", "data/*.tsv", "reports/templates/*"]},
     install_requires=[
         "numpy",
         "h5py",
@@ -96,6 +96,7 @@ setup(
         # Of more channels or bits than Pillow reads.
         "tiff": ["tifffile"],
         "onnx": ONNX,
+        "web": [*ONNX, "jinja2"],
         # By which models with a layer that has no form here are converted, through TensorFlow.
         "tf2onnx": [*TENSORFLOW, *ONNX, "tf2onnx"],
         "int8": [*OPENVINO, *ONNX, *INT8],

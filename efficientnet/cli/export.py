@@ -22,12 +22,15 @@ from .number_types import positive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``export`` and its function."""
     parser.description = (
-        "Writes a model for another runtime, with class names and preprocessing in it. Then predicts the "
-        "same images with the file, in that runtime, and with Keras, and prints how far the predictions differ. A file "
-        "whose predictions differ more than the precision explains is not kept."
+        "Writes a model for another runtime, with class names and preprocessing in it; a page that predicts in the "
+        "browser (web); or a model repository for a server (triton, ovms). Then predicts the same images with it, "
+        "in that runtime, and with Keras, and prints how far the predictions differ. A file whose predictions differ "
+        "more than the precision explains is not kept."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
-    parser.add_argument("out", metavar="OUT", help="file to write (.onnx, .xml, .tflite), or folder of a SavedModel")
+    parser.add_argument(
+        "out", metavar="OUT", help="file to write (.onnx, .xml, .tflite), or folder (saved_model, web, triton, ovms)"
+    )
     parser.add_argument("--format", required=True, choices=FORMATS, help="format to write")
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="precision of weights (default: f32)")
     parser.add_argument("--calibrate", metavar="FOLDER", help="folder of some hundred images, which int8 needs")
@@ -37,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--raw-pixels", action="store_true", help="make the file take pixels 0..255 and scale them")
     parser.add_argument("--input", default="float32", choices=INPUT_TYPES, help="type of raw pixels (default: float32)")
+    parser.add_argument("--runtime", metavar="FOLDER",
+        help="for web: unpacked npm package onnxruntime-web, to copy (default: the page downloads it)")  # fmt: skip
     parser.add_argument("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
     pixel_options.add_options(parser)
@@ -58,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     images = () if arguments.calibrate is None else calibration_images(arguments.calibrate)
     report = export(
         source, arguments.out, arguments.format, arguments.precision, images, arguments.batch,
-        raw_pixels=arguments.raw_pixels, input_type=arguments.input,
+        raw_pixels=arguments.raw_pixels, input_type=arguments.input, runtime=arguments.runtime,
     )  # fmt: skip
     print(report)
     return 0

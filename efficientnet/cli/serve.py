@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUCCESS = 0
 _MAP_SIDE = 720  # of a heat map, pixels
 TOKEN = "EFFICIENTNET_TOKEN"
-_NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+_NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client", "jinja2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

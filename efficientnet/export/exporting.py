@@ -26,6 +26,7 @@ from ..keras_graph.fold import fold_batch_norm
 from ..keras_graph.tensorflow import Options
 from ..keras_graph.walk import backend_of
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
+from .deployments import DEPLOYMENTS, Exported
 from .formats import WRITERS
 from .options import check
 
@@ -97,6 +98,7 @@ def export(
     *,
     raw_pixels: bool = False,
     input_type: str = "float32",
+    runtime: str | os.PathLike[str] | None = None,
 ) -> ExportReport:
     """Export a model to another runtime, all or nothing.
 
@@ -112,10 +114,13 @@ def export(
     Args:
         model: Keras model that takes images, of either Keras and on any backend, or an
             ``efficientnet.inference.ModelSource`` of one, which may know more of its images and classes.
-        path: Path of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for a SavedModel the folder. An
-            existing one is replaced.
-        format: ``"onnx"``, ``"openvino"``, ``"litert"`` or ``"saved_model"``. The latter two are written by
-            TensorFlow, in a separate process if Keras runs on another backend.
+        path: Path of the file; for OpenVINO the ``.xml``, beside which goes a ``.bin``; for the formats below that are
+            folders, the folder. An existing one is replaced.
+        format: ``"onnx"``, ``"openvino"``, ``"litert"`` or ``"saved_model"``, a folder. The latter two are written by
+            TensorFlow, in a separate process if Keras runs on another backend. Or a folder around an ONNX model:
+            ``"web"``, whose ``index.html`` predicts in the browser, or ``"triton"``, a model repository for Triton
+            Inference Server; or ``"ovms"``, one for OpenVINO Model Server, around an OpenVINO model. In both, the model
+            has the folder's name.
         precision: ``"f32"``; ``"f16"``, for weights of half the size; ``"int8"``, for weights and activations in
             8 bits. A SavedModel is always ``"f32"``.
         calibration: Images for ``"int8"``, of the kind that the model will see; the first 300 set the ranges of the
@@ -123,6 +128,8 @@ def export(
         batch: Images that the file takes at a time; ``"dynamic"`` for any number.
         raw_pixels: Whether the file takes pixels 0..255 and scales them itself. Cropping and resizing stay outside.
         input_type: Type of the input: ``"float32"``, or for raw pixels ``"uint8"``.
+        runtime: For ``"web"``, the folder of the npm package onnxruntime-web, which is copied, so that the page works
+            offline; by default the page loads it from the internet, and checks its hashes.
 
     Raises:
         ValueError: An argument is not one of these, the model takes no images or has a layer that the format lacks,
@@ -138,16 +145,21 @@ def export(
     path = Path(arguments.path("path", path, "the path of the file to write"))
     arguments.flag("raw_pixels", raw_pixels)
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
-    check(path, format, precision, batch, raw_pixels, input_type)
-    runtime = require_runtime(format, f"The check of an export as {format}")
+    runtime_folder = None if runtime is None else Path(arguments.path("runtime", runtime, "a folder"))
+    check(path, format, precision, batch, raw_pixels, input_type, runtime_folder)
+    deployment = DEPLOYMENTS.get(format)
+    file_format = deployment.format if deployment else format
+    compared = require_runtime(file_format, f"The check of an export as {format}")
     loaded, spec = (model if isinstance(model, ModelSource) else ModelSource.of_model(model, keep=False)).load()
     if not spec.channels_last and format in ("litert", "saved_model"):
         raise ValueError(
             f"{spec.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
             "openvino."
         )
+    if deployment:
+        deployment.check(path.absolute().name, spec)
     taken, scaling = spec, None
-    if raw_pixels:
+    if raw_pixels or (deployment and deployment.raw_pixels):
         if spec.scaling is None:
             raise ValueError(
                 f"{spec.name} does not say how its pixels are scaled, which raw_pixels=True needs: pass a ModelSource "
@@ -169,16 +181,18 @@ def export(
     options = Options(precision, None if batch == "dynamic" else int(batch), samples, scaling, input_type)
     with _staged(path, loaded.count_params() * _BYTES[precision]) as part:
         folded = fold_batch_norm(loaded)
-        WRITERS[format](folded, part, options)
+        file = part / deployment.model.format(name=path.absolute().name) if deployment else part
+        file.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[file_format](folded, file, options)
         (given,), names = onnx.tensor_names(folded)
-        run_batch = open_exported(part, format).ordered(names).run
+        run_batch = open_exported(file, file_format).ordered(names).run
         asked = compared_samples(taken, shown, options.batch)
         if input_type == "uint8":
             asked = np.rint(asked).astype(np.uint8)
         difference, agreement = compare(loaded, spec, run_batch, asked, options.batch, scaling)
         count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
         about = describe_input(taken, given, input_type, options.batch)
-        report = ExportReport(path, format, precision, 0, runtime, difference, agreement, count, about.text, unseen)
+        report = ExportReport(path, format, precision, 0, compared, difference, agreement, count, about.text, unseen)
         _refuse_if_wrong(report, loaded)
         recorded = ("runtime", "difference", "agreement", "images", "held_out")
         verification = {key: getattr(report, key) for key in recorded}
@@ -186,7 +200,10 @@ def export(
             **taken._asdict(), "kind": spec.kind, "input": about.facts, "output_tensors": names, "precision": precision,
             "producer": f"efficientnet {__version__}", "verification": verification,
         }  # fmt: skip
-        write_metadata(part, format, metadata)
+        write_metadata(file, file_format, metadata)
+        if deployment:
+            exported = Exported(part, path.absolute().name, spec, given, tuple(names), input_type, options.batch)
+            deployment.complete(exported, runtime_folder)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
 
 

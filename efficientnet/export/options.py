@@ -7,14 +7,18 @@ from pathlib import Path
 from ..common import arguments
 from ..common.arguments import MOST_IMAGES
 from ..exported_files import formats
+from .deployments import DEPLOYMENTS
+from .deployments.web import runtime_files
 
 # Format -> suffix of its file; a folder has none.
-FORMATS = {name: format.suffix for name, format in formats.FORMATS.items()}
+FORMATS = {name: format.suffix for name, format in formats.FORMATS.items()} | dict.fromkeys(DEPLOYMENTS, "")
 PRECISIONS = ("f32", "f16", "int8")
 INPUT_TYPES = ("float32", "uint8")
 
 
-def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str) -> None:
+def check(
+    path: Path, format: str, precision: str, batch: int | str, raw_pixels: bool, input_type: str, runtime: Path | None
+) -> None:
     """Raise ValueError or OSError if something cannot be exported as requested, and say what can."""
     arguments.choice("format", format, FORMATS)
     arguments.choice("precision", precision, PRECISIONS)
@@ -28,11 +32,27 @@ def check(path: Path, format: str, precision: str, batch: int | str, raw_pixels:
             f"input_type={input_type!r} is for raw pixels: pass raw_pixels=True, too (--raw-pixels), since scaled ones "
             "are fractions."
         )
-    if path.suffix != FORMATS[format] and format != "saved_model":
+    if runtime is not None and format != "web":
+        raise ValueError(f"The folder of a runtime is for web: leave it out for {format} (runtime=, --runtime).")
+    if format == "web" and (batch not in ("dynamic", 1) or input_type != "float32"):
+        raise ValueError(
+            "The page predicts one image at a time, of fractional pixels: leave out batch= and input_type= (--batch, "
+            "--input)."
+        )
+    if runtime is not None:
+        runtime_files(runtime)
+    if FORMATS[format] and path.suffix != FORMATS[format]:
         raise ValueError(f"{path}: a file of format {format} ends in {FORMATS[format]}; name it so.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(
             f"There is no folder {path.absolute().parent} to write {path.name} into: make it first."
         )
-    if path.is_dir() and any(path.iterdir()) and (format != "saved_model" or not (path / "saved_model.pb").is_file()):
+    if path.is_dir() and any(path.iterdir()) and not _is_export(path, format):
         raise FileExistsError(f"{path} is a folder, and not one of an earlier export: choose another name.")
+
+
+def _is_export(folder: Path, format: str) -> bool:
+    """Whether a folder is that of an earlier export in this format."""
+    if format in DEPLOYMENTS:
+        return (folder / DEPLOYMENTS[format].marker.format(name=folder.name)).is_file()
+    return format == "saved_model" and (folder / "saved_model.pb").is_file()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..common.text import clean
-from .theme import DARK, LIGHT
+from .templating import render
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def to_html(page: Page, images: Mapping[str, bytes]) -> str:
         kind = "jpeg" if name.endswith(".jpg") else "png"
         return f"data:image/{kind};base64,{base64.b64encode(images[name]).decode()}"
 
-    return _render("page.html", page, embedded)
+    return render("page.html", page=page, source=embedded)
 
 
 def to_markdown(page: Page, folder: str) -> str:
@@ -153,34 +151,4 @@ def to_markdown(page: Page, folder: str) -> str:
     Raises:
         ImportError: Jinja2 is missing; the message names the extra.
     """
-    return _render("page.md", page, lambda name: f"{folder}/{name}")
-
-
-def _render(template: str, page: Page, source: Callable[[str], str]) -> str:
-    """Fill a template of ``templates/``; ``source`` is the address of an image file of that name."""
-    try:
-        from jinja2 import Environment, PackageLoader
-    except ImportError as error:
-        raise ImportError("Reports need Jinja2: pip install 'efficientnet[design]>=2'.") from error
-    environment = Environment(
-        loader=PackageLoader("efficientnet.reports"),
-        autoescape=template.endswith(".html"),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"typeset": _typeset, "mark": _mark}
-    return environment.get_template(template).render(
-        page=page, source=source, light=LIGHT.background, dark=DARK.background
-    )
-
-
-def _typeset(text: str) -> str:
-    """Keep a number and its error or unit on one line, in text that is then escaped for HTML."""
-    text = clean(text).replace(" ± ", "\xa0±\xa0")
-    return re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=%|px\b|[GMk]\b)", "\xa0", text)
-
-
-def _mark(text: str) -> str:
-    """Escape text for Markdown, at the start of a line, too."""
-    escaped = re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", clean(text))
-    return re.sub(r"^(\d*)([#+.)-])(?=\s|$)", r"\1\\\2", escaped)
+    return render("page.md", page=page, source=lambda name: f"{folder}/{name}")

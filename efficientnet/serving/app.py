@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import hmac
-import importlib.resources
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -24,6 +23,7 @@ from ..common.text import clean, get_logger
 from ..errors import QueueFullError
 from ..images.loading import load_image
 from ..inference import Predictor
+from ..reports.templating import render
 from . import protocol
 from .gathering import Gatherer
 from .limits import Limits
@@ -90,6 +90,7 @@ class _Server:
         explain: Mapping[str, Callable[[bytes], bytes]],
     ) -> None:  # fmt: skip
         self.models, self.limits, self.token, self.allow_urls, self.explain = models, limits, token, allow_urls, explain
+        self.page_text = render("server.html")
         self.metrics = Metrics()
         self.gatherers: dict[str, Gatherer] = {}
         self.explains = asyncio.Semaphore(1)
@@ -237,8 +238,7 @@ class _Server:
         return JSONResponse({"models": [{"name": name, "explains": name in self.explain} for name in self.models]})
 
     async def page(self, request: Request) -> Response:
-        text = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-        return HTMLResponse(text, headers=_PAGE_HEADERS)
+        return HTMLResponse(self.page_text, headers=_PAGE_HEADERS)
 
     async def show_metrics(self, request: Request) -> Response:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
