@@ -10,7 +10,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from efficientnet.checkpoints.arrays import StoredWeights
+from efficientnet.checkpoints.base import StoredWeights
 
 INDEX, DATA = "model.ckpt.index", "model.ckpt.data-00000-of-00001"
 

@@ -7,11 +7,9 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-
-from .facts import Facts
 
 
 @dataclass(frozen=True)
@@ -49,24 +47,6 @@ class Stored:
     def nbytes(self) -> int:
         """Bytes of the array in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-
-class StoredWeights(NamedTuple):
-    """The content of a file of weights.
-
-    Attributes:
-        format: Format of the file, in words: ``"safetensors"``.
-        arrays: Arrays under their names in the file, in its order.
-        averaged: Whether the arrays are moving averages, which the file keeps beside the weights themselves.
-        layers: Names of all layers in the file, those without arrays too; empty if the file has no list.
-        facts: Further facts of the network in the file.
-    """
-
-    format: str
-    arrays: dict[str, Stored]
-    averaged: bool = False
-    layers: tuple[str, ...] = ()
-    facts: Facts = Facts()
 
 
 def map_file(path: str | os.PathLike[str]) -> memoryview:

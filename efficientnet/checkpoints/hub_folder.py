@@ -15,7 +15,7 @@ import numpy as np
 from ..common.json_files import read_object
 from ..errors import CheckpointError
 from . import architecture, timm_config, transformers_config
-from .arrays import StoredWeights
+from .base import StoredWeights
 from .facts import Facts, count_of_classes, of_scale_and_offset
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"

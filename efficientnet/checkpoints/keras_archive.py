@@ -15,7 +15,8 @@ import numpy as np
 
 from ..errors import CheckpointError
 from . import architecture, facts, hdf5
-from .arrays import Stored, StoredWeights, map_file
+from .arrays import Stored, map_file
+from .base import StoredWeights
 from .facts import Facts
 from .keras_h5 import guarded, number_layers, read_keras3, reading, unique
 from .zip_members import Member, directory, members

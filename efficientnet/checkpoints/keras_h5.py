@@ -20,7 +20,8 @@ import numpy as np
 from ..errors import CheckpointError
 from ..family.arrays import role
 from . import architecture, facts, hdf5
-from .arrays import Stored, StoredWeights, map_file
+from .arrays import Stored, map_file
+from .base import StoredWeights
 from .beside import beside
 from .hdf5 import SIGNATURE, Object
 from .hdf5_elements import UnusualError

@@ -16,7 +16,8 @@ from ..family import arrays as layout
 from ..family import scaling
 from ..family.variants import Variant, get_variant, list_variants
 from . import foreign, hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
-from .arrays import Stored, StoredWeights
+from .arrays import Stored
+from .base import StoredWeights
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, IN_TORCH, KECAM, NUMBERED, OURS
 from .names.kerashub import KERASHUB

@@ -22,7 +22,8 @@ from ..common.files import replacing
 from ..common.json_files import unique_keys
 from ..errors import CheckpointError
 from . import facts
-from .arrays import Stored, StoredWeights, widen_bfloat16
+from .arrays import Stored, widen_bfloat16
+from .base import StoredWeights
 from .beside import beside
 from .pickled_tensors import is_shape
 

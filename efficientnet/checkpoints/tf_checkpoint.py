@@ -14,7 +14,8 @@ from typing import IO
 
 from ..errors import CheckpointError
 from . import keras_objects, tar, tf_bundle
-from .arrays import Stored, StoredWeights
+from .arrays import Stored
+from .base import StoredWeights
 
 # "._NAME.index" is what macOS leaves beside a file in archives and on foreign disks.
 _PART = re.compile(r"(?P<name>(?:.*/)?(?!\._)[^/]+)\.(?:index|data-\d{5,}-of-\d{5,})", re.DOTALL)

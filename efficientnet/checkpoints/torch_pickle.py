@@ -22,7 +22,8 @@ import numpy as np
 
 from ..errors import CheckpointError
 from . import timm_config
-from .arrays import Stored, StoredWeights, map_file, widen_bfloat16
+from .arrays import Stored, map_file, widen_bfloat16
+from .base import StoredWeights
 from .facts import LARGEST_JSON, MEMBER, Facts, class_names, from_json
 from .pickled_tensors import BFLOAT16, MAX_BYTES, Opaque, Tensor, evaluate_pickle
 from .zip_members import members

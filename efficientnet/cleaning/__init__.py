@@ -12,6 +12,7 @@ from .features import compute_features
 from .finding import find_issues
 from .label_issues import LabelIssues, find_label_issues
 from .neighbours import NearDuplicate, Outliers, find_near_duplicates, find_outliers
+from .page import write_report
 from .report import Image, Issue, Issues
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "find_label_issues",
     "find_near_duplicates",
     "find_outliers",
+    "write_report",
 ]

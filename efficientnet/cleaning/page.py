@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from ..common.files import write_file
 from ..common.text import plain
 from ..images.bands import as_rgb
 from ..images.loading import load_image
 from ..images.thumbnails import to_jpeg
 from ..reports.page import Block, Page, Paragraph, Photo, Photos, Section, Table, to_html
-from .report import KINDS, Image, Issue, Issues, percent
+from .report import KINDS, Image, Issue, Issues, percent, write_issues
 
 _MOST_IMAGES = 40  # issues of a kind that are shown, so that a browser can open the page
 _MOST_ROWS = 200  # of a table; the file has them all
 _SIDE = 400  # of an image on the page, pixels
 
 
-def to_page(found: Issues) -> str:
-    """Return the HTML of issues.
+def write_report(found: Issues, folder: Path) -> None:
+    """Write ``issues.csv`` and ``report.html`` into a folder, which is made; each file is replaced as a whole.
 
     Raises:
         ImportError: Jinja2 is missing; the message names the extra.
+        OSError: The files cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from efficientnet.cleaning import Issues
+        >>> from efficientnet.datasets import load
+        >>> data = load([([[[[0, 0, 0]]], [[[9, 9, 9]]]], [0, 1])] * 4, 0.5, 1, classes=["black", "grey"])
+        >>> write_report(Issues(data, "lite0", 8, [], [], []), Path("suspects"))
+        >>> sorted(path.name for path in Path("suspects").iterdir())
+        ['issues.csv', 'report.html']
     """
+    write_issues(folder / "issues.csv", found.found)
     files: dict[str, bytes] = {}
     sections = [
         Section(KINDS[kind].capitalize(), tuple(_blocks(found, kind, header, rows, files)))
@@ -41,7 +55,7 @@ def to_page(found: Issues) -> str:
         ),
         sections=tuple(sections),
     )
-    return to_html(page, files)
+    write_file(folder / "report.html", to_html(page, files).encode())
 
 
 def _blocks(found: Issues, kind: str, header: list[str], rows: list[list[str]], files: dict[str, bytes]) -> list[Block]:

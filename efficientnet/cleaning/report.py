@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..common.files import replacing, write_file
+from ..common.files import replacing
 from ..common.text import csv_cell, markdown, plain
 from ..datasets.data import Data
 from ..reports.tables import table
@@ -147,18 +147,6 @@ class Issues:
             "issues": [issue.as_row() for issue in self.found],
             "unreadable": [str(path) for path in self.unreadable], "notes": list(self.notes),
         }  # fmt: skip
-
-    def write(self, folder: Path) -> None:
-        """Write ``issues.csv`` and ``report.html`` into a folder, which is made; each file is replaced as a whole.
-
-        Raises:
-            ImportError: Jinja2 is missing; the message names the extra.
-            OSError: The files cannot be written.
-        """
-        from .page import to_page
-
-        write_issues(folder / "issues.csv", self.found)
-        write_file(folder / "report.html", to_page(self).encode())
 
 
 def write_issues(path: Path, issues: Iterable[Issue]) -> None:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from .. import datasets
-    from ..cleaning import find_issues
+    from ..cleaning import find_issues, write_report
 
     if arguments.out:
         check_writable(arguments.out, is_folder=True)
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
         notify(note)
     try:
         if arguments.out:
-            found.write(arguments.out)
+            write_report(found, arguments.out)
     finally:  # what was found is not lost with a full disk
         print_json(found.as_json()) if arguments.json else print(found.text())
     return SOME_FAILED if found.unreadable else SUCCESS

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..evaluation import Evaluation, ValueEvaluation, evaluate_predictor
+    from ..evaluation import ValueEvaluation, evaluate_predictor, write_report
 
     if not arguments.data.exists():
         raise FileNotFoundError(
@@ -87,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         notify(note)
     try:
         if arguments.out:
-            found.write(arguments.out, source) if isinstance(found, Evaluation) else found.write(arguments.out)
+            write_report(found, arguments.out, source)
     finally:  # what was measured is not lost with a full disk
         print_json(found.as_json()) if arguments.json else print(found.text())
     is_saved = True

@@ -13,6 +13,7 @@ from .calibrated import apply_temperature, save_calibrated
 from .evaluating import evaluate_predictor
 from .labels import LabelEvaluation
 from .outcomes import Outcomes, confusion_matrix, confusions, join, score
+from .page import write_report
 from .report import Evaluation, ImagePrediction
 from .statistics import (
     Calibration,
@@ -60,4 +61,5 @@ __all__ = [
     "score",
     "top_k",
     "wilson",
+    "write_report",
 ]

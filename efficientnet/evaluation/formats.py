@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..common.text import about, csv_cell, json_text, markdown
 from .statistics import PerClass
 
 Tables = dict[str, tuple[list[str], list[list[str]]]]  # header and rows by name
+Files = dict[str, Iterable[Mapping[str, Any]]]  # rows of CSV files, by the file's name
 
 _MOST_LINES = 25  # of a table in the text; the files have it all
 
@@ -69,7 +70,7 @@ def write_summary(
     write_file(folder / "report.md", "\n".join([text, "", *(f"- {markdown(item)}" for item in items), ""]).encode())
 
 
-def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes at least one row; all have the same keys."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         remaining = iter(rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
 from ..reports.tables import table
-from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
+from .formats import Files, Tables, or_none, percent, rows_of, table_of, unreadable_rows
 from .outcomes import Outcomes, score
 from .statistics import PerClass, Share, wilson
 from .temperature import TemperatureScaling, as_pairs, json_of, tables_of
@@ -145,25 +145,12 @@ class LabelEvaluation:
             "notes": list(self.notes),
         }
 
+    def files(self) -> Files:
+        """Return the rows of the CSV files; ``predictions.csv`` has the probability of each label, too."""
+        return {"labels.csv": self._label_rows(), "predictions.csv": map(self._prediction, range(len(self.paths)))}
+
     def _label_rows(self) -> list[dict[str, Any]]:
         return rows_of("label", self.labels, self.per_label, average_precision=self.average_precisions)
-
-    def write(self, folder: Path) -> None:
-        """Write measures and tables into a folder, which is made; each file is replaced as a whole.
-
-        They are ``metrics.json``, ``report.md``, ``labels.csv``, ``predictions.csv``, which has the true and the
-        predicted labels of each image and the probabilities of all, and ``report.html``, one self-contained page.
-
-        Raises:
-            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
-            OSError: The files cannot be written.
-        """
-        from .page import write_page
-
-        write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
-        write_table(folder / "labels.csv", self._label_rows())
-        write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
-        write_page(self, folder)
 
     def _prediction(self, row: int) -> dict[str, Any]:
         def named(chosen: NDArray[np.bool_]) -> str:

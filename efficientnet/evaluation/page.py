@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained HTML page."""
+"""The report of an evaluation: a folder of tables, figures and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_htm
 from ..reports.theme import render_themes
 from .evidence import draw_worst
 from .figures import draw_confusion, draw_mistakes, draw_reliability, draw_values, load_thumbnail
-from .formats import percent
+from .formats import percent, write_summary, write_table
 from .labels import LabelEvaluation
 from .outcomes import Outcomes
 from .report import Evaluation
@@ -71,31 +71,56 @@ def draw_figures(found: Evaluation, maps: Sequence[NDArray[np.uint8]] = ()) -> d
     return drawn
 
 
-def write_page(found: AnyEvaluation, folder: Path, model: Any = None) -> dict[str, bytes]:
-    """Write ``report.html``, the page of an evaluation of any kind; return its figures, PNG by name.
+def write_report(found: AnyEvaluation, folder: Path, model: Any = None) -> None:
+    """Write an evaluation's measures, tables and figures into a folder, which is made.
+
+    They are ``metrics.json``, ``report.md``, CSV files (``predictions.csv``, and by kind ``classes.csv`` and
+    ``confusions.csv``, ``labels.csv`` or ``values.csv``), and ``report.html``, one self-contained page. Of classes
+    there are also ``confusion.png``, ``reliability.png``, and if the model was ever wrong ``mistakes.png``. Each file
+    is replaced as a whole.
 
     Args:
         found: Evaluation.
-        folder: Folder that gets the file.
-        model: As in ``Evaluation.write``.
+        folder: Folder.
+        model: Keras model that was evaluated, or its ``ModelSource``, to draw heat maps beside the worst mistakes of
+            classes; the page says why if there are none.
 
     Raises:
         ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
-        OSError: The file cannot be written.
+        OSError: The files cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> truth = np.array([[1.0], [3.0]])
+        >>> paths = [Path("a.jpg"), Path("b.jpg")]
+        >>> found = ValueEvaluation("mine", "photos.csv", ["age"], paths, truth + 1, truth, unreadable=[], notes=[])
+        >>> write_report(found, Path("measured"))
+        >>> sorted(path.name for path in Path("measured").iterdir())
+        ['metrics.json', 'predictions.csv', 'report.html', 'report.md', 'values.csv']
     """
+    write_summary(folder, found.as_json(), found.text(), found.unreadable, found.notes)
+    for name, rows in found.files().items():
+        write_table(folder / name, rows)
     sections, figures = compose(found, model)
     page = Page(f"{found.model} on {found.data}", found.headline, findings_of(found), sections)
     write_file(folder / "report.html", to_html(page, figures).encode())
-    return figures
+    for name in ("confusion", "reliability", "mistakes") if isinstance(found, Evaluation) else ():
+        if content := figures.get(f"{name}-light.png"):
+            write_file(folder / f"{name}.png", content)
+        else:  # of an earlier evaluation
+            (folder / f"{name}.png").unlink(missing_ok=True)
 
 
 def compose(
-    found: AnyEvaluation, model: Any = None, without: str = "they need the Keras model, write(folder, model)."
+    found: AnyEvaluation,
+    model: Any = None,
+    without: str = "they need the Keras model, write_report(found, folder, model).",
 ) -> tuple[tuple[Section, ...], dict[str, bytes]]:
     """Return the sections of a page on an evaluation, and their figures.
 
     Args:
-        found, model: As in :func:`write_page`.
+        found, model: As in :func:`write_report`.
         without: Reason why there are no heat maps if there is no model.
     """
     tables = {

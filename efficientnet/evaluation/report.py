@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..common.files import write_file
 from ..common.text import markdown
 from ..datasets.samples import Sample
 from ..reports.tables import table
-from .formats import Tables, or_none, percent, rows_of, table_of, unreadable_rows, write_summary, write_table
+from .formats import Files, Tables, or_none, percent, rows_of, table_of, unreadable_rows
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 from .temperature import TemperatureScaling, json_of, tables_of
@@ -184,39 +183,15 @@ class Evaluation:
             "notes": list(self.notes),
         }
 
-    def _class_rows(self) -> list[dict[str, Any]]:
-        return rows_of("class", self.classes, per_class(self.labelled))
-
-    def write(self, folder: Path, model: Any = None) -> None:
-        """Write measures, tables and figures into a folder, which is made; each file is replaced as a whole.
-
-        They are ``metrics.json``, ``report.md``, ``classes.csv``, ``confusions.csv`` (with correct predictions),
-        ``predictions.csv``, ``confusion.png``, ``reliability.png``, if the model was ever wrong ``mistakes.png``, and
-        ``report.html``, one self-contained page with the tables and figures.
-
-        Args:
-            folder: Folder.
-            model: Keras model that was evaluated, or its ``ModelSource``, to draw heat maps beside the worst mistakes;
-                the page says why if there are none.
-
-        Raises:
-            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
-            OSError: the files cannot be written.
-        """
-        from .page import write_page
-
-        write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
-        write_table(folder / "classes.csv", self._class_rows())
+    def files(self) -> Files:
+        """Return the rows of the CSV files; ``confusions.csv`` has the correct predictions, too."""
         pairs = confusions(self.labelled)
         names = [{"label": self.classes[a], "predicted": self.classes[b], "images": count} for a, b, count in pairs]
-        write_table(folder / "confusions.csv", names)
-        write_table(folder / "predictions.csv", (self.prediction(row)._asdict() for row in range(len(self.samples))))
-        figures = write_page(self, folder, model)
-        for name in ("confusion", "reliability", "mistakes"):
-            if content := figures.get(f"{name}-light.png"):
-                write_file(folder / f"{name}.png", content)
-            else:  # of an earlier evaluation
-                (folder / f"{name}.png").unlink(missing_ok=True)
+        predictions = (self.prediction(row)._asdict() for row in range(len(self.samples)))
+        return {"classes.csv": self._class_rows(), "confusions.csv": names, "predictions.csv": predictions}
+
+    def _class_rows(self) -> list[dict[str, Any]]:
+        return rows_of("class", self.classes, per_class(self.labelled))
 
 
 def _distance_rows(distances: Mapping[str, float | None]) -> list[list[str]]:

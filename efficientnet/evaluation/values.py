@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..common.measures import r_squared, spearman
 from ..common.text import markdown
 from ..reports.tables import table
-from .formats import Tables, or_none, unreadable_rows, write_summary, write_table
+from .formats import Files, Tables, or_none, unreadable_rows
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,9 @@ class ValueEvaluation:
             "notes": list(self.notes),
         }
 
-    def write(self, folder: Path) -> None:
-        """Write measures and tables into a folder, which is made; each file is replaced as a whole.
-
-        They are ``metrics.json``, ``report.md``, ``values.csv``, ``predictions.csv``, and ``report.html``, one
-        self-contained page.
-
-        Raises:
-            ImportError: Matplotlib or Jinja2 is missing; the message names the extra.
-            OSError: The files cannot be written.
-        """
-        from .page import write_page
-
-        write_summary(folder, self.as_json(), self.text(), self.unreadable, self.notes)
-        write_table(folder / "values.csv", self.measures)
-        write_table(folder / "predictions.csv", map(self._prediction, range(len(self.paths))))
-        write_page(self, folder)
+    def files(self) -> Files:
+        """Return the rows of the CSV files."""
+        return {"values.csv": self.measures, "predictions.csv": map(self._prediction, range(len(self.paths)))}
 
     def _prediction(self, row: int) -> dict[str, Any]:
         numbers: dict[str, float] = {}

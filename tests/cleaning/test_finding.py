@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from efficientnet import datasets, get_variant, training
-from efficientnet.cleaning import LabelIssues, compute_features, find_issues, finding
+from efficientnet.cleaning import LabelIssues, compute_features, find_issues, finding, write_report
 from efficientnet.cli import train as train_command
 from efficientnet.cli.main import main
 from efficientnet.errors import Interrupted
@@ -105,14 +105,14 @@ def test_arrays_have_no_paths(tmp_path):
     found = find_issues(datasets.load([(pixels.astype(np.uint8), labels)], 0.2, 32, classes=list(COLORS)))
     assert set(names(found, "label")) <= {"7", "8", "9"}
     assert len(found.of("label")) > 1
-    found.write(tmp_path)
+    write_report(found, tmp_path)
     assert "data:image/jpeg" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_an_image_that_vanished_is_left_out_of_the_page(folder, tmp_path):
     found = find_issues(datasets.load(folder, size=32))
     (folder / "red" / "=green.png").unlink()
-    found.write(tmp_path / "out")
+    write_report(found, tmp_path / "out")
     assert "=green.png" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 

@@ -25,6 +25,7 @@ from efficientnet.evaluation import (
     score,
     top_k,
     wilson,
+    write_report,
 )
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -288,7 +289,7 @@ def test_an_evaluation(predictor, images, tmp_path):
     assert "top-5" not in found.text()  # of three classes
 
     pytest.importorskip("matplotlib")
-    found.write(tmp_path / "out")
+    write_report(found, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written["top1"]["value"] == pytest.approx(6 / 7)
     assert written["confusions"] == [{"label": "blue", "predicted": "red", "images": 1}]
@@ -308,10 +309,10 @@ def test_an_evaluation(predictor, images, tmp_path):
     assert '<tr><th scope="row">blue</th><td>red</td><td>1</td></tr>' in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere
 
-    assert "Without heat maps: they need the Keras model, write(folder, model)." in page
+    assert "Without heat maps: they need the Keras model, write_report(found, folder, model)." in page
 
     mistake.path.unlink()
-    evaluate_predictor(predictor, images).write(tmp_path / "out")
+    write_report(evaluate_predictor(predictor, images), tmp_path / "out")
     assert not (tmp_path / "out" / "mistakes.png").exists()  # no longer true
     assert (tmp_path / "out" / "report.html").read_text().count("<picture>") == 2
     assert not list((tmp_path / "out").glob("*part-*"))
@@ -347,7 +348,7 @@ def test_one_class_alone(predictor, tmp_path):
     assert "No images of 2 of the model's 3 classes (green, blue)" in found.notes[0]
     assert "All images are of one class, red" in found.notes[1]
     pytest.importorskip("matplotlib")
-    found.write(tmp_path / "out")
+    write_report(found, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

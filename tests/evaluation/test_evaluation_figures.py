@@ -9,7 +9,7 @@ from PIL import Image
 
 pytest.importorskip("matplotlib")
 
-from efficientnet.evaluation import Evaluation, ImagePrediction, Sample, figures, score
+from efficientnet.evaluation import Evaluation, ImagePrediction, Sample, figures, score, write_report
 from efficientnet.evaluation.page import draw_figures
 
 
@@ -100,7 +100,7 @@ def test_heat_maps_of_mistakes_or_why_there_are_none(paths, tmp_path):
         ("flat", keras.layers.Flatten()(keras.layers.GlobalAveragePooling2D(keepdims=True)(image)), "such layer"),
     ):
         model = keras.Model(image, keras.layers.Dense(2, "softmax")(pooled), name=name)
-        found.write(tmp_path / name, model)
+        write_report(found, tmp_path / name, model)
         page = (tmp_path / name / "report.html").read_text()
         assert text in page
         assert ("Without heat maps: " in page) == (name == "flat")

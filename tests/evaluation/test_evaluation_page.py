@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from efficientnet.evaluation import LabelEvaluation
+from efficientnet.evaluation import LabelEvaluation, write_report
 from efficientnet.evaluation.figures import draw_values
 from efficientnet.evaluation.values import ValueEvaluation
 
@@ -21,7 +21,7 @@ def numbers(names):
 
 
 def test_numbers(tmp_path):
-    numbers(["age", "height"]).write(tmp_path)
+    write_report(numbers(["age", "height"]), tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Mean absolute error on 4 images: age 0.5, height 0.5." in page
     assert re.findall("<h2>(.*?)</h2>", page) == ["Measures", "Notes"]
@@ -43,7 +43,7 @@ def test_labels(tmp_path):
         "mine", "photos", ["cat", "dog"], PATHS, np.where(truth, 0.9, 0.2), truth, threshold=0.5,
         unreadable=[(Path("c.jpg"), "it is empty")], notes=[], is_complete=False,
     )  # fmt: skip
-    found.write(tmp_path)
+    write_report(found, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "The mean average precision of 2 labels is 100.0\xa0%, on 4 images." in page
     assert re.findall("<h2>(.*?)</h2>", page) == ["Measures", "Labels", "Calibration", "Notes"]
