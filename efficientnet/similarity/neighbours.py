@@ -11,7 +11,7 @@ from ..cleaning.label_issues import standardize
 from ..cleaning.neighbours import SIMILARITY, NearDuplicate, find_near_duplicates, ranked, unit
 from ..common import arguments
 
-_BLOCK = 4096  # vectors that are compared at a time
+_BLOCK, _QUERIES = 4096, 1024  # vectors that are compared at a time, with so many queries
 MOST_COMPARED = 100_000  # images of which each pair is compared; of more, faiss finds the pairs
 _CELLS_PER_ROOT = 4  # faiss' advice: cells of its index for each root of the number of vectors
 _PROBED = 32  # of the cells
@@ -58,17 +58,40 @@ def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour
             f"vectors of shape {vectors.shape} and queries of shape {wanted.shape}: expected as many numbers in each."
         )
     k = min(arguments.whole("k", k), len(vectors))
-    rows, values = np.zeros((len(wanted), 0), np.int64), np.zeros((len(wanted), 0), np.float32)
+    neighbours = []
+    for start in range(0, len(wanted), _QUERIES):
+        rows, values = _nearest(vectors, wanted[start : start + _QUERIES], k)
+        neighbours += [
+            [Neighbour(int(row), float(min(value, 1))) for row, value in zip(*found, strict=True)]
+            for found in zip(rows, values, strict=True)
+        ]
+    return neighbours
+
+
+def _nearest(
+    vectors: NDArray[Any], directions: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the rows of the vectors with the k largest cosines to each direction, and the cosines, best first."""
+    rows, values = np.zeros((len(directions), 0), np.int64), np.zeros((len(directions), 0), np.float32)
     for start in range(0, len(vectors), _BLOCK):
-        found = wanted @ unit(vectors[start : start + _BLOCK].astype(np.float32)).T
-        values = np.concatenate([values, found], axis=1)
-        rows = np.concatenate([rows, np.tile(np.arange(start, start + found.shape[1]), (len(wanted), 1))], axis=1)
+        cosines = directions @ unit(vectors[start : start + _BLOCK].astype(np.float32)).T
+        columns = _largest(cosines, k)
+        values = np.concatenate([values, np.take_along_axis(cosines, columns, axis=1)], axis=1)
+        rows = np.concatenate([rows, start + columns], axis=1)
         best = np.argsort(-values, axis=1, kind="stable")[:, :k]
         values, rows = np.take_along_axis(values, best, axis=1), np.take_along_axis(rows, best, axis=1)
-    return [
-        [Neighbour(int(row), float(min(value, 1))) for row, value in zip(*found, strict=True)]
-        for found in zip(rows, values, strict=True)
-    ]
+    return rows, values
+
+
+def _largest(numbers: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the columns of the k largest numbers of each row, ascending; of equal numbers the first count."""
+    if k >= numbers.shape[1]:
+        return np.tile(np.arange(numbers.shape[1]), (len(numbers), 1))
+    columns = np.argpartition(-numbers, k - 1, axis=1)[:, :k]
+    least = np.take_along_axis(numbers, columns, axis=1).min(axis=1, keepdims=True)
+    are_tied = np.count_nonzero(numbers >= least, axis=1) > k
+    columns[are_tied] = np.argsort(-numbers[are_tied], axis=1, kind="stable")[:, :k]
+    return np.sort(columns, axis=1)
 
 
 def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDuplicate]:

@@ -20,6 +20,16 @@ def test_the_same_as_all_cosines(monkeypatch):
     assert len(find_similar(vectors[:2], queries[0], k=8)[0]) == 2
 
 
+@pytest.mark.parametrize("k", [1, 3, 20, 60])
+def test_of_equal_ones_the_first_comes_first(k, monkeypatch):
+    monkeypatch.setattr(neighbours, "_BLOCK", 16)
+    monkeypatch.setattr(neighbours, "_QUERIES", 3)
+    axes = np.eye(4)[np.random.default_rng(0).integers(0, 4, 60)]  # 4 vectors, many times
+    cosines = axes[:7] @ axes.T
+    found = find_similar(axes, axes[:7], k)
+    assert [[each.row for each in one] for one in found] == np.argsort(-cosines, axis=1, kind="stable")[:, :k].tolist()
+
+
 def test_vectors_that_do_not_fit():
     with pytest.raises(ValueError, match="as many numbers in each"):
         find_similar(np.ones((4, 3)), np.ones((1, 2)))
