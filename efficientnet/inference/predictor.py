@@ -113,12 +113,16 @@ class Predictor:
         images = engine.spec.check(as_array(x))
         if engine.spec.scaling is None:
             self._report_unscaled()
+        return self.predict_prepared(images)
+
+    __call__ = predict
+
+    def predict_prepared(self, images: np.ndarray) -> Outputs:
+        """Predict images that ``spec.image`` has prepared: (batch, height, width, channels)."""
         pieces = self._pieces(images)
         return self._pack(
             [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
         )
-
-    __call__ = predict
 
     def top(self, x: Any, k: int = 5) -> list[list[tuple[str, str, float]]]:
         """Return the ``k`` best classes of each image: id, label and score, best first.

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import QueueFullError
 from ..inference import Predictor
+from ..model_io.images import read_image
 
 _MOST_TOGETHER = 16  # images that a thread takes at a time
 
@@ -96,19 +97,27 @@ class Gatherer:
             self._predict([job for job in jobs if job is not None and job.future.set_running_or_notify_cancel()])
 
     def _predict(self, jobs: list[_Job]) -> None:
-        if not jobs:
+        """Decode images one after the other, and predict them together; the other threads do the same meanwhile."""
+        spec = self.predictor.spec
+        images: list[np.ndarray] = []
+        read: list[_Job] = []
+        for job in jobs:
+            try:
+                images.append(read_image(job.source, spec))
+                read.append(job)
+            except Exception as error:
+                job.future.set_exception(ValueError(str(error) or type(error).__name__))
+        if not read:
             return
-        self.on_batch(len(jobs))
+        self.on_batch(len(read))
         try:
-            for job, record in zip(jobs, self.predictor.stream([job.source for job in jobs]), strict=True):
-                if record.error is not None:
-                    job.future.set_exception(ValueError(record.error))
-                    continue
-                try:
-                    job.future.set_result(self.predictor.spec.vector(record.outputs))
-                except ValueError as error:  # numbers that are not finite
-                    job.future.set_exception(error)
+            outputs = self.predictor.predict_prepared(np.stack(images))
         except Exception as error:  # of the engine: the thread goes on with others
-            for job in jobs:
-                if not job.future.done():
-                    job.future.set_exception(error)
+            for job in read:
+                job.future.set_exception(error)
+            return
+        for job, vector in zip(read, outputs, strict=True):
+            try:
+                job.future.set_result(spec.vector(vector))
+            except ValueError as error:  # numbers that are not finite
+                job.future.set_exception(error)

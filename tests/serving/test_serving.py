@@ -223,11 +223,9 @@ class Slow:
     def __init__(self, spec):
         self.spec, self.may_go_on = spec, threading.Event()
 
-    def stream(self, sources):
-        from efficientnet.inference import Record
-
+    def predict_prepared(self, images):
         self.may_go_on.wait(20)
-        return (Record(source, np.array([1.0, 0.0], np.float32)) for source in sources)
+        return np.tile(np.float32([1, 0]), (len(images), 1))
 
 
 def test_a_full_queue_and_a_prediction_that_takes_too_long(predictor):
@@ -257,7 +255,7 @@ def test_what_was_accepted_is_predicted_before_the_end(predictor):
 def test_images_are_predicted_together(predictor):
     slow, sizes = Slow(predictor.spec), []
     gatherer = Gatherer(slow, waiting=99, on_batch=sizes.append)
-    futures = [gatherer.submit(b"") for _ in range(50)]
+    futures = [gatherer.submit(png((1, 1, 1))) for _ in range(50)]
     slow.may_go_on.set()
     gatherer.close()
     assert sum(sizes) == len(futures) == 50
@@ -266,20 +264,19 @@ def test_images_are_predicted_together(predictor):
 
 def test_numbers_that_are_not_finite_concern_one_image_alone(predictor):
     class Odd(Slow):
-        def stream(self, sources):
-            records = list(super().stream(sources))
-            return [record._replace(outputs=record.outputs * np.nan) if record.source else record for record in records]
+        def predict_prepared(self, images):
+            return np.where(images.mean((1, 2, 3))[:, None] > 100, np.nan, super().predict_prepared(images))
 
     slow = Odd(predictor.spec)
     slow.may_go_on.set()
     with Gatherer(slow, waiting=9) as gatherer:
-        futures = [gatherer.submit(source) for source in (b"", b"odd", b"")]
-        assert [future.exception() is None for future in futures] == [True, False, True]
+        futures = [gatherer.submit(png((level, level, level))) for level in (0, 255, 0)] + [gatherer.submit(b"")]
+        assert [type(future.exception()) for future in futures] == [type(None), ValueError, type(None), ValueError]
 
 
 def test_a_failing_engine_is_no_end(predictor):
     class Failing(Slow):
-        def stream(self, sources):
+        def predict_prepared(self, images):
             raise RuntimeError("a secret path")
 
     with TestClient(create_app({"failing": Failing(predictor.spec)})) as client:
