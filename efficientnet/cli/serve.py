@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-bytes", type=positive, default=20_000_000, metavar="N",
         help="bytes of a request's body (default: 20000000)")  # fmt: skip
     add("--seconds", type=seconds, default=30.0, metavar="S",
-        help="time to send a body, and to wait for a prediction (default: 30)")  # fmt: skip
+        help="time to send headers, to send a body, and to wait for a prediction (default: 30)")  # fmt: skip
     add("--allow-urls", action="store_true",
         help="fetch images from addresses that requests name, also those that only this machine reaches")  # fmt: skip
     add("--explain", action="store_true", help="draw heat maps, too; keeps the Keras models in memory")
@@ -59,9 +58,8 @@ def _port(text: str) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     if missing := [name for name in _NEEDED if not find_spec(name)]:
         raise ImportError(f"serve needs {', '.join(missing)}: pip install 'efficientnet[serve]>=2'.")
-    import uvicorn
-
     from ..serving import Limits, create_app
+    from ..serving.running import create_server
 
     models, maps = {}, {}
     for given in arguments.models:
@@ -80,14 +78,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     shown = ", ".join(f"{plain(name)} ({predictor.engine})" for name, predictor in models.items())
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:  # only now are connections accepted
-                port = self.servers[0].sockets[0].getsockname()[1]
-                print(f"http://{host}:{port}/ serves {shown}", flush=True)
+    def started(port: int) -> None:
+        print(f"http://{host}:{port}/ serves {shown}", flush=True)
 
-    Server(uvicorn.Config(app, arguments.host, arguments.port, log_level="warning", access_log=False)).run()
+    create_server(app, arguments.host, arguments.port, limits.seconds, started).run()
     return SUCCESS
 
 

@@ -31,6 +31,8 @@ _MAX_DOWNLOAD_BYTES = 100_000_000
 DOWNLOAD_SECONDS = 60.0  # of a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the response
 _PIECE = 1 << 16  # bytes
+# Scans of a progressive JPEG file with the most pixels, each of which passes over them all; encoders write a dozen.
+_MOST_SCANS = 20
 
 
 def load_image(
@@ -91,6 +93,7 @@ def load_image(
             raise
         with image:
             _limit(image, reduce)
+            _limit_scans(image, file)
             return bands.of_image(image, channels)
 
 
@@ -231,6 +234,23 @@ def _limit(image: Image.Image, reduce: bool) -> None:
         image.draft(None, (image.width >> halvings, image.height >> halvings))
     else:
         raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels exceed the limit of {limit}.")
+
+
+def _limit_scans(image: Image.Image, file: IO[bytes]) -> None:
+    """Refuse a JPEG file of many scans, whose decoding takes hours: a scan may have some bytes only."""
+    from PIL import Image
+
+    if not image.info.get("progressive") or Image.MAX_IMAGE_PIXELS is None:
+        return
+    position = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")
+    file.seek(position)
+    if scans * image.width * image.height > _MOST_SCANS * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{scans} scans of {image.width} x {image.height} pixels exceed the limit of {_MOST_SCANS} scans of "
+            f"{Image.MAX_IMAGE_PIXELS}."
+        )
 
 
 def _describe(head: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -103,9 +104,11 @@ class _Server:
             self.gatherers[name] = Gatherer(predictor, self.limits.waiting, count)
         watched = {name: functools.partial(getattr, gatherer, "waiting") for name, gatherer in self.gatherers.items()}
         self.metrics.watch(watched)
+        gc.freeze()  # a request with many lists would have the garbage collector go through all frameworks' objects
         try:
             yield
         finally:
+            gc.unfreeze()
             for gatherer in self.gatherers.values():
                 await run_in_threadpool(gatherer.close)
 

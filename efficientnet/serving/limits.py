@@ -15,7 +15,8 @@ class Limits:
         waiting: Images that may wait; beyond it a request gets status 503.
         body_bytes: Size of a request's body.
         images: Images of one request.
-        seconds: Time to send a body, and time to wait for the prediction.
+        seconds: Time to send a body, and time to wait for the prediction; with ``efficientnet serve``, time to send the
+            headers, too.
 
     Example:
         >>> Limits(waiting=8).seconds

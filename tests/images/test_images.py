@@ -240,6 +240,19 @@ def test_damaged_file_is_refused() -> None:
         load_image(content)
 
 
+def test_scans_of_a_progressive_file_count(monkeypatch):
+    buffer = io.BytesIO()
+    Image.new("L", (160, 160), 90).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    bomb = content[:-2] + last_scan * 50 + content[-2:]
+    assert load_image(bomb).shape == (160, 160, 3)  # in moments
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 160)
+    assert load_image(content).shape == (160, 160, 3)
+    with pytest.raises(UnreadableImageError, match=r"56 scans of 160 x 160 pixels"):
+        load_image(bomb)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000)])
 def test_decompression_bombs_are_refused(size: tuple[int, int]) -> None:

@@ -16,11 +16,13 @@ from PIL import Image
 pytest.importorskip("starlette", reason="needs pip install 'efficientnet[serve]>=2'")
 pytest.importorskip("httpx2", reason="needs pip install 'efficientnet[test]>=2'")
 
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from efficientnet.errors import QueueFullError
 from efficientnet.inference import compile
 from efficientnet.serving import Gatherer, Limits, create_app
+from efficientnet.serving.requests import parse_json
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +173,11 @@ def test_bad_tensors(client, changes, message):
 )
 def test_bad_json(client, body):
     assert client.post("/v2/models/colors/infer", content=body).status_code == 400
+
+
+def test_json_of_too_many_lists():
+    with pytest.raises(HTTPException, match="more than 2,000,000 lists"):
+        parse_json(b'{"a": [' + b"[]," * 2_000_000 + b"0]}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""The HTTP server: uvicorn, with the limit of time that it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+
+import h11
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .requests import TIMEOUT
+
+
+def create_server(
+    app: Starlette, host: str, port: int, seconds: float, started: Callable[[int], None]
+) -> uvicorn.Server:
+    """Create a server, whose ``run`` serves until SIGTERM or SIGINT, and then until each request has its response.
+
+    Args:
+        app: Application, as ``create_app`` returns it.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        seconds: Time that a connection has to send the head of a request.
+        started: Function that is called with the port once connections are accepted.
+    """
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                started(self.servers[0].sockets[0].getsockname()[1])
+
+    return Server(
+        uvicorn.Config(app, host, port, http=_timed(seconds), ws="none", log_level="warning", access_log=False)
+    )
+
+
+def _timed(seconds: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with a limit of time for all that a client sends while no request is under way.
+
+    That is the head of the next request, or what is left of a body that already has its response. uvicorn itself waits
+    for both without end. The time of a body is ``read_body``'s.
+    """
+
+    class TimedProtocol(H11Protocol):
+        deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self.deadline is not None:
+                self.deadline.cancel()
+
+        def watch(self) -> None:
+            is_waiting = self.cycle is None or self.cycle.response_complete
+            if is_waiting and self.deadline is None:
+                self.deadline = self.loop.call_later(seconds, self.give_up)
+            elif not is_waiting and self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
+
+        def give_up(self) -> None:
+            if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+                body = json.dumps({"error": f"The headers took longer than {seconds:g} seconds."}).encode()
+                headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+                response = h11.Response(status_code=TIMEOUT, headers=[*headers, ("connection", "close")])
+                for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+    return TimedProtocol
