@@ -18,6 +18,12 @@ from ..model_io.images import read_image
 _MOST_TOGETHER = 16  # images that a thread takes at a time
 
 
+class Prepared(NamedTuple):
+    """Pixels of the model's own size and layout, 0..255, which are neither cropped nor resized."""
+
+    pixels: np.ndarray
+
+
 class _Job(NamedTuple):
     source: Any
     future: Future[np.ndarray]
@@ -30,6 +36,8 @@ class Gatherer:
         predictor: Predictor that computes.
         on_batch: Function that is called with the number of images of each batch.
 
+    By default there are as many threads as processors.
+
     Example:
         >>> from efficientnet.inference import compile
         >>> from efficientnet.keras import EfficientNet
@@ -40,13 +48,19 @@ class Gatherer:
     """
 
     def __init__(
-        self, predictor: Predictor, waiting: int, on_batch: Callable[[int], None] = lambda count: None
+        self,
+        predictor: Predictor,
+        waiting: int,
+        on_batch: Callable[[int], None] = lambda count: None,
+        threads: int | None = None,
     ) -> None:
         self.predictor = predictor
         self.on_batch = on_batch
         self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._threads = [threading.Thread(target=self._work, name="efficientnet-serve") for _ in range(count)]
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = [
+            threading.Thread(target=self._work, name="efficientnet-serve") for _ in range(threads or processors)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -56,7 +70,7 @@ class Gatherer:
         return self._jobs.qsize()
 
     def submit(self, source: Any) -> Future[np.ndarray]:
-        """Return what will be the model's outputs for an image, as ``Predictor.stream`` takes it.
+        """Return what will be the model's outputs for an image, as ``Predictor.stream`` takes it, or a prepared one.
 
         The future raises ValueError if the image cannot be read.
 
@@ -103,7 +117,8 @@ class Gatherer:
         read: list[_Job] = []
         for job in jobs:
             try:
-                images.append(read_image(job.source, spec))
+                is_prepared = isinstance(job.source, Prepared)
+                images.append(job.source.pixels if is_prepared else read_image(job.source, spec))
                 read.append(job)
             except Exception as error:
                 job.future.set_exception(ValueError(str(error) or type(error).__name__))

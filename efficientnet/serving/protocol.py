@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from .. import __version__
 from ..model_io.spec import InputSpec
+from .gathering import Prepared
 from .limits import Limits
 from .requests import BAD_REQUEST
 
@@ -68,8 +69,7 @@ def read_inputs(request: Mapping[str, Any], spec: InputSpec, limits: Limits) -> 
         raise _wrong(f"data: expected {math.prod(shape)} numbers, got {len(array)}.")
     if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 255):
         raise _wrong("data: expected pixels of 0 to 255.")
-    levels: NDArray[Any] = array.reshape(shape).astype(_TYPES[kind])
-    return list(levels)
+    return [Prepared(pixels) for pixels in array.reshape(shape).astype(_TYPES[kind]).astype(np.float32)]
 
 
 def _files(shape: list[int], data: Any) -> list[bytes]:

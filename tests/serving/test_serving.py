@@ -102,6 +102,14 @@ def test_the_open_inference_protocol(client, kind):
     np.testing.assert_allclose(np.reshape(output["data"], (2, 2)), [expected(color)] * 2, atol=1e-6)
 
 
+def test_a_tensor_is_neither_cropped_nor_resized(client, predictor):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
+    pixels[:, 2:-2, 2:-2] = 0  # so that all is in the margin that the crop of a file leaves out
+    tensor = {"name": "images", "shape": [2, 16, 16, 3], "datatype": "FP32", "data": pixels.reshape(-1).tolist()}
+    (output,) = client.post("/v2/models/colors/infer", json={"inputs": [tensor]}).json()["outputs"]
+    np.testing.assert_allclose(np.reshape(output["data"], (2, 2)), predictor.predict(pixels), atol=1e-6)
+
+
 def test_what_the_protocol_says_of_server_and_models(client):
     assert client.get("/v2/health/live").status_code == client.get("/v2/health/ready").status_code == 200
     assert client.get("/v2").json()["name"] == "efficientnet"
