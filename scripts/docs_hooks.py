@@ -35,9 +35,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Draws the floors, and makes links to notebooks and to misc/ hold within the site."""
+    """Draws the floors, and makes links to notebooks, to misc/ and from there to docs/ hold within the site."""
     markdown = re.sub(r"```floors\n(.*?)```\n", lambda block: floors_drawing(block[1]), markdown, flags=re.DOTALL)
-    markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown)
+    markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown).replace("](../docs/", "](../")
     return re.sub(r"\]\(((?:\.\./)*)\.\./misc/", r"](\1misc/", markdown)
 
 

@@ -31,7 +31,7 @@ from efficientnet.cli.main import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "misc" / "serving.md"]
 LONGEST_README = 250
 
 _BLOCK = re.compile(

@@ -51,6 +51,7 @@ def create_app(
     token: str | None = None,
     allow_urls: bool = False,
     explain: Mapping[str, Callable[[bytes], bytes]] | None = None,
+    threads: int | None = None,
 ) -> Starlette:
     """Create the server's application, which any ASGI server runs.
 
@@ -61,6 +62,7 @@ def create_app(
         allow_urls: Whether a request may have an image fetched from an address. Who can send requests then reaches
             whatever the server can reach.
         explain: For each model that has one, the function from the content of an image to its heat map, a JPEG.
+        threads: Groups of images that each model predicts at a time; by default as many as there are processors.
 
     Raises:
         ValueError: There is no model, or one that does not return a vector per image or does not take image files.
@@ -76,7 +78,7 @@ def create_app(
     for predictor in models.values():
         predictor.spec.check_vector()
         predictor.spec.check_images()
-    server = _Server(models, limits, token, allow_urls, explain or {})
+    server = _Server(models, limits, token, allow_urls, explain or {}, threads)
     return Starlette(routes=server.routes(), lifespan=server.lifespan, exception_handlers={HTTPException: _refused})
 
 
@@ -88,9 +90,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 class _Server:
     def __init__(
         self, models: Mapping[str, Predictor], limits: Limits, token: str | None, allow_urls: bool,
-        explain: Mapping[str, Callable[[bytes], bytes]],
+        explain: Mapping[str, Callable[[bytes], bytes]], threads: int | None,
     ) -> None:  # fmt: skip
         self.models, self.limits, self.token, self.allow_urls, self.explain = models, limits, token, allow_urls, explain
+        self.threads = threads
         self.page_text = render("server.html")
         self.metrics = Metrics()
         self.gatherers: dict[str, Gatherer] = {}
@@ -101,7 +104,7 @@ class _Server:
         """Start the threads, and at the end predict what was accepted."""
         for name, predictor in self.models.items():
             count = self.metrics.together.labels(name).observe
-            self.gatherers[name] = Gatherer(predictor, self.limits.waiting, count)
+            self.gatherers[name] = Gatherer(predictor, self.limits.waiting, count, self.threads)
         watched = {name: functools.partial(getattr, gatherer, "waiting") for name, gatherer in self.gatherers.items()}
         self.metrics.watch(watched)
         gc.freeze()  # a request with many lists would have the garbage collector go through all frameworks' objects
