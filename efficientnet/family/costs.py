@@ -88,14 +88,28 @@ class Cost:
         return weight * (self.weights + self.peak) + channel * self.channels
 
 
-class _Layer(NamedTuple):
-    """A convolution, or a dense layer, whose output has a side of 1."""
+class Layer(NamedTuple):
+    """A convolution, or a dense layer, whose output has a side of 1.
 
-    weights: int  # of one kernel
+    Attributes:
+        kind: Its place in a block: ``"stem"``, ``"expand"``, ``"depthwise"``, ``"squeeze"``, ``"excite"``,
+            ``"project"``, ``"fused"``, ``"route"``, ``"head"`` or ``"classifier"``.
+        weights: Numbers in one kernel.
+        filters: Number of output channels.
+        side: Side of the output, pixels.
+        taken: Numbers that it takes in for one image; for ``"squeeze"`` those that are averaged before it.
+        alive: Numbers of feature maps in memory while it is computed; 0 where another layer needs more.
+        has_norm: Whether batch norm follows; else it has a bias.
+        experts: Kernels that each image mixes into its own.
+    """
+
+    kind: str
+    weights: int
     filters: int
     side: int
-    alive: int = 0  # numbers of feature maps in memory while it is computed; 0 where another needs more
-    has_norm: bool = True  # batch norm; else a bias
+    taken: int
+    alive: int = 0
+    has_norm: bool = True
     experts: int = 1
 
 
@@ -113,51 +127,55 @@ def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None
     variant = get_variant(variant)
     side = variant.resolution if resolution is None else arguments.whole("resolution", resolution)
     classes = variant.classes if classes is None else arguments.whole("classes", classes)
-    layers = list(_layers(variant, side, classes))
+    found = list(layers(variant, side, classes))
     parameters = macs = 0
-    for layer in layers:
+    for layer in found:
         parameters += layer.experts * layer.weights + (2 if layer.has_norm else 1) * layer.filters
         macs += layer.weights * layer.side**2
         if layer.experts > 1:  # mixing each kernel once for an image (arXiv 1904.04971, equation 1)
             macs += layer.experts * layer.weights
     return Cost(
         parameters, macs,
-        activations=sum(layer.filters * layer.side**2 for layer in layers),
-        weights=sum(layer.experts * layer.weights for layer in layers),
-        channels=sum(layer.filters for layer in layers),
-        layers=len(layers),
-        peak=max(layer.alive for layer in layers),
+        activations=sum(layer.filters * layer.side**2 for layer in found),
+        weights=sum(layer.experts * layer.weights for layer in found),
+        channels=sum(layer.filters for layer in found),
+        layers=len(found),
+        peak=max(layer.alive for layer in found),
     )  # fmt: skip
 
 
-def _layers(variant: AnyVariant, image: int, classes: int) -> Iterator[_Layer]:
+def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer]:
     """Yield the layers that have kernels, in order."""
-    side, channels, head = math.ceil(image / 2), stem_filters(variant), head_filters(variant)
+    side, channels, head = math.ceil(resolution / 2), stem_filters(variant), head_filters(variant)
     held = channels * side**2  # numbers that the next layer takes
-    yield _Layer(3 * 3 * 3 * channels, channels, side, alive=3 * image**2 + held)
+    image = 3 * resolution**2
+    yield Layer("stem", 3 * 3 * 3 * channels, channels, side, image, alive=image + held)
     for block in scale_blocks(variant):
         kernel, inner, channels = block.kernel_size**2, block.expanded_filters, block.output_filters
         strided = math.ceil(side / block.strides)
         shortcut = held if block.residual else 0
-        # Numbers in the kernel, filters and side of the output.
-        convolutions = [(inner * channels, channels, strided)]
+        # Kind, numbers in the kernel, filters and side of the output.
+        convolutions = [("project", inner * channels, channels, strided)]
         if not block.fused:
-            convolutions.insert(0, (kernel * inner, inner, strided))
-        if block.expands:
-            reach = (kernel, strided) if block.fused else (1, side)
-            convolutions.insert(0, (reach[0] * block.input_filters * inner, inner, reach[1]))
+            convolutions.insert(0, ("depthwise", kernel * inner, inner, strided))
+        if block.expands and block.fused:
+            convolutions.insert(0, ("fused", kernel * block.input_filters * inner, inner, strided))
+        elif block.expands:
+            convolutions.insert(0, ("expand", block.input_filters * inner, inner, side))
         elif block.fused:
-            convolutions = [(kernel * inner * channels, channels, strided)]
-        for number, (weights, filters, size) in enumerate(convolutions):
+            convolutions = [("fused", kernel * inner * channels, channels, strided)]
+        for number, (kind, weights, filters, size) in enumerate(convolutions):
             made = filters * size**2
             alive = held + made + (shortcut if number else 0)  # the first convolution takes the shortcut's own numbers
-            yield _Layer(weights, filters, size, alive, experts=block.experts)
+            yield Layer(kind, weights, filters, size, held, alive, experts=block.experts)
             held = made
         if block.experts > 1:  # the routing
-            yield _Layer(block.input_filters * block.experts, block.experts, 1, has_norm=False)
+            routing = block.input_filters * block.experts
+            yield Layer("route", routing, block.experts, 1, block.input_filters, has_norm=False)
         if block.se_filters:
-            yield _Layer(inner * block.se_filters, block.se_filters, 1, has_norm=False)
-            yield _Layer(block.se_filters * inner, inner, 1, has_norm=False)
+            averaged = inner * strided**2
+            yield Layer("squeeze", inner * block.se_filters, block.se_filters, 1, averaged, has_norm=False)
+            yield Layer("excite", block.se_filters * inner, inner, 1, block.se_filters, has_norm=False)
         side = strided
-    yield _Layer(channels * head, head, side, alive=held + head * side**2)
-    yield _Layer(head * classes, classes, 1, has_norm=False)
+    yield Layer("head", channels * head, head, side, held, alive=held + head * side**2)
+    yield Layer("classifier", head * classes, classes, 1, head * side**2, has_norm=False)
