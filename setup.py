@@ -19,7 +19,7 @@ JAX = ["jax", "keras>=3.5"]
 TORCH = ["torch>=2.4", "keras>=3.5"]
 # SciPy: Keras imports it on OpenVINO without asking for it. ONNX is what models are handed to OpenVINO in.
 OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy", "onnx"]
-DESIGN = ["optuna>=4", "matplotlib", "jinja2"]
+DESIGN = ["optuna>=4", "scipy", "matplotlib", "jinja2"]
 ONNX = ["onnx", "onnxruntime"]
 INT8 = ["nncf"]
 LITERT = ["ai-edge-litert"]

@@ -13,6 +13,9 @@ Contenders have a process each, with as many threads and cores for everyone, and
 raw pixels of 8 bits in, probabilities out, float32 unless they say otherwise. What cannot run here is skipped, and
 reported. --files adds the way from JPEGs on disk to predictions.
 
+--only latency-model measures, for the model of times of ``efficientnet design``, 160 small networks, where this machine
+has no table of them yet, and 20 networks that the model has not seen; it prints the median and the worst error.
+
 --only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for three epochs, and by keras.io's guide to
 fine-tuning an EfficientNet for its 29, on TensorFlow; the row has the accuracies of both.
 """
@@ -26,7 +29,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import chart, finetuning, keras_parts, loading, low_memory
+from bench import chart, finetuning, keras_parts, latency, loading, low_memory
 from bench.backends import BACKENDS, installed_backends
 from bench.contenders import CONTENDERS, REFERENCE, Settings
 from bench.file_contenders import FILE_CONTENDERS, FILE_REFERENCE
@@ -35,7 +38,7 @@ from bench.photographs import make_photographs
 from bench.race import Result, race, table
 
 PARTS = (*keras_parts.PARTS, "load", "low-memory", "contenders")  # in minutes
-SLOW_PARTS = ("fine-tuning",)
+SLOW_PARTS = ("fine-tuning", "latency-model")
 CHART = Path(__file__).resolve().parents[1] / "misc" / "benchmark.png"
 FILES_BATCH = 32
 
@@ -152,14 +155,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print(f"{machine()}\n", flush=True)
-    others = [part for part in arguments.only if part != "contenders"]
+    others = [part for part in arguments.only if part not in ("contenders", "latency-model")]
     rows = print_rows(measured(arguments.backend, others, arguments.quick)) if others else []
     results = run_races(arguments) if "contenders" in arguments.only else []
+    latencies = latency.report(threads=arguments.threads) if "latency-model" in arguments.only else []
     if arguments.json:
         report = {
             "machine": machine(),
             "rows": [row._asdict() for row in rows],
             "contenders": [result._asdict() for result in results],
+            "latency-model": latencies,
         }
         arguments.json.write_text(json.dumps(report, indent=1))
 

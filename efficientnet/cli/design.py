@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import importlib
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.files import check_writable
+from ..common.text import notify
 from ..family import compound
-from ..family.compound import Coefficients, Rule
-from ..family.costs import PRECISIONS
-from ..family.scaling import Factors
-from ..family.variants import save_variant
+from ..family.compound import Coefficients
+from ..family.costs import cost
+from ..family.scaling import Factors, scale_filters, stage_repeats
+from ..family.variants import get_variant, save_variant
 from ..reports.tables import table
-from . import pixel_options
-from .number_types import amount, positive, share
-from .train import VALIDATION, fraction_or_path
+from . import design_options as options
+from .number_types import amount, natural, positive
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
-    from ..design import Baseline, Fit, Network, Results
-
-_NETWORK = "network to scale"
-_BUDGETS = {
-    "macs": "most multiply-adds, such as 1.8G",
-    "parameters": "most parameters, such as 12M",
-    "activations": "most numbers that convolutions give out for an image, such as 5M",
-    "bytes": "largest exported file (ONNX), such as 20M",
-    "memory": "most memory for weights and feature maps while an image is predicted, in bytes",
-    "milliseconds": "most time per image, measured on this machine",
-}
-# Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
-_TRAINING = (
-    ("epochs", int, "epochs per training (default: 10)"),
-    ("batch_size", int, "images per step (default: 64)"),
-    ("learning_rate", float, "peak learning rate (default: 0.003)"),
-)
+    from ..design import Fit, LatencyModel, Network, Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,148 +32,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     parser = commands.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
-    parser.add_argument("baseline", nargs="?", metavar="NETWORK", help=f"{_NETWORK} (default: list only the grid)")
-    _add_grid(parser)
-    _add_resolution(parser)
+    parser.add_argument(
+        "baseline", nargs="?", metavar="NETWORK", help=f"{options.NETWORK} (default: list only the grid)"
+    )
+    options.add_grid(parser)
+    options.add_resolution(parser)
     parser.set_defaults(run=_candidates)
 
     parser = commands.add_parser("fit", help="find the largest network within budgets")
-    parser.add_argument("baseline", metavar="NETWORK", help=_NETWORK)
-    budget = parser.add_argument_group("budgets, one or several")
-    for name, help_text in _BUDGETS.items():
-        budget.add_argument(f"--{name}", type=amount, metavar="N", help=help_text)
+    parser.add_argument("baseline", metavar="NETWORK", help=options.NETWORK)
+    options.add_budgets(parser, "budgets, one or several")
+    options.add_timing(parser, ", fastest (measured)")
     add = parser.add_argument
-    add("--precision", choices=PRECISIONS, default="f32", help="precision of file, memory and time (default: f32)")
-    add("--engine", default="auto", help="runtime whose time counts: openvino, onnxruntime, litert, keras, fastest "
-        "(measured), or auto (default: auto)")  # fmt: skip
     add("--measure", action="store_true", help="time the result even if milliseconds are no budget")
-    add("--threads", type=positive, metavar="N", help="processor threads (default: the engine's choice)")
-    _add_rule(parser, "compound, fast, tiny (which only shrinks)")
-    _add_resolution(parser)
+    add("--predict", action="store_true", help="search for a budget of milliseconds by predicted times, as "
+        "`design latency` measures this machine once for, and measure only what is found")  # fmt: skip
+    options.add_rule(parser, "compound, fast, tiny (which only shrinks)")
+    options.add_resolution(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
     parser.set_defaults(run=_fit)
 
     parser = commands.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
-    _add_training(parser)
-    _add_grid(parser)
+    options.add_training(parser)
+    options.add_seeds(parser)
+    options.add_grid(parser)
     parser.add_argument("--cost-tolerance", type=float, default=0.1,
         help="deviation allowed between a candidate's cost and the target, as a fraction (default: 0.1)")  # fmt: skip
     parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings too")
     parser.set_defaults(run=_search)
 
     parser = commands.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
-    _add_training(parser)
+    options.add_training(parser)
+    options.add_seeds(parser)
     parser.add_argument("--macs", type=amount, nargs="+", action="extend", required=True, metavar="N",
         help="budgets in multiply-adds, such as 20M 40M")  # fmt: skip
-    _add_rule(parser, "compound, fast")
-    parser.add_argument("--widths-at", type=_pair, nargs="+", action="extend", default=[], metavar="D,R",
+    options.add_rule(parser, "compound, fast")
+    parser.add_argument("--widths-at", type=options.pair, nargs="+", action="extend", default=[], metavar="D,R",
         help="depth and resolution factors at which to scale the width too, as in the paper's figure 4, such as "
         "2,1 1,1.3 2,1.3 (default: none)")  # fmt: skip
     parser.set_defaults(run=_compare)
 
-    parser = commands.add_parser(
-        "report", help="write report.html and report.md from the results of search and compare"
-    )
+    parser = commands.add_parser("stages", help="train networks whose stages differ in depth, width and more, and "
+        "find the best at each cost")  # fmt: skip
+    options.add_training(parser)
+    add = parser.add_argument
+    add("--trials", type=positive, default=50, metavar="N", help="networks to try (default: 50)")
+    add("--change", nargs="+", choices=options.CHANGES, default=options.CHANGES[:2], metavar="WHAT",
+        help=f"what may change: {', '.join(options.CHANGES[:-1])} of each stage, {options.CHANGES[-1]} of the network "
+        f"(default: {' '.join(options.CHANGES[:2])})")  # fmt: skip
+    add("--cost", choices=options.BUDGETS, default="macs", metavar="CURRENCY",
+        help=f"cost to keep low: {', '.join(options.BUDGETS)}; milliseconds are predicted, as by `design latency` "
+        "(default: macs)")  # fmt: skip
+    add("--seed", type=natural, default=0, metavar="N", help="seed of the search and of each training (default: 0)")
+    options.add_budgets(parser, "budgets; each network is made as wide as they allow (default: as wide as it is)")
+    options.add_timing(parser)
+    parser.set_defaults(run=_stages)
+
+    parser = commands.add_parser("latency", help="measure this machine once, and predict the time of any network",
+        description="Measures 160 small networks on this machine, which takes some minutes and is kept. From these it "
+        "predicts the time of any EfficientNet for one image.")  # fmt: skip
+    parser.add_argument("networks", nargs="*", metavar="NETWORK",
+        help="variant's name, or its .json file (default: B0 to B7)")  # fmt: skip
+    options.add_timing(parser)
+    parser.set_defaults(run=_latency)
+
+    parser = commands.add_parser("fastest", help="find the proportions that are fastest on this machine at equal cost",
+        description="Scales a network to a cost in a thousand proportions of width, depth and resolution, predicts the "
+        "time of each as `design latency` does, and measures the fastest and compound scaling.")  # fmt: skip
+    add = parser.add_argument
+    add("baseline", metavar="NETWORK", help=options.NETWORK)
+    add("--macs", type=amount, required=True, metavar="N", help="multiply-adds of all networks, such as 1.8G")
+    add("--finalists", type=positive, default=3, metavar="N", help="networks to measure (default: 3)")
+    options.add_timing(parser)
+    options.add_resolution(parser)
+    add("--out", type=Path, metavar="FILE.json", help="file to save the fastest network to, as a variant")
+    parser.set_defaults(run=_fastest)
+
+    parser = commands.add_parser("report", help="write report.html and report.md from the results of search and compare")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
-
-
-def _add_resolution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resolution", type=positive, metavar="PIXELS",
-        help="input size of the baseline (default: the network's, or 224)")  # fmt: skip
-
-
-def _add_grid(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--target", type=float, default=2.0, help="cost factor α·β²·γ² (default: 2)")
-    add("--tolerance", type=float, default=0.05, help="deviation allowed from the target, as a fraction "
-        "(default: 0.05)")  # fmt: skip
-    add("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
-
-
-def _add_rule(parser: argparse.ArgumentParser, names: str) -> None:
-    add = parser.add_mutually_exclusive_group().add_argument
-    add("--rule", metavar="RULE", default="compound",
-        help=f"rule of scaling: {names}, or coefficients α,β,γ such as 1.2,1.1,1.15 (default: compound)")  # fmt: skip
-    add("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
-    parser.add_argument("--alpha", type=share, metavar="A",
-        help="share of the width in the rule fast, 0..1 (default: 0.8)")  # fmt: skip
-
-
-def _add_training(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("baseline", metavar="NETWORK", help=_NETWORK)
-    add("--data", required=True, metavar="DATA",
-        help="images to train on, as in train: folder with a folder per class, CSV file, digits, fashion-mnist, "
-        "…")  # fmt: skip
-    add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it")
-    add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
-    for part in ("training", "validation"):
-        add(f"--{part}-images", type=positive, metavar="N",
-            help=f"{part} images to draw at random (default: all)")  # fmt: skip
-    add("--seeds", type=positive, default=3, metavar="N",
-        help="trainings per network, with different random seeds (default: 3)")  # fmt: skip
-    for name, kind, help_text in _TRAINING:
-        add(f"--{name.replace('_', '-')}", type=kind, help=help_text)
-    pixel_options.add_options(parser)
-    _add_resolution(parser)
-
-
-def _pair(text: str) -> tuple[float, float]:
-    try:
-        depth, resolution = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from None
-    return depth, resolution
-
-
-def _baseline(arguments: argparse.Namespace) -> Baseline:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from ..design import Baseline, get_baseline
-
-    name = arguments.baseline
-    module, colon, function = name.partition(":")
-    if colon and module.replace(".", "").isidentifier():
-        sys.path.insert(0, os.getcwd())
-        try:
-            found = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"{name}: {error}. Expected module:function, importable from the current folder."
-            ) from None
-        return Baseline.from_function(found, arguments.resolution or 224)
-    baseline = get_baseline(name)
-    if arguments.resolution is None:
-        return baseline
-    if baseline.variant is None:
-        return dataclasses.replace(baseline, resolution=arguments.resolution)
-    return Baseline.from_variant(dataclasses.replace(baseline.variant, resolution=arguments.resolution))
-
-
-def _rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
-    from ..design import load_results
-
-    if arguments.alpha is not None and arguments.rule != "fast":
-        raise ValueError(f"--alpha {arguments.alpha:g} belongs to the rule fast: give --rule fast, too.")
-    if arguments.search:
-        path = arguments.search / "search.json"
-        found = load_results(path).finished_of("candidate")
-        if not found:
-            raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --rule.")
-        best = found[0]
-        return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
-    if arguments.alpha is not None:
-        return compound.fast(arguments.alpha)
-    if arguments.rule in compound.RULES:
-        return compound.RULES[arguments.rule]
-    try:
-        alpha, beta, gamma = map(float, arguments.rule.split(","))
-    except ValueError:
-        raise ValueError(
-            f"--rule {arguments.rule}: expected {', '.join(compound.RULES)}, or three numbers α,β,γ such as "
-            "1.2,1.1,1.15."
-        ) from None
-    return Coefficients(alpha, beta, gamma)
 
 
 def _candidates(arguments: argparse.Namespace) -> int:
@@ -201,7 +118,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
     header = ["α", "β", "γ", "α·β²·γ²"]
     rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{compound.cost_factor(c):.3f}"] for c in grid]
     if arguments.baseline:
-        baseline = _baseline(arguments)
+        baseline = options.read_baseline(arguments)
         least = baseline.cost(Factors()).macs
         header += ["input", "multiply-adds", "× the baseline's"]
         for row, coefficients in zip(rows, grid, strict=True):
@@ -215,7 +132,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     from ..design import expected_top1, fit_budget
 
-    baseline = _baseline(arguments)
+    baseline = options.read_baseline(arguments)
     if arguments.out:
         check_writable(arguments.out)
     if arguments.out and baseline.variant is None:
@@ -223,10 +140,10 @@ def _fit(arguments: argparse.Namespace) -> int:
             f"--out {arguments.out}: only EfficientNets are saved as variants, and {baseline.name} is none."
         )
     fit = fit_budget(
-        baseline, _rule(arguments, baseline),
-        **{name: getattr(arguments, name) for name in _BUDGETS},
+        baseline, options.read_rule(arguments, baseline),
+        **{name: getattr(arguments, name) for name in options.BUDGETS},
         precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
-        measure=arguments.measure,
+        measure=arguments.measure, latency=_model(arguments) if arguments.predict else None,
     )  # fmt: skip
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")
@@ -255,13 +172,6 @@ def _prices_table(fit: Fit) -> str:
     return table(header, rows)
 
 
-def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    from ..design import ShortTraining
-
-    given = {name: value for name, *_ in _TRAINING if (value := getattr(arguments, name)) is not None}
-    return {"seeds": range(arguments.seeds), "recipe": ShortTraining(**given)}
-
-
 def _data(arguments: argparse.Namespace, size: int) -> Data:
     from .. import datasets
 
@@ -273,13 +183,13 @@ def _data(arguments: argparse.Namespace, size: int) -> Data:
 def _search(arguments: argparse.Namespace) -> int:
     from ..design import search
 
-    baseline = _baseline(arguments)
+    baseline = options.read_baseline(arguments)
     grid = compound.candidates(arguments.target, arguments.tolerance, arguments.steps)
     largest = round(baseline.resolution * max((c.gamma for c in grid), default=1.0))
     results = search(
         baseline, _data(arguments, largest), arguments.out,
         grid=grid, target=arguments.target, cost_tolerance=arguments.cost_tolerance, prune=not arguments.no_prune,
-        **_training_arguments(arguments),
+        seeds=range(arguments.seeds), recipe=options.read_training(arguments),
     )  # fmt: skip
     return _print_results(results, arguments.out)
 
@@ -287,8 +197,8 @@ def _search(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from ..design import compare, fit_budget
 
-    baseline = _baseline(arguments)
-    rule = _rule(arguments, baseline)
+    baseline = options.read_baseline(arguments)
+    rule = options.read_rule(arguments, baseline)
     if not isinstance(rule, Coefficients):
         raise ValueError("--rule tiny only shrinks: compare takes compound, fast, or three numbers α β γ.")
     # Resolution alone makes the largest images.
@@ -297,9 +207,75 @@ def _compare(arguments: argparse.Namespace) -> int:
     results = compare(
         baseline, arguments.macs, _data(arguments, largest), arguments.out,
         coefficients=rule, widths_at=arguments.widths_at,
-        **_training_arguments(arguments),
+        seeds=range(arguments.seeds), recipe=options.read_training(arguments),
     )  # fmt: skip
     return _print_results(results, arguments.out)
+
+
+def _stages(arguments: argparse.Namespace) -> int:
+    from ..design import search_architecture
+    from ..design.budget import CURRENCIES
+    from ..design.budget import amount as in_words
+
+    variant = options.read_baseline(arguments).variant
+    if variant is None:
+        raise ValueError(f"{arguments.baseline} has no stages that can be changed: only EfficientNets have.")
+    budgets = {name: most for name in options.BUDGETS if (most := getattr(arguments, name)) is not None}
+    is_timed = "milliseconds" in (arguments.cost, *budgets)
+    front = search_architecture(
+        variant, _data(arguments, 2 * variant.resolution), arguments.out,
+        trials=arguments.trials, changes=arguments.change, budgets=budgets, cost=arguments.cost,
+        precision=arguments.precision,
+        latency=_model(arguments) if is_timed else None, recipe=options.read_training(arguments), seed=arguments.seed,
+    )  # fmt: skip
+    rows = []
+    for network in front:
+        save_variant(network.variant, arguments.out / f"{network.variant.name}.json")
+        counts = zip(stage_repeats(network.variant), network.variant.blocks, strict=True)
+        stages = ", ".join(f"{count} × {scale_filters(network.variant, row.output_filters)}" for count, row in counts)
+        rows.append([network.variant.name, stages, in_words(network.price), f"{network.accuracy:.2%}"])
+    print(table(["", "blocks × filters", CURRENCIES[arguments.cost], "top-1"], rows))
+    print(f"\neach is saved in {arguments.out} as NAME.json, which stands wherever a variant's name does")
+    return 0
+
+
+def _latency(arguments: argparse.Namespace) -> int:
+    from ..design.budget import amount as in_words
+
+    model = _model(arguments)
+    variants = [get_variant(name) for name in arguments.networks or [f"b{number}" for number in range(8)]]
+    rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
+    print(table(["", "input", "multiply-adds", "milliseconds, predicted"], rows))
+    print(f"\nmedian error for the measured networks, each predicted without it: {model.error:.1%}")
+    return 0
+
+
+def _fastest(arguments: argparse.Namespace) -> int:
+    from ..design import find_fastest
+
+    baseline = options.read_baseline(arguments)
+    found = find_fastest(baseline, arguments.macs, _model(arguments), finalists=arguments.finalists)
+    rows = [
+        [
+            name, f"{one.factors.width:.3f}", f"{one.factors.depth:.3f}", baseline.pixels(one.factors),
+            f"{one.macs:,}", f"{one.predicted:.3g}", f"{one.measured:.3g}",
+        ]
+        for name, one in zip(["compound", *map(str, range(1, len(found)))], found, strict=True)
+    ]  # fmt: skip
+    print(table(["", "width", "depth", "input", "multiply-adds", "ms, predicted", "ms, measured"], rows))
+    if arguments.out:
+        save_variant(baseline.scaled(found[1].factors, arguments.out.stem), arguments.out)
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> LatencyModel:
+    from ..design import latency_model
+
+    def report(done: int, count: int) -> None:
+        if done % 20 == 0:
+            notify(f"{done} of {count} small networks measured")
+
+    return latency_model(arguments.engine, arguments.threads, arguments.precision, report=report)
 
 
 def _print_results(results: Results, folder: Path) -> int:

@@ -14,6 +14,8 @@ from .architecture import Found, pareto_front, search_architecture
 from .baselines import Baseline, get_baseline
 from .budget import Fit, at_equal_cost, fit_budget, growths
 from .experiments import compare, search
+from .fastest import Fastest, find_fastest
+from .latency import LatencyModel, latency_model
 from .recipe import ShortTraining
 from .report import write_report
 from .results import Network, Results, load_results
@@ -24,8 +26,10 @@ __all__ = [
     "Coefficients",
     "Expected",
     "Factors",
+    "Fastest",
     "Fit",
     "Found",
+    "LatencyModel",
     "Network",
     "Results",
     "ShortTraining",
@@ -37,9 +41,11 @@ __all__ = [
     "efficiency",
     "expected_top1",
     "fast",
+    "find_fastest",
     "fit_budget",
     "get_baseline",
     "growths",
+    "latency_model",
     "load_results",
     "pareto_front",
     "scale",

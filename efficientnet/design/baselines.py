@@ -99,6 +99,16 @@ class Baseline:
                 )
         return baseline
 
+    def scaled(self, factors: Factors, name: str | None = None) -> Variant:
+        """Return the scaled network as a variant.
+
+        Raises:
+            ValueError: The baseline is no EfficientNet, or a factor is out of its range.
+        """
+        if self.variant is None:
+            raise ValueError(f"Only EfficientNets are variants, and {self.name} is none.")
+        return scaling.scale(self.variant, checked_factors(factors), name)
+
     def pixels(self, factors: Factors) -> int:
         """Return the side of the scaled network's input, pixels; at least 32."""
         return scale_resolution(self.resolution, checked_factors(factors).resolution)
@@ -111,7 +121,7 @@ class Baseline:
         """
         factors = checked_factors(factors)
         if self.variant is not None:
-            return costs.cost(scaling.scale(self.variant, factors), classes=self.classes)
+            return costs.cost(self.scaled(factors), classes=self.classes)
         return _measured(self, factors.width, factors.depth, self.pixels(factors))
 
     def build(self, factors: Factors, classes: int | None = None) -> Any:
@@ -128,10 +138,9 @@ class Baseline:
         if self.variant is not None:
             from .. import keras
 
-            variant = scaling.scale(self.variant, factors)
             # Without stochastic depth: it keeps long trainings from overfitting, but short ones from learning.
             return keras.create(
-                variant, weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
+                self.scaled(factors), weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
             )
         assert self.function is not None  # one of the two is there
         with deep_recursion():

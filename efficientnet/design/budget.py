@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from ..common import arguments
-from ..family import scaling
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Rule, checked_coefficients, checked_rule
-from ..family.costs import PRECISIONS, Cost
+from ..family.costs import Cost
 from ..family.scaling import Factors
 from ..family.variants import Variant
 from .baselines import Baseline, checked
+from .latency import LatencyModel
+from .timing import Timed
 
 # From one number, how far a network has grown, to its factors.
 Growth = Callable[[float], Factors]
@@ -34,8 +33,7 @@ _MOST = 32  # φ, or a growth by so many times the baseline's size; then the sea
 _PRECISION = 1e-3  # of φ, or of a factor
 _MILLISECONDS_PRECISION = 0.01  # a timing does not resolve finer steps
 _CLOSE = 0.99  # of a budget: a result from here on is near enough
-_LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
-_CALIBRATED = 4  # random images: the time in int8 does not depend on them
+_TRIED = 4  # networks that are measured to correct a model of times
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class Fit:
         Raises:
             ValueError: The baseline is no EfficientNet.
         """
-        if self.baseline.variant is None:
-            raise ValueError(f"Only EfficientNets are variants, and {self.baseline.name} is none.")
-        return scaling.scale(self.baseline.variant, self.factors, name)
+        return self.baseline.scaled(self.factors, name)
 
 
 def fit_budget(
@@ -108,6 +104,7 @@ def fit_budget(
     engine: str = "auto",
     threads: int | None = None,
     measure: bool = False,
+    latency: LatencyModel | None = None,
 ) -> Fit:
     """Find the largest network that a rule of scaling makes of a baseline within one or several budgets.
 
@@ -130,6 +127,8 @@ def fit_budget(
         engine: Engine that is timed, as for ``efficientnet.inference.compile``.
         threads: Processor threads that are timed; by default the engine's choice.
         measure: Whether the result is timed even if milliseconds are no budget.
+        latency: Model of this machine's times, of the same precision, engine and threads, to search by. What it finds
+            is measured, and corrects it, so that the result is within the budget as measured.
 
     Returns:
         The fit with the largest φ, to a thousandth; for milliseconds, and for a function's networks, which have to be
@@ -145,7 +144,6 @@ def fit_budget(
         184
     """
     baseline, rule = checked(baseline), checked_rule(rule)
-    arguments.choice("precision", precision, PRECISIONS)
     given = {
         "macs": macs, "parameters": parameters, "activations": activations, "bytes": bytes, "memory": memory,
         "milliseconds": milliseconds,
@@ -155,9 +153,11 @@ def fit_budget(
         raise ValueError(f"There is no budget: give at least one of {', '.join(CURRENCIES)}.")
     if baseline.variant is not None:
         baseline = dataclasses.replace(baseline, variant=rule.prepare(baseline.variant))
-    timed = Timed(precision, engine, None if threads is None else arguments.whole("threads", threads))
+    timed = Timed(precision, engine, threads).checked()
+    if latency is not None:
+        latency.check(baseline, timed)
     path = _Path(baseline, rule.factors, budgets, timed)
-    phi, above = path.largest()
+    phi, above = path.largest() if latency is None else _largest_by_model(path, latency)
     prices, higher = path.prices(phi), path.prices(above)
     if measure:
         prices["milliseconds"] = path.milliseconds(phi)
@@ -169,39 +169,33 @@ def amount(price: float) -> str:
     return f"{price:,.0f}" if price >= 1000 else f"{price:.3g}"
 
 
-class Timed(NamedTuple):
-    """How networks are timed, and what precision their file and memory are of."""
-
-    precision: str = "f32"
-    engine: str = "auto"
-    threads: int | None = None
-
-    def milliseconds(self, model: Any) -> float:
-        """Return the median time for one image."""
-        from ..inference import compile
-
-        generator = np.random.default_rng(0)
-        images = generator.integers(0, 256, (_CALIBRATED, *model.input_shape[1:]), np.uint8)
-        seconds: list[float] = []
-        is_int8 = self.precision == "int8"
-        with compile(
-            model, self.engine, precision="int8" if is_int8 else "f32", threads=self.threads,
-            calibration=[*images] if is_int8 else (), cache=False,
-        ) as predictor:  # fmt: skip
-            for _ in range(3):
-                predictor(images[:1])
-            while len(seconds) < _LEAST_TIMINGS or sum(seconds) < _LEAST_SECONDS:
-                begin = time.perf_counter()
-                predictor(images[:1])
-                seconds.append(time.perf_counter() - begin)
-        return 1000 * statistics.median(seconds)
+def _largest_by_model(path: _Path, latency: LatencyModel) -> tuple[float, float]:
+    """Return what ``path.largest`` does: searched by a model of times, which each network that it finds corrects."""
+    correction, within = 1.0, []
+    for _ in range(_TRIED):
+        model = _Path(path.baseline, path.grow, path.budgets, path.timed, latency, correction)
+        phi, above = model.largest()
+        load = path.load(phi)  # measured
+        if load <= 1:
+            within.append((phi, above))
+        if _CLOSE <= load <= 1 or "milliseconds" not in path.budgets:
+            break
+        correction *= path.milliseconds(phi) / model.milliseconds(phi)
+    return max(within, default=None) or path.largest()
 
 
 class _Path:
-    """The networks that a baseline becomes, from small to large; their costs never fall on the way."""
+    """The networks that a baseline becomes, from small to large; their costs never fall on the way.
 
-    def __init__(self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float], timed: Timed) -> None:
+    Their milliseconds are ``correction`` times what a model predicts or, without one, measured.
+    """
+
+    def __init__(
+        self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float], timed: Timed,
+        latency: LatencyModel | None = None, correction: float = 1.0,
+    ) -> None:  # fmt: skip
         self.baseline, self.grow, self.budgets, self.timed = baseline, grow, budgets, timed
+        self.latency, self.correction = latency, correction
         self._times: dict[Cost, float] = {}
         self._limit = ""  # why no smaller, or no larger, network is built
         self.prices = functools.cache(self._prices)
@@ -223,10 +217,15 @@ class _Path:
         return prices
 
     def milliseconds(self, place: float) -> float:
-        """Return the measured time of a network; places whose networks round to the same have one."""
-        cost = self.baseline.cost(self.grow(place))
+        """Return the time of a network; places whose networks round to the same have one."""
+        factors = self.grow(place)
+        cost = self.baseline.cost(factors)
         if cost not in self._times:
-            self._times[cost] = self.timed.milliseconds(self.baseline.build(self.grow(place)))
+            self._times[cost] = (
+                self.timed.milliseconds(self.baseline.build(factors))
+                if self.latency is None
+                else self.correction * self.latency.milliseconds(self.baseline.scaled(factors))
+            )
         return self._times[cost]
 
     def _exceeded(self, prices: Mapping[str, float]) -> list[str]:
@@ -258,7 +257,7 @@ class _Path:
         else:
             while low > -_MOST and self.load(low) > 1:
                 low, high = min(-1.0, 2 * low), low
-        is_timed = "milliseconds" in self.budgets
+        is_timed = "milliseconds" in self.budgets and self.latency is None
         is_built = is_timed or self.baseline.variant is None  # which takes seconds for each network
         while high - low > (_MILLISECONDS_PRECISION if is_timed else _PRECISION):
             if is_built and _CLOSE <= self.load(low) <= 1:
@@ -287,6 +286,18 @@ class _Path:
             f"The budget of {budgets} is {problem} {self.baseline.name}: with {sizes} it takes {takes}{self._limit}. "
             "Give that, or take another baseline or rule."
         )
+
+
+def widest(
+    baseline: Baseline, budgets: Mapping[str, float], precision: str = "f32", latency: LatencyModel | None = None
+) -> Variant:
+    """Return the widest network of an EfficientNet's depth and resolution within budgets; times are predicted.
+
+    Raises:
+        ValueError: No width is within the budgets, or none uses them up.
+    """
+    place, _ = _Path(baseline, widths(1.0, 1.0), budgets, Timed(precision), latency).largest()
+    return baseline.scaled(widths(1.0, 1.0)(place), baseline.name)
 
 
 def widths(depth: float, resolution: float) -> Growth:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from efficientnet import design, evaluation, export, keras
 from efficientnet.cli import main
+from efficientnet.design import timing
 from efficientnet.explain import explain, overlay
 from efficientnet.export import convert
 from efficientnet.family import compound, costs, scaling
@@ -264,6 +265,8 @@ PUBLIC = {
     BASELINE.build: {"factors": [None], "classes": ["x", 0]},
     design.fit_budget: {"baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
+    design.find_fastest: {"baseline": [None, "b0"], "macs": ["x", 1e6, float("nan")], "finalists": [0, "x"]},
+    design.latency_model: {"engine": ["other"], "threads": [0, "x"], "precision": ["f8"], "networks": [4, "x"]},
     design.growths: {"coefficients": [None, 5]},
     design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
     design.load_results: {"path": [None, 0, []]},
@@ -271,7 +274,8 @@ PUBLIC = {
     design.pareto_front: {"found": [None, 5, [5]]},
     design.search: {"baseline": [None, "b0"], "data": [None, []]},
     design.compare: {"data": [None, "folder"]},
-    design.search_architecture: {"baseline": [None], "trials": [0, "x"], "folder": [None], "data": [None]},
+    design.search_architecture: {"baseline": [None], "trials": [0, "x"], "folder": [None], "data": [None],
+                                 "budgets": [5, {"x": 1}, {"macs": 0}], "changes": [5, ["x"]], "cost": ["x"]},
 }  # fmt: skip
 
 
@@ -297,6 +301,7 @@ def rightly(model, folder):
         convert.read_weights: {"path": "a.keras"}, convert.convert_weights: {"source": "a.keras", "target": "b.keras"},
         convert.largest_difference: {"other": model}, BASELINE.build: {"factors": scaling.Factors()},
         design.at_equal_cost: {"ways": design.growths(), "macs": 1e6}, design.fit_budget: {"macs": 1e6},
+        design.find_fastest: {"macs": 1e12, "latency": design.LatencyModel(timing.Timed(), {}, 0.0)},
         design.search: {"data": None, "folder": "a"}, design.compare: {"data": None, "folder": "a", "budgets": [1e6]},
         design.search_architecture: {"data": None, "folder": "a"},
     }  # fmt: skip

@@ -45,6 +45,23 @@ def test_tinynets_are_what_the_tiny_rule_makes_of_their_budgets(macs, published)
     assert fit.prices["macs"] == cost(fit.variant()).macs
 
 
+@pytest.mark.parametrize(
+    ("published", "factors", "macs"),
+    [
+        ("b3", (1.27, 1.62, 263), 1_729_091_328), ("b5", (1.96, 2.76, 332), 10_022_949_200),
+        ("b7", (3.26, 3.44, 350), 35_312_361_288), ("b3", (1.31, 1.63, 255), 1_567_833_728),
+        ("b5", (1.94, 3.29, 306), 10_060_514_176), ("b7", (2.58, 5.46, 350), 34_587_942_328),
+    ],
+)  # fmt: skip
+def test_efficientnet_x_costs_about_as_much_with_lower_resolution(published, factors, macs):
+    """The scaled networks of arXiv 2102.05610, for TPUs and then for GPUs."""
+    width, depth, resolution = factors
+    row = get_variant(published)
+    assert B0.cost(Factors(width, depth, resolution / 224)).macs == macs
+    assert macs / cost(row).macs == pytest.approx(1, abs=0.15)
+    assert (resolution < row.resolution, width > row.width, depth > row.depth) == (True, True, True)
+
+
 @pytest.mark.parametrize("rule", ["compound", "fast", "tiny", Coefficients(1.0, 1.3, 1.0)])
 def test_a_budget_below_the_baseline_shrinks_it(rule):
     fit = fit_budget(B0, rule, macs=150e6)

@@ -19,15 +19,19 @@ from efficientnet.datasets.targets import Classes
 from efficientnet.design import (
     Baseline,
     Coefficients,
+    LatencyModel,
     ShortTraining,
     compare,
     load_results,
+    recipe,
     search,
     search_architecture,
 )
 from efficientnet.design.experiments import search_jobs
 from efficientnet.design.recipe import train
+from efficientnet.design.timing import Timed
 from efficientnet.family.compound import candidates
+from efficientnet.family.costs import cost
 from efficientnet.family.scaling import Factors
 from efficientnet.family.variants import V1_BLOCKS
 
@@ -124,10 +128,42 @@ def test_a_search_for_an_architecture(data, tmp_path):
     pytest.importorskip("matplotlib")
     front = search_architecture(SMALL, data, tmp_path, trials=2, recipe=QUICK)
     assert 1 <= len(front) <= 2
-    assert [found.macs for found in front] == sorted(found.macs for found in front)
+    assert [found.price for found in front] == sorted(found.price for found in front)
     assert [found.accuracy for found in front] == sorted(found.accuracy for found in front)
     assert all(len(found.variant.blocks) == 2 for found in front)
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_stages_are_searched_within_budgets(data, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(recipe, "fit", lambda model, *_: model.count_params() / 1e5)
+    options = {"changes": ["repeats", "filters", "resolution"], "budgets": {"macs": 2e6}, "cost": "activations"}
+    front = search_architecture(SMALL, data, tmp_path, trials=8, recipe=QUICK, **options)
+    assert [found.price for found in front] == sorted(found.price for found in front)
+    for found in front:
+        assert 1e6 < cost(found.variant, classes=2).macs <= 2e6
+        assert found.price == cost(found.variant, classes=2).activations
+        kept = [dataclasses.replace(new, num_repeat=old.num_repeat, input_filters=old.input_filters,
+                                    output_filters=old.output_filters)
+                for old, new in zip(SMALL.blocks, found.variant.blocks, strict=True)]  # fmt: skip
+        assert tuple(kept) == SMALL.blocks
+    # The study goes on, and knows its settings.
+    assert search_architecture(SMALL, data, tmp_path, trials=8, recipe=QUICK, **options) == front
+    with pytest.raises(ValueError, match="cost was 'activations' and is 'macs'"):
+        search_architecture(SMALL, data, tmp_path, trials=8, recipe=QUICK, **{**options, "cost": "macs"})
+    with pytest.raises(ValueError, match="milliseconds need a model of times"):
+        search_architecture(SMALL, data, tmp_path, cost="milliseconds")
+    with pytest.raises(ValueError, match="1,000 multiply-adds is too small"):
+        search_architecture(SMALL, data, tmp_path / "other", budgets={"macs": 1e3})
+
+
+def test_the_fastest_networks_of_a_search_are_measured(data, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(recipe, "fit", lambda model, *_: 0.5)
+    monkeypatch.setattr(Timed, "milliseconds", lambda self, model: 7.0)
+    model = LatencyModel(Timed(), {"pointwise": 1e-9}, 0.03)
+    front = search_architecture(SMALL, data, tmp_path, trials=2, recipe=QUICK, cost="milliseconds", latency=model)
+    assert [found.price for found in front] == [7.0]
 
 
 @pytest.mark.slow

@@ -1,0 +1,123 @@
+"""The fastest proportions at equal multiply-adds: growth is taken from the resolution, and given to width and depth.
+
+That is where EfficientNet-X (arXiv 2102.05610), fast scaling (arXiv 2103.06877) and EfficientNetV2 (arXiv 2104.00298)
+went from compound scaling, with about the same accuracy at the same multiply-adds, and less time. How far it pays on
+this machine a model of times says for a thousand networks; the best few are measured. Accuracy does not take part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..common import arguments
+from ..family.scaling import Factors
+from .baselines import Baseline, checked
+from .budget import fit_budget
+from .latency import LatencyModel
+from .timing import by_turns
+
+# Of the growth of the multiply-adds: what the resolution keeps, as in fast scaling, and what no dimension exceeds.
+_LEAST_SHARE, _MOST_SHARE = 0.1, 0.5
+_CLOSE = 0.01  # of the multiply-adds, as a fraction
+
+
+class Fastest(NamedTuple):
+    """A network of the search.
+
+    Attributes:
+        factors: Factors of width, depth and resolution.
+        macs: Multiply-adds for one image.
+        predicted: Milliseconds by the model of times.
+        measured: Milliseconds as measured by turns with the network of compound scaling.
+
+    Example:
+        >>> Fastest(Factors(3.11, 3.5, 1.71), macs=37_482_518_272, predicted=512.2, measured=530.1).factors.width
+        3.11
+    """
+
+    factors: Factors
+    macs: int
+    predicted: float
+    measured: float
+
+
+def find_fastest(
+    baseline: Baseline, macs: float, latency: LatencyModel, *, finalists: int = 3, steps: int = 50
+) -> list[Fastest]:
+    """Compare the proportions that scale an EfficientNet to a cost, and measure the fastest of them.
+
+    Width and depth grow at least as much as by compound scaling, and the resolution at most as much.
+
+    Args:
+        baseline: Network to scale.
+        macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1 %.
+        latency: Model of this machine's times.
+        finalists: Number of networks to measure.
+        steps: Shares of the growth that are tried for width, and for depth.
+
+    Returns:
+        The network of compound scaling, and then the finalists, the fastest first.
+
+    Raises:
+        ValueError: The baseline is no EfficientNet, or no other proportions bring it to this cost.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from efficientnet import get_variant
+        >>> from efficientnet.design.timing import Timed
+        >>> model = LatencyModel(Timed(), {"pointwise": 1e-11, "moved": 1e-10}, error=0.03)
+        >>> small = Baseline.from_variant(replace(get_variant("lite0"), width=0.5, depth=0.5, resolution=64))
+        >>> compound, fastest = find_fastest(small, 50e6, model, finalists=1, steps=5)
+        >>> fastest.factors.width > compound.factors.width
+        True
+    """
+    latency.check(baseline)
+    arguments.whole("finalists", finalists)
+    arguments.whole("steps", steps)
+    if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):
+        raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
+    compound = _brought_to(macs, baseline, fit_budget(baseline, macs=macs).factors)
+    # Proportions that round to the same filters, repeats and pixels are one network.
+    candidates = {baseline.cost(factors): factors for factors in _candidates(baseline, compound, macs, steps)}
+    if not candidates:
+        raise ValueError(f"No proportions bring {baseline.name} to {macs:,.0f} multiply-adds. Take another number.")
+
+    def predicted(factors: Factors) -> float:
+        return latency.milliseconds(baseline.scaled(factors))
+
+    best = sorted(candidates.values(), key=predicted)[:finalists]
+    with latency.timed.compiled(baseline.build(compound)) as reference:
+        ratios = []
+        for factors in best:
+            with latency.timed.compiled(baseline.build(factors)) as run:
+                ratios.append(by_turns(run, reference))
+    milliseconds = 1000 * min(seconds for _, seconds in ratios)
+    measured = [milliseconds, *(milliseconds * ratio for ratio, _ in ratios)]
+    first, *others = (
+        Fastest(factors, baseline.cost(factors).macs, predicted(factors), one)
+        for factors, one in zip((compound, *best), measured, strict=True)
+    )
+    return [first, *sorted(others, key=lambda one: one.measured)]
+
+
+def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) -> Iterator[Factors]:
+    """Yield factors at equal multiply-adds, for all shares of the growth that width and depth may take."""
+    growth = math.log(macs / baseline.cost(Factors()).macs)
+    least = math.log(compound.depth) / growth, 2 * math.log(compound.width) / growth
+    for depth, width in itertools.product(*(np.linspace(share, _MOST_SHARE, steps) for share in least)):
+        rest = 1 - depth - width
+        if rest >= _LEAST_SHARE:
+            factors = Factors(*(float(math.exp(growth * share)) for share in (width / 2, depth, rest / 2)))
+            factors = _brought_to(macs, baseline, factors)
+            if abs(baseline.cost(factors).macs / macs - 1) <= _CLOSE:
+                yield factors
+
+
+def _brought_to(macs: float, baseline: Baseline, factors: Factors) -> Factors:
+    """Return the factors with another resolution, which makes up for what the rounding of filters and repeats adds."""
+    return factors._replace(resolution=factors.resolution * math.sqrt(macs / baseline.cost(factors).macs))

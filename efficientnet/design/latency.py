@@ -1,0 +1,288 @@
+"""A model of how long networks of the family take on this machine, from small ones that are measured once.
+
+A network's time is a sum over its layers: so much for each multiply-add of a kind, each number moved, each weight read,
+each layer. What each costs follows from the measured times of a table of small networks, by least squares without
+negative costs. The table lies beside the downloaded weights, and grows until it is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common import arguments
+from ..common.files import replacing
+from ..common.json_files import read_object
+from ..common.text import get_logger
+from ..family import costs
+from ..family.scaling import AnyVariant, Factors
+from ..family.variants import BlockArgs, Variant, get_variant
+from ..weights.download import cache_dir
+from .baselines import Baseline, checked
+from .timing import Timed, by_turns
+
+logger = get_logger()
+
+NETWORKS = 160  # small ones, in a table
+_SAVED_EVERY = 8
+_FORMAT = 1
+_PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
+_BASES = ("b0", "lite0", "b0", "v2-b0", "b0", "edgetpu-s")
+_THIN = 0.45  # share of the stages of a probe that cost next to nothing, so that each kind of layer counts in some
+_MOST_MACS, _LARGE_MACS, _FEW_LARGE = 2e8, 1e9, 4  # of most probes, and of one in four
+
+REFERENCE = dataclasses.replace(get_variant("b0"), name="reference", resolution=128)
+
+_CHANNELS = 16  # that vector units compute at once
+_CACHES = (250_000, 1_000_000)  # numbers of feature maps beyond which caches, one after the other, do not hold them
+_KINDS = {"expand": "pointwise", "project": "pointwise", "head": "pointwise"}
+_DENSE = {"squeeze", "excite", "classifier"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyModel:
+    """A model of how long networks of the family take for one image on this machine; from :func:`latency_model`.
+
+    Attributes:
+        timed: Precision, engine and threads that it is of.
+        seconds: What each kind of work costs, such as a multiply-add of a pointwise convolution.
+        error: Median relative error for the networks of its table, each predicted without it.
+        reference: Seconds of the network ``REFERENCE``, by turns with which the others are measured.
+
+    Example:
+        >>> from efficientnet.design.timing import Timed
+        >>> model = LatencyModel(Timed(), {"network": 0.001, "pointwise": 1e-11}, error=0.03)
+        >>> round(model.milliseconds("b0"), 1)
+        4.5
+    """
+
+    timed: Timed
+    seconds: dict[str, float]
+    error: float
+    reference: float = math.nan
+
+    def milliseconds(self, variant: AnyVariant) -> float:
+        """Predict a network's time for one image.
+
+        Raises:
+            ValueError: The variant mixes kernels (CondConv), or there is none of this name.
+        """
+        return 1000 * sum(self.seconds.get(kind, 0.0) * amount for kind, amount in work(variant).items())
+
+    def measure(self, variant: Variant) -> float:
+        """Measure a network's milliseconds for one image."""
+        return self.timed.milliseconds(build(variant))
+
+    def check(self, baseline: Baseline, timed: Timed | None = None) -> None:
+        """Check that a baseline's networks can be predicted, as they are timed.
+
+        Raises:
+            ValueError: It is no EfficientNet, or the model is of another precision, engine or number of threads.
+        """
+        if timed not in (None, self.timed):
+            raise ValueError(f"latency is of {self.timed}: expected a model of {timed}.")
+        if checked(baseline).variant is None:
+            raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
+        self.milliseconds(baseline.scaled(Factors()))
+
+
+def latency_model(
+    engine: str = "auto",
+    threads: int | None = None,
+    precision: str = "f32",
+    *,
+    networks: int = NETWORKS,
+    report: Callable[[int, int], None] | None = None,
+) -> LatencyModel:
+    """Measure a table of small networks on this machine, once, and fit a model of times to it.
+
+    That takes some minutes, and a quiet machine. The table is kept in the folder ``latency`` beside the downloaded
+    weights, for each processor, engine, precision, number of threads and release of these packages. After an
+    interruption the same call goes on.
+
+    Args:
+        engine: Engine, as for ``efficientnet.inference.compile``; not ``"fastest"``, which differs between networks.
+        threads: Processor threads; by default the engine's choice.
+        precision: Precision: ``"f32"`` or ``"int8"``; ``"f16"`` is computed in float32.
+        networks: Number of small networks to measure, at least 5: fewer take less time and predict less well.
+        report: Function that takes the numbers of measured networks and of all, after each.
+
+    Raises:
+        ValueError: An argument is out of its range.
+        ImportError: The engine, or SciPy, is not installed.
+
+    Example:
+        >>> model = latency_model(networks=5)
+        >>> model.milliseconds("b4") > model.milliseconds("b0")
+        True
+    """
+    timed = Timed(precision, engine, threads).checked()
+    if engine == "fastest":
+        raise ValueError("engine='fastest' differs between networks: expected one engine, such as 'openvino'.")
+    table = _Table(timed)
+    table.complete(arguments.whole("networks", networks, 5), report or (lambda done, count: None))
+    model = fitted(timed, [probe(number) for number in range(networks)], table.seconds(networks))
+    return dataclasses.replace(model, reference=table.reference)
+
+
+def fitted(timed: Timed, variants: Sequence[Variant], seconds: Sequence[float]) -> LatencyModel:
+    """Fit a model to measured times of networks."""
+    amounts = [work(variant) for variant in variants]
+    kinds = sorted({kind for row in amounts for kind in row})
+    # Relative errors count, so each network's equation is divided by its time.
+    rows = np.array([[row.get(kind, 0.0) for kind in kinds] for row in amounts]) / np.array(seconds)[:, None]
+    folds = np.arange(len(rows)) % 5
+    errors = [abs(rows[folds == fold] @ _solve(rows[folds != fold]) - 1) for fold in range(5)]
+    return LatencyModel(
+        timed, dict(zip(kinds, _solve(rows).tolist(), strict=True)), float(np.median(np.hstack(errors)))
+    )
+
+
+def _solve(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the costs, none negative, that bring each row nearest to 1."""
+    try:
+        from scipy.optimize import nnls
+    except ImportError as error:
+        raise ImportError("A model of times needs SciPy: pip install 'efficientnet[design]>=2'.") from error
+    scale = np.maximum(rows.max(axis=0), 1e-30)
+    return np.asarray(nnls(rows / scale, np.ones(len(rows)))[0] / scale, np.float64)
+
+
+def work(variant: AnyVariant) -> dict[str, float]:
+    """Return how much of each kind of work a network has to do for one image."""
+    variant = get_variant(variant)
+    has_exponential = variant.activation not in ("relu", "relu6")
+    amounts: dict[str, float] = {"network": 1, "image": 3 * variant.resolution**2}
+
+    def add(kind: str, amount: float) -> None:
+        amounts[kind] = amounts.get(kind, 0.0) + amount
+
+    for layer in costs.layers(variant, variant.resolution, variant.classes):
+        if layer.experts > 1:
+            raise ValueError(f"{variant.name} mixes kernels for each image: there is no model of its time. Measure it.")
+        add("layers", 1)
+        if layer.kind in _DENSE:
+            add("dense weights", layer.weights)
+            add("averaged", layer.taken if layer.kind == "squeeze" else 0)
+            continue
+        made = layer.filters * layer.side**2
+        kind = _KINDS.get(layer.kind, layer.kind)
+        if kind == "depthwise":
+            kind += f" {math.isqrt(layer.weights // layer.filters)}"
+        padded = math.ceil(layer.filters / _CHANNELS) * _CHANNELS / layer.filters
+        add(kind, padded * layer.weights * layer.side**2)
+        add("weights", layer.weights)
+        add("moved", made + layer.taken)
+        for most in _CACHES:
+            add(f"moved beyond {most}", max(0, made + layer.taken - most))
+        if has_exponential and layer.kind != "project":
+            add("exponential", made)
+    return amounts
+
+
+def probe(number: int) -> Variant:
+    """Return a small network of the table: a published one with its stages changed at random, many of them thin."""
+    generator = np.random.default_rng(number)
+    base = get_variant(_BASES[number % len(_BASES)])
+    most = _MOST_MACS if number % _FEW_LARGE else _LARGE_MACS
+    while True:
+        width, resolution = (math.exp(generator.uniform(*np.log(ends))) for ends in ((0.35, 4), (64, 512)))
+        filters = stem = 8 * int(generator.integers(1, 7))
+        blocks: list[BlockArgs] = []
+        for stage in base.blocks:
+            blocks.append(_changed(stage, generator, filters, width))
+            filters = blocks[-1].output_filters
+        variant = dataclasses.replace(
+            base, name=f"probe-{number}", width=1.0, depth=1.0, depth_divisor=8, resolution=round(resolution),
+            blocks=tuple(blocks), scale_stem_and_head=False, stem_filters=stem,
+            head_filters=int(generator.choice([16, 256, 1280])), classes=int(generator.choice([10, 1000])),
+        )  # fmt: skip
+        if most / 100 < costs.cost(variant).macs < most:
+            return variant
+
+
+def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, width: float) -> BlockArgs:
+    """Return a stage that takes so many filters: a thin one, or one with all that a stage may have changed."""
+    stage = dataclasses.replace(stage, input_filters=filters)
+    if generator.random() < _THIN:
+        return dataclasses.replace(stage, output_filters=8, num_repeat=1, expand_ratio=1, se_ratio=None, fused=False)
+    expansion, kernel, se = (generator.random() < share for share in (0.5, 0.4, 0.2))
+    return dataclasses.replace(
+        stage,
+        output_filters=8 * max(1, round(stage.output_filters * width * math.exp(generator.uniform(-0.4, 0.4)) / 8)),
+        num_repeat=int(generator.integers(1, 4)),
+        expand_ratio=int(generator.choice([1, 3, 4, 6])) if expansion else stage.expand_ratio,
+        kernel_size=int(generator.choice([3, 5])) if kernel and not stage.fused else stage.kernel_size,
+        se_ratio=(None if stage.se_ratio else 0.25) if se and not stage.fused else stage.se_ratio,
+    )
+
+
+def build(variant: Variant) -> Any:
+    """Build a network of random weights that takes raw pixels."""
+    return Baseline.from_variant(variant).build(Factors())
+
+
+class _Table:
+    """The times of the small networks, in a file: as multiples of a reference's, which is timed by turns with each."""
+
+    def __init__(self, timed: Timed) -> None:
+        about = {"processor": _processor(), "cores": os.cpu_count(), **timed._asdict(), "versions": _versions()}
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        self.timed, self.about, self.path = timed, about, cache_dir() / "latency" / f"{key}.json"
+        self.ratios: dict[int, float] = {}
+        self.reference = math.inf  # seconds
+        try:
+            content = read_object(self.path)
+            ratios = {int(number): arguments.factor("ratio", ratio) for number, ratio in content["ratios"].items()}
+            self.reference, self.ratios = arguments.factor("reference", content["reference"]), ratios
+            if content["format"] != _FORMAT:
+                raise ValueError("another format")
+        except FileNotFoundError:
+            pass
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            logger.warning("The table of times %s cannot be used (%s), and is measured anew.", self.path, error)
+            self.ratios = {}
+
+    def seconds(self, count: int) -> list[float]:
+        """Return the times of the first networks."""
+        return [self.reference * self.ratios[number] for number in range(count)]
+
+    def complete(self, count: int, report: Callable[[int, int], None]) -> None:
+        """Measure what is missing of the first networks, and write the table every few."""
+        missing = [number for number in range(count) if number not in self.ratios]
+        if not missing:
+            return
+        with self.timed.compiled(build(REFERENCE)) as reference:
+            for index, number in enumerate(missing, start=1):
+                with self.timed.compiled(build(probe(number))) as run:
+                    self.ratios[number], seconds = by_turns(run, reference)
+                self.reference = min(self.reference, seconds)
+                if len(self.ratios) % _SAVED_EVERY == 0 or number == missing[-1]:
+                    self._write()
+                report(count - len(missing) + index, count)
+
+    def _write(self) -> None:
+        content = {"format": _FORMAT, **self.about, "reference": self.reference, "ratios": self.ratios}
+        with replacing(self.path) as part:
+            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    return next((line for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+
+
+def _versions() -> dict[str, str]:
+    return {found.metadata["Name"]: found.version for name in _PACKAGES for found in metadata.distributions(name=name)}

@@ -1,0 +1,105 @@
+"""How networks are timed on this machine."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..common import arguments
+from ..family.costs import PRECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
+_CALIBRATED = 4  # random images: the time in int8 does not depend on them
+_LEAST_ROUNDS, _MOST_ROUNDS, _ROUND_SECONDS = 5, 15, 0.01  # of two networks by turns
+_ENOUGH_SECONDS = 10.0  # of all rounds
+
+# A prediction of one image; returns the seconds that it took.
+Run = Callable[[], float]
+
+
+class Timed(NamedTuple):
+    """How networks are timed, and what precision their file and memory are of."""
+
+    precision: str = "f32"
+    engine: str = "auto"
+    threads: int | None = None
+
+    def checked(self) -> Timed:
+        """Itself.
+
+        Raises:
+            ValueError: The precision, the engine or the number of threads is none.
+        """
+        from ..inference.compiling import ENGINES
+
+        arguments.choice("precision", self.precision, PRECISIONS)
+        arguments.choice("engine", self.engine, ENGINES)
+        if self.threads is not None:
+            arguments.whole("threads", self.threads)
+        return self
+
+    def milliseconds(self, model: Any) -> float:
+        """Return the median time for one image."""
+        seconds: list[float] = []
+        with self.compiled(model) as run:
+            while len(seconds) < _LEAST_TIMINGS or sum(seconds) < _LEAST_SECONDS:
+                seconds.append(run())
+        return 1000 * statistics.median(seconds)
+
+    def compiled(self, model: Any) -> AbstractContextManager[Run]:
+        """Compile a Keras model, and enter a function that predicts one image."""
+        return _compiled(self, model)
+
+
+@contextmanager
+def _compiled(timed: Timed, model: Any) -> Iterator[Run]:
+    from ..inference import compile
+
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (_CALIBRATED, *model.input_shape[1:]), np.uint8)
+    is_int8 = timed.precision == "int8"
+    with compile(
+        model, timed.engine, precision="int8" if is_int8 else "f32", threads=timed.threads,
+        calibration=[*images] if is_int8 else (), cache=False,
+    ) as predictor:  # fmt: skip
+
+        def run() -> float:
+            begin = time.perf_counter()
+            predictor(images[:1])
+            return time.perf_counter() - begin
+
+        for _ in range(3):
+            run()
+        yield run
+
+
+def by_turns(run: Run, reference: Run) -> tuple[float, float]:
+    """Time a network and a reference in many short rounds, so that what else the machine does slows both.
+
+    Returns:
+        The network's time as a multiple of the reference's: the median over the rounds, of each the fastest run; and
+        the seconds of the reference's fastest run.
+    """
+    ratios: list[float] = []
+    fastest: list[float] = []
+    end = time.perf_counter() + _ENOUGH_SECONDS
+    while len(ratios) < _LEAST_ROUNDS or (len(ratios) < _MOST_ROUNDS and time.perf_counter() < end):
+        seconds = _fastest(run)
+        fastest.append(_fastest(reference))
+        ratios.append(seconds / fastest[-1])
+    return statistics.median(ratios), min(fastest)
+
+
+def _fastest(run: Run) -> float:
+    times = [run()]
+    while sum(times) < _ROUND_SECONDS:
+        times.append(run())
+    return min(times)
