@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_training(parser)
     add = parser.add_argument
     add("--trials", type=positive, default=50, metavar="N", help="networks to try (default: 50)")
-    add("--change", nargs="+", choices=options.CHANGES, default=options.CHANGES[:2], metavar="WHAT",
+    add("--change", nargs="+", choices=options.CHANGES, default=[*options.CHANGES[:2]], metavar="WHAT",
         help=f"what may change: {', '.join(options.CHANGES[:-1])} of each stage, {options.CHANGES[-1]} of the network "
         f"(default: {' '.join(options.CHANGES[:2])})")  # fmt: skip
     add("--cost", choices=options.BUDGETS, default="macs", metavar="CURRENCY",

@@ -129,9 +129,8 @@ def search_architecture(
     budgets = arguments.instance(
         "budgets", budgets or {}, Mapping, "a dictionary of currencies, such as {'macs': 20e6}"
     )
-    budgets = {
-        arguments.choice("budgets", one, CURRENCIES): arguments.factor(one, most) for one, most in budgets.items()
-    }
+    for currency, most in budgets.items():
+        arguments.factor(f"budgets[{arguments.choice('budgets', currency, CURRENCIES)!r}]", most)
     changed = [arguments.choice("changes", one, CHANGES) for one in arguments.iterable("changes", changes, "a list")]
     if latency is not None:
         latency.check(Baseline.from_variant(baseline))
@@ -158,7 +157,7 @@ def search_architecture(
         "kind": "architecture",
         "baseline": dataclasses.asdict(baseline),
         "changes": changed,
-        "budgets": budgets,
+        "budgets": dict(budgets),
         "cost": cost,
         "precision": timed.precision,
         "recipe": dataclasses.asdict(recipe),

@@ -52,7 +52,7 @@ def test_each_default_is_named(command):
 
 def test_the_defaults_of_a_short_training():
     recipe = pytest.importorskip("efficientnet.design").ShortTraining()
-    from efficientnet.cli.design import _TRAINING
+    from efficientnet.cli.design_options import TRAINING
 
-    for field, _, text in _TRAINING:
+    for field, _, text in TRAINING:
         assert text.endswith(f"(default: {getattr(recipe, field)})")
