@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..common.files import check_writable
 from ..common.text import notify
@@ -108,7 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FILE.json", help="file to save the fastest network to, as a variant")
     parser.set_defaults(run=_fastest)
 
-    parser = commands.add_parser("report", help="write report.html and report.md from the results of search and compare")
+    parser = commands.add_parser(
+        "report", help="write report.html and report.md from the results of search and compare"
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
 
