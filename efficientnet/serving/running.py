@@ -40,14 +40,16 @@ def create_server(
 
 
 def _timed(seconds: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with a limit of time for all that a client sends while no request is under way.
+    """Return uvicorn's protocol with limits of time for clients that send or read slowly; uvicorn waits without end.
 
-    That is the head of the next request, or what is left of a body that already has its response. uvicorn itself waits
-    for both without end. The time of a body is ``read_body``'s.
+    One is for all that a client sends while no request is under way: the head of the next request, or what is left of a
+    body that already has its response. The other is for a response that the client does not read. The time of a body is
+    ``read_body``'s.
     """
 
     class TimedProtocol(H11Protocol):
         deadline: asyncio.TimerHandle | None = None
+        unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -59,8 +61,18 @@ def _timed(seconds: float) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            if self.deadline is not None:
-                self.deadline.cancel()
+            for timer in (self.deadline, self.unread):
+                if timer is not None:
+                    timer.cancel()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.unread = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self.unread is not None:
+                self.unread.cancel()
 
         def watch(self) -> None:
             is_waiting = self.cycle is None or self.cycle.response_complete

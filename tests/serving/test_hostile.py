@@ -240,3 +240,10 @@ def test_slow_senders(port):
         name: status for name, (_, status) in SLOW.items()
     }
     assert max(took for _, took in found) < BOUND
+
+
+def test_a_client_that_does_not_read(port):
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), BOUND) as connection, pytest.raises(ConnectionError):
+        while time.monotonic() < started + BOUND:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 99)
