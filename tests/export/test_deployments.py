@@ -7,6 +7,7 @@ import pytest
 from exported_models import small_keras
 
 from efficientnet.export import export
+from efficientnet.export.deployments import web
 from efficientnet.inference import ModelSource, compile
 
 keras = pytest.importorskip("keras")
@@ -157,3 +158,10 @@ def test_models_that_a_page_cannot_have(tmp_path, shape, has_vector, message):
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x) if has_vector else x)
     with pytest.raises(ValueError, match=message):
         export(ModelSource.of_model(model, preprocessing="tf"), tmp_path / "page", "web")
+
+
+def test_a_page_needs_jinja(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"efficientnet\[web\]"):
+        export(source, tmp_path / "page", "web")
+    assert not files(tmp_path)

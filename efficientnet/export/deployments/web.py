@@ -6,6 +6,7 @@ A page that is opened from a disk may load scripts and nothing else, so all file
 from __future__ import annotations
 
 import base64
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def runtime_files(folder: Path) -> list[Path]:
 
 
 def _check(name: str, spec: InputSpec) -> None:
+    if find_spec("jinja2") is None:
+        raise ImportError("A page needs Jinja2: pip install 'efficientnet[web]>=2'.")
     spec.check_vector()
     spec.check_images()
     if spec.channels not in (1, 3):
