@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import statistics
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -27,9 +28,10 @@ from ..common.json_files import read_object
 from ..common.text import get_logger
 from ..family import costs
 from ..family.scaling import AnyVariant, Factors
-from ..family.variants import BlockArgs, Variant, get_variant
+from ..family.variants import Variant, get_variant
 from ..weights.download import cache_dir
 from .baselines import Baseline, checked
+from .probes import REFERENCE, probe
 from .timing import Timed, by_turns
 
 logger = get_logger()
@@ -38,11 +40,6 @@ NETWORKS = 160  # small ones, in a table
 _SAVED_EVERY = 8
 _FORMAT = 1
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
-_BASES = ("b0", "lite0", "b0", "v2-b0", "b0", "edgetpu-s")
-_THIN = 0.45  # share of the stages of a probe that cost next to nothing, so that each kind of layer counts in some
-_MOST_MACS, _LARGE_MACS, _FEW_LARGE = 2e8, 1e9, 4  # of most probes, and of one in four
-
-REFERENCE = dataclasses.replace(get_variant("b0"), name="reference", resolution=128)
 
 _CHANNELS = 16  # that vector units compute at once
 _CACHES = (250_000, 1_000_000)  # numbers of feature maps beyond which caches, one after the other, do not hold them
@@ -58,7 +55,6 @@ class LatencyModel:
         timed: Precision, engine and threads that it is of.
         seconds: What each kind of work costs, such as a multiply-add of a pointwise convolution.
         error: Median relative error for the networks of its table, each predicted without it.
-        reference: Seconds of the network ``REFERENCE``, by turns with which the others are measured.
 
     Example:
         >>> from efficientnet.design.timing import Timed
@@ -70,7 +66,6 @@ class LatencyModel:
     timed: Timed
     seconds: dict[str, float]
     error: float
-    reference: float = math.nan
 
     def milliseconds(self, variant: AnyVariant) -> float:
         """Predict a network's time for one image.
@@ -132,8 +127,7 @@ def latency_model(
         raise ValueError("engine='fastest' differs between networks: expected one engine, such as 'openvino'.")
     table = _Table(timed)
     table.complete(arguments.whole("networks", networks, 5), report or (lambda done, count: None))
-    model = fitted(timed, [probe(number) for number in range(networks)], table.seconds(networks))
-    return dataclasses.replace(model, reference=table.reference)
+    return fitted(timed, [probe(number) for number in range(networks)], table.seconds(networks))
 
 
 def fitted(timed: Timed, variants: Sequence[Variant], seconds: Sequence[float]) -> LatencyModel:
@@ -191,91 +185,54 @@ def work(variant: AnyVariant) -> dict[str, float]:
     return amounts
 
 
-def probe(number: int) -> Variant:
-    """Return a small network of the table: a published one with its stages changed at random, many of them thin."""
-    generator = np.random.default_rng(number)
-    base = get_variant(_BASES[number % len(_BASES)])
-    most = _MOST_MACS if number % _FEW_LARGE else _LARGE_MACS
-    while True:
-        width, resolution = (math.exp(generator.uniform(*np.log(ends))) for ends in ((0.35, 4), (64, 512)))
-        filters = stem = 8 * int(generator.integers(1, 7))
-        blocks: list[BlockArgs] = []
-        for stage in base.blocks:
-            blocks.append(_changed(stage, generator, filters, width))
-            filters = blocks[-1].output_filters
-        variant = dataclasses.replace(
-            base, name=f"probe-{number}", width=1.0, depth=1.0, depth_divisor=8, resolution=round(resolution),
-            blocks=tuple(blocks), scale_stem_and_head=False, stem_filters=stem,
-            head_filters=int(generator.choice([16, 256, 1280])), classes=int(generator.choice([10, 1000])),
-        )  # fmt: skip
-        if most / 100 < costs.cost(variant).macs < most:
-            return variant
-
-
-def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, width: float) -> BlockArgs:
-    """Return a stage that takes so many filters: a thin one, or one with all that a stage may have changed."""
-    stage = dataclasses.replace(stage, input_filters=filters)
-    if generator.random() < _THIN:
-        return dataclasses.replace(stage, output_filters=8, num_repeat=1, expand_ratio=1, se_ratio=None, fused=False)
-    expansion, kernel, se = (generator.random() < share for share in (0.5, 0.4, 0.2))
-    return dataclasses.replace(
-        stage,
-        output_filters=8 * max(1, round(stage.output_filters * width * math.exp(generator.uniform(-0.4, 0.4)) / 8)),
-        num_repeat=int(generator.integers(1, 4)),
-        expand_ratio=int(generator.choice([1, 3, 4, 6])) if expansion else stage.expand_ratio,
-        kernel_size=int(generator.choice([3, 5])) if kernel and not stage.fused else stage.kernel_size,
-        se_ratio=(None if stage.se_ratio else 0.25) if se and not stage.fused else stage.se_ratio,
-    )
-
-
 def build(variant: Variant) -> Any:
     """Build a network of random weights that takes raw pixels."""
     return Baseline.from_variant(variant).build(Factors())
 
 
 class _Table:
-    """The times of the small networks, in a file: as multiples of a reference's, which is timed by turns with each."""
+    """The times of the small networks, in a file.
+
+    Each is a multiple of a reference's, which is timed by turns with it; beside it stand the reference's seconds.
+    """
 
     def __init__(self, timed: Timed) -> None:
         about = {"processor": _processor(), "cores": os.cpu_count(), **timed._asdict(), "versions": _versions()}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         self.timed, self.about, self.path = timed, about, cache_dir() / "latency" / f"{key}.json"
-        self.ratios: dict[int, float] = {}
-        self.reference = math.inf  # seconds
+        self.measured: dict[int, list[float]] = {}
         try:
             content = read_object(self.path)
-            ratios = {int(number): arguments.factor("ratio", ratio) for number, ratio in content["ratios"].items()}
-            self.reference, self.ratios = arguments.factor("reference", content["reference"]), ratios
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
+            for number, pair in content["measured"].items():
+                ratio, seconds = (arguments.factor(number, value) for value in pair)
+                self.measured[int(number)] = [ratio, seconds]
         except FileNotFoundError:
             pass
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             logger.warning("The table of times %s cannot be used (%s), and is measured anew.", self.path, error)
-            self.ratios = {}
+            self.measured = {}
 
     def seconds(self, count: int) -> list[float]:
-        """Return the times of the first networks."""
-        return [self.reference * self.ratios[number] for number in range(count)]
+        """Return the times of the first networks, all at the reference's usual speed."""
+        ratios, references = zip(*(self.measured[number] for number in range(count)), strict=True)
+        return [statistics.median(references) * ratio for ratio in ratios]
 
     def complete(self, count: int, report: Callable[[int, int], None]) -> None:
         """Measure what is missing of the first networks, and write the table every few."""
-        missing = [number for number in range(count) if number not in self.ratios]
+        missing = [number for number in range(count) if number not in self.measured]
         if not missing:
             return
         with self.timed.compiled(build(REFERENCE)) as reference:
             for index, number in enumerate(missing, start=1):
                 with self.timed.compiled(build(probe(number))) as run:
-                    self.ratios[number], seconds = by_turns(run, reference)
-                self.reference = min(self.reference, seconds)
-                if len(self.ratios) % _SAVED_EVERY == 0 or number == missing[-1]:
-                    self._write()
+                    self.measured[number] = [*by_turns(run, reference)]
+                if index % _SAVED_EVERY == 0 or number == missing[-1]:
+                    with replacing(self.path) as part:
+                        content = {"format": _FORMAT, **self.about, "measured": self.measured}
+                        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
                 report(count - len(missing) + index, count)
-
-    def _write(self) -> None:
-        content = {"format": _FORMAT, **self.about, "reference": self.reference, "ratios": self.ratios}
-        with replacing(self.path) as part:
-            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _processor() -> str:

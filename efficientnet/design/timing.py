@@ -85,21 +85,22 @@ def by_turns(run: Run, reference: Run) -> tuple[float, float]:
     """Time a network and a reference in many short rounds, so that what else the machine does slows both.
 
     Returns:
-        The network's time as a multiple of the reference's: the median over the rounds, of each the fastest run; and
-        the seconds of the reference's fastest run.
+        The network's time as a multiple of the reference's: the median over the rounds, of each the fastest runs; and
+        the median seconds of the reference.
     """
     ratios: list[float] = []
-    fastest: list[float] = []
+    seconds: list[float] = []
     end = time.perf_counter() + _ENOUGH_SECONDS
     while len(ratios) < _LEAST_ROUNDS or (len(ratios) < _MOST_ROUNDS and time.perf_counter() < end):
-        seconds = _fastest(run)
-        fastest.append(_fastest(reference))
-        ratios.append(seconds / fastest[-1])
-    return statistics.median(ratios), min(fastest)
+        times, references = one_round(run), one_round(reference)
+        ratios.append(min(times) / min(references))
+        seconds += references
+    return statistics.median(ratios), statistics.median(seconds)
 
 
-def _fastest(run: Run) -> float:
+def one_round(run: Run) -> list[float]:
+    """Return the seconds of each run of a short round."""
     times = [run()]
     while sum(times) < _ROUND_SECONDS:
         times.append(run())
-    return min(times)
+    return times

@@ -1,22 +1,23 @@
-"""Part "latency-model": the model of times on networks that it has not seen, by turns with its reference."""
+"""Part "latency-model": the model of times on networks that it has not seen, measured by turns."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import statistics
 
 import numpy as np
 
-NETWORKS = 20
+NETWORKS, ROUNDS = 20, 15
 BASES = ("b0", "lite0", "v2-b0", "b0")
 MACS = (3e7, 2e9)
 
 
 def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
     """Measures the table, where it is not there yet, and 20 networks; prints each, and the median and worst error."""
-    from efficientnet.design.latency import REFERENCE, build, latency_model
-    from efficientnet.design.timing import by_turns
+    from efficientnet.design.latency import build, latency_model
+    from efficientnet.design.timing import one_round
     from efficientnet.family import costs
 
     def progress(done: int, count: int) -> None:
@@ -24,21 +25,18 @@ def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
             print(f"{done} of {count} small networks measured", flush=True)
 
     model = latency_model(engine, threads, report=progress)
+    variants = [unseen(number) for number in range(NETWORKS)]
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(model.timed.compiled(build(variant))) for variant in variants]
+        rounds = [[statistics.median(one_round(run)) for run in runs] for _ in range(ROUNDS)]
     rows = []
-    print(f"| {'network':<44} | {'multiply-adds':>13} | predicted, ms | measured, ms | error |")
-    print(f"|{'-' * 46}|{'-' * 14}:|{'-' * 14}:|{'-' * 13}:|{'-' * 6}:|", flush=True)
-    with model.timed.compiled(build(REFERENCE)) as reference:
-        for number in range(NETWORKS):
-            variant = unseen(number)
-            with model.timed.compiled(build(variant)) as run:
-                ratio, _ = by_turns(run, reference)
-            measured, predicted = 1000 * ratio * model.reference, model.milliseconds(variant)
-            macs, error = costs.cost(variant).macs, predicted / measured - 1
-            rows.append({"macs": macs, "predicted": predicted, "measured": measured})
-            print(
-                f"| {variant.name:<44} | {macs:>13,} | {predicted:>13.2f} | {measured:>12.2f} | {error:>+6.1%} |",
-                flush=True,
-            )
+    print(f"| {'network':<44} | {'multiply-adds':>13} | predicted, ms | measured, ms | error  |")
+    print(f"|{'-' * 46}|{'-' * 14}:|{'-' * 14}:|{'-' * 13}:|{'-' * 7}:|")
+    for variant, times in zip(variants, zip(*rounds, strict=True), strict=True):
+        measured, predicted = 1000 * statistics.median(times), model.milliseconds(variant)
+        macs, error = costs.cost(variant).macs, predicted / measured - 1
+        rows.append({"macs": macs, "predicted": predicted, "measured": measured})
+        print(f"| {variant.name:<44} | {macs:>13,} | {predicted:>13.2f} | {measured:>12.2f} | {error:>+6.1%} |")
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
     print(
         f"\nmedian error {statistics.median(errors):.1%}, worst {max(errors):.1%}; within its table {model.error:.1%}"
