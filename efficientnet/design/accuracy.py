@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ..weights.published import list_weights
 _OTHERS = re.compile(r"noisy|21k|12k|r160")
 # Of the normal distribution, for an interval that holds nine in ten.
 _DEVIATIONS = 1.645
+_MIDDLE = 9  # the curve is one of the logarithm of multiply-adds, from that of a billion
 
 
 class Expected(NamedTuple):
@@ -65,16 +67,17 @@ def expected_top1(macs: float) -> Expected:
         (True, False)
     """
     curve = _curve()
-    x = _terms(np.log10(arguments.factor("macs", macs)))
-    error, spread = x @ curve.coefficients, _DEVIATIONS * curve.deviation * np.sqrt(1 + x @ curve.covariance @ x)
+    decades = math.log10(arguments.factor("macs", macs)) - _MIDDLE
+    x = np.vander([decades], 3)[0]
+    error, spread = x @ curve.coefficients, _DEVIATIONS * math.sqrt(curve.variance + x @ curve.covariance @ x)
     top1, low, high = (float(1 - 10**value) for value in (error, error + spread, error - spread))
     return Expected(top1, max(0.0, low), high, not curve.least <= macs <= curve.most)
 
 
 class _Curve(NamedTuple):
-    coefficients: NDArray[np.float64]
-    covariance: NDArray[np.floating[Any]]  # of the coefficients, for a deviation of 1
-    deviation: float
+    coefficients: NDArray[np.floating[Any]]
+    covariance: NDArray[np.floating[Any]]  # of the coefficients
+    variance: float  # of the networks around the curve
     least: float
     most: float
 
@@ -90,15 +93,8 @@ def published_points() -> list[tuple[float, float]]:
 @functools.cache
 def _curve() -> _Curve:
     macs, top1 = np.array(published_points()).T
-    x, y = _terms(np.log10(macs)), np.log10(1 - top1).astype(np.float64)
-    covariance = np.linalg.inv(x.T @ x)
-    coefficients = covariance @ x.T @ y
-    residuals = y - x @ coefficients
-    deviation = float(np.sqrt(residuals @ residuals / (len(y) - len(coefficients))))
-    return _Curve(coefficients, covariance, deviation, float(macs.min()), float(macs.max()))
-
-
-def _terms(decades: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Return 1, x and x² of the logarithm of multiply-adds, from that of a billion."""
-    x = np.asarray(decades) - 9
-    return np.stack([np.ones_like(x), x, x**2], axis=-1)
+    x, y = np.log10(macs) - _MIDDLE, np.log10(1 - top1)
+    coefficients, covariance = np.polyfit(x, y, 2, cov=True)
+    squares = (y - np.polyval(coefficients, x)) ** 2
+    variance = squares.sum() / (len(y) - len(coefficients))
+    return _Curve(coefficients, covariance, float(variance), float(macs.min()), float(macs.max()))
