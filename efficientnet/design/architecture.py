@@ -137,15 +137,14 @@ def search_architecture(
     elif "milliseconds" in (cost, *budgets):
         raise ValueError("milliseconds need a model of times: expected latency=latency_model().")
     space = _Space(baseline, len(checked_data(data).classes), changed, budgets, cost, timed.precision, latency)
+    space.network(import_optuna().trial.FixedTrial(space.unchanged()))  # which raises where no budget is reached
     resized = functools.lru_cache(maxsize=2)(data.resized)
 
     def objective(trial: Any) -> tuple[float, float]:
         try:
             network = space.network(trial)
-        except ValueError as error:  # too large, or too small, for the budgets
-            if not trial.number:
-                raise
-            raise Stopped from error
+        except ValueError:  # too large, or too small, for the budgets
+            raise Stopped from None
         build = functools.partial(Baseline.from_variant(network, len(data.classes)).build, Factors())
         try:
             accuracy, _ = train(build, resized(network.resolution), recipe, seed)

@@ -170,18 +170,16 @@ def amount(price: float) -> str:
 
 
 def _largest_by_model(path: _Path, latency: LatencyModel) -> tuple[float, float]:
-    """Return what ``path.largest`` does: searched by a model of times, which each network that it finds corrects."""
-    correction, within = 1.0, []
+    """Return what ``path.largest`` does, searched by a model of times, which is corrected by what it finds."""
+    correction = 1.0
     for _ in range(_TRIED):
         model = _Path(path.baseline, path.grow, path.budgets, path.timed, latency, correction)
         phi, above = model.largest()
         load = path.load(phi)  # measured
-        if load <= 1:
-            within.append((phi, above))
-        if _CLOSE <= load <= 1 or "milliseconds" not in path.budgets:
-            break
+        if _CLOSE <= load <= 1 or load <= 1 < path.load(above):
+            return phi, above
         correction *= path.milliseconds(phi) / model.milliseconds(phi)
-    return max(within, default=None) or path.largest()
+    return path.largest()
 
 
 class _Path:
