@@ -97,8 +97,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_latency)
 
     parser = commands.add_parser("fastest", help="find the proportions that are fastest on this machine at equal cost",
-        description="Scales a network to a cost in a thousand proportions of width, depth and resolution, predicts the "
-        "time of each as `design latency` does, and measures the fastest and compound scaling.")  # fmt: skip
+        description="Scales a network to a cost in two thousand proportions of width, depth and resolution, predicts "
+        "the time of each as `design latency` does, and measures the fastest and compound scaling.")  # fmt: skip
     add = parser.add_argument
     add("baseline", metavar="NETWORK", help=options.NETWORK)
     add("--macs", type=amount, required=True, metavar="N", help="multiply-adds of all networks, such as 1.8G")
@@ -254,13 +254,14 @@ def _latency(arguments: argparse.Namespace) -> int:
 
 def _fastest(arguments: argparse.Namespace) -> int:
     from ..design import find_fastest
+    from ..design.budget import amount as in_words
 
     baseline = options.read_baseline(arguments)
     found = find_fastest(baseline, arguments.macs, _model(arguments), finalists=arguments.finalists)
     rows = [
         [
             name, f"{one.factors.width:.3f}", f"{one.factors.depth:.3f}", baseline.pixels(one.factors),
-            f"{one.macs:,}", f"{one.predicted:.3g}", f"{one.measured:.3g}",
+            f"{one.macs:,}", in_words(one.predicted), in_words(one.measured),
         ]
         for name, one in zip(["compound", *map(str, range(1, len(found)))], found, strict=True)
     ]  # fmt: skip
