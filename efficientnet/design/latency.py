@@ -38,7 +38,7 @@ logger = get_logger()
 
 NETWORKS = 160  # small ones, in a table
 _SAVED_EVERY = 8
-_FORMAT = 1
+_FORMAT = 2  # another one where the networks of the table change
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
 _CHANNELS = 16  # that vector units compute at once

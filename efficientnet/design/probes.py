@@ -14,21 +14,23 @@ from ..family.variants import BlockArgs, Variant, get_variant
 REFERENCE = dataclasses.replace(get_variant("b0"), name="reference", resolution=128)
 
 _BASES = ("b0", "lite0", "b0", "v2-b0", "b0", "edgetpu-s")
-_THIN = 0.45  # share of the stages that cost next to nothing, so that each kind of layer counts in some network
+# Share of the stages that cost next to nothing, so that each kind of layer counts somewhere; in one of three, none.
+_THIN = (0.0, 0.45, 0.45)
 _MOST_MACS, _LARGE_MACS, _FEW_LARGE = 2e8, 1e9, 4  # of most networks, and of one in four
 
 
 def probe(number: int) -> Variant:
-    """Return a small network of the table: a published one with its stages changed at random, many of them thin."""
+    """Return a small network of the table: a published one with its stages changed at random, some of them thin."""
     generator = np.random.default_rng(number)
     base = get_variant(_BASES[number % len(_BASES)])
     most = _MOST_MACS if number % _FEW_LARGE else _LARGE_MACS
+    thin = generator.choice(_THIN)
     while True:
         width, resolution = (math.exp(generator.uniform(*np.log(ends))) for ends in ((0.35, 4), (64, 512)))
         filters = stem = 8 * int(generator.integers(1, 7))
         blocks: list[BlockArgs] = []
         for stage in base.blocks:
-            blocks.append(_changed(stage, generator, filters, width))
+            blocks.append(_changed(stage, generator, filters, 0.0 if generator.random() < thin else width))
             filters = blocks[-1].output_filters
         variant = dataclasses.replace(
             base, name=f"probe-{number}", width=1.0, depth=1.0, depth_divisor=8, resolution=round(resolution),
@@ -40,9 +42,9 @@ def probe(number: int) -> Variant:
 
 
 def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, width: float) -> BlockArgs:
-    """Return a stage that takes so many filters: a thin one, or one with all that a stage may have changed."""
+    """Return a stage that takes so many filters, with all that it may have changed; a thin one for a width of 0."""
     stage = dataclasses.replace(stage, input_filters=filters)
-    if generator.random() < _THIN:
+    if not width:
         return dataclasses.replace(stage, output_filters=8, num_repeat=1, expand_ratio=1, se_ratio=None, fused=False)
     expansion, kernel, se = (generator.random() < share for share in (0.5, 0.4, 0.2))
     return dataclasses.replace(

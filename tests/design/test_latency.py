@@ -91,7 +91,7 @@ def test_a_table_is_measured_once_and_resumed(clock, tmp_path):
     assert len(list((tmp_path / "latency").iterdir())) == 2
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 0, "measured": {}}', '{"format": 1, "measured": {"0": [-1, 1]}}'])
+@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 2, "measured": {"0": [-1, 1]}}'])
 def test_a_table_that_cannot_be_read_is_measured_anew(clock, tmp_path, caplog, content):
     latency_model(networks=8)
     (path,) = (tmp_path / "latency").iterdir()
