@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,22 +33,14 @@ logger = get_logger()
 _IMAGES = 6  # images that are kept for the class activation maps
 
 
-class Job(NamedTuple):
-    """A network to train, and the factors that make it."""
-
-    network: Network
-    factors: Factors
-
-
-def _job(method: str, baseline: Baseline, factors: Factors) -> Job:
+def _network(method: str, baseline: Baseline, factors: Factors) -> Network:
     cost = baseline.cost(factors)
-    pixels = baseline.pixels(factors)
-    return Job(Network(method, factors.width, factors.depth, pixels, cost.parameters, cost.macs), factors)
+    return Network(method, factors.width, factors.depth, baseline.pixels(factors), cost.parameters, cost.macs)
 
 
-def search_jobs(
+def search_networks(
     baseline: Baseline, grid: Sequence[Coefficients], target: float = 2.0, cost_tolerance: float = 0.1
-) -> list[Job]:
+) -> list[Network]:
     """Return the baseline and the candidates whose rounded networks differ and are near the target's cost.
 
     Args:
@@ -61,20 +53,19 @@ def search_jobs(
         ValueError: No candidate is near enough.
     """
     least = baseline.cost(Factors()).macs
-    jobs: dict[tuple[int, int, int], Job] = {}
+    networks: dict[tuple[int, int, int], Network] = {}
     for coefficients in grid:
-        job = _job("candidate", baseline, coefficients.factors(1.0))
-        network = job.network
+        network = _network("candidate", baseline, coefficients.factors(1.0))
         if abs(network.macs / (target * least) - 1) <= cost_tolerance:
             # Candidates that round to the same filters, repeats and pixels are one network.
-            jobs.setdefault((network.parameters, network.macs, network.resolution), job)
-    if not jobs:
+            networks.setdefault((network.parameters, network.macs, network.resolution), network)
+    if not networks:
         raise ValueError(
             f"None of {len(grid)} candidates makes of {baseline.name} a network within {cost_tolerance:.0%} of "
             f"{target:g} times its multiply-adds, since numbers are rounded: take finer steps, a greater "
             "tolerance, or a baseline with more repeats."
         )
-    return [_job("baseline", baseline, Factors()), *jobs.values()]
+    return [_network("baseline", baseline, Factors()), *networks.values()]
 
 
 def search(
@@ -132,8 +123,8 @@ def search(
     arguments.factor("target", target)
     arguments.fraction("cost_tolerance", cost_tolerance)
     arguments.flag("prune", prune)
-    jobs = search_jobs(baseline, candidates(target) if grid is None else grid, target, cost_tolerance)
-    return _Experiment("search", baseline, data, place, jobs, seeds, recipe, prune).run()
+    networks = search_networks(baseline, candidates(target) if grid is None else grid, target, cost_tolerance)
+    return _Experiment("search", baseline, data, place, networks, seeds, recipe, prune).run()
 
 
 def compare(
@@ -192,18 +183,18 @@ def compare(
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
             raise ValueError(f"widths_at holds {pair!r}: expected pairs of a depth and a resolution factor.")
         Factors(depth=pair[0], resolution=pair[1]).checked()
-    jobs, further = [_job("baseline", baseline, Factors())], []
+    networks, further = [_network("baseline", baseline, Factors())], []
     for budget in sorted(budgets):
         equal = at_equal_cost(baseline, growths(coefficients), budget, tolerance)
-        jobs += [_job(way, baseline, factors) for way, factors in equal.items()]
+        networks += [_network(way, baseline, factors) for way, factors in equal.items()]
         for depth, resolution in widths_at:
             grow = widths(depth, resolution)
             if baseline.cost(grow(0.0)).macs <= budget:
                 name = f"width at depth {depth:g}, resolution {resolution:g}"
-                factors = at_equal_cost(baseline, {name: grow}, jobs[-1].network.macs, tolerance)[name]
-                further.append(_job(name, baseline, factors))
-    kept = [jobs[0], *jobs[-len(growths()) :]]
-    experiment = _Experiment("compare", baseline, data, place, jobs + further, seeds, recipe, kept=kept)
+                factors = at_equal_cost(baseline, {name: grow}, networks[-1].macs, tolerance)[name]
+                further.append(_network(name, baseline, factors))
+    kept = [networks[0], *networks[-len(growths()) :]]
+    experiment = _Experiment("compare", baseline, data, place, networks + further, seeds, recipe, kept=kept)
     experiment.keep_images()
     return experiment.run()
 
@@ -228,11 +219,11 @@ class _Experiment:
     baseline: Baseline
     data: Data
     folder: Path
-    jobs: Sequence[Job]
+    networks: Sequence[Network]
     seeds: Sequence[int]
     recipe: ShortTraining
     prune: bool = False
-    kept: Sequence[Job] = ()  # networks whose first model is saved
+    kept: Sequence[Network] = ()  # networks whose first model is saved
 
     def __post_init__(self) -> None:
         pruners = import_optuna().pruners
@@ -242,7 +233,7 @@ class _Experiment:
         settings = {
             "kind": self.kind,
             "baseline": self.baseline.name,
-            "networks": [dataclasses.asdict(job.network) for job in self.jobs],
+            "networks": [dataclasses.asdict(network) for network in self.networks],
             "seeds": list(self.seeds),
             "recipe": dataclasses.asdict(self.recipe),
             "data": {**self.about, "fingerprint": self.data.fingerprint()},
@@ -250,12 +241,10 @@ class _Experiment:
             "backend": import_keras().backend.backend(),
         }
         # One seed of all networks before the next: so the pruner soon detects hopeless ones.
-        queue = [{"network": index, "seed": seed} for seed in self.seeds for index in range(len(self.jobs))]
-        self.study = Study(
-            self.folder, settings, len(queue), queue,
-            pruner=pruners.MedianPruner(n_startup_trials=len(self.jobs) // 2, n_warmup_steps=self.recipe.epochs // 3)
-            if self.prune else pruners.NopPruner(),
-        )  # fmt: skip
+        queue = [{"network": index, "seed": seed} for seed in self.seeds for index in range(len(self.networks))]
+        median = pruners.MedianPruner(len(self.networks) // 2, n_warmup_steps=self.recipe.epochs // 3)
+        pruner = median if self.prune else pruners.NopPruner()
+        self.study = Study(self.folder, settings, len(queue), queue, pruner=pruner)
 
     def run(self) -> Results:
         self.study.run(self.train, self.print_progress)
@@ -264,24 +253,27 @@ class _Experiment:
         return results
 
     def train(self, trial: Any) -> float:
-        index = trial.suggest_int("network", 0, len(self.jobs) - 1)
+        index = trial.suggest_int("network", 0, len(self.networks) - 1)
         seed = trial.suggest_int("seed", 0, max(self.seeds))
-        job = self.jobs[index]
+        network = self.networks[index]
         if self.prune and self.stopped(index):
             raise Stopped
         begun = time.monotonic()
         try:
             accuracy, model = train(
-                functools.partial(self.baseline.build, job.factors), self.resized(job.network.resolution), self.recipe,
+                functools.partial(self.build, network), self.resized(network.resolution), self.recipe,
                 seed, functools.partial(self.report, trial),
             )  # fmt: skip
         except DivergedError as error:
-            logger.warning("%s, seed %d: %s", job.network, seed, error)
+            logger.warning("%s, seed %d: %s", network, seed, error)
             raise Stopped from None
-        if job in self.kept and seed == self.seeds[0]:
-            self.save(model, job.network.method)
+        if network in self.kept and seed == self.seeds[0]:
+            self.save(model, network.method)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         return accuracy
+
+    def build(self, network: Network) -> Any:
+        return self.baseline.build(Factors(network.width, network.depth, network.resolution / self.baseline.resolution))
 
     def report(self, trial: Any, epoch: int, accuracy: float) -> None:
         """Report an epoch of the first seed to the pruner, and follow its decision.
@@ -291,7 +283,7 @@ class _Experiment:
         """
         if trial.params["seed"] == self.seeds[0]:
             self.study.report(trial, epoch, accuracy)
-            if self.jobs[trial.params["network"]].network.method != "baseline" and trial.should_prune():
+            if self.networks[trial.params["network"]].method != "baseline" and trial.should_prune():
                 raise Stopped
 
     def stopped(self, index: int) -> int:
@@ -300,13 +292,13 @@ class _Experiment:
 
     def results(self) -> Results:
         """Return the results so far."""
-        accuracies: dict[int, list[float]] = {index: [] for index in range(len(self.jobs))}
+        accuracies: dict[int, list[float]] = {index: [] for index in range(len(self.networks))}
         for trial in self.study.finished():
             if trial.state.name == "COMPLETE":
                 accuracies[trial.params["network"]].append(trial.value)
         networks = [
-            dataclasses.replace(job.network, accuracies=tuple(accuracies[index]), stopped=self.stopped(index))
-            for index, job in enumerate(self.jobs)
+            dataclasses.replace(network, accuracies=tuple(accuracies[index]), stopped=self.stopped(index))
+            for index, network in enumerate(self.networks)
         ]
         recipe = {**dataclasses.asdict(self.recipe), "seeds": len(self.seeds)}
         return Results(self.kind, self.baseline.name, self.about, recipe, tuple(networks))
@@ -317,9 +309,9 @@ class _Experiment:
         timed = [trial for trial in finished if "seconds" in trial.user_attrs]
 
         def macs(trials: Sequence[Any]) -> int:
-            return sum(self.jobs[trial.params["network"]].network.macs for trial in trials)
+            return sum(self.networks[trial.params["network"]].macs for trial in trials)
 
-        left = len(self.seeds) * sum(job.network.macs for job in self.jobs) - macs(finished)
+        left = len(self.seeds) * sum(network.macs for network in self.networks) - macs(finished)
         rate = sum(trial.user_attrs["seconds"] for trial in timed) / max(1, macs(timed))
         best = max((trial.value for trial in timed if trial.value is not None), default=float("nan"))
         given_up = len(finished) - len(timed)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common import arguments
-from ..family.scaling import Factors
+from ..family.scaling import Factors, head_filters, scale_filters, stage_repeats, stem_filters
+from ..family.variants import Variant
 from .baselines import Baseline, checked
 from .budget import fit_budget
 from .latency import LatencyModel
@@ -83,15 +84,14 @@ def find_fastest(
     if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):
         raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
     compound = _brought_to(macs, baseline, fit_budget(baseline, macs=macs).factors)
-    # Proportions that round to the same filters, repeats and pixels are one network.
-    candidates = {baseline.cost(factors): factors for factors in _candidates(baseline, compound, macs, steps)}
+    candidates = list(_candidates(baseline, compound, macs, steps))
     if not candidates:
         raise ValueError(f"No proportions bring {baseline.name} to {macs:,.0f} multiply-adds. Take another number.")
 
     def predicted(factors: Factors) -> float:
         return latency.milliseconds(baseline.scaled(factors))
 
-    best = sorted(candidates.values(), key=predicted)[:finalists]
+    best = sorted(candidates, key=predicted)[:finalists]
     with latency.timed.compiled(baseline.build(compound)) as reference:
         ratios = []
         for factors in best:
@@ -110,13 +110,23 @@ def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) 
     """Yield factors at equal multiply-adds, for all shares of the growth that width and depth may take."""
     growth = math.log(macs / baseline.cost(Factors()).macs)
     least = math.log(compound.depth) / growth, 2 * math.log(compound.width) / growth
+    seen: set[tuple[int, ...]] = set()
     for depth, width in itertools.product(*(np.linspace(share, _MOST_SHARE, steps) for share in least)):
         rest = 1 - depth - width
-        if rest >= _LEAST_SHARE:
-            factors = Factors(*(float(math.exp(growth * share)) for share in (width / 2, depth, rest / 2)))
+        factors = Factors(*(float(math.exp(growth * share)) for share in (width / 2, depth, rest / 2)))
+        # Proportions that round to the same filters and repeats get the same resolution, too.
+        rounded = _rounded(baseline.scaled(factors))
+        if rest >= _LEAST_SHARE and rounded not in seen:
+            seen.add(rounded)
             factors = _brought_to(macs, baseline, factors)
             if abs(baseline.cost(factors).macs / macs - 1) <= _CLOSE:
                 yield factors
+
+
+def _rounded(variant: Variant) -> tuple[int, ...]:
+    """Return the repeats and filters of a network."""
+    stages = (scale_filters(variant, stage.output_filters) for stage in variant.blocks)
+    return *stage_repeats(variant), *stages, stem_filters(variant), head_filters(variant)
 
 
 def _brought_to(macs: float, baseline: Baseline, factors: Factors) -> Factors:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..common import arguments
 from ..family.costs import PRECISIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
 _CALIBRATED = 4  # random images: the time in int8 does not depend on them
@@ -54,31 +51,27 @@ class Timed(NamedTuple):
                 seconds.append(run())
         return 1000 * statistics.median(seconds)
 
-    def compiled(self, model: Any) -> AbstractContextManager[Run]:
+    @contextmanager
+    def compiled(self, model: Any) -> Iterator[Run]:
         """Compile a Keras model, and enter a function that predicts one image."""
-        return _compiled(self, model)
+        from ..inference import compile
 
+        generator = np.random.default_rng(0)
+        images = generator.integers(0, 256, (_CALIBRATED, *model.input_shape[1:]), np.uint8)
+        is_int8 = self.precision == "int8"
+        with compile(
+            model, self.engine, precision="int8" if is_int8 else "f32", threads=self.threads,
+            calibration=[*images] if is_int8 else (), cache=False,
+        ) as predictor:  # fmt: skip
 
-@contextmanager
-def _compiled(timed: Timed, model: Any) -> Iterator[Run]:
-    from ..inference import compile
+            def run() -> float:
+                begin = time.perf_counter()
+                predictor(images[:1])
+                return time.perf_counter() - begin
 
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (_CALIBRATED, *model.input_shape[1:]), np.uint8)
-    is_int8 = timed.precision == "int8"
-    with compile(
-        model, timed.engine, precision="int8" if is_int8 else "f32", threads=timed.threads,
-        calibration=[*images] if is_int8 else (), cache=False,
-    ) as predictor:  # fmt: skip
-
-        def run() -> float:
-            begin = time.perf_counter()
-            predictor(images[:1])
-            return time.perf_counter() - begin
-
-        for _ in range(3):
-            run()
-        yield run
+            for _ in range(3):
+                run()
+            yield run
 
 
 def by_turns(run: Run, reference: Run) -> tuple[float, float]:

@@ -1,14 +1,17 @@
 """The commands `efficientnet design …`, without training; tests/design/test_experiments.py trains."""
 
+import functools
 import json
+from contextlib import nullcontext
 
 import pytest
 
 pytest.importorskip("keras")
 
-from efficientnet import get_variant
+from efficientnet import design, get_variant
 from efficientnet.cli.main import main
-from efficientnet.design import Network, Results
+from efficientnet.design import Baseline, LatencyModel, Network, Results
+from efficientnet.design.timing import Timed
 from efficientnet.family.costs import cost
 
 
@@ -109,6 +112,48 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
     assert "has no attribute 'other'. Expected module:function" in capsys.readouterr().err
 
 
+MODEL = LatencyModel(Timed(), {"pointwise": 1e-11, "moved": 1e-10}, 0.03)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """A model of times instead of a table, and the times that it predicts instead of measured ones."""
+
+    def compiled(self, variant):
+        spent = MODEL.milliseconds(variant) / 1000
+        return nullcontext(lambda: spent)
+
+    monkeypatch.setattr(design, "latency_model", lambda *arguments, report: MODEL)
+    monkeypatch.setattr(Baseline, "build", Baseline.scaled)
+    monkeypatch.setattr(Timed, "compiled", compiled)
+
+
+def test_times_are_predicted(model, capsys):
+    assert main(["design", "latency", "b0", "lite0"]) == 0
+    header, _, b0, lite0, _, error = map(cells, capsys.readouterr().out.splitlines())
+    assert header == ["", "input", "multiply-adds", "milliseconds, predicted"]
+    assert b0 == ["efficientnet-b0", "224", "385,814,752", f"{MODEL.milliseconds('b0'):.3g}"]
+    assert lite0[0] == "efficientnet-lite0"
+    assert error == ["median error for the measured networks, each predicted without it: 3.0%"]
+
+
+def test_a_budget_of_milliseconds_by_prediction(model, capsys):
+    assert main(["design", "fit", "b0", "--milliseconds", "20", "--predict"]) == 0
+    row = next(cells(line) for line in capsys.readouterr().out.splitlines() if "milliseconds" in line)
+    assert row == ["milliseconds", "19", "20", "95.0% (binding)", "21.3"]
+
+
+def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(design, "find_fastest", functools.partial(design.find_fastest, steps=5))
+    out = tmp_path / "fast.json"
+    assert main(["design", "fastest", "b0", "--macs", "2G", "--finalists", "2", "--out", str(out)]) == 0
+    rows = [cells(line) for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["compound", "1", "2"]
+    saved = get_variant(out)
+    assert [f"{saved.width:.3f}", f"{saved.depth:.3f}", str(saved.resolution)] == rows[1][1:4]
+    assert f"{cost(saved).macs:,}" == rows[1][4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -136,11 +181,18 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
             ["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"],
             "There is no nowhere: expected a folder",
         ),
+        (["latency", "condconv-b0-4e"], "mixes kernels for each image"),
+        (["latency", "--engine", "fastest"], "engine='fastest' differs between networks"),
+        (["fastest", "b0", "--macs", "1M"], "macs=1,000,000: expected more than those of efficientnet-b0"),
+        (["fastest", "resnet-50", "--macs", "9G"], "resnet-50 is no EfficientNet"),
+        (["stages", "resnet-50", "--data", "digits", "--out", "run"], "resnet-50 has no stages that can be changed"),
         (["report", "nowhere"], "nowhere holds nothing to report on"),
     ],
 )
 def test_calls_that_cannot_be_met(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if "--engine" not in arguments:
+        monkeypatch.setattr(design, "latency_model", lambda *arguments, report: MODEL)
     assert main(["design", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ from efficientnet.design import (
     search,
     search_architecture,
 )
-from efficientnet.design.experiments import search_jobs
+from efficientnet.design.experiments import search_networks
 from efficientnet.design.recipe import train
 from efficientnet.design.timing import Timed
 from efficientnet.family.compound import candidates
@@ -65,14 +65,13 @@ def data():
 def test_candidates_that_round_to_the_same_network_are_one():
     baseline = Baseline.from_variant(SMALL)
     grid = candidates(2.0, 0.1, 0.05)
-    jobs = search_jobs(baseline, grid, 2.0, 0.1)
-    networks = [job.network for job in jobs]
+    networks = search_networks(baseline, grid, 2.0, 0.1)
     assert networks[0].method == "baseline"
     assert len(networks) < len(grid)
     assert len({(n.parameters, n.macs, n.resolution) for n in networks}) == len(networks)
     assert all(abs(n.macs / (2 * networks[0].macs) - 1) <= 0.1 for n in networks[1:])
     with pytest.raises(ValueError, match="within 0% of 2 times its multiply-adds"):
-        search_jobs(baseline, grid[:3], 2.0, 0.0)
+        search_networks(baseline, grid[:3], 2.0, 0.0)
 
 
 @pytest.mark.slow
