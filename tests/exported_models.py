@@ -28,7 +28,7 @@ def expected(batch: np.ndarray, channels_last: bool, activation: str | None = "S
 def write_onnx(
     path: Path, shape: list[Any], dtype: str = "FLOAT", activation: str | None = "Softmax", inputs: int = 1
 ) -> Path:
-    """Write a network whose input has this shape; its outputs are those of :func:`expected`."""
+    """Write a network whose input has this shape; its outputs are those of :func:`expected`, (batch, 5)."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -48,6 +48,38 @@ def write_onnx(
         [numpy_helper.from_array(kernel(), "w")],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def write_onnx_map(path: Path) -> Path:
+    """Write a network of (n, 3, 32, 32) that ends in a convolution: the outputs of :func:`expected`, (n, 5, 1, 1)."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("ReduceMean", ["x0"], ["means"], axes=[2, 3]),
+        helper.make_node("Conv", ["means", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"], axis=1),
+    ]
+    shapes = {"x0": ["n", 3, 32, 32], "y": ["n", 5, 1, 1]}
+    given, found = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
+    weights = numpy_helper.from_array(kernel().T[:, :, None, None].copy(), "w")
+    graph = helper.make_graph(nodes, "mine", [given], [found], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def write_saved_model_map(path: Path) -> Path:
+    """Write a network of (n, 32, 32, 3) that ends in a convolution: the outputs of :func:`expected`, (n, 1, 1, 5)."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 32, 32, 3], tf.float32, "x0")])
+    def predict(x0: Any) -> Any:
+        means = tf.reduce_mean(x0, [1, 2], keepdims=True)
+        return {"y": tf.nn.softmax(tf.nn.conv2d(means, kernel()[None, None], 1, "VALID"))}
+
+    module = tf.Module()
+    tf.saved_model.save(module, str(path), signatures=predict)
     return path
 
 

@@ -159,9 +159,17 @@ def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predic
             f"batch_size={request.micro_batch}: {name} takes exactly {made.micro_batch} images at a time. Leave "
             "batch_size out (--batch-size)."
         )
-    lone, bulk = _reporting(made.lone, name, known.runtime), made.bulk
-    made = made._replace(lone=lone, bulk=lambda: _reporting(bulk(), name, known.runtime))
+    lone, bulk, count = made.lone, made.bulk, made.spec.outputs
+    made = made._replace(
+        lone=_reporting(_flat(lone, count), name, known.runtime),
+        bulk=lambda: _reporting(_flat(bulk(), count), name, known.runtime),
+    )
     return Predictor(made, file.precision)
+
+
+def _flat(run: Run, count: int) -> Run:
+    """The same function, where a vector that comes as a map of one place becomes (batch, count); no change for 0."""
+    return (lambda batch: [run(batch)[0].reshape(len(batch), count)]) if count else run
 
 
 def _reporting(run: Run, name: str, runtime: str) -> Run:

@@ -204,7 +204,8 @@ def _check(spec: InputSpec, ports: Ports) -> None:
     sides = tuple(None if side == -1 else side for side in spec.input_shape(1)[1:])
     if sides != ports.inputs[0].shape[1:]:
         raise ValueError(f"images of {sides}, where it takes {ports.inputs[0]}")
-    if spec.outputs != _count(ports):
+    is_map = not spec.outputs and len(ports.outputs[0].shape) == 4  # of a single place, as a small image leaves it
+    if spec.outputs != _count(ports) and not is_map:
         raise ValueError(f"{spec.outputs} outputs, where it has {_count(ports)}")
     names = [label for pair in spec.classes for label in pair]
     texts = [spec.name, spec.activation, spec.targets, *names, *spec.remarks, *spec.output_names]
@@ -230,6 +231,12 @@ def _names(ports: Ports) -> list[str]:
 
 
 def _count(ports: Ports) -> int:
-    """The numbers per image; 0 without a vector of them."""
+    """The numbers per image; 0 without a vector of them.
+
+    A classifier that ends in a convolution gives (batch, classes, 1, 1) or (batch, 1, 1, classes).
+    """
     shape = ports.outputs[0].shape if len(ports.outputs) == 1 else ()
-    return (shape[1] or 0) if len(shape) == 2 else 0
+    if len(shape) == 4 and shape[1:3] == (1, 1):
+        return shape[3] or 0
+    is_vector = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
+    return (shape[1] or 0) if is_vector else 0

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from exported_models import small_keras, write_onnx
+from exported_models import small_keras, write_onnx, write_onnx_map
 from PIL import Image
 
 from efficientnet.cli.main import main
@@ -92,6 +92,15 @@ def test_models_of_others(folder, tmp_path, capsys):
     assert "--softmax" in capsys.readouterr().err
     measured = output(capsys, "evaluate", logits, folder / "images", *given, "--softmax", "--json")
     assert json.loads(measured)["images"] == 10
+
+
+def test_a_classifier_that_ends_in_a_convolution(folder, tmp_path, capsys):
+    path = write_onnx_map(tmp_path / "map.onnx")
+    given = ("--preprocessing", "tf", "--classes", folder / "classes.txt")
+    text = output(capsys, "inspect", path, *given)
+    assert "output    'y': float32 (any, 5, 1, 1), softmax" in text and "classes   5: ant, bee" in text
+    assert "%  " in output(capsys, "predict", folder / "images" / "ant" / "0.png", "--model", path, *given)
+    assert json.loads(output(capsys, "evaluate", path, folder / "images", *given, "--json"))["images"] == 10
 
 
 def test_inspect(folder, tmp_path, capsys):

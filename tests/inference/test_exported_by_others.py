@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from exported_models import expected, small_keras, write_onnx
+from exported_models import expected, small_keras, write_onnx, write_onnx_map, write_saved_model_map
 from peers import import_torchvision
 
+from efficientnet.export import export
 from efficientnet.images.pixel_scaling import scale_and_offset
-from efficientnet.inference import compile
+from efficientnet.inference import ModelSource, compile
 
 pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -75,6 +76,51 @@ def test_others_files_for_openvino(tmp_path, images):
         assert (predictor.engine, predictor.spec.kind) == ("openvino", "labels")
         batch = predictor.spec.scale(np.stack([predictor.spec.image(image) for image in images]))
         np.testing.assert_allclose(predictor.predict(images), expected(batch, False, "Sigmoid"), atol=1e-5)
+
+
+def write_map(path):
+    """Writes a classifier that ends in a convolution; returns whether its channels are last."""
+    if path.suffix == ".onnx":
+        write_onnx_map(path)
+        return False
+    if path.suffix == ".xml":
+        import openvino
+
+        graph = openvino.Core().read_model(write_onnx_map(path.with_suffix(".onnx")))
+        openvino.save_model(graph, path, compress_to_fp16=False)
+        return False
+    tf = pytest.importorskip("tensorflow")
+    folder = write_saved_model_map(path.with_suffix(""))
+    if path.suffix:
+        pytest.importorskip("ai_edge_litert")
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert())
+    return True
+
+
+@pytest.mark.parametrize(
+    "name", ["map.onnx", "map.xml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("map.tflite", "map"))]
+)
+def test_a_vector_that_is_a_map_of_one_place(tmp_path, images, name):
+    channels_last = write_map(tmp_path / name)
+    with compile(tmp_path / name, preprocessing="tf", class_names=LABELS) as predictor:
+        spec = predictor.spec
+        assert (spec.outputs, spec.kind, spec.channels_last) == (5, "probabilities", channels_last)
+        wanted = expected(spec.scale(np.stack([spec.image(image) for image in images])), channels_last)
+        np.testing.assert_allclose(predictor.predict(images), wanted, atol=1e-5)
+        streamed = [record.outputs for record in predictor.stream(images * 12)]
+        np.testing.assert_allclose(streamed, np.tile(wanted, (12, 1)), atol=1e-5)
+        assert predictor.top(images)[0][0][1] == LABELS[wanted[0].argmax()]
+
+
+def test_a_feature_map_of_one_place_that_was_exported_as_such(tmp_path):
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 32)(inputs))
+    export(ModelSource.of_model(model, "tf", keep=False), tmp_path / "ours.onnx", "onnx")
+    with compile(tmp_path / "ours.onnx") as predictor:
+        assert predictor.spec.outputs == 0
+        assert predictor.predict(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 1, 1, 4)
 
 
 @pytest.mark.slow

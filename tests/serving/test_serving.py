@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from color_models import CORNERS, color_model
+from exported_models import write_onnx_map
 from PIL import Image
 
 pytest.importorskip("starlette", reason="needs pip install 'efficientnet[serve]>=2'")
@@ -65,6 +66,17 @@ def test_the_content_of_a_file(client):
     assert (
         len(client.post("/predict?top=1&model=again", content=png((9, 9, 9))).json()["images"][0]["predictions"]) == 1
     )
+
+
+def test_an_exported_classifier_that_ends_in_a_convolution(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    with (
+        compile(write_onnx_map(tmp_path / "map.onnx"), preprocessing="tf", class_names=list("abcde")) as predictor,
+        TestClient(create_app({"map": predictor})) as client,
+    ):
+        (image,) = client.post("/predict", content=png((255, 0, 0))).json()["images"]
+    assert sum(each["probability"] for each in image["predictions"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_form_with_several_files(client):
