@@ -93,12 +93,12 @@ def find_fastest(
 
     best = sorted(candidates, key=predicted)[:finalists]
     with latency.timed.compiled(baseline.build(compound)) as reference:
-        ratios = []
-        for factors in best:
+        pairs = []
+        for factors in best:  # two at a time: each takes gigabytes at B7's cost
             with latency.timed.compiled(baseline.build(factors)) as run:
-                ratios.append(by_turns(run, reference))
-    milliseconds = 1000 * min(seconds for _, seconds in ratios)
-    measured = [milliseconds, *(milliseconds * ratio for ratio, _ in ratios)]
+                pairs.append(by_turns([reference, run]))
+    usual = 1000 * pairs[0][0]
+    measured = [usual, *(usual * seconds / beside for beside, seconds in pairs)]
     first, *others = (
         Fastest(factors, baseline.cost(factors).macs, predicted(factors), one)
         for factors, one in zip((compound, *best), measured, strict=True)

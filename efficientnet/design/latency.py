@@ -38,7 +38,7 @@ logger = get_logger()
 
 NETWORKS = 160  # small ones, in a table
 _SAVED_EVERY = 8
-_FORMAT = 2  # another one where the networks of the table change
+_FORMAT = 3  # another one where the networks of the table change
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
 _CHANNELS = 16  # that vector units compute at once
@@ -191,10 +191,7 @@ def build(variant: Variant) -> Any:
 
 
 class _Table:
-    """The times of the small networks, in a file.
-
-    Each is a multiple of a reference's, which is timed by turns with it; beside it stand the reference's seconds.
-    """
+    """The seconds of the small networks, in a file; beside each those of a reference, timed by turns with it."""
 
     def __init__(self, timed: Timed) -> None:
         about = {"processor": _processor(), "cores": os.cpu_count(), **timed._asdict(), "versions": _versions()}
@@ -206,8 +203,8 @@ class _Table:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
             for number, pair in content["measured"].items():
-                ratio, seconds = (arguments.factor(number, value) for value in pair)
-                self.measured[int(number)] = [ratio, seconds]
+                seconds, reference = (arguments.factor(number, value) for value in pair)
+                self.measured[int(number)] = [seconds, reference]
         except FileNotFoundError:
             pass
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
@@ -216,8 +213,9 @@ class _Table:
 
     def seconds(self, count: int) -> list[float]:
         """Return the times of the first networks, all at the reference's usual speed."""
-        ratios, references = zip(*(self.measured[number] for number in range(count)), strict=True)
-        return [statistics.median(references) * ratio for ratio in ratios]
+        pairs = [self.measured[number] for number in range(count)]
+        usual = statistics.median(reference for _, reference in pairs)
+        return [usual * seconds / reference for seconds, reference in pairs]
 
     def complete(self, count: int, report: Callable[[int, int], None]) -> None:
         """Measure what is missing of the first networks, and write the table every few."""
@@ -227,7 +225,7 @@ class _Table:
         with self.timed.compiled(build(REFERENCE)) as reference:
             for index, number in enumerate(missing, start=1):
                 with self.timed.compiled(build(probe(number))) as run:
-                    self.measured[number] = [*by_turns(run, reference)]
+                    self.measured[number] = by_turns([run, reference])
                 if index % _SAVED_EVERY == 0 or number == missing[-1]:
                     with replacing(self.path) as part:
                         content = {"format": _FORMAT, **self.about, "measured": self.measured}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ from ..family.costs import PRECISIONS
 
 _LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
 _CALIBRATED = 4  # random images: the time in int8 does not depend on them
-_LEAST_ROUNDS, _MOST_ROUNDS, _ROUND_SECONDS = 5, 15, 0.01  # of two networks by turns
-_ENOUGH_SECONDS = 10.0  # of all rounds
+_LEAST_ROUNDS, _MOST_ROUNDS, _ROUND_SECONDS = 5, 15, 0.01  # of networks by turns
+_ENOUGH_SECONDS = 5.0  # of all rounds, for each network
+_DECILE = 0.1
 
 # A prediction of one image; returns the seconds that it took.
 Run = Callable[[], float]
@@ -74,26 +75,20 @@ class Timed(NamedTuple):
             yield run
 
 
-def by_turns(run: Run, reference: Run) -> tuple[float, float]:
-    """Time a network and a reference in many short rounds, so that what else the machine does slows both.
+def by_turns(runs: Sequence[Run]) -> list[float]:
+    """Time networks by turns in many short rounds, so that what else the machine does slows all of them.
 
     Returns:
-        The network's time as a multiple of the reference's: the median over the rounds, of each the fastest runs; and
-        the median seconds of the reference.
+        Seconds of each: the first decile of its runs, which other programs hardly touch.
     """
-    ratios: list[float] = []
-    seconds: list[float] = []
-    end = time.perf_counter() + _ENOUGH_SECONDS
-    while len(ratios) < _LEAST_ROUNDS or (len(ratios) < _MOST_ROUNDS and time.perf_counter() < end):
-        times, references = one_round(run), one_round(reference)
-        ratios.append(min(times) / min(references))
-        seconds += references
-    return statistics.median(ratios), statistics.median(seconds)
-
-
-def one_round(run: Run) -> list[float]:
-    """Return the seconds of each run of a short round."""
-    times = [run()]
-    while sum(times) < _ROUND_SECONDS:
-        times.append(run())
-    return times
+    seconds: list[list[float]] = [[] for _ in runs]
+    end = time.perf_counter() + _ENOUGH_SECONDS * len(runs)
+    for number in range(_MOST_ROUNDS):
+        if number >= _LEAST_ROUNDS and time.perf_counter() > end:
+            break
+        for run, times in zip(runs, seconds, strict=True):
+            spent = 0.0
+            while spent < _ROUND_SECONDS:
+                times.append(run())
+                spent += times[-1]
+    return [float(np.quantile(times, _DECILE)) for times in seconds]

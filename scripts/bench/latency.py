@@ -9,7 +9,7 @@ import statistics
 
 import numpy as np
 
-NETWORKS, ROUNDS = 20, 15
+NETWORKS = 20
 BASES = ("b0", "lite0", "v2-b0", "b0")
 MACS = (3e7, 2e9)
 
@@ -17,7 +17,7 @@ MACS = (3e7, 2e9)
 def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
     """Measures the table, where it is not there yet, and 20 networks; prints each, and the median and worst error."""
     from efficientnet.design.latency import build, latency_model
-    from efficientnet.design.timing import one_round
+    from efficientnet.design.timing import by_turns
     from efficientnet.family import costs
 
     def progress(done: int, count: int) -> None:
@@ -28,12 +28,12 @@ def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
     variants = [unseen(number) for number in range(NETWORKS)]
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(model.timed.compiled(build(variant))) for variant in variants]
-        rounds = [[statistics.median(one_round(run)) for run in runs] for _ in range(ROUNDS)]
+        seconds = by_turns(runs)
     rows = []
     print(f"| {'network':<44} | {'multiply-adds':>13} | predicted, ms | measured, ms | error  |")
     print(f"|{'-' * 46}|{'-' * 14}:|{'-' * 14}:|{'-' * 13}:|{'-' * 7}:|")
-    for variant, times in zip(variants, zip(*rounds, strict=True), strict=True):
-        measured, predicted = 1000 * statistics.median(times), model.milliseconds(variant)
+    for variant, spent in zip(variants, seconds, strict=True):
+        measured, predicted = 1000 * spent, model.milliseconds(variant)
         macs, error = costs.cost(variant).macs, predicted / measured - 1
         rows.append({"macs": macs, "predicted": predicted, "measured": measured})
         print(f"| {variant.name:<44} | {macs:>13,} | {predicted:>13.2f} | {measured:>12.2f} | {error:>+6.1%} |")

@@ -91,7 +91,7 @@ def test_a_table_is_measured_once_and_resumed(clock, tmp_path):
     assert len(list((tmp_path / "latency").iterdir())) == 2
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 2, "measured": {"0": [-1, 1]}}'])
+@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 3, "measured": {"0": [-1, 1]}}'])
 def test_a_table_that_cannot_be_read_is_measured_anew(clock, tmp_path, caplog, content):
     latency_model(networks=8)
     (path,) = (tmp_path / "latency").iterdir()
@@ -112,9 +112,15 @@ def test_probes_are_small_networks_that_can_be_built():
 
 
 def test_networks_are_timed_by_turns():
-    slow = iter([0.004, 0.002, 0.008] * 100)
-    ratio, seconds = by_turns(lambda: next(slow), lambda: 0.001)
-    assert (ratio, seconds) == (2.0, 0.001)
+    slow, order = iter([0.002, 0.002, 0.008] * 100), []
+
+    def run(name, spent):
+        order.append(name)
+        return next(spent)
+
+    seconds = by_turns([lambda: run("a", slow), lambda: run("b", iter([0.011]))])
+    assert seconds == pytest.approx([0.002, 0.011])
+    assert order[:5] == ["a", "a", "a", "b", "a"]
 
 
 @pytest.mark.parametrize(
