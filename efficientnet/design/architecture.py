@@ -24,7 +24,7 @@ from ..family.variants import BlockArgs, Variant, get_variant
 from ..reports.theme import LIGHT, new_figure, render, style
 from .baselines import Baseline
 from .budget import CURRENCIES, widest
-from .latency import LatencyModel
+from .latency import LatencyModel, checked_latency
 from .recipe import ShortTraining, checked, checked_data, train
 from .timing import Timed
 from .trials import Stopped, Study, import_optuna
@@ -125,7 +125,7 @@ def search_architecture(
     target = None if target is None else arguments.factor("target", target)
     folder = Path(arguments.path("folder", folder, "the folder of the run"))
     arguments.choice("cost", cost, CURRENCIES)
-    timed = latency.timed if latency is not None else Timed(precision).checked()
+    timed = Timed(precision).checked()
     budgets = arguments.instance(
         "budgets", budgets or {}, Mapping, "a dictionary of currencies, such as {'macs': 20e6}"
     )
@@ -133,7 +133,7 @@ def search_architecture(
         arguments.factor(f"budgets[{arguments.choice('budgets', currency, CURRENCIES)!r}]", most)
     changed = [arguments.choice("changes", one, CHANGES) for one in arguments.iterable("changes", changes, "a list")]
     if latency is not None:
-        latency.check(Baseline.from_variant(baseline))
+        timed = checked_latency(latency, Baseline.from_variant(baseline)).timed
     elif "milliseconds" in (cost, *budgets):
         raise ValueError("milliseconds need a model of times: expected latency=latency_model().")
     space = _Space(baseline, len(checked_data(data).classes), changed, budgets, cost, timed.precision, latency)
@@ -177,7 +177,8 @@ def search_architecture(
     everything = [found(space.network(trial), *trial.values) for trial in trained]
     front = pareto_front(everything)
     if cost == "milliseconds" and latency is not None:  # predicted so far
-        front = pareto_front([found(one.variant, one.accuracy, latency.measure(one.variant)) for one in front])
+        times = [latency.timed.milliseconds(Baseline.from_variant(one.variant).build(Factors())) for one in front]
+        front = pareto_front([found(*one[:2], spent) for one, spent in zip(front, times, strict=True)])
     _draw(folder / "pareto.png", everything, front, CURRENCIES[cost], target, w)
     return front
 

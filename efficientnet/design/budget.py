@@ -17,7 +17,7 @@ from ..family.costs import Cost
 from ..family.scaling import Factors
 from ..family.variants import Variant
 from .baselines import Baseline, checked
-from .latency import LatencyModel
+from .latency import LatencyModel, checked_latency
 from .timing import Timed
 
 # From one number, how far a network has grown, to its factors.
@@ -155,7 +155,7 @@ def fit_budget(
         baseline = dataclasses.replace(baseline, variant=rule.prepare(baseline.variant))
     timed = Timed(precision, engine, threads).checked()
     if latency is not None:
-        latency.check(baseline, timed)
+        checked_latency(latency, baseline, timed)
     path = _Path(baseline, rule.factors, budgets, timed)
     phi, above = path.largest() if latency is None else _largest_by_model(path, latency)
     prices, higher = path.prices(phi), path.prices(above)

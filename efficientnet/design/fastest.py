@@ -19,7 +19,7 @@ from ..family.scaling import Factors, head_filters, scale_filters, stage_repeats
 from ..family.variants import Variant
 from .baselines import Baseline, checked
 from .budget import fit_budget
-from .latency import LatencyModel
+from .latency import LatencyModel, checked_latency
 from .timing import by_turns
 
 # Of the growth of the multiply-adds: what the resolution keeps, as in fast scaling, and what no dimension exceeds.
@@ -78,7 +78,7 @@ def find_fastest(
         >>> fastest.factors.width > compound.factors.width
         True
     """
-    latency.check(baseline)
+    latency = checked_latency(latency, baseline)
     arguments.whole("finalists", finalists)
     arguments.whole("steps", steps)
     if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):

@@ -75,21 +75,26 @@ class LatencyModel:
         """
         return 1000 * sum(self.seconds.get(kind, 0.0) * amount for kind, amount in work(variant).items())
 
-    def measure(self, variant: Variant) -> float:
-        """Measure a network's milliseconds for one image."""
-        return self.timed.milliseconds(build(variant))
 
-    def check(self, baseline: Baseline, timed: Timed | None = None) -> None:
-        """Check that a baseline's networks can be predicted, as they are timed.
+def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None) -> LatencyModel:
+    """Return a model of times unchanged.
 
-        Raises:
-            ValueError: It is no EfficientNet, or the model is of another precision, engine or number of threads.
-        """
-        if timed not in (None, self.timed):
-            raise ValueError(f"latency is of {self.timed}: expected a model of {timed}.")
-        if checked(baseline).variant is None:
-            raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
-        self.milliseconds(baseline.scaled(Factors()))
+    Args:
+        latency: The model.
+        baseline: Network whose scaled networks it has to predict.
+        timed: How networks are timed; as the model has it by default.
+
+    Raises:
+        TypeError: It is no model of times.
+        ValueError: The baseline is no EfficientNet, or the model is of another precision, engine or number of threads.
+    """
+    model = arguments.instance("latency", latency, LatencyModel, "what latency_model gives")
+    if timed not in (None, model.timed):
+        raise ValueError(f"latency is of {model.timed}: expected a model of {timed}.")
+    if checked(baseline).variant is None:
+        raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
+    model.milliseconds(baseline.scaled(Factors()))
+    return model
 
 
 def latency_model(

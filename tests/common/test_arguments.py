@@ -263,9 +263,11 @@ PUBLIC = {
     design.Baseline.from_function: {"function": [None, 5]},
     BASELINE.cost: {"factors": [None, 2]},
     BASELINE.build: {"factors": [None], "classes": ["x", 0]},
-    design.fit_budget: {"baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")]},
+    design.fit_budget: {"baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")],
+                        "latency": [5]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
-    design.find_fastest: {"baseline": [None, "b0"], "macs": ["x", 1e6, float("nan")], "finalists": [0, "x"]},
+    design.find_fastest: {"baseline": [None, "b0"], "macs": ["x", 1e6, float("nan")], "finalists": [0, "x"],
+                          "latency": [None, 5]},
     design.latency_model: {"engine": ["other"], "threads": [0, "x"], "precision": ["f8"], "networks": [4, "x"]},
     design.growths: {"coefficients": [None, 5]},
     design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
@@ -275,7 +277,8 @@ PUBLIC = {
     design.search: {"baseline": [None, "b0"], "data": [None, []]},
     design.compare: {"data": [None, "folder"]},
     design.search_architecture: {"baseline": [None], "trials": [0, "x"], "folder": [None], "data": [None],
-                                 "budgets": [5, {"x": 1}, {"macs": 0}], "changes": [5, ["x"]], "cost": ["x"]},
+                                 "budgets": [5, {"x": 1}, {"macs": 0}], "changes": [5, ["x"]], "cost": ["x"],
+                                 "latency": [5]},
 }  # fmt: skip
 
 
