@@ -10,6 +10,7 @@ from ..common.files import check_writable
 from ..export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from . import pixel_options
 from .model_options import (
+    add_agreement,
     add_network_options,
     calibration_images,
     find_source,
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Writes a model for another runtime, with class names and preprocessing in it; a page that predicts in the "
         "browser (web); or a model repository for a server (triton, ovms). Then predicts the same images with it, "
         "in that runtime, and with Keras, and prints how far the predictions differ. A file whose predictions differ "
-        "more than the precision explains is not kept."
+        "more than the precision explains is not kept. In int8, sensitive layers stay in float until views of "
+        "images that were not calibrated on keep their class."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument(
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", required=True, choices=FORMATS, help="format to write")
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="precision of weights (default: f32)")
     parser.add_argument("--calibrate", metavar="FOLDER", help="folder of some hundred images, which int8 needs")
+    add_agreement(parser)
     parser.add_argument(
         "--batch", type=_batch, default="dynamic", metavar="N",
         help="batch size, or dynamic for any (default: dynamic)",
@@ -64,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     report = export(
         source, arguments.out, arguments.format, arguments.precision, images, arguments.batch,
         raw_pixels=arguments.raw_pixels, input_type=arguments.input, runtime=arguments.runtime,
+        agreement=arguments.agreement,
     )  # fmt: skip
     print(report)
     return 0

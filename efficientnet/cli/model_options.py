@@ -30,7 +30,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_network_options(parser)
     add("--precision", default="f32", help="precision: f32, bf16 or int8 (default: f32)")
     add("--calibrate", metavar="FOLDER", help="folder of some hundred images, which --precision int8 needs")
+    add_agreement(parser)
     add_engine_options(parser)
+
+
+def add_agreement(parser: argparse.ArgumentParser) -> None:
+    """Adds what int8 has to keep of the predictions in float."""
+    parser.add_argument(
+        "--agreement", type=share, metavar="SHARE",
+        help="for int8: least share of views of held-out calibration images that keep their class, 0 to 1; the mean "
+        "shift of its probability may be twice the rest (default: 0.99)",
+    )  # fmt: skip
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -208,11 +218,14 @@ def open_predictor(arguments: argparse.Namespace, source: ModelSource | None = N
         **engine_options(arguments),
         precision=arguments.precision,
         calibration=() if arguments.calibrate is None else calibration_images(arguments.calibrate),
+        agreement=arguments.agreement,
     )
     require_preprocessing(predictor.spec.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():
         print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
-    if predictor.deviation is not None:
+    if predictor.fidelity is not None:
+        notify(f"int8, against float32: {predictor.fidelity}")
+    elif predictor.deviation is not None:
         print(
             f"efficientnet: {predictor.precision} predictions differ from float32's by up to {predictor.deviation:.2g}",
             file=sys.stderr,

@@ -18,10 +18,13 @@ from ..common.text import plain
 from ..exported_files.formats import require_runtime
 from ..exported_files.metadata import write_metadata
 from ..exported_files.opening import open_exported
+from ..inference import eight_bits
 from ..inference.describing import describe_input, taking_pixels
-from ..inference.quantization import FEW, held_out
+from ..inference.engines import Run, padded
+from ..inference.fidelity import Fidelity, least_agreement
 from ..inference.sources import ModelSource
 from ..keras_graph import onnx
+from ..keras_graph.detours import keras_outputs
 from ..keras_graph.fold import fold_batch_norm
 from ..keras_graph.tensorflow import Options
 from ..keras_graph.walk import backend_of
@@ -30,15 +33,12 @@ from .deployments import DEPLOYMENTS, Exported
 from .formats import WRITERS
 from .options import check
 
-# Of ``ExportReport.difference``. In 8 bits a classifier may change its mind on some images, but not on most.
-_TOLERANCES = {"f32": 1e-4, "f16": 1e-2, "int8": 0.5}
+# Of ``ExportReport.difference``. For 8 bits, ``eight_bits`` has the rule.
+_TOLERANCES = {"f32": 1e-4, "f16": 1e-2}
 # Keras on OpenVINO computes in bfloat16 itself, where the processor can.
 _TOLERANCE_ON_OPENVINO = 0.1
-_LEAST_AGREEMENT = 0.5
 # Of a weight.
 _BYTES = {"f32": 4, "f16": 2, "int8": 1}
-# Images to find the ranges of 8-bit numbers with.
-_MOST_CALIBRATED = 300
 
 
 class ExportReport(NamedTuple):
@@ -51,9 +51,9 @@ class ExportReport(NamedTuple):
         runtime: Name and version of the runtime that was compared.
         difference: Largest difference of an output, relative to the largest output if that is above 1.
         agreement: Share of the images with the same best class, 0..1; None without classes.
-        images: Number of images that were compared.
+        images: Number of images that were compared, crops of an image included.
         input: Input of the file, in words.
-        held_out: Whether the int8 file was calibrated on other images than these; None in other precisions.
+        fidelity: For int8, how the comparison was made, and which layers stay in float; None in other precisions.
 
     Example:
         >>> from efficientnet.keras import EfficientNet
@@ -71,19 +71,15 @@ class ExportReport(NamedTuple):
     agreement: float | None
     images: int
     input: str
-    held_out: bool | None = None
+    fidelity: Fidelity | None = None
 
     def __str__(self) -> str:
+        head = f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\ninput {self.input}\n"
+        if self.fidelity is not None:
+            return f"{head}in {self.runtime}, against Keras: {plain(self.fidelity)}"
         agreement = "" if self.agreement is None else f"; the best class is the same for {self.agreement:.0%} of them"
-        which = {
-            None: "",
-            True: " that it was not calibrated on",
-            False: f" that it was calibrated on (give {FEW} or more, and some are held out for this)",
-        }[self.held_out]
         return (
-            f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\n"
-            f"input {self.input}\n"
-            f"in {self.runtime}, predictions for {self.images} images{which} differ from Keras' by up to "
+            f"{head}in {self.runtime}, predictions for {self.images} images differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
         )
 
@@ -99,14 +95,18 @@ def export(
     raw_pixels: bool = False,
     input_type: str = "float32",
     runtime: str | os.PathLike[str] | None = None,
+    agreement: float | None = None,
 ) -> ExportReport:
     """Export a model to another runtime, all or nothing.
 
     Before the file is put in its place, its predictions in that runtime are compared with those of Keras: for up to
-    20 calibration images, or 4 synthetic ones. For ``"int8"`` these are a fifth of the images, at least 4, drawn at
-    random, which are held out from the calibration; with fewer than 12, all are calibrated on and compared. The file
-    records the result, the class names and the preprocessing, for ``read_metadata``. It takes the model's input, or
-    with ``raw_pixels`` the pixels themselves; the report says which.
+    20 calibration images, or 4 synthetic ones. The file records the result, the class names and the preprocessing, for
+    ``read_metadata``. It takes the model's input, or with ``raw_pixels`` the pixels themselves; the report says which.
+
+    For ``"int8"``, half of the calibration images is held out, and 1,000 views of these (fewer of images larger
+    than 224 pixels) are compared: seeded crops, at random places, half of them mirrored. If fewer keep their class
+    than ``agreement`` asks for, or their probability shifts by more, the most sensitive layers stay in float, up to
+    half of all; if that does not help, nothing is written.
 
     A model with a layer that has no form in ONNX goes through TensorFlow's SavedModel to OpenVINO, and to ONNX if
     tf2onnx is installed.
@@ -130,10 +130,12 @@ def export(
         input_type: Type of the input: ``"float32"``, or for raw pixels ``"uint8"``.
         runtime: For ``"web"``, the folder of the npm package onnxruntime-web, which is copied, so that the page works
             offline; by default the page loads it from the internet, and checks its hashes.
+        agreement: For ``"int8"``, least share of the views that keep their class, 0..1; 0.99 by default. The mean
+            shift of the probability of this class may be twice the rest, which is 0.02 at 0.99.
 
     Raises:
         ValueError: An argument is not one of these, the model takes no images or has a layer that the format lacks,
-            or the predictions differ by more than the precision explains.
+            or the predictions differ by more than the precision or ``agreement`` allows.
         ImportError: A package is missing; the message names the extra.
         OSError: The file cannot be written.
 
@@ -147,6 +149,7 @@ def export(
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     runtime_folder = None if runtime is None else Path(arguments.path("runtime", runtime, "a folder"))
     check(path, format, precision, batch, raw_pixels, input_type, runtime_folder)
+    least = least_agreement(agreement, precision)
     deployment = DEPLOYMENTS.get(format)
     file_format = deployment.format if deployment else format
     compared = require_runtime(file_format, f"The check of an export as {format}")
@@ -166,36 +169,51 @@ def export(
                 "with preprocessing=, the mode of preprocess_input that it was trained with (--preprocessing)."
             )
         taken, scaling = taking_pixels(spec), spec.scaling if spec.is_scaled else None
-    most = _MOST_CALIBRATED if precision == "int8" else MOST_COMPARED
-    samples = network_inputs(taken, itertools.islice(calibration, most))
-    if precision == "int8" and samples is None:
-        raise ValueError(
-            "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
-            "images of the kind that the model will see (--calibrate FOLDER)."
-        )
-    shown, unseen = samples, None
-    if precision == "int8" and samples is not None:
-        calibrating, others = held_out(list(samples))
-        unseen = len(calibrating) < len(samples)
-        samples, shown = np.stack(calibrating), np.stack(others)
-    options = Options(precision, None if batch == "dynamic" else int(batch), samples, scaling, input_type)
+    fixed = None if batch == "dynamic" else int(batch)
+    calibrated = eight_bits.prepare(calibration, spec) if precision == "int8" else None
+    if calibrated is not None:
+        samples: np.ndarray | None = taken.scale(calibrated.images.astype(np.float32))
+    else:
+        samples = network_inputs(taken, itertools.islice(calibration, MOST_COMPARED))
+    options = Options(precision, fixed, samples, scaling, input_type)
     with _staged(path, loaded.count_params() * _BYTES[precision]) as part:
         folded = fold_batch_norm(loaded)
         file = part / deployment.model.format(name=path.absolute().name) if deployment else part
         file.parent.mkdir(parents=True, exist_ok=True)
-        WRITERS[file_format](folded, file, options)
         (given,), names = onnx.tensor_names(folded)
-        run_batch = open_exported(file, file_format).ordered(names).run
-        asked = compared_samples(taken, shown, options.batch)
-        if input_type == "uint8":
-            asked = np.rint(asked).astype(np.uint8)
-        difference, agreement = compare(loaded, spec, run_batch, asked, options.batch, scaling)
-        count = len(asked) if shown is None else min(len(asked), len(shown))  # which whole batches repeat
-        about = describe_input(taken, given, input_type, options.batch)
-        report = ExportReport(path, format, precision, 0, compared, difference, agreement, count, about.text, unseen)
-        _refuse_if_wrong(report, loaded)
-        recorded = ("runtime", "difference", "agreement", "images", "held_out")
+
+        def written(floating: tuple[str, ...] = ()) -> Run:
+            for earlier in file.parent.iterdir():  # of the attempt before, which its runtime may still have open
+                earlier.unlink()
+            WRITERS[file_format](folded, file, options._replace(floating=floating))
+            return open_exported(file, file_format).ordered(names).run
+
+        def quantized(floating: tuple[str, ...]) -> Run:
+            run = padded(written(floating), fixed)
+            return lambda pixels: run(taken.scale(pixels.astype(np.float32)))
+
+        def in_keras(pixels: np.ndarray) -> list[np.ndarray]:
+            return keras_outputs(loaded, spec.scale(pixels.astype(np.float32)))
+
+        about = describe_input(taken, given, input_type, fixed)
+        report = ExportReport(path, format, precision, 0, compared, 0.0, None, 0, about.text)
+        if calibrated is not None:
+            fidelity = eight_bits.search(calibrated, spec, in_keras, quantized, folded, least, fixed)
+            report = report._replace(
+                difference=fidelity.difference, agreement=fidelity.agreement, images=fidelity.views, fidelity=fidelity
+            )
+        else:
+            asked = compared_samples(taken, samples, fixed)
+            if input_type == "uint8":
+                asked = np.rint(asked).astype(np.uint8)
+            difference, same = compare(loaded, spec, written(), asked, fixed, scaling)
+            count = len(asked) if samples is None else min(len(asked), len(samples))  # which whole batches repeat
+            report = report._replace(difference=difference, agreement=same, images=count)
+            _refuse_if_wrong(report, loaded)
+        recorded = ("runtime", "difference", "agreement", "images")
         verification = {key: getattr(report, key) for key in recorded}
+        if report.fidelity is not None:
+            verification |= report.fidelity._asdict()
         metadata = {
             **taken._asdict(), "kind": spec.kind, "input": about.facts, "output_tensors": names, "precision": precision,
             "producer": f"efficientnet {__version__}", "verification": verification,
@@ -211,11 +229,7 @@ def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
     tolerance = _TOLERANCES[report.precision]
     if backend_of(model) == "openvino":
         tolerance = max(tolerance, _TOLERANCE_ON_OPENVINO)
-    if report.precision == "int8" and report.agreement is not None:
-        is_right = bool(np.isfinite(report.difference)) and report.agreement >= _LEAST_AGREEMENT
-    else:
-        is_right = report.difference <= tolerance  # which NaN is not
-    if not is_right:
+    if not report.difference <= tolerance:  # which NaN is not
         raise ValueError(
             f"Not written, since the predictions differ from Keras' more than {report.precision} explains: {report}. "
             "Choose another precision or format."

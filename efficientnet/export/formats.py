@@ -20,8 +20,8 @@ def _write_onnx(model: Any, path: Path, options: Options) -> None:
     if options.precision == "int8" and options.samples is not None:
         size = options.batch or 1
         whole = np.resize(options.samples, (-(-len(options.samples) // size), size, *options.samples.shape[1:]))
-        batches: list[Any] = [{written.graph.input[0].name: batch} for batch in whole]
-        written = quantize(written, batches)
+        batches = [{written.graph.input[0].name: batch} for batch in whole]
+        written = quantize(written, batches, options.floating)
     elif options.precision == "f16":
         _store_in_half(written)
     if options.input_type == "uint8":
@@ -67,7 +67,7 @@ def _write_openvino(model: Any, path: Path, options: Options) -> None:
     for port, name in zip(graph.outputs, onnx_graph.tensor_names(model)[1], strict=True):
         port.get_tensor().set_names({name})  # alone, without that of the operation
     if options.precision == "int8" and options.samples is not None:
-        graph = quantize(graph, [sample[np.newaxis] for sample in options.samples])
+        graph = quantize(graph, [sample[np.newaxis] for sample in options.samples], options.floating)
     if options.batch is not None:
         sides = functional(model).inputs[0].shape[1:]
         graph.reshape([options.batch, *(-1 if side is None else side for side in sides)])

@@ -19,6 +19,7 @@ from ..images.pixel_scaling import Scaling
 from . import engines
 from .engines import CompileRequest, Engine, Run
 from .exported import ExportedFile
+from .fidelity import least_agreement
 from .openvino_engine import openvino
 from .predictor import Predictor
 from .sources import ModelSource
@@ -61,6 +62,7 @@ def compile(
     interpolation: str | None = None,
     class_names: Sequence[str] | Sequence[tuple[str, str]] | None = None,
     calibration: Iterable[Any] = (),
+    agreement: float | None = None,
     cache: bool = True,
 ) -> Predictor:
     """Compile a model for fast predictions.
@@ -89,6 +91,9 @@ def compile(
             ``"bicubic"``. By default what the model records, or else ``"bicubic"``.
         class_names: Labels, or ids and labels, in the order of the outputs; ImageNet's for 1,000 outputs.
         calibration: Images for ``precision="int8"``, some hundred of the kind that the model will see.
+        agreement: For ``precision="int8"``, least share of views of held-out calibration images that keep their class,
+            0..1; 0.99 by default. Sensitive layers stay in float until it is reached, as in ``export``;
+            ``Predictor.fidelity`` reports which, and what was reached.
         cache: Whether compiled engines are kept on disk, in the folder ``engines`` beside the downloaded weights, and
             taken from there. Up to 2 GiB are kept.
 
@@ -97,7 +102,7 @@ def compile(
 
     Raises:
         ValueError: The engine or precision is unknown, the model takes no images, or the engine cannot run a layer;
-            the message names it.
+            the message names it. Or int8 does not reach ``agreement``.
         ImportError: The engine is not installed; the message names the extra.
         FileNotFoundError: There is no model at the path.
 
@@ -113,6 +118,7 @@ def compile(
         raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     batch_size = None if batch_size is None else arguments.whole("batch_size", batch_size)
     threads = None if threads is None else arguments.whole("threads", threads)
+    least = least_agreement(agreement, precision)
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     if isinstance(model, ModelSource):
         source = model
@@ -120,7 +126,7 @@ def compile(
         source = ModelSource.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
     else:
         source = ModelSource.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
-    request = CompileRequest(source, precision, threads, batch_size, tuple(calibration))
+    request = CompileRequest(source, precision, threads, batch_size, tuple(calibration), least)
     if source.exported is not None:
         predictor = _of_file(source.exported, engine, request)
         source.remind(predictor.spec)

@@ -13,6 +13,7 @@ from ..exported_files.formats import require_runtime
 from ..exported_files.opening import open_exported
 from ..model_io.spec import InputSpec
 from . import cache
+from .fidelity import Fidelity
 from .sources import ModelSource
 
 # A batch in, the arrays that the model gives out; safe to call from many threads.
@@ -29,6 +30,7 @@ class CompileRequest:
         threads: Processor threads; None leaves it to the engine.
         micro_batch: Images at a time if there are many; None for the engine's choice.
         calibration: Images to find the ranges of int8 with.
+        agreement: Least share of views of held-out images that keep their class in int8.
     """
 
     source: ModelSource
@@ -36,6 +38,7 @@ class CompileRequest:
     threads: int | None = None
     micro_batch: int | None = None
     calibration: tuple[Any, ...] = ()
+    agreement: float = 0.0
 
 
 class Engine(NamedTuple):
@@ -50,6 +53,7 @@ class Engine(NamedTuple):
         workers: Threads that may call ``bulk``'s function at once.
         deviation: Largest difference of outputs from those in float32; None for float32 itself.
         most_alone: Images that ``lone`` takes at most: more than one where a file takes just so many.
+        fidelity: How well int8 keeps the predictions of float32; None for other precisions.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Engine(NamedTuple):
     workers: int
     deviation: float | None = None
     most_alone: int = 1
+    fidelity: Fidelity | None = None
 
 
 def onnxruntime(request: CompileRequest) -> Engine:

@@ -22,7 +22,7 @@ from ..keras_graph import openvino as openvino_graph
 from ..model_io.spec import InputSpec
 from . import cache
 from .engines import CompileRequest, Engine, Run, padded
-from .quantization import held_out, quantize
+from .fidelity import Fidelity
 
 logger = get_logger()
 
@@ -57,6 +57,7 @@ class _Compiler:
         self.version = openvino.get_version()
         self.exact = functools.cache(self._exact)
         self.graph = functools.cache(self._graph)
+        self.eight_bits = functools.cache(self._eight_bits)
 
     def engine(self) -> Engine:
         lone, notes = self.compile(1, {"PERFORMANCE_HINT": "LATENCY"})
@@ -75,7 +76,9 @@ class _Compiler:
             bulk()  # of the same quantisation, which takes long
 
         run = padded(_runner(lone, scale), fixed)
-        return Engine("openvino", spec, run, bulk, micro_batch, streams, notes["deviation"], fixed or 1)
+        found = notes["fidelity"]
+        fidelity = None if found is None else Fidelity(**{**found, "floating": tuple(found["floating"])})
+        return Engine("openvino", spec, run, bulk, micro_batch, streams, notes["deviation"], fixed or 1, fidelity)
 
     def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The compiled model for so many images, and what is noted of it."""
@@ -88,7 +91,7 @@ class _Compiler:
             options["INFERENCE_NUM_THREADS"] = self.request.threads
         key = self.request.source.key(
             "openvino", self.version, self.processor, self.capabilities, self.request.precision, options, batch,
-            _content(self.request.calibration),
+            _content(self.request.calibration), self.request.agreement,
         )  # fmt: skip
         entry = key and cache.read_entry(key)
         if entry:
@@ -102,8 +105,10 @@ class _Compiler:
         spec, fixed = self.spec(), self.fixed_batch()
         shaped = self.graph() if fixed else _shaped(self.graph(), spec, batch)
         compiled = self.core.compile_model(shaped, "CPU", options)
-        deviation = self._deviation(compiled) if batch == 1 else None
-        notes = {"spec": spec._asdict(), "batch": fixed, "deviation": deviation}
+        fidelity = self.eight_bits()[1] if self.request.precision == "int8" else None
+        deviation = fidelity.difference if fidelity else self._deviation(compiled) if batch == 1 else None
+        noted = None if fidelity is None else fidelity._asdict()
+        notes = {"spec": spec._asdict(), "batch": fixed, "deviation": deviation, "fidelity": noted}
         if key:
             cache.write(key, cache.Entry(notes, compiled.export_model().getvalue()))
         return compiled, notes
@@ -126,28 +131,48 @@ class _Compiler:
         return openvino_of(model, spec.scaling if spec.is_scaled else None)
 
     def _graph(self) -> Any:
-        if self.request.precision != "int8":
-            return self.exact()
-        return quantize(self.exact(), self._images(held_out(self.request.calibration)[0]))
+        return self.eight_bits()[0] if self.request.precision == "int8" else self.exact()
 
-    def _images(self, sources: Sequence[Any]) -> list[np.ndarray]:
-        from ..model_io.images import read_image
+    def _eight_bits(self) -> tuple[Any, Fidelity]:
+        """The graph in 8 bits, and how well it keeps the predictions of float32."""
+        from ..keras_graph.detours import openvino_of
+        from ..keras_graph.fold import fold_batch_norm
+        from . import eight_bits
+        from .quantization import quantize
 
-        spec = self.spec()
-        return [read_image(source, spec)[np.newaxis] for source in sources]
+        model, spec = self.request.source.load()
+        calibration = eight_bits.prepare(self.request.calibration, spec)
+        folded = fold_batch_norm(model)  # whose layers quantisation names
+        exact = openvino_of(folded, spec.scaling if spec.is_scaled else None)
+        inputs = [image[np.newaxis].astype(np.float32) for image in calibration.images]
+        graph = exact
+
+        def quantized(floating: tuple[str, ...]) -> Run:
+            nonlocal graph
+            graph = quantize(exact, inputs, floating)
+            return self._runner_of(graph)
+
+        fidelity = eight_bits.search(
+            calibration, spec, self._runner_of(exact), quantized, folded, self.request.agreement
+        )
+        return graph, fidelity
+
+    def _runner_of(self, graph: Any) -> Run:
+        """The function of a graph in float32, or in 8 bits, for any number of images."""
+        run = _runner(self.core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
+        return lambda pixels: run(pixels.astype(np.float32))
 
     def _deviation(self, compiled: Any) -> float | None:
-        """The largest difference of outputs from float32's, on images held out, or else random ones."""
+        """The largest difference of outputs from float32's, on random images."""
         if self.request.precision == "f32":
             return None
         from ..keras_graph.detours import relative_difference
 
         spec = self.spec()
-        probes = self._images(held_out(self.request.calibration)[1][:_PROBES]) or _random_images(spec)
         shaped = _shaped(self.exact(), spec, 1)
         exact = _runner(self.core.compile_model(shaped, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         run = _runner(compiled)
-        pairs = [pair for probe in probes for pair in zip(run(probe), exact(probe), strict=True)]
+        pairs = [pair for probe in _random_images(spec) for pair in zip(run(probe), exact(probe), strict=True)]
         return max(relative_difference(found, expected) for found, expected in pairs)
 
     def _micro_batch(self, spec: InputSpec) -> int:

@@ -60,8 +60,10 @@ class Predictor:
         batch_size: Images that are computed together if there are many.
         spec: Preparation of images and names of classes.
         deviation: Largest difference of the outputs from float32's, relative to the larger of 1 and the largest
-            output: for int8 on images held out from the calibration (with fewer than 12, on all of them), for
-            bf16 on random images; None in float32.
+            output: for int8 on views of images held out from the calibration, for bf16 on random images; None in
+            float32.
+        fidelity: For int8, how well it keeps the predictions of float32, and which layers stay in float; None in other
+            precisions.
         timings: Milliseconds per image for each engine that ``engine="fastest"`` has tried.
 
     Example:
@@ -77,6 +79,7 @@ class Predictor:
         self.batch_size = engine.micro_batch
         self.spec = engine.spec
         self.deviation = engine.deviation
+        self.fidelity = engine.fidelity
         self.timings = timings or {}
         self._engine: Engine | None = engine
         self._lock = threading.Lock()

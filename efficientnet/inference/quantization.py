@@ -1,70 +1,53 @@
-"""Graphs in 8-bit integers."""
+"""Graphs in 8-bit integers, by nncf."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from ..keras_graph import openvino
 
-Item = TypeVar("Item")
 
-
-# Of fewer images, none can be spared for measuring.
-FEW = 12
-_HELD_OUT_SHARE, _LEAST_HELD_OUT, _MOST_HELD_OUT = 0.2, 4, 20
-
-
-def held_out(images: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """Split images into those to find the ranges of 8-bit numbers with, and others to measure the result on.
-
-    The latter are a fifth, 4 to 20, drawn at random and always the same; of fewer than 12 images, all are both.
-    """
-    if len(images) < FEW:
-        return list(images), list(images)
-    count = min(max(int(_HELD_OUT_SHARE * len(images)), _LEAST_HELD_OUT), _MOST_HELD_OUT)
-    held = {*np.random.default_rng(0).permutation(len(images))[:count].tolist()}
-    parts: tuple[list[Item], list[Item]] = ([], [])
-    for place, image in enumerate(images):
-        parts[place in held].append(image)
-    return parts
-
-
-def quantize(graph: Any, images: Sequence[np.ndarray]) -> Any:
-    """Quantize an OpenVINO graph: weights and activations in 8 bits, with the ranges of the images' activations.
+def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) -> Any:
+    """Quantize a graph: weights and activations in 8 bits, with the ranges of the activations for some inputs.
 
     Args:
-        graph: Graph in float32, which stays unchanged.
-        images: Inputs of the graph, a batch of one image each; a few hundred of the kind that it will see.
+        graph: OpenVINO or ONNX graph in float32, whose operations are named ``LAYER:OPERATION``. It stays unchanged.
+        inputs: Inputs of the graph as its runtime takes them; a few hundred of the kind that it will see.
+        floating: Names of the layers that stay in float32.
 
     Raises:
-        ValueError: There are no images.
         ImportError: nncf is not installed; the message names the extra.
     """
-    if not images:
-        raise ValueError(
-            "precision='int8' finds the ranges of its 8-bit numbers by calibration: pass calibration=, a few hundred "
-            "images of the kind that the model will see (--calibrate FOLDER)."
-        )
     if find_spec("nncf") is None:
         raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]>=2'.")
     import nncf
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+    from nncf.quantization import advanced_parameters as advanced
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    # A range for each channel, as depthwise convolutions have it by default, fits few images too closely.
-    ranges = AdvancedQuantizationParameters(activations_quantization_params=QuantizationParameters(per_channel=False))
+    # Measured on Lite0: a range for each channel, and the mean of the images' ranges, both of which nncf takes by
+    # default, cut off too much of other images; and 7 bits for the first layer are too few.
+    parameters = advanced.AdvancedQuantizationParameters(
+        activations_quantization_params=advanced.QuantizationParameters(per_channel=False),
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        overflow_fix=advanced.OverflowFix.DISABLE,
+    )
+    ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}:.*" for name in floating], validate=False)
+    nncf.set_log_level(logging.ERROR)  # it reports each layer that stays in float
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between predictions
         return openvino.in_own_thread(
             lambda: nncf.quantize(
                 graph,
-                nncf.Dataset(list(images)),
+                nncf.Dataset(list(inputs)),
                 preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(images),
-                advanced_parameters=ranges,
+                subset_size=len(inputs),
+                fast_bias_correction=False,
+                ignored_scope=ignored,
+                advanced_parameters=parameters,
             )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from ..family.arrays import role
 from ..network.backends import deep_recursion
 from ..network.initializers import call_drawing_weights
 from . import marks
-from .walk import LayerCall, functional, is_idle, keras_layer, keras_of, run, structure
+from .walk import LayerCall, functional, is_idle, keras_layer, keras_of, run, structure, tree_of
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
 
@@ -199,11 +198,11 @@ def _build(
             given = [marks.carrier(keras.layers, copy.lost_mark, copy.name)(*given)]
         args, kwargs = step.call.arguments(given)
         results = (copy or step.call.layer)(*args, **kwargs)
-        values.update(zip(step.outputs, _tree(keras).flatten(results), strict=True))
+        values.update(zip(step.outputs, tree_of(keras).flatten(results), strict=True))
     with deep_recursion():
         folded = keras.models.Model(
-            _tree(keras).pack_sequence_as(structure(graph, "inputs"), inputs),
-            _tree(keras).pack_sequence_as(structure(graph, "outputs"), [values[number] for number in outputs]),
+            tree_of(keras).pack_sequence_as(structure(graph, "inputs"), inputs),
+            tree_of(keras).pack_sequence_as(structure(graph, "outputs"), [values[number] for number in outputs]),
             name=model.name,
         )
     marks.remember(folded, marks.read_mark(model))
@@ -226,7 +225,3 @@ def _gives_channels(layer: Any, axis: int, rank: int) -> bool:
     """Return whether a layer that is linear until there returns its channels unchanged on this axis."""
     own = 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
     return axis == own and getattr(getattr(layer, "activation", None), "__name__", None) == "linear"
-
-
-def _tree(keras: Any) -> Any:
-    return keras.tree if hasattr(keras, "tree") else importlib.import_module("tensorflow").nest

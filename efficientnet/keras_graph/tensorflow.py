@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +36,7 @@ class Options(NamedTuple):
         samples: For ``"int8"``, what the file takes, (n, …) float32, to find the ranges of 8-bit numbers with.
         scaling: Scaling of the colors of the input before all else; None for none.
         input_type: Input type of what it takes: ``"float32"`` or ``"uint8"``.
+        floating: For ``"int8"``, names of the layers that stay in float32.
     """
 
     precision: str = "f32"
@@ -40,6 +44,7 @@ class Options(NamedTuple):
     samples: np.ndarray | None = None
     scaling: Scaling | None = None
     input_type: str = "float32"
+    floating: Sequence[str] = ()
 
 
 def write_with_tensorflow(model: Any, path: Path, format: str, options: Options) -> None:
@@ -99,7 +104,33 @@ def _litert(model: Any, options: Options) -> bytes:
         samples = options.samples if options.input_type == "float32" else np.rint(options.samples).astype(np.uint8)
         converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        last = [tensor._keras_history[0].name for tensor in functional(model).outputs]
+        return _quantized(converter, [*options.floating, *last])
     converted: bytes = converter.convert()
+    return converted
+
+
+def _quantized(converter: Any, floating: Sequence[str]) -> bytes:
+    """Return a .tflite file in 8 bits but for some layers, and those that only follow them, such as activations.
+
+    In 8 bits a softmax has no probabilities below 1/256, so the last layers are in float always.
+    """
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the class uses TensorFlow's own interpreter, which is to go
+        quantizer = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=converter.representative_dataset
+        )
+    interpreter = Interpreter(model_content=quantizer.calibrated_model)
+    names = [detail["name"] for detail in interpreter.get_tensor_details()]
+    # A tensor is named after all operations that were joined into one: "model/stem_conv_1/BiasAdd;model/…".
+    layers = "|".join(map(re.escape, floating))
+    kept = [name for name in names if re.search(rf"(^|[/;])({layers})(_\d+)?/", name)]
+    # Its property ``options`` would also convert a model for debugging, which takes seconds.
+    quantizer._debug_options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)
+    converted: bytes = quantizer.get_nondebug_quantized_model()
     return converted
 
 

@@ -88,6 +88,11 @@ def keras_of(model: Any) -> Any:
     return importlib.import_module(type(functional(model)).__module__.split(".")[0])
 
 
+def tree_of(keras: Any) -> Any:
+    """Return the functions of a Keras that flatten and pack nested values."""
+    return keras.tree if hasattr(keras, "tree") else importlib.import_module("tensorflow").nest
+
+
 def averaged(model: Any) -> list[Any]:
     """Return for each output that a model ends in the mean of, by a layer ``Average``, the tensor; else none."""
     graph = functional(model)

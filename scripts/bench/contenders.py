@@ -95,6 +95,7 @@ def compiled_from_cache(engine: str, precision: str, settings: Settings) -> Pred
         precision=precision,
         threads=settings.threads,
         calibration=list(photographs(CALIBRATION)) if precision == "int8" else (),
+        agreement=0.0 if precision == "int8" else None,  # random weights have no classes to keep
     )
     in_fresh_process(fill_cache, open_predictor, settings)
     return open_predictor()

@@ -56,9 +56,11 @@ def test_calibration_by_a_folder(saved, tmp_path, capsys):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     (folder / "notes.txt").write_text("no image")
     command = (saved, tmp_path / "mine.onnx", "--format", "onnx", "--precision", "int8", "--calibrate")
-    assert main(*command, folder.parent) == 0
-    assert "int8" in capsys.readouterr().out
-    assert read_metadata(tmp_path / "mine.onnx")["verification"]["images"] == 3
+    assert main(*command, folder.parent, "--agreement", "0.5") == 0
+    assert "keep their class" in capsys.readouterr().out
+    assert read_metadata(tmp_path / "mine.onnx")["verification"]["held_out"] == 1
+    with pytest.raises(ValueError, match="is for precision='int8', not for 'f32'"):
+        main(saved, tmp_path / "mine.onnx", "--format", "onnx", "--agreement", "0.5")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there are no images in this folder"):
         main(*command, tmp_path / "empty")

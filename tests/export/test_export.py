@@ -15,8 +15,8 @@ import pytest
 from tiny_blocks import tiny_blocks
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
-from efficientnet.exported_files.model import ExportedModel, Ports
-from efficientnet.inference import InputSpec, ModelSource
+from efficientnet.inference import InputSpec, ModelSource, eight_bits
+from efficientnet.inference.fidelity import Fidelity
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -53,6 +53,12 @@ def images():
     """Of any size, as the pixels of photographs would be."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (80, 64 + 4 * number, 3), dtype=np.uint8) for number in range(6)]
+
+
+@pytest.fixture
+def few_views(monkeypatch):
+    monkeypatch.setattr(eight_bits, "_MOST_VIEWS", 40)
+    monkeypatch.setattr(eight_bits, "_LEAST_VIEWS", 40)
 
 
 @pytest.mark.slow
@@ -145,7 +151,7 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_eight_bits_of_raw_pixels(images, tmp_path):
+def test_eight_bits_of_raw_pixels(images, tmp_path, few_views):
     model = build(include_top=False, pooling="avg", input_shape=(64, 64, 3))
     for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
         for module in modules:
@@ -153,6 +159,7 @@ def test_eight_bits_of_raw_pixels(images, tmp_path):
         path = tmp_path / NAMES[format]
         report = export(model, path, format, "int8", images, raw_pixels=True, input_type="uint8")
         assert 0 < report.difference < 0.1
+        assert (report.agreement, report.fidelity.held_out) == (None, 3)
 
 
 @pytest.mark.slow
@@ -180,38 +187,77 @@ def test_half_precision(model, tmp_path, format):
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
 @pytest.mark.parametrize("batch", ["dynamic", 4])
-def test_eight_bits(model, images, tmp_path, format, batch):
+def test_eight_bits(model, images, tmp_path, few_views, format, batch):
     pytest.importorskip(RUNTIMES[format])
     if format != "litert":
         pytest.importorskip("nncf")
-    report = export(model, tmp_path / NAMES[format], format, "int8", images, batch)
+    report = export(model, tmp_path / NAMES[format], format, "int8", images, batch, agreement=0.8)
     assert 0 < report.difference < 0.5
-    assert report.agreement >= 0.5
-    assert (report.images, report.held_out) == (6, False)
-    assert "6 images that it was calibrated on (give 12 or more, and some are held out for this)" in str(report)
-    with pytest.raises(ValueError, match="pass calibration="):
-        export(model, tmp_path / f"other-{NAMES[format]}", format, "int8")
+    assert report.agreement >= 0.8
+    fidelity = report.fidelity
+    assert (report.images, fidelity.held_out) == (fidelity.views, 3)
+    assert "views of 3 images that it was not calibrated on keep their class" in str(report)
+    assert read_metadata(tmp_path / NAMES[format])["verification"] == {
+        "runtime": report.runtime, "images": report.images, **fidelity._asdict(), "floating": list(fidelity.floating),
+    }  # fmt: skip
 
 
-def test_eight_bits_are_measured_on_images_held_out(model, tmp_path, monkeypatch):
-    pytest.importorskip("nncf")
+def test_eight_bits_need_images(model, tmp_path):
     pytest.importorskip("onnxruntime")
-    seen = []
-    monkeypatch.setitem(exporting.WRITERS, "onnx", lambda model, path, options: seen.extend(options.samples))
-    monkeypatch.setattr(exporting, "open_exported", lambda path, format: ExportedModel(Ports((), (), str), list))
-    monkeypatch.setattr(ExportedModel, "ordered", lambda self, names: self)
+    with pytest.raises(ValueError, match="pass calibration="):
+        export(model, tmp_path / "tiny.onnx", "onnx", "int8")
+    with pytest.raises(ValueError, match=r"agreement=0\.9 is for precision='int8'"):
+        export(model, tmp_path / "tiny.onnx", "onnx", "f16", agreement=0.9)
+    assert list(tmp_path.iterdir()) == []
 
-    def compare(model, spec, run_batch, samples, batch, scaling):
-        calibrated = {sample.tobytes() for sample in seen}
-        assert len(calibrated) == 24
-        assert len(samples) == 6
-        assert not calibrated & {sample.tobytes() for sample in samples}
-        raise ValueError("compared")
 
-    monkeypatch.setattr(exporting, "compare", compare)
-    images = [np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8) for number in range(30)]
-    with pytest.raises(ValueError, match="compared"):
-        export(model, tmp_path / "tiny.onnx", "onnx", "int8", images)
+@pytest.fixture
+def rounding(monkeypatch):
+    """Instead of 8 bits of ONNX, weights rounded so coarsely in some layers that classes are lost."""
+    right = exporting.WRITERS["onnx"]
+    tried = []
+
+    def write(coarse, model, path, options):
+        tried.append(tuple(options.floating))
+        rounded = keras.models.clone_model(model)
+        rounded.set_weights(model.get_weights())
+        for layer in rounded.layers:
+            if layer.name in coarse and layer.name not in options.floating:
+                layer.set_weights([np.round(value / 1e3) for value in layer.get_weights()])
+        right(rounded, path, options._replace(precision="f32"))
+
+    def install(*coarse):
+        monkeypatch.setitem(exporting.WRITERS, "onnx", functools.partial(write, coarse))
+        return tried
+
+    return install
+
+
+def test_a_sensitive_layer_stays_in_float(model, images, tmp_path, few_views, rounding, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    layers = ["stem_conv", "block1a_dwconv", "block1a_project_conv", "probs"]
+    monkeypatch.setattr(eight_bits, "by_sensitivity", lambda model, inputs: layers)
+    tried = rounding("stem_conv")
+    report = export(model, tmp_path / "tiny.onnx", "onnx", "int8", images)
+    assert tried == [(), ("stem_conv",)]
+    assert report.agreement == 1
+    assert "1 of 4 layers are kept in float: stem_conv" in str(report)
+    found = read_metadata(tmp_path / "tiny.onnx")["verification"]
+    assert (found["floating"], found["layers"], found["held_out"]) == (["stem_conv"], 4, 3)
+
+
+def test_eight_bits_that_lose_classes_are_not_written(model, images, tmp_path, few_views, rounding, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "tiny.onnx"
+    monkeypatch.setattr(eight_bits, "by_sensitivity", lambda model, inputs: ["stem_conv", "block1a_dwconv", "probs"])
+    export(model, path, "onnx")
+    rounding("block1a_project_conv", "probs")
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"int8 is refused, and nothing is written\. At best, .*1 of 3 layers are kept"
+    ):
+        export(model, path, "onnx", "int8", images)
+    assert contents(tmp_path) == {Path("tiny.onnx"): before}
 
 
 def test_the_content_of_files(model):
@@ -380,11 +426,15 @@ def test_files_of_others(tmp_path):
 
 def test_the_report_as_text():
     about = "'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255"
-    report = ExportReport(Path("b0.onnx"), "onnx", "int8", 5_400_000, "onnxruntime 1.2", 0.0123, 0.95, 20, about)
+    report = ExportReport(Path("b0.onnx"), "onnx", "f16", 5_400_000, "onnxruntime 1.2", 0.0123, 0.95, 20, about)
     assert str(report) == (
-        "b0.onnx: onnx, int8, 5.4 MB\n"
+        "b0.onnx: onnx, f16, 5.4 MB\n"
         "input 'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255\n"
         "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the best class is the "
         "same for 95% of them"
     )
-    assert "20 images that it was not calibrated on differ" in str(report._replace(held_out=True))
+    fidelity = Fidelity(0.0123, 0.992, 0.0104, 1000, 10, 59, ("stem_conv", "probs"))
+    assert str(report._replace(fidelity=fidelity)).splitlines()[-1] == (
+        "in onnxruntime 1.2, against Keras: 99.2% of 1,000 views of 10 images that it was not calibrated on keep their "
+        "class, whose probability shifts by 0.010 on average; 2 of 59 layers are kept in float: stem_conv, probs"
+    )

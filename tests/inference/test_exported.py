@@ -103,11 +103,10 @@ def test_raw_pixels_and_a_fixed_batch(exported, images, pixels, reference, forma
 def test_eight_bits(source, tmp_path, images, format):
     pytest.importorskip("nncf")
     pytest.importorskip(FORMATS[format].module)
-    report = export(source, tmp_path / NAMES[format], format, "int8", images)
+    export(source, tmp_path / NAMES[format], format, "int8", images, agreement=0.0)
     with compile(tmp_path / NAMES[format]) as predictor, compile(source, "keras") as reference:
         assert predictor.precision == "int8"
-        difference = np.abs(predictor.predict(images) - reference.predict(images)).max()
-        assert difference == pytest.approx(report.difference, abs=1e-6)
+        assert 0 < np.abs(predictor.predict(images) - reference.predict(images)).max() < 0.1
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])

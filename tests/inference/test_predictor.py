@@ -192,8 +192,11 @@ def test_bf16_and_int8_are_told(model, images, expected):
     with pytest.raises(ValueError, match="OpenVINO's alone"):
         compile(model, "keras", precision="bf16")
     if has("nncf"):
-        with compile(model, precision="int8", calibration=list(images)) as predictor:
-            assert 0 < predictor.deviation < 0.2
+        with pytest.raises(ValueError, match="int8 is refused"):
+            compile(model, precision="int8", calibration=list(images), agreement=1.0)
+        with compile(model, precision="int8", calibration=list(images), agreement=0.0) as predictor:
+            assert 0 < predictor.deviation == predictor.fidelity.difference < 0.2
+            assert (predictor.fidelity.floating, predictor.fidelity.held_out) == ((), len(images) // 2)
             np.testing.assert_allclose(predictor(images), expected, atol=0.2)
     else:
         with pytest.raises(ImportError, match=r"efficientnet\[int8\]"):
