@@ -104,16 +104,15 @@ def _litert(model: Any, options: Options) -> bytes:
         samples = options.samples if options.input_type == "float32" else np.rint(options.samples).astype(np.uint8)
         converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        last = [tensor._keras_history[0].name for tensor in functional(model).outputs]
-        return _quantized(converter, [*options.floating, *last])
+        return _quantized(converter, options.floating)
     converted: bytes = converter.convert()
     return converted
 
 
 def _quantized(converter: Any, floating: Sequence[str]) -> bytes:
-    """Return a .tflite file in 8 bits but for some layers, and those that only follow them, such as activations.
+    """Return a .tflite file in 8 bits but for some layers, with the activations that are joined to them.
 
-    In 8 bits a softmax has no probabilities below 1/256, so the last layers are in float always.
+    In 8 bits a softmax has no probabilities below 1/256, so the operations that give the outputs are in float always.
     """
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
@@ -124,10 +123,11 @@ def _quantized(converter: Any, floating: Sequence[str]) -> bytes:
             converter=converter, debug_dataset=converter.representative_dataset
         )
     interpreter = Interpreter(model_content=quantizer.calibrated_model)
-    names = [detail["name"] for detail in interpreter.get_tensor_details()]
+    outputs = {detail["name"] for detail in interpreter.get_output_details()}
     # A tensor is named after all operations that were joined into one: "model/stem_conv_1/BiasAdd;model/…".
-    layers = "|".join(map(re.escape, floating))
-    kept = [name for name in names if re.search(rf"(^|[/;])({layers})(_\d+)?/", name)]
+    layers = re.compile(rf"(^|[/;])({'|'.join(map(re.escape, floating))})(_\d+)?/") if floating else None
+    names = [detail["name"] for detail in interpreter.get_tensor_details()]
+    kept = [name for name in names if name in outputs or (layers and layers.search(name))]
     # Its property ``options`` would also convert a model for debugging, which takes seconds.
     quantizer._debug_options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=kept)
     converted: bytes = quantizer.get_nondebug_quantized_model()

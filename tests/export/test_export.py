@@ -12,53 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_blocks import tiny_blocks
+from tiny_exports import NAMES, RUNTIMES, build, contents
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
-from efficientnet.inference import InputSpec, ModelSource, eight_bits
+from efficientnet.inference import InputSpec, ModelSource
 from efficientnet.inference.fidelity import Fidelity
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("onnx")
 efn = pytest.importorskip("efficientnet.keras")
-
-
-NAMES = {"onnx": "tiny.onnx", "openvino": "tiny.xml", "litert": "tiny.tflite", "saved_model": "tiny"}
-RUNTIMES = {
-    "onnx": "onnxruntime",
-    "openvino": "openvino",
-    "litert": "ai_edge_litert",
-    "saved_model": "tensorflow",
-}
-
-
-def build(**options):
-    keras.utils.set_random_seed(0)
-    arguments = {"weights": None, "blocks_args": tiny_blocks("b0"), "model_name": "tiny", **options}
-    return efn.EfficientNet(0.5, 1.0, 64, **arguments)
-
-
-@pytest.fixture(scope="module")
-def model():
-    """With a head that tells classes apart, as a trained one does."""
-    model = build(classes=5)
-    head = model.get_layer("probs")
-    rng = np.random.default_rng(0)
-    head.set_weights([rng.normal(0, 3, value.shape) for value in head.get_weights()])
-    return model
-
-
-@pytest.fixture(scope="module")
-def images():
-    """Of any size, as the pixels of photographs would be."""
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (80, 64 + 4 * number, 3), dtype=np.uint8) for number in range(6)]
-
-
-@pytest.fixture
-def few_views(monkeypatch):
-    monkeypatch.setattr(eight_bits, "_MOST_VIEWS", 40)
-    monkeypatch.setattr(eight_bits, "_LEAST_VIEWS", 40)
 
 
 @pytest.mark.slow
@@ -151,18 +113,6 @@ def test_the_input_of_a_file_that_takes_what_the_model_takes(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_eight_bits_of_raw_pixels(images, tmp_path, few_views):
-    model = build(include_top=False, pooling="avg", input_shape=(64, 64, 3))
-    for format, modules in (("onnx", ("nncf", "onnxruntime")), ("litert", ("ai_edge_litert",))):
-        for module in modules:
-            pytest.importorskip(module)
-        path = tmp_path / NAMES[format]
-        report = export(model, path, format, "int8", images, raw_pixels=True, input_type="uint8")
-        assert 0 < report.difference < 0.1
-        assert (report.agreement, report.fidelity.held_out) == (None, 3)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("format", NAMES)
 def test_several_outputs_and_a_fixed_batch(tmp_path, format):
     """Runtimes have outputs in orders of their own."""
@@ -182,82 +132,6 @@ def test_half_precision(model, tmp_path, format):
     # OpenVINO keeps what is small as it is, which in a network of this size is much.
     assert whole.size - half.size > (0.4 if format == "openvino" else 0.8) * 2 * model.count_params()
     assert whole.difference < half.difference < 0.01
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("format", ["onnx", "openvino", "litert"])
-@pytest.mark.parametrize("batch", ["dynamic", 4])
-def test_eight_bits(model, images, tmp_path, few_views, format, batch):
-    pytest.importorskip(RUNTIMES[format])
-    if format != "litert":
-        pytest.importorskip("nncf")
-    report = export(model, tmp_path / NAMES[format], format, "int8", images, batch, agreement=0.8)
-    assert 0 < report.difference < 0.5
-    assert report.agreement >= 0.8
-    fidelity = report.fidelity
-    assert (report.images, fidelity.held_out) == (fidelity.views, 3)
-    assert "views of 3 images that it was not calibrated on keep their class" in str(report)
-    assert read_metadata(tmp_path / NAMES[format])["verification"] == {
-        "runtime": report.runtime, "images": report.images, **fidelity._asdict(), "floating": list(fidelity.floating),
-    }  # fmt: skip
-
-
-def test_eight_bits_need_images(model, tmp_path):
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(ValueError, match="pass calibration="):
-        export(model, tmp_path / "tiny.onnx", "onnx", "int8")
-    with pytest.raises(ValueError, match=r"agreement=0\.9 is for precision='int8'"):
-        export(model, tmp_path / "tiny.onnx", "onnx", "f16", agreement=0.9)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def rounding(monkeypatch):
-    """Instead of 8 bits of ONNX, weights rounded so coarsely in some layers that classes are lost."""
-    right = exporting.WRITERS["onnx"]
-    tried = []
-
-    def write(coarse, model, path, options):
-        tried.append(tuple(options.floating))
-        rounded = keras.models.clone_model(model)
-        rounded.set_weights(model.get_weights())
-        for layer in rounded.layers:
-            if layer.name in coarse and layer.name not in options.floating:
-                layer.set_weights([np.round(value / 1e3) for value in layer.get_weights()])
-        right(rounded, path, options._replace(precision="f32"))
-
-    def install(*coarse):
-        monkeypatch.setitem(exporting.WRITERS, "onnx", functools.partial(write, coarse))
-        return tried
-
-    return install
-
-
-def test_a_sensitive_layer_stays_in_float(model, images, tmp_path, few_views, rounding, monkeypatch):
-    pytest.importorskip("onnxruntime")
-    layers = ["stem_conv", "block1a_dwconv", "block1a_project_conv", "probs"]
-    monkeypatch.setattr(eight_bits, "by_sensitivity", lambda model, inputs: layers)
-    tried = rounding("stem_conv")
-    report = export(model, tmp_path / "tiny.onnx", "onnx", "int8", images)
-    assert tried == [(), ("stem_conv",)]
-    assert report.agreement == 1
-    assert "1 of 4 layers are kept in float: stem_conv" in str(report)
-    found = read_metadata(tmp_path / "tiny.onnx")["verification"]
-    assert (found["floating"], found["layers"], found["held_out"]) == (["stem_conv"], 4, 3)
-
-
-def test_eight_bits_that_lose_classes_are_not_written(model, images, tmp_path, few_views, rounding, monkeypatch):
-    pytest.importorskip("onnxruntime")
-    path = tmp_path / "tiny.onnx"
-    monkeypatch.setattr(eight_bits, "by_sensitivity", lambda model, inputs: ["stem_conv", "block1a_dwconv", "probs"])
-    export(model, path, "onnx")
-    rounding("block1a_project_conv", "probs")
-    before = path.read_bytes()
-    with pytest.raises(
-        ValueError, match=r"int8 is refused, and nothing is written\. At best, .*1 of 3 layers are kept"
-    ):
-        export(model, path, "onnx", "int8", images)
-    assert contents(tmp_path) == {Path("tiny.onnx"): before}
 
 
 def test_the_content_of_files(model):
@@ -369,10 +243,6 @@ def test_an_earlier_export_is_replaced_whole_or_not_at_all(without_room, format)
     assert after.keys() == before[format].keys() or format == "saved_model"
     assert after != before[format]
     assert len(read_metadata(path)["classes"]) == 3
-
-
-def contents(folder):
-    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_bad_calls(model, tmp_path, monkeypatch):
