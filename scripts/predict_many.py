@@ -28,19 +28,19 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import filelock
+from many.workers import add_options, require_ray, work
 from tqdm import tqdm
 
 from efficientnet.checkpoints import Facts
 from efficientnet.cli import image_arguments, pixel_options
+from efficientnet.cli.main import run
 from efficientnet.cli.model_options import find_source
 from efficientnet.cli.number_types import positive
-from efficientnet.common.files import remove_parts, replacing
+from efficientnet.common.files import only_writer, replacing
 from efficientnet.common.json_files import read_object
 from efficientnet.inference import ENGINES, PRECISIONS, ModelSource, Predictor, compile
 from efficientnet.preprocessing import MODES
@@ -48,7 +48,7 @@ from efficientnet.preprocessing import MODES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUCCESS, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+SUCCESS, SOME_FAILED = 0, 1
 PREFIXES = ("", "image.")  # of the columns in Parquet
 
 
@@ -79,10 +79,15 @@ def find_images(given: Path) -> list[Item]:
         ]
     else:
         images = image_arguments.images_in(given, recursive=True) if given.is_dir() else files
-        images = [Item(file.relative_to(root).as_posix(), str(file.resolve()), -1) for file in images]
+        images = [Item(name_of(file.relative_to(root)), str(file.resolve()), -1) for file in images]
     if not images:
         raise ValueError(f"{given} holds no images: expected such as JPEG, PNG and WebP, or .parquet.")
     return list({image.path: image for image in images}.values())
+
+
+def name_of(path: Path) -> str:
+    """The path as Parquet takes it: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def rows_of(table: Path, root: Path) -> list[Item]:
@@ -108,7 +113,7 @@ def rows_of(table: Path, root: Path) -> list[Item]:
 
 def row_name(image: Item, root: Path) -> str:
     """Name of a row without a path."""
-    return f"{Path(image.file).relative_to(root.resolve()).as_posix()}#{image.row}"
+    return f"{name_of(Path(image.file).relative_to(root.resolve()))}#{image.row}"
 
 
 def find_column(file: Any, kind: str) -> str | None:
@@ -201,10 +206,15 @@ def predict_items(images: Sequence[Item], predictor: Predictor, top: int, softma
     return pa.Table.from_pylist(rows, schema())
 
 
+def as_row(image: Item) -> dict[str, Any]:
+    """An image as workers take it; its file is bytes, since a name may be any."""
+    return {**image._asdict(), "file": os.fsencode(image.file)}
+
+
 class Worker:
     """An actor of Ray: a compiled model, which predicts one table of images after another."""
 
-    def __init__(self, model: Model, threads: int, max_pixels: int | None) -> None:
+    def __init__(self, model: Model, max_pixels: int | None, threads: int) -> None:
         self.model, self.max_pixels = model, max_pixels
         with pixel_options.limited(max_pixels):
             self.predictor = model.compile(threads)
@@ -213,7 +223,7 @@ class Worker:
 
     def __call__(self, images: pa.Table) -> pa.Table:
         with pixel_options.limited(self.max_pixels):
-            asked = [Item(**row) for row in images.to_pylist()]
+            asked = [Item(row["path"], os.fsdecode(row["file"]), row["row"]) for row in images.to_pylist()]
             return predict_items(asked, self.predictor, self.model.top, self.model.softmax)
 
 
@@ -224,22 +234,7 @@ class Predictions:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.lock = filelock.FileLock(folder / ".lock")
-
-    def __enter__(self) -> Predictions:
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise ValueError(
-                f"Another run is writing to {self.folder}: wait for it, or choose another --out."
-            ) from None
-        remove_parts(self.folder)
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.lock.release()
 
     def check(self, settings: dict[str, Any]) -> None:
         """Makes sure that all predictions in the folder are the same model's.
@@ -287,41 +282,26 @@ class Predictions:
                     pq.write_table(table.filter(pc.field("error").is_null()), part)
 
 
-def predict_all(images: Sequence[Item], model: Model, options: argparse.Namespace) -> Iterator[pa.Table]:
-    """The predictions to images, shard by shard in the order in which the workers get ready."""
-    if not images:
-        return
-    import pyarrow as pa
-    import ray
-
-    ray.init(
-        options.address,
-        include_dashboard=None if options.address else False,
-        logging_level="error",
-        log_to_driver=False,
-    )
-    processors = int(ray.cluster_resources().get("CPU", 1))
-    workers = options.workers or len(ray.nodes())
-    threads = processors // workers
-    if not threads:
-        raise ValueError(f"--workers {workers}: there are {processors} processors, and each worker needs one.")
-    tables = [
-        pa.Table.from_pylist([image._asdict() for image in images[start : start + options.shard]])
-        for start in range(0, len(images), options.shard)
-    ]
-    predictions = ray.data.from_arrow(tables).map_batches(
-        Worker,
-        fn_constructor_args=(model, threads, options.max_pixels),
-        batch_size=None,  # a whole shard
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
-        num_cpus=threads,
-        num_gpus=options.gpus,
-    )
-    yield from predictions.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+def predict_missing(
+    predictions: Predictions, images: Sequence[Item], model: Model, options: argparse.Namespace
+) -> tuple[int, int]:
+    """Predicts the images that are not in the folder; returns how many there are, and how many could not be read."""
+    predicted = predictions.paths()
+    missing = [image for image in images if image.path not in predicted]
+    failed = 0
+    with (
+        tqdm(total=len(images), initial=len(images) - len(missing), unit="image", disable=None) as progress,
+        work(map(as_row, missing), Worker, (model, options.max_pixels), options) as tables,
+    ):
+        for table in tables:
+            predictions.add(table)
+            failed += len(table) - table["error"].null_count
+            progress.update(len(table))
+    return len(missing), failed
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("images", type=Path, metavar="IMAGES", help="folder, or Parquet")
@@ -335,65 +315,36 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--top", type=positive, default=5, metavar="N", help="classes per image (default: %(default)s)")
     add("--softmax", action="store_true", help="make probabilities of a model's logits")
     pixel_options.add_options(parser)
-    add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
-    add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
-    add(
-        "--shard", type=positive, default=256, metavar="N", help="images per file of predictions (default: %(default)s)"
-    )
-    add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
+    add_options(parser, shard=256)
     add("--retry-errors", action="store_true", help="predict those again that could not be read")
-    return parser.parse_args(argv)
+    parser.set_defaults(run=predict_many)
+    return parser
 
 
 def predict_many(options: argparse.Namespace) -> int:
-    """Does what the command line says; returns how many images could not be read."""
-    if find_spec("ray") is None or find_spec("pyarrow") is None:
-        raise ImportError("predict_many.py needs Ray Data: pip install 'efficientnet[ray]'.")
-    import ray
-
-    # The exceptions say what goes wrong.
-    quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    os.environ |= {**quiet, **os.environ}
+    """Does what the command line says; returns the exit status."""
+    require_ray()
     calibration = tuple(image.file for image in find_images(options.calibrate)) if options.calibrate else ()
     model = Model(
         options.model, options.weights, options.preprocessing, options.engine, options.precision, calibration,
         options.top, options.softmax,
     )  # fmt: skip
     images = find_images(options.images)
-    failed = 0
-    with Predictions(options.out) as predictions:
+    with only_writer(options.out):
+        predictions = Predictions(options.out)
         predictions.check({**model._asdict(), "calibration": len(calibration), "content": model.source().content()})
         if options.retry_errors:
             predictions.drop_errors()
-        predicted = predictions.paths()
-        missing = [image for image in images if image.path not in predicted]
-        with tqdm(total=len(images), initial=len(images) - len(missing), unit="image", disable=None) as progress:
-            try:
-                for table in predict_all(missing, model, options):
-                    predictions.add(table)
-                    failed += len(table) - table["error"].null_count
-                    progress.update(len(table))
-            except ray.exceptions.RayError as error:
-                raise RuntimeError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
-            finally:
-                ray.shutdown()
-    print(f"{options.out}: {len(images)} images, {len(images) - len(missing)} of them predicted before")
-    return failed
+        count, failed = predict_missing(predictions, images, model, options)
+    print(f"{options.out}: {len(images)} images, {len(images) - count} of them predicted before")
+    if failed:
+        print(f"{failed} images could not be read: column error says why; --retry-errors asks again", file=sys.stderr)
+    return SOME_FAILED if failed else SUCCESS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; returns its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
-    try:
-        failed = predict_many(parse_options(argv))
-    except (ValueError, ImportError, OSError, RuntimeError) as error:
-        print(f"predict_many.py: error: {error}", file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt:
-        print("Interrupted; the same command goes on.", file=sys.stderr)
-        return INTERRUPTED
-    if failed:
-        print(f"{failed} images could not be read: column error says why; --retry-errors asks again", file=sys.stderr)
-    return SOME_FAILED if failed else SUCCESS
+    return run(make_parser(), argv)
 
 
 if __name__ == "__main__":

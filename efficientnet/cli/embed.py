@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.files import check_writable
 from ..common.text import plain
 from . import model_options, pixel_options
 from .number_types import positive
+
+if TYPE_CHECKING:
+    from ..similarity.embeddings import Compute
 
 SUCCESS, SOME_FAILED = 0, 1
 
@@ -37,16 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> int:
+    from ..similarity.embeddings import IMAGES_PER_PART, describe_files
+
+    compute = functools.partial(describe_files, **model_options.engine_options(arguments))
+    return embed_folder(arguments, compute, IMAGES_PER_PART)
+
+
+def embed_folder(arguments: argparse.Namespace, compute: Compute, images_per_part: int) -> int:
+    """Do what the command line says, with vectors from ``compute``; return the exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from ..datasets.folders import find_images
-    from ..similarity import embed
+    from ..similarity.embeddings import embed_images, images_of
     from ..similarity.networks import network_for
 
-    out = arguments.out or Path("embeddings", arguments.folder.resolve().name)
+    folder, out = arguments.folder, arguments.out or Path("embeddings", arguments.folder.resolve().name)
     check_writable(out, is_folder=True)
-    images = find_images(arguments.folder).images if arguments.folder.is_dir() else []
+    images = images_of(folder)
     network = network_for(images, arguments.model, arguments.weights, arguments.image_size)
-    done = embed(arguments.folder, out, network, arguments.format, **model_options.engine_options(arguments))
+    done = embed_images(folder, images, out, network, arguments.format, compute, images_per_part)
     known = f", {done.known} were there" if done.known else ""
     print(f"{plain(out)}: {done.new} images embedded{known}")
     return SOME_FAILED if done.unreadable else SUCCESS

@@ -30,7 +30,7 @@ def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[
     """
     from ..datasets.folders import find_class_folders
     from ..similarity import ExampleClassifier
-    from ..similarity.networks import network_for
+    from ..similarity.networks import describe, network_for
 
     for option, default in _NOT_WITH_EXAMPLES.items():
         if getattr(arguments, option) != default:
@@ -48,11 +48,11 @@ def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[
     names = list(found.images)
     labels = [index for index, name in enumerate(names) for _ in found.images[name]]
     vectors, kept = [], []
-    for label, record in zip(labels, predictor.stream(paths), strict=True):
-        if record.error is not None:
-            notify(about(record.source, record.error))
+    for path, label, (vector, error) in zip(paths, labels, describe(predictor, paths), strict=True):
+        if vector is None:
+            notify(about(path, error))
         else:
-            vectors.append(predictor.spec.vector(record.outputs))
+            vectors.append(vector)
             kept.append(label)
     classifier = ExampleClassifier.fit(np.stack(vectors) if vectors else np.zeros((0, 1)), kept, names)
     accuracy = (

@@ -97,22 +97,20 @@ Pairs = Iterator[tuple[str, list[tuple[str, float]] | None]]
 
 def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow]) -> Pairs:
     """Yields each image and those that are most similar to it, None if it cannot be read."""
-    from ..similarity import find_similar, network_of
+    from ..similarity import FeatureNetwork, find_similar
+    from ..similarity.networks import describe
     from ..similarity.page import SheetRow
 
-    given = {key: value for key, value in found.settings.items() if key != "digest"}
-    network = network_of(**given)
-    network.check_same(found.settings)
+    network = FeatureNetwork.of_settings(found.settings)
     images = image_arguments.expanded(arguments)
     root = Path(found.root)
     with network.compile(**model_options.engine_options(arguments)) as predictor:
         sources = image_arguments.sources(images, arguments, predictor.spec.channels)
-        for image, record in zip(images, predictor.stream(sources), strict=True):
-            if record.error is not None:
-                notify(about(image, record.error))
+        for image, (vector, error) in zip(images, describe(predictor, sources), strict=True):
+            if vector is None:
+                notify(about(image, error))
                 yield image, None
                 continue
-            vector = predictor.spec.vector(record.outputs)
             near = [
                 (str(root / found.paths[row]), similarity)
                 for row, similarity in find_similar(found.vectors, vector, arguments.top or _TOP)[0]

@@ -174,6 +174,30 @@ def _full(path: Path) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Create a folder, and be the only process that writes into it; what killed ones left half written is removed.
+
+    Raises:
+        OSError: Another process writes into it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OSError(
+            f"Another process writes into {plain(folder)}: wait for its end, or choose another folder."
+        ) from None
+    try:
+        remove_parts(folder)
+        yield
+    finally:
+        lock.release()
+
+
 def remove_parts(parent: Path, age: float = 0.0) -> None:
     """Remove what :func:`part_folder` has made in a folder at least ``age`` seconds ago.
 

@@ -45,6 +45,11 @@ def csv_cell(value: Any) -> Any:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
+def is_utf_8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8, which some names of files cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def json_text(value: Any, indent: int | None = None) -> str:
     """Return JSON whose texts come back unchanged, and in which nothing is unsafe to print."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import json
+import functools
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..common import arguments
-from ..common.files import replacing, write_file
+from ..common.files import only_writer, replacing, write_file
 from ..common.json_files import read_object
-from ..common.text import about, notify, plain
+from ..common.text import about, is_utf_8, json_text, notify, plain
 from ..datasets.folders import find_images
-from .networks import FeatureNetwork
+from .networks import Described, FeatureNetwork, describe
 
 FORMATS = ("npy", "parquet")
 _SETTINGS = "embeddings.json"
-_IMAGES = 1024  # in a part
+IMAGES_PER_PART = 1024
 _COLUMNS = ("path", "bytes", "modified")
 
 
@@ -33,6 +34,10 @@ class File(NamedTuple):
     path: str
     bytes: int
     modified: int
+
+
+# What computes vectors of files in a folder, in any order.
+Compute = Callable[[FeatureNetwork, Path, Sequence[File]], Generator[tuple[File, Described], None, None]]
 
 
 class Embedded(NamedTuple):
@@ -133,9 +138,16 @@ def embed(
     root, place = (Path(arguments.path(*given)) for given in (
         ("folder", folder, "a folder of images"), ("out", out, "the folder of the embeddings"),
     ))  # fmt: skip
-    arguments.choice("format", format, FORMATS)
-    if format == "parquet":
-        _pyarrow()
+    compute = functools.partial(describe_files, **options)
+    return embed_images(root, images_of(root), place, network, format, compute, IMAGES_PER_PART)
+
+
+def images_of(root: Path) -> list[Path]:
+    """Return the images of a folder and the folders within it; what is left out is reported.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no image in it.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {plain(root)}: expected one of images.")
     listing = find_images(root)
@@ -143,57 +155,85 @@ def embed(
         notify(plain(note))
     if not listing.images:
         raise FileNotFoundError(f"{plain(root)} holds no images: expected a folder of images.")
-    files = [_file(root, path) for path in listing.images]
-    place.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(place / ".lock", timeout=0):
-            return _embed_new(root, place, network, format, files, options)
-    except Timeout:
-        raise OSError(
-            f"Another process writes embeddings into {plain(place)}: wait for its end, or choose another folder."
-        ) from None
+    return listing.images
 
 
-def _embed_new(
-    root: Path, place: Path, network: FeatureNetwork, format: str, files: Sequence[File], options: dict[str, Any]
+def describe_files(
+    network: FeatureNetwork, root: Path, files: Sequence[File], **options: Any
+) -> Generator[tuple[File, Described], None, None]:
+    """Yield the vectors of a folder's files, computed by this process; options are those of ``inference.compile``."""
+    with network.compile(**options) as predictor:
+        yield from zip(files, describe(predictor, (root / file.path for file in files)), strict=True)
+
+
+def embed_images(
+    root: Path,
+    images: Sequence[Path],
+    place: Path,
+    network: FeatureNetwork,
+    format: str,
+    compute: Compute,
+    images_per_part: int,
 ) -> Embedded:
-    """Embed the files that are not among the embeddings yet."""
-    _write_settings(place, root, network, format)
-    known: dict[str, File] = {}
-    for part in _parts(place):
-        known |= {file.path: file for file in _read_files(part)}
-    pending = [file for file in files if known.get(file.path) != file]
-    if gone := known.keys() - {file.path for file in files}:
-        notify(f"{len(gone)} of the images in {plain(place)} are no longer in {plain(root)}: their embeddings stay")
-    unreadable = _embed(root, place, network, format, pending, options) if pending else []
+    """Do what :func:`embed` says, with the vectors that ``compute`` yields, in whatever order.
+
+    Args:
+        root: Folder of the images.
+        images: Images in it.
+        place: Folder of the embeddings.
+        network, format: As in :func:`embed`.
+        compute: Function such as :func:`describe_files`.
+        images_per_part: Images after which a part is written.
+    """
+    arguments.choice("format", format, FORMATS)
+    if format == "parquet":
+        _pyarrow()
+    files = [_file(root, path) for path in images]
+    with only_writer(place):
+        _write_settings(place, root, network, format)
+        known: dict[str, File] = {}
+        for part in _parts(place):
+            known |= {file.path: file for file in _read_files(part)}
+        pending = [file for file in files if known.get(file.path) != file]
+        if gone := known.keys() - {file.path for file in files}:
+            notify(f"{len(gone)} of the images in {plain(place)} are no longer in {plain(root)}: their embeddings stay")
+        unreadable = _unwritable(pending, format)
+        if asked := [file for file in pending if file.path not in unreadable]:
+            with contextlib.closing(compute(network, root, asked)) as described:
+                unreadable += _write_all(place, format, described, len(asked), images_per_part)
     return Embedded(len(pending) - len(unreadable), len(files) - len(pending), unreadable)
 
 
-def _embed(
-    root: Path, place: Path, network: FeatureNetwork, format: str, pending: Sequence[File], options: dict[str, Any]
+def _unwritable(files: Sequence[File], format: str) -> list[str]:
+    """Return the files whose names the format does not take."""
+    names = [file.path for file in files if format == "parquet" and not is_utf_8(file.path)]
+    for name in names:
+        notify(about(name, "its name is not UTF-8, as Parquet requires: rename it, or choose the format npy"))
+    return names
+
+
+def _write_all(
+    place: Path, format: str, described: Iterable[tuple[File, Described]], count: int, images_per_part: int
 ) -> list[str]:
-    """Embed files and write them in parts; return those that cannot be read."""
+    """Write vectors in parts, as they come; return the files that have none."""
     from tqdm import tqdm
 
-    unreadable = []
-    parts = _parts(place)
+    unreadable: list[str] = []
+
+    def readable() -> Iterator[tuple[File, NDArray[np.float32]]]:
+        for file, (vector, error) in tqdm(described, total=count, unit="image", leave=False, disable=None):
+            if vector is None:
+                notify(about(file.path, error))
+                unreadable.append(file.path)
+            else:
+                yield file, vector
+
+    parts, found = _parts(place), readable()
     number = int(parts[-1].stem.removeprefix("part-")) + 1 if parts else 0
-    with network.compile(**options) as predictor, tqdm(
-        total=len(pending), unit="image", leave=False, disable=None
-    ) as progress:  # fmt: skip
-        for start in range(0, len(pending), _IMAGES):
-            chunk, found, vectors = pending[start : start + _IMAGES], [], []
-            for file, record in zip(chunk, predictor.stream(root / file.path for file in chunk), strict=True):
-                progress.update()
-                if record.error is not None:
-                    notify(about(file.path, record.error))
-                    unreadable.append(file.path)
-                else:
-                    found.append(file)
-                    vectors.append(predictor.spec.vector(record.outputs))
-            if found:
-                _write_part(place / f"part-{number:05d}", found, np.stack(vectors).astype(np.float32), format)
-                number += 1
+    while part := list(itertools.islice(found, images_per_part)):
+        files, vectors = zip(*part, strict=True)
+        _write_part(place / f"part-{number:05d}", files, np.stack(vectors), format)
+        number += 1
     return unreadable
 
 
@@ -209,7 +249,7 @@ def _write_settings(place: Path, root: Path, network: FeatureNetwork, format: st
         network.check_same(known["network"])
         if known["format"] != format:
             raise ValueError(f"{plain(place)} has embeddings in the format {known['format']}, not {format}.")
-    write_file(place / _SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False).encode())
+    write_file(place / _SETTINGS, json_text(settings, indent=2).encode())
 
 
 def _read_settings(place: Path) -> dict[str, Any]:

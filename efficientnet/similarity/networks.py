@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..cleaning.features import feature_network
 from ..common.hashes import digest_of
@@ -38,6 +41,17 @@ class FeatureNetwork:
     source: ModelSource
     settings: dict[str, Any]
 
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> FeatureNetwork:
+        """Return the network that has these settings.
+
+        Raises:
+            ValueError, OSError: There is no such network, or its file has changed since.
+        """
+        network = network_of(**{key: value for key, value in settings.items() if key != "digest"})
+        network.check_same(settings)
+        return network
+
     def compile(self, **options: Any) -> Predictor:
         """Return the predictor of the vectors; options are those of ``inference.compile``."""
         return compile(self.source, **options)
@@ -51,6 +65,37 @@ class FeatureNetwork:
         if _identity(settings) != _identity(self.settings):
             shown = ("; ".join(f"{key} {value}" for key, value in each.items()) for each in (settings, self.settings))
             raise ValueError("The embeddings are of another network ({}) than this one ({}).".format(*shown))
+
+
+class Described(NamedTuple):
+    """The vector of an image, float32, or why it has none."""
+
+    vector: NDArray[np.float32] | None
+    error: str | None
+
+
+def describe(predictor: Predictor, sources: Iterable[Any]) -> Iterator[Described]:
+    """Yield the vector of each image, in their order; one that cannot be read has an error, and the others go on.
+
+    Args:
+        predictor: Predictor of a :class:`FeatureNetwork`.
+        sources: Images, as in ``Predictor.predict``.
+
+    Raises:
+        ValueError: The network returns no vectors, or does not record how pixels are scaled.
+    """
+    predictor.spec.check_vector()
+    predictor.spec.check_images()
+    for record in predictor.stream(sources):
+        if record.error is not None:
+            yield Described(None, record.error)
+            continue
+        try:
+            vector = predictor.spec.vector(record.outputs)
+        except ValueError as error:  # NaN
+            yield Described(None, str(error))
+        else:
+            yield Described(vector.astype(np.float32), None)
 
 
 def _identity(settings: Mapping[str, Any]) -> dict[str, Any]:

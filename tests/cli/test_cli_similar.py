@@ -11,6 +11,7 @@ from color_models import CORNERS, color_model, save_with_names
 from PIL import Image
 
 from efficientnet.cli.main import main
+from efficientnet.datasets import folders
 
 CLASSES = {"red": (200, 20, 20), "green": (20, 200, 20)}
 
@@ -85,6 +86,16 @@ def test_classes_from_examples(photos, model, tmp_path, capsys):
     assert row["kind"] == "probabilities"
     assert [each["class"] for each in row["predictions"]] == ["red", "green"]
     assert "8 examples of 2 classes; each left out in turn, the others predict 100%" in found.err
+
+
+def test_a_folder_is_searched_once(photos, model, tmp_path, monkeypatch):
+    searched = []
+    entries = folders._entries
+    monkeypatch.setattr(
+        folders, "_entries", lambda folder, *options: searched.append(folder) or entries(folder, *options)
+    )
+    assert main(["embed", str(photos), "--out", str(tmp_path / "out"), "--model", model]) == 0
+    assert searched.count(photos) == 1
 
 
 @pytest.mark.parametrize(

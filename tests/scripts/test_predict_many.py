@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from killed_runs import SCRIPTS, kill_a_worker_and_the_run, run_again
 from PIL import Image
+
+from efficientnet.common.files import only_writer
 
 pa = pytest.importorskip("pyarrow", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
 pq = pytest.importorskip("pyarrow.parquet")
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict_many.py"
 COUNT = 60
 
 
 @pytest.fixture(scope="module")
 def predict_many() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("predict_many", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)
+        return importlib.import_module("predict_many")
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +51,6 @@ def model(tmp_path_factory, tiny) -> Path:
 
 def read(out: Path) -> list[dict]:
     return pq.read_table(out).to_pylist()
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """The processes that a process has started, and theirs: what each calls itself."""
-    parents, names = {}, {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            names[int(process.name)] = (process / "cmdline").read_text()
-        except OSError:  # it has ended meanwhile
-            continue
-
-    def is_below(child: int) -> bool:
-        return child == pid or (child in parents and is_below(parents[child]))
-
-    return {child: names[child] for child in parents if child != pid and child in names and is_below(child)}
 
 
 def test_images_of_a_folder(predict_many, images):
@@ -99,6 +80,17 @@ def test_rows_of_parquet(predict_many, tmp_path):
     assert [content(image) for image in reversed(found[:3])] == [b"", b"b", b"a"]
 
 
+def test_a_name_that_is_not_utf_8(predict_many, model, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (20, 20)).save(tmp_path / name)
+    (image,) = predict_many.find_images(tmp_path)
+    asked = predict_many.Model(str(model), None, None, "keras", "f32", (), 3)
+    (row,) = predict_many.Worker(asked, None, threads=1)(pa.Table.from_pylist([predict_many.as_row(image)])).to_pylist()
+    assert row["path"] == "caf\\xe9.png"
+    assert row["error"] is None
+    assert row["class"]
+
+
 def test_nothing_to_ask(predict_many, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
     assert predict_many.main([str(tmp_path / "missing"), *out]) == 2
@@ -125,12 +117,13 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
     left_over = tmp_path / "efficientnet-part-ab_12345"
     left_over.mkdir()
     (left_over / "predictions-000001.parquet").write_bytes(b"half")
-    with predict_many.Predictions(tmp_path) as predictions:
+    with only_writer(tmp_path):
+        predictions = predict_many.Predictions(tmp_path)
         predictions.check({"model": "b0"})
         predictions.add(table("a", None))
         predictions.add(table("b", "damaged"))
         assert predictions.paths() == {"a", "b"}
-        with pytest.raises(ValueError, match="Another run"), predict_many.Predictions(tmp_path):
+        with pytest.raises(OSError, match="Another process"), only_writer(tmp_path):
             pass
         predictions.drop_errors()
         assert predictions.paths() == {"a"}
@@ -148,17 +141,17 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
     network.save(tmp_path / "logits.keras")
     for name, side in (("large.png", 30), ("small.png", 20)):
         Image.new("RGB", (side, side), (200, 100, 50)).save(tmp_path / name)
-    images = pa.Table.from_pylist([image._asdict() for image in predict_many.find_images(tmp_path)])
+    images = pa.Table.from_pylist([predict_many.as_row(image) for image in predict_many.find_images(tmp_path)])
     asked = predict_many.Model(str(tmp_path / "logits.keras"), None, "none", "keras", "f32", (), 3, softmax=True)
     limit = Image.MAX_IMAGE_PIXELS
-    large, small = predict_many.Worker(asked, 1, 400)(images).to_pylist()
+    large, small = predict_many.Worker(asked, 400, threads=1)(images).to_pylist()
     assert limit == Image.MAX_IMAGE_PIXELS
     assert "30 x 30 pixels exceed the limit of 400" in large["error"]
     logits = network.predict(np.full((1, 16, 16, 3), (200, 100, 50), "float32"), verbose=0)[0]
     assert small["kind"] == "probabilities"
     np.testing.assert_allclose(small["probability"], np.sort(softmax(logits))[::-1], atol=1e-6)
     with pytest.raises(SystemExit):
-        predict_many.parse_options([str(tmp_path), "--out", str(tmp_path), "--top", "0"])
+        predict_many.make_parser().parse_args([str(tmp_path), "--out", str(tmp_path), "--top", "0"])
 
 
 @pytest.mark.slow
@@ -166,31 +159,14 @@ def test_killed_workers_and_a_killed_run(predict_many, images, model, tmp_path):
     pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
     out = tmp_path / "out"
     command = [
-        sys.executable, SCRIPT, images, "--out", out, "--model", model, "--top", "2",
+        sys.executable, SCRIPTS / "predict_many.py", images, "--out", out, "--model", model, "--top", "2",
         "--workers", "2", "--shard", "1",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-
-    def wait_for_answers(run: subprocess.Popen, files: int) -> None:
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("predictions-*"))) < files and run.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as run:
-        wait_for_answers(run, 1)
-        below = descendants(run.pid)
-        workers = [pid for pid, name in below.items() if name.startswith("ray::") and "Worker" in name]
-        assert workers, run.communicate(timeout=30)[1] if run.poll() is not None else below
-        os.kill(workers[0], signal.SIGKILL)
-        wait_for_answers(run, 4)
-        assert run.poll() is None, "it was over before it could be killed"
-        run.kill()
+    kill_a_worker_and_the_run(command, lambda: len(list(out.glob("predictions-*"))))
     before = read(out)
     assert 0 < len(before) < COUNT
 
-    resumed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    resumed = run_again(command)
     assert resumed.returncode == 1, resumed.stderr
     assert "1 images could not be read" in resumed.stderr
     rows = {row["path"]: row for row in read(out)}

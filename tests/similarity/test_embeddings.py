@@ -61,7 +61,7 @@ def test_only_what_is_new_or_has_changed_is_embedded(photos, network, tmp_path, 
 
 @pytest.mark.parametrize("format", ["npy", "parquet"])
 def test_a_killed_run_is_continued_to_the_same_vectors(photos, network, tmp_path, format, monkeypatch):
-    monkeypatch.setattr(module, "_IMAGES", 1)
+    monkeypatch.setattr(module, "IMAGES_PER_PART", 1)
     embed(photos, tmp_path / "whole", network, format)
     embed(photos, tmp_path / "killed", network, format)
     last = sorted((tmp_path / "killed").glob("part-*"))[
@@ -82,6 +82,13 @@ def test_names_that_are_not_utf_8(photos, network, tmp_path):
     (photos / "red.png").rename(photos / name)
     embed(photos, tmp_path / "out", network)
     assert name in Embeddings.read(tmp_path / "out").paths
+
+
+def test_parquet_leaves_out_names_that_are_not_utf_8(photos, network, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    (photos / "red.png").rename(photos / name)
+    assert embed(photos, tmp_path / "out", network, "parquet") == (3, 0, [name])
+    assert "caf\\xe9.png: its name is not UTF-8" in capsys.readouterr().err
 
 
 def test_embeddings_of_another_network_are_refused(photos, network, tmp_path):
@@ -122,6 +129,28 @@ def test_two_processes_do_not_write_into_one_folder(photos, network, tmp_path):
         embed(photos, tmp_path / "out", network)
 
 
+def test_an_image_whose_vector_is_not_finite_is_reported_and_the_others_are_embedded(tmp_path, capsys):
+    model = keras.Sequential([
+        keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Rescaling(200), keras.layers.Activation("exponential"),
+    ])  # fmt: skip
+    model.save(tmp_path / "overflow.keras")
+    (tmp_path / "photos").mkdir()
+    for name, color in (("black.png", 0), ("white.png", 255)):
+        Image.new("L", (8, 8), color).convert("RGB").save(tmp_path / "photos" / name)
+    done = embed(tmp_path / "photos", tmp_path / "out", network_of(str(tmp_path / "overflow.keras")))
+    assert done == (1, 0, ["white.png"])
+    assert "white.png: " in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_half_written_is_removed(photos, network, tmp_path):
+    left_over = tmp_path / "out" / "efficientnet-part-ab_12345"
+    left_over.mkdir(parents=True)
+    (left_over / "part-00000.npy").write_bytes(b"half")
+    embed(photos, tmp_path / "out", network)
+    assert not left_over.exists()
+
+
 def test_nothing_to_embed(network, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         embed(tmp_path / "none", tmp_path / "out", network)
@@ -138,6 +167,12 @@ def test_a_model_that_describes_nothing(tmp_path):
         network_of(str(tmp_path / "odd.keras")).source.load()
     with pytest.raises(ValueError, match=r"size=32: .* is a whole model"):
         network_of(str(tmp_path / "odd.keras"), size=32)
+
+
+def test_a_model_that_does_not_record_how_pixels_are_scaled_is_refused_once(photos, tmp_path):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / "unscaled.keras")
+    with pytest.raises(ValueError, match="does not record how its pixels are scaled"):
+        embed(photos, tmp_path / "out", network_of(str(tmp_path / "unscaled.keras")))
 
 
 def test_the_features_of_a_network_without_a_classifier(tmp_path):

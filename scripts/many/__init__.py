@@ -1,0 +1,1 @@
+"""What ``scripts/predict_many.py`` and ``scripts/embed_many.py`` share."""

@@ -1,0 +1,98 @@
+"""Images in shards, worked on by processes of Ray Data on one machine or many.
+
+A shard whose worker dies is done again by another. Nothing of this module runs in a worker, so that only the machine
+that starts a script needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from efficientnet.cli.number_types import positive
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def add_options(parser: argparse.ArgumentParser, shard: int) -> None:
+    """Adds what :func:`work` reads; ``shard`` is the default."""
+    add = parser.add_argument
+    add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
+    add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
+    add("--shard", type=positive, default=shard, metavar="N", help="images per written file (default: %(default)s)")
+    add("--address", help="of a Ray cluster, or auto for the one that this machine is part of (default: none)")
+
+
+def require_ray() -> None:
+    """Raises ImportError where Ray Data is missing."""
+    if find_spec("ray") is None or find_spec("pyarrow") is None:
+        raise ImportError("Many images need Ray Data: pip install 'efficientnet[ray]>=2'.")
+
+
+@contextlib.contextmanager
+def work(
+    rows: Iterable[dict[str, Any]],
+    worker: type,
+    arguments: tuple[Any, ...],
+    options: argparse.Namespace,
+    threads: int | None = None,
+) -> Iterator[Iterator[pa.Table]]:
+    """Enter what workers make of the rows: a table for each shard, in the order in which they are ready.
+
+    Args:
+        rows: a row for each image.
+        worker: class of the workers. It is made with the arguments and ``threads``, and called with a shard's table.
+        arguments: of the workers.
+        options: those of :func:`add_options`.
+        threads: of each worker; by default the workers share the processors.
+
+    Raises:
+        ChildProcessError: a worker has failed, and would again.
+        ValueError: there are not so many processors.
+    """
+    # The exceptions say what goes wrong.
+    quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    os.environ |= {**quiet, **os.environ}
+    import pyarrow as pa
+    import ray
+
+    rows = iter(rows)
+    tables = [pa.Table.from_pylist(shard) for shard in iter(lambda: list(itertools.islice(rows, options.shard)), [])]
+    if not tables:
+        yield iter(())
+        return
+    try:
+        ray.init(
+            options.address,
+            include_dashboard=None if options.address else False,
+            logging_level="error",
+            log_to_driver=False,
+        )
+        processors = int(ray.cluster_resources().get("CPU", 1))
+        workers = options.workers or len(ray.nodes())
+        threads = threads or processors // workers
+        if not 0 < threads * workers <= processors:
+            raise ValueError(
+                f"{workers} workers of {threads or 1} threads: there are {processors} processors. Ask for fewer."
+            )
+        results = ray.data.from_arrow(tables).map_batches(
+            worker,
+            fn_constructor_args=arguments,
+            fn_constructor_kwargs={"threads": threads},
+            batch_size=None,  # a whole shard
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
+            num_cpus=threads,
+            num_gpus=options.gpus,
+        )
+        yield iter(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    except ray.exceptions.RayError as error:
+        raise ChildProcessError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
+    finally:
+        ray.shutdown()
