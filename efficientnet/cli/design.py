@@ -10,7 +10,8 @@ from ..common.files import check_writable
 from ..common.text import notify
 from ..family import compound
 from ..family.compound import Coefficients
-from ..family.costs import cost
+from ..family.costs import CURRENCIES, cost
+from ..family.costs import amount as in_words
 from ..family.scaling import Factors, scale_filters, stage_repeats
 from ..family.variants import get_variant, save_variant
 from ..reports.tables import table
@@ -160,9 +161,6 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def _prices_table(fit: Fit) -> str:
     """List what a network costs in each currency; beside it, where it is not near the budget, the next larger one."""
-    from ..design.budget import CURRENCIES
-    from ..design.budget import amount as in_words
-
     header = ["", "network", "budget", "used", *([] if fit.is_close else ["next larger"])]
     rows = []
     for currency, price in fit.prices.items():
@@ -216,8 +214,6 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _stages(arguments: argparse.Namespace) -> int:
     from ..design import search_architecture
-    from ..design.budget import CURRENCIES
-    from ..design.budget import amount as in_words
 
     variant = options.read_baseline(arguments).variant
     if variant is None:
@@ -242,8 +238,6 @@ def _stages(arguments: argparse.Namespace) -> int:
 
 
 def _latency(arguments: argparse.Namespace) -> int:
-    from ..design.budget import amount as in_words
-
     model = _model(arguments)
     variants = [get_variant(name) for name in arguments.networks or [f"b{number}" for number in range(8)]]
     rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
@@ -254,7 +248,6 @@ def _latency(arguments: argparse.Namespace) -> int:
 
 def _fastest(arguments: argparse.Namespace) -> int:
     from ..design import find_fastest
-    from ..design.budget import amount as in_words
 
     baseline = options.read_baseline(arguments)
     found = find_fastest(baseline, arguments.macs, _model(arguments), finalists=arguments.finalists)

@@ -19,11 +19,12 @@ from ..datasets.data import Data
 from ..errors import DivergedError
 from ..family import costs
 from ..family.compound import efficiency
+from ..family.costs import CURRENCIES
 from ..family.scaling import Factors, scale_resolution
 from ..family.variants import BlockArgs, Variant, get_variant
 from ..reports.theme import LIGHT, new_figure, render, style
 from .baselines import Baseline
-from .budget import CURRENCIES, widest
+from .budget import widest
 from .latency import LatencyModel, checked_latency
 from .recipe import ShortTraining, checked, checked_data, train
 from .timing import Timed

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..common import arguments
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Rule, checked_coefficients, checked_rule
-from ..family.costs import Cost
+from ..family.costs import CURRENCIES, Cost, amount
 from ..family.scaling import Factors
 from ..family.variants import Variant
 from .baselines import Baseline, checked
@@ -22,12 +22,6 @@ from .timing import Timed
 
 # From one number, how far a network has grown, to its factors.
 Growth = Callable[[float], Factors]
-
-# What a network costs, in words.
-CURRENCIES = {
-    "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "bytes": "bytes of the file",
-    "memory": "bytes of memory", "milliseconds": "milliseconds",
-}  # fmt: skip
 
 _MOST = 32  # φ, or a growth by so many times the baseline's size; then the search gives up
 _PRECISION = 1e-3  # of φ, or of a factor
@@ -162,11 +156,6 @@ def fit_budget(
     if measure:
         prices["milliseconds"] = path.milliseconds(phi)
     return Fit(baseline, phi, rule.factors(phi), budgets, prices, higher)
-
-
-def amount(price: float) -> str:
-    """Format a cost in any currency: "385,814,752", "12.3"."""
-    return f"{price:,.0f}" if price >= 1000 else f"{price:.3g}"
 
 
 def _largest_by_model(path: _Path, latency: LatencyModel) -> tuple[float, float]:

@@ -18,6 +18,11 @@ from .variants import get_variant
 # those around it, as measured on B0 and on a network of a tenth of its size.
 _FILE = {"f32": (4, 4, 560), "f16": (2, 2, 780), "int8": (1, 9, 2470)}
 PRECISIONS = tuple(_FILE)
+# What a network costs, in words.
+CURRENCIES = {
+    "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "bytes": "bytes of the file",
+    "memory": "bytes of memory", "milliseconds": "milliseconds",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,11 @@ class Cost:
         """
         weight, channel, _ = _FILE[arguments.choice("precision", precision, PRECISIONS)]
         return weight * (self.weights + self.peak) + channel * self.channels
+
+
+def amount(price: float) -> str:
+    """Format a cost in any currency: "385,814,752", "12.3"."""
+    return f"{price:,.0f}" if price >= 1000 else f"{price:.3g}"
 
 
 class Layer(NamedTuple):

@@ -13,7 +13,7 @@ from efficientnet.family.scaling import Factors
 pytest.importorskip("keras")
 
 from efficientnet.design import Baseline, at_equal_cost, fit_budget, get_baseline, growths
-from efficientnet.design.budget import Timed
+from efficientnet.design.timing import Timed
 
 B0 = get_baseline("b0")
 
