@@ -55,6 +55,13 @@ class _Bounded(io.FileIO):
             raise ValueError(f"its directory claims {size} bytes, and {_LARGEST_DIRECTORY} are more than enough")
         return super().read(size) or b""
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_SET and offset < 0:
+            raise ValueError(
+                "its directory points before its start"
+            )  # and not an OSError, as if it could not be opened
+        return super().seek(offset, whence)
+
 
 def directory(path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
     """Read the directory of an archive, in order.

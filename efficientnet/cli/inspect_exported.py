@@ -35,7 +35,7 @@ def report(arguments: argparse.Namespace, format: str) -> int:
     assert source.exported is not None
     file = source.exported
     model, spec = file.open()
-    (given,), recorded = model.ports.inputs, file.metadata or {}
+    (given,), recorded, notes = model.ports.inputs, file.metadata or {}, file.notes(spec)
     about = describe_input(spec, given.name, given.dtype, given.shape[0])
     facts: dict[str, Any] = {
         "file": str(file.path),
@@ -64,11 +64,12 @@ def report(arguments: argparse.Namespace, format: str) -> int:
         ("runtime", facts["runtime"]),
         ("input", about.text),
         *(("output", f"{port}, {spec.activation}" if spec.outputs else str(port)) for port in model.ports.outputs),
-        ("classes", f"{len(spec.classes)}{named}{_source(file.class_names, recorded)}" if spec.classes else "none"),
+        ("classes", f"{len(spec.classes)}{named}{_source(file.class_names, recorded or notes.labels)}"
+         if spec.classes else "none"),
         ("scaling", "unknown: give --preprocessing" if spec.scaling is None else
-         formula(spec.scaling) + _source(file.preprocessing, recorded)),
+         formula(spec.scaling) + _source(file.preprocessing, recorded or notes.scaling)),
         ("crop", f"{spec.crop:.4g}, {spec.interpolation}{_source(file.crop, recorded)}"),
-        ("written", _written(recorded)),
+        ("written", _written(recorded, bool(notes.labels or notes.scaling))),
     ]  # fmt: skip
     for name, value in rows:
         print(plain(f"{name:<9} {value}"))
@@ -81,15 +82,17 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f", … and {len(names) - _MOST_NAMES} more" * (len(names) > _MOST_NAMES))
 
 
-def _source(given: Any, recorded: dict[str, Any]) -> str:
+def _source(given: Any, recorded: Any) -> str:
     """Where a value comes from."""
     return " (given)" if given is not None else " (recorded)" if recorded else " (assumed)"
 
 
-def _written(recorded: dict[str, Any]) -> str:
+def _written(recorded: dict[str, Any], is_noted: bool) -> str:
     """Who wrote a file, and how far its predictions were from Keras' then."""
     if not recorded:
-        return "by another program: it records neither classes nor scaling"
+        return "by another program" + (
+            ", with TFLite Metadata" if is_noted else ": it records neither classes nor scaling"
+        )
     found = recorded.get("verification") or {}
     compared = f"; in {found['runtime']}, {found['images']} predictions differed from Keras' by up to " if found else ""
     return f"by {recorded.get('producer')}, {recorded.get('precision')}{compared}" + (

@@ -17,6 +17,7 @@ from ..exported_files.metadata import find_metadata
 from ..exported_files.model import ExportedModel, Ports, Tensor, places_of
 from ..exported_files.opening import explained, open_exported
 from ..exported_files.openvino_file import ports_of, read_graph, with_outputs
+from ..exported_files.tflite_metadata import Notes, read_notes
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, formula, numbers_for
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..model_io.describing import check_view, named_classes
@@ -113,7 +114,37 @@ class ExportedFile:
         spec = _derived(self.path.name, given, ports) if recorded is None else recorded
         check_view(self.crop, self.interpolation)
         spec = spec._replace(crop=self.crop or spec.crop, interpolation=self.interpolation or spec.interpolation)
-        return self._named(self._scaled(spec, given))
+        spec, problems = self._noted(spec)
+        spec = self._named(self._scaled(spec, given))
+        return spec._replace(remarks=(*spec.remarks, *problems))
+
+    def notes(self, spec: InputSpec) -> Notes:
+        """Return what fits this spec of the TFLite Metadata in a ``.tflite`` file that another program wrote.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if self.format != "litert" or self.metadata is not None:
+            return Notes(None, None, {})
+        scaling, labels, problems = read_notes(self.path, spec.channels)
+        if scaling is not None and spec.scaling not in (None, scaling):
+            scaling, problems["scaling"] = None, "the input takes raw pixels"
+        if labels is not None and name_classes(spec.activation, spec.outputs, labels) is None:
+            problems["labels"] = f"{len(labels)} names, where it has {spec.outputs} outputs"
+            labels = None
+        return Notes(scaling, labels, problems)
+
+    def _noted(self, spec: InputSpec) -> tuple[InputSpec, tuple[str, ...]]:
+        """The spec with its notes, and remarks on those that cannot be used and that the caller does not say."""
+        notes, given = self.notes(spec), {"scaling": self.preprocessing, "labels": self.class_names}
+        if notes.scaling is not None:
+            spec = spec._replace(scaling=notes.scaling)
+        if notes.labels is not None:
+            spec = spec._replace(classes=named_classes(spec.name, spec.activation, spec.outputs, notes.labels))
+        return spec, tuple(
+            f"has TFLite Metadata, whose {what} cannot be used: {problem}."
+            for what, problem in notes.problems.items() if given[what] is None
+        )  # fmt: skip
 
     def _scaled(self, spec: InputSpec, given: Tensor) -> InputSpec:
         """The spec with the scaling of pixels that the caller says."""
@@ -127,7 +158,7 @@ class ExportedFile:
                 "(--preprocessing)."
             )
         remarks: tuple[str, ...] = ()
-        if self.metadata is not None and spec.scaling is not None and spec.scaling != scaling:
+        if spec.scaling is not None and spec.scaling != scaling:
             remarks = (
                 f"gets pixels scaled as given, {formula(scaling)}, and not as it says itself, {formula(spec.scaling)}.",
             )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientnet.checkpoints.facts import Facts
-from efficientnet.checkpoints.zip_members import check_sizes
+from efficientnet.checkpoints.zip_members import check_sizes, read_member
 from efficientnet.keras_files import metadata
 from efficientnet.keras_files.metadata import (
     read_class_names,
@@ -92,3 +92,14 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         archive.writestr("model.weights.h5", bytes(2**27))
     with pytest.raises(ValueError, match="would unpack to"):
         check_sizes(path)
+
+
+def test_an_archive_whose_directory_points_before_its_start(tmp_path):
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "content")
+    content = bytearray(path.read_bytes())
+    content[-6:-2] = (int.from_bytes(content[-6:-2], "little") + 9).to_bytes(4, "little")  # where the directory is
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="in it cannot be read: its directory points before its start"):
+        read_member(path, "a.txt")
