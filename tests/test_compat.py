@@ -206,6 +206,7 @@ def test_injection(eff, modules):
     assert (function.__name__, function.__doc__) == ("function", "Says what it got.")
 
 
+@pytest.mark.slow
 def test_an_injected_constructor_builds(eff):
     model = inject(eff)(efficientnet.model.EfficientNetB0)(include_top=False, weights=None, input_shape=(32, 32, 3))
     assert model.output_shape == (None, 1, 1, 1280)
@@ -245,6 +246,7 @@ def test_preprocess_input(modules):
 # --- building as of old -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_constructor_with_the_modules_of_a_keras(modules):
     model = efficientnet.model.EfficientNetB0(include_top=False, weights=None, input_shape=(64, 64, 3), **modules)
     assert model.output_shape == (None, 2, 2, 1280)
@@ -260,6 +262,7 @@ def test_positional_arguments(eff, keras):
     assert eff.EfficientNetB0(True, None, None, (32, 32, 3), None, 7).output_shape == (None, 7)
 
 
+@pytest.mark.slow
 def test_the_factory_with_positional_arguments_and_changed_blocks(modules):
     first, second, third, *_ = efficientnet.model.DEFAULT_BLOCKS_ARGS
     blocks = [first, second._replace(num_repeat=1, output_filters=40, se_ratio=None), third._replace(strides=[1, 1])]
@@ -291,6 +294,7 @@ def test_slices_of_the_default_blocks(modules):
 # --- nothing inside depends on it -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_inside_imports_it():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -18,6 +18,7 @@ def test_each_has_the_base_and_stands_in_the_tree():
     assert issubclass(errors.CheckpointError, ValueError) and issubclass(errors.DownloadError, OSError)
 
 
+@pytest.mark.slow
 def test_public_ones_are_nowhere_else():
     """What ends in Error elsewhere is caught within its own room."""
     found = {

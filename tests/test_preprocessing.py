@@ -236,6 +236,7 @@ def test_tensorflow_tensors(mode: str, dtype: str) -> None:
     np.testing.assert_allclose(np.asarray(got, "float64"), expected(mode), atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_inside_tf_data(mode: str) -> None:
     tf = pytest.importorskip("tensorflow")
@@ -243,6 +244,7 @@ def test_inside_tf_data(mode: str) -> None:
     np.testing.assert_allclose(next(iter(dataset)), expected(mode), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_inside_tf_data_before_the_shape_is_known() -> None:
     tf = pytest.importorskip("tensorflow")
     files = tf.data.Dataset.from_tensors(tf.io.encode_png(PIXELS[0]))
@@ -258,6 +260,7 @@ def test_inside_tf_data_before_the_shape_is_known() -> None:
         tf.function(preprocess_input).get_concrete_function(grey)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["keras", "tf_keras"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_inside_a_keras_graph(package: str, dtype: str, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_imports_run_one_way(path):
     assert not wrong, f"{room or 'efficientnet'} stands on floor {FLOOR[room]} and imports from there or above"
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_by_others():
     """Not even for types: what is tied in a circle can only be understood as a whole."""
     arrows = {name_of(path): {name for name in imported(path, for_types=True)} for path in MODULES}

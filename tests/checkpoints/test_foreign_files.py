@@ -49,6 +49,7 @@ def test_archives_by_their_members(tmp_path: Path, members: list[str], message: 
         open_checkpoint(tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_a_program_of_torchscript_itself(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 3), torch.zeros(1, 2)), tmp_path / "x.pt")

@@ -44,6 +44,7 @@ class TestDamage:
         (tmp_path / name).write_bytes(content)
         assert consume(tmp_path / name)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", KERAS)
     def test_flipped_bits(self, tmp_path, name):
         KERAS[name](tmp_path / name)
@@ -244,6 +245,7 @@ class TestArchive:
         repack(path, compression=zipfile.ZIP_DEFLATED)
         self.refuse(path, "compressed or encrypted")
 
+    @pytest.mark.slow
     def test_bomb(self, path):
         def change(name, content):
             return bytes(2**27) if name == "model.weights.h5" else content
@@ -263,6 +265,7 @@ class TestArchive:
             archive.writestr("config.json", b"{}")
         self.refuse(path, "holds 'config.json' twice")
 
+    @pytest.mark.slow
     def test_a_huge_directory(self, path):
         with zipfile.ZipFile(path, "a") as archive:
             info = archive.infolist()[0]

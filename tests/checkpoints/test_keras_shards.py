@@ -23,6 +23,7 @@ def test_all_arrays_of_all_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(stored), BY_NUMBER[name])
 
 
+@pytest.mark.slow
 def test_what_keras_writes(eff, keras, is_legacy, tiny, tmp_path: Path) -> None:
     if is_legacy or not hasattr(keras.src.saving.saving_lib, "ShardedH5IOStore"):
         pytest.skip("this Keras does not save in shards")

@@ -135,6 +135,7 @@ def save(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("origin", [TIMM, LUKEMELAS, TORCHVISION], ids=lambda origin: origin.name)
 @pytest.mark.parametrize("name", ["b1", "lite2", "b5"])
 def test_variant_and_origin_are_told_from_the_file(save, origin, name):
@@ -145,11 +146,13 @@ def test_variant_and_origin_are_told_from_the_file(save, origin, name):
     assert set(reading.arrays) == expected
 
 
+@pytest.mark.slow
 def test_counters_of_batch_norm_are_no_left_over(save):
     path = save(TIMM, "b0", changes={"bn1.num_batches_tracked": np.zeros((), np.int64)})
     assert not checkpoints.explain(checkpoints.read_checkpoint(path))
 
 
+@pytest.mark.slow
 def test_near_misses(save):
     reading = checkpoints.read_checkpoint(save(TIMM, "b1"), get_variant("b0"))
     message = checkpoints.explain(reading)
@@ -163,6 +166,7 @@ def test_near_misses(save):
     assert "These are" not in message
 
 
+@pytest.mark.slow
 def test_a_network_may_end_before_its_classifier_or_its_head(save):
     without = {"classifier.weight": None, "classifier.bias": None}
     reading = checkpoints.read_checkpoint(save(TIMM, "b0", changes=without))

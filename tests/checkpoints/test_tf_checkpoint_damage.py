@@ -92,6 +92,7 @@ def test_name_that_would_spoil_messages_is_refused(saved: Path, tmp_path: Path, 
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"net/{DATA}", "net/model.ckpt.meta"])
 def test_gzip_bomb_ends_soon(tmp_path: Path, name: str) -> None:
     archive = tmp_path / "bomb.tgz"
@@ -182,6 +183,7 @@ def test_cut_data(copied: Path, tmp_path: Path) -> None:
             tf_checkpoint.read(copied)
 
 
+@pytest.mark.slow
 def test_flipped_bits_in_the_index(copied: Path, tmp_path: Path) -> None:
     expected = contents(tf_checkpoint.read(copied))
     whole = (tmp_path / INDEX).read_bytes()

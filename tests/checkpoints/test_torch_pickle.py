@@ -217,6 +217,7 @@ def test_what_torch_saves(tmp_path, layout, protocol):
         np.testing.assert_array_equal(read[name], expected.numpy(), strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_training_leaves(tmp_path, layout, protocol):

@@ -92,6 +92,7 @@ def test_truncation_at_every_byte(write):
             load(whole[:length])
 
 
+@pytest.mark.slow
 def test_random_damage(write):
     """Whatever is changed, the file is read or refused; nothing else, and in little memory."""
     whole = write(

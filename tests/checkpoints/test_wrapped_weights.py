@@ -62,6 +62,7 @@ def test_a_wrapper(origin, before, tmp_path):
     assert (reading.before, reading.differences, reading.aside) == (before, 0, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "body."])
 @pytest.mark.parametrize(
     ("origin", "parts"),
@@ -94,6 +95,7 @@ def test_numbers_in_place_of_the_names_of_children(origin, parts, before, tmp_pa
         checkpoints.read_checkpoint(save(tmp_path / "flat.safetensors", flat))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "net.", "model.backbone.", "0.", "module._orig_mod."])
 @pytest.mark.parametrize(("origin", "body"), [(TRANSFORMERS, "efficientnet."), (MMPRETRAIN, "backbone.")])
 def test_a_wrapper_around_a_body_with_a_prefix_of_its_own(origin, body, before, tmp_path):
@@ -144,6 +146,7 @@ def test_the_state_dict_of_keras_on_pytorch(before, tmp_path):
     assert (reading.before, reading.differences) == (f"{before}_torch_params.", 0)
 
 
+@pytest.mark.slow
 def test_the_state_dict_of_lightning(eff, tmp_path, caplog):
     origin = TIMM
     others = {"criterion.weight": array(4), "val_acc.confmat": array(4, 4), "teacher.bn.num_batches_tracked": array()}
@@ -188,6 +191,7 @@ def test_the_body_below_another_head(eff, tmp_path, caplog):
         eff.EfficientNetB0(weights=path)
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path, capsys, caplog):
     body = without_classifier(B0[LUKEMELAS], LUKEMELAS)
     path = str(save(tmp_path / "w.safetensors", body, "encoder.", **{"decoder.conv.weight": array(5)}))
@@ -209,6 +213,7 @@ def test_the_body_itself_stays_all_or_nothing(eff, origin, tmp_path):
         eff.EfficientNetB0(weights=path, include_top=False)
 
 
+@pytest.mark.slow
 def test_a_larger_network_is_none_with_a_decoder(tmp_path):
     """B1 has all of B0's layers, and more."""
     entries = TIMM.entries(layout.layers(get_variant("b1")))

@@ -70,6 +70,7 @@ def test_a_folder(folder):
     assert find_issues(datasets.load(folder, size=32)).found == found.found
 
 
+@pytest.mark.slow
 def test_the_command(folder, tmp_path, capsys):
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     out = tmp_path / "out"

@@ -36,6 +36,7 @@ def lines_of_json(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_folder_in_order(images, capsys):
     assert main(["predict", str(images), "--json", "--batch-size", "2", "--top", "3"]) == 0
     answers = lines_of_json(capsys)
@@ -47,6 +48,7 @@ def test_a_folder_in_order(images, capsys):
         assert answer["predictions"][0]["class"].startswith("n0")
 
 
+@pytest.mark.slow
 def test_the_batch_size_changes_nothing(images, capsys):
     main(["predict", str(images), "--json", "--batch-size", "1"])
     one = lines_of_json(capsys)
@@ -57,6 +59,7 @@ def test_the_batch_size_changes_nothing(images, capsys):
         assert a["predictions"][0]["probability"] == pytest.approx(b["predictions"][0]["probability"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_recursive_and_globs(images, capsys):
     main(["predict", str(images), "--recursive", "--json"])
     assert len(lines_of_json(capsys)) == 4
@@ -75,6 +78,7 @@ def test_a_bad_file_does_not_end_the_batch(images, capsys):
     assert "missing.jpg" in told[1]
 
 
+@pytest.mark.slow
 def test_the_limit_of_pixels(images, capsys):
     before = Image.MAX_IMAGE_PIXELS
     names = [str(images / name) for name in ("a.jpg", "c.png")]
@@ -102,6 +106,7 @@ def test_csv(images, capsys):
     assert {row["kind"] for row in rows} == {"probabilities"}
 
 
+@pytest.mark.slow
 def test_standard_input_and_python_m(images):
     command = [sys.executable, "-m", "efficientnet", "predict", "-", "--top", "1"]
     with (images / "a.jpg").open("rb") as image:
@@ -110,6 +115,7 @@ def test_standard_input_and_python_m(images):
     assert "%" in run.stdout.splitlines()[1]
 
 
+@pytest.mark.slow
 def test_a_prediction_by_a_cached_engine_imports_little(images):
     """By far most of the time from the command's start to the prediction for one image are imports."""
     command = ["-X", "importtime", "-m", "efficientnet", "predict", images / "a.jpg"]

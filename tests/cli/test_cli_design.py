@@ -29,6 +29,7 @@ def test_the_grid_and_what_it_makes_of_b0(capsys):
     assert float(paper[6]) > 2.4
 
 
+@pytest.mark.slow
 def test_fit_to_a_budget_and_use_what_comes_out(tmp_path, capsys):
     out = tmp_path / "mine.json"
     assert main(["design", "fit", "b0", "--macs", "0.5G", "--rule", "1,1.1,1.15", "--out", str(out)]) == 0
@@ -95,6 +96,7 @@ def test_results_of_trainings_that_were_all_given_up(tmp_path, capsys):
     assert "| given up |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_networks.py").write_text(
         "import keras\n"

@@ -29,6 +29,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_a_folder(model, data, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"

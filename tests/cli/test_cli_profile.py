@@ -12,6 +12,7 @@ from efficientnet.family import costs, scaling
 from efficientnet.keras_files.opening import is_saved_model
 
 
+@pytest.mark.slow
 def test_a_table_by_block(capsys):
     assert main(["profile", "lite0", "--size", "64"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -23,6 +24,7 @@ def test_a_table_by_block(capsys):
     assert len({len(line) for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_a_variants_name_wins_over_a_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lite0").mkdir()
@@ -33,6 +35,7 @@ def test_a_variants_name_wins_over_a_folder(tmp_path, capsys, monkeypatch):
     assert "folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_layer_with_its_time(capsys):
     pytest.importorskip("openvino")
     assert main(["profile", "lite0", "--size", "32", "--layers", "--measure"]) == 0
@@ -42,6 +45,7 @@ def test_every_layer_with_its_time(capsys):
     assert "| input and output " in out
 
 
+@pytest.mark.slow
 def test_json_of_a_variant_in_a_file(tmp_path, capsys):
     save_variant(scaling.scale(get_variant("lite0"), scaling.Factors(width=1.1), "mine"), tmp_path / "mine.json")
     assert main(["profile", str(tmp_path / "mine.json"), "--json", "--size", "32"]) == 0

@@ -70,6 +70,7 @@ def test_a_server_from_start_to_sigterm(tmp_path):
         assert server.wait(20) in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -201,6 +201,7 @@ def test_layer_of_ones_own(tmp_path, capsys):
         assert "layer of class Own, which is not one of Keras' own" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_images_in_folders_of_a_folder_only(places, model, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     call = ["predict", "nested", "--model", "model.keras", "--preprocessing", "none"]

@@ -336,6 +336,7 @@ def test_small_images_are_kept_whole_and_enlarged_less(tmp_path, side, fitted, c
     assert (whole.side, whole.crop) == (side, crop)
 
 
+@pytest.mark.slow
 def test_digits_fit_like_a_folder_of_them():
     assert load("digits", 0.2, 224, fit=True).pixels.shape[1] == 96
     assert load("digits", 0.2, 24).side == 8

@@ -117,6 +117,7 @@ def test_a_graph_costs_what_is_counted_of_its_description(name):
     assert by_graph.cost(Factors()) == cost(small, classes=10)
 
 
+@pytest.mark.slow
 def test_files_are_as_large_as_counted(tmp_path):
     pytest.importorskip("onnx")
     from efficientnet import keras
@@ -190,6 +191,7 @@ def test_budgets_that_cannot_be_met(call, message):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("macs", [0.8e9, 1.6e9, 3e9])
 def test_one_network_of_each_kind_at_equal_cost(macs):
     equal = at_equal_cost(B0, growths(), macs)
@@ -227,6 +229,7 @@ def network(width, depth, resolution, classes=10):
     return keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own():
     mine = Baseline.from_function(network, resolution=32)
     assert mine.name == "network"

@@ -192,6 +192,7 @@ def test_listing():
     assert [listing(list("abc")[:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
+@pytest.mark.slow
 def test_the_whole_report(folder):
     path = write_report(folder)
     assert path == folder / "report.html"
@@ -225,6 +226,7 @@ def test_the_whole_report(folder):
     assert all(f"figures/{name}" in markdown for name in names)
 
 
+@pytest.mark.slow
 def test_either_file_is_enough(tmp_path):
     search_results().save(tmp_path / "search.json")
     assert "Best found" in write_report(tmp_path).read_text("utf-8")
@@ -236,6 +238,7 @@ def test_either_file_is_enough(tmp_path):
     assert "nan" not in re.sub(r"data:[^\"]*", "", text)
 
 
+@pytest.mark.slow
 def test_width_at_other_depths_and_resolutions(tmp_path):
     more = [network("width at depth 2", 0.7, budget) for budget in (2, 4)]
     found = comparison()
@@ -248,6 +251,7 @@ def test_width_at_other_depths_and_resolutions(tmp_path):
     assert (tmp_path / "figures" / "width-dark.png").exists()
 
 
+@pytest.mark.slow
 def test_names_are_text_and_nothing_else(tmp_path):
     name = "<script>alert('&amp;')</script> \"$x | _y_ \ud800\x00\n# z"
     found = comparison()
@@ -265,6 +269,7 @@ def test_names_are_text_and_nothing_else(tmp_path):
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 9
 
 
+@pytest.mark.slow
 def test_an_interrupted_report_leaves_the_one_before(folder, monkeypatch):
     before = write_report(folder).read_bytes()
     write = Path.write_bytes

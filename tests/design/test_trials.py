@@ -90,6 +90,7 @@ def test_a_trial_that_is_given_up_counts(tmp_path):
     assert finished(tmp_path) == {("COMPLETE", 0): 1, ("PRUNED", 1): 1, ("COMPLETE", 2): 1}
 
 
+@pytest.mark.slow
 def test_the_pruner_stops_what_lies_behind(tmp_path):
     pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=1)
     study = Study(tmp_path, {}, 2, [{"number": number} for number in range(2)], pruner=pruner)

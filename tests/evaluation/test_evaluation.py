@@ -277,6 +277,7 @@ def test_imagenets_names_and_ids():
     assert notes == ["The class crane is several of the model's: use the ids n02012849 (crane), n03126707 (crane)."]
 
 
+@pytest.mark.slow
 def test_an_evaluation(predictor, images, tmp_path):
     found = evaluate_predictor(predictor, images, "mine")
     assert measure(found.labelled).top1.value == pytest.approx(6 / 7)
@@ -341,6 +342,7 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, images, tmp_path):
     assert "NaN" not in json.dumps(found.as_json())
 
 
+@pytest.mark.slow
 def test_one_class_alone(predictor, tmp_path):
     paint(tmp_path / "red" / "0.png", COLOURS["red"])
     found = evaluate_predictor(predictor, tmp_path)

@@ -13,6 +13,7 @@ from efficientnet.evaluation import Evaluation, ImagePrediction, Sample, figures
 from efficientnet.evaluation.page import draw_figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 10, 30, 31, 1000])
 def test_a_confusion_matrix_that_can_be_read(classes):
     rng = np.random.default_rng(0)
@@ -77,6 +78,7 @@ def test_images_stand_in_the_middle_of_their_squares(paths):
     assert top - bottom < 0.01
 
 
+@pytest.mark.slow
 def test_both_themes_take_one_opening_of_each_mistake(paths, monkeypatch):
     opened = []
     load = figures.load_image
@@ -88,6 +90,7 @@ def test_both_themes_take_one_opening_of_each_mistake(paths, monkeypatch):
     assert opened == paths
 
 
+@pytest.mark.slow
 def test_heat_maps_of_mistakes_or_why_there_are_none(paths, tmp_path):
     keras = pytest.importorskip("keras")
     outcomes = score([[0.1, 0.9], [0.2, 0.8]], [0, 0])

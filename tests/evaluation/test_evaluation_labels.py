@@ -102,6 +102,7 @@ def test_tables_that_are_none(table, message, tmp_path):
         find_tagged(tmp_path / "set.csv", CLASSES)
 
 
+@pytest.mark.slow
 def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
     # Finds blue from 50 %, and red in whatever has any.
     path = save(color_model(keras, 10 * np.eye(3), -2.0, "sigmoid"), [name for _, name in CLASSES])
@@ -179,6 +180,7 @@ def test_an_image_without_a_finite_answer_is_reported(outputs, activation, save,
     assert re.search(r"d\.png: .* gives NaN or infinite numbers for this image", err)
 
 
+@pytest.mark.slow
 def test_a_single_number(save, data, capsys, tmp_path):
     """The mean of the levels, of one image half a step too high."""
     path = save(color_model(keras, [[1.0]] * 3, 0.0, None))

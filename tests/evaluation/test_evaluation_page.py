@@ -28,6 +28,7 @@ def test_numbers(tmp_path):
     assert "a &lt;b&gt; note" in page and page.count("data:image/png") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_a_panel_for_each_of_the_first_numbers(count):
     figure = draw_values(numbers([f"number $x_{index}$" for index in range(count)]))
@@ -37,6 +38,7 @@ def test_a_panel_for_each_of_the_first_numbers(count):
     assert [axes.lines[1].get_xydata()[0].tolist() for axes in shown] == [[i, i + 0.5] for i in range(len(shown))]
 
 
+@pytest.mark.slow
 def test_labels(tmp_path):
     truth = np.array([[1, 0], [1, 1], [0, 1], [0, 0]], bool)
     found = LabelEvaluation(

@@ -152,6 +152,7 @@ def evaluate(capsys, *arguments, status=0):
     return capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_classes_are_calibrated_by_the_command(photos, capsys):
     facts = Facts(class_names=("dark", "light"), preprocessing="none", crop=0.9, targets="classes")
     path, data, target = saved(photos, "softmax", 2, facts), photos / "set.csv", photos / "new" / "calibrated.keras"
@@ -170,6 +171,7 @@ def test_classes_are_calibrated_by_the_command(photos, capsys):
     assert re.search(r"\| temperature scaling +\| +1 \| +\d", out)
 
 
+@pytest.mark.slow
 def test_labels_keep_their_decisions(photos, capsys):
     facts = Facts(class_names=("dark", "light"), targets="labels", thresholds=(0.2, 0.9))
     path, data, target = saved(photos, "sigmoid", 2, facts), photos / "set.csv", photos / "calibrated.keras"
@@ -202,6 +204,7 @@ def test_what_cannot_be_calibrated_is_refused_before_any_work(activation, name, 
     assert message in err
 
 
+@pytest.mark.slow
 def test_without_a_mistake_nothing_is_written(photos, capsys):
     (photos / "set.csv").write_text("path,label\n0.png,dark\n11.png,light\n")
     path = saved(photos, "softmax", 1, Facts(class_names=("dark", "light")))

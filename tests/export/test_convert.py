@@ -71,12 +71,14 @@ def test_there_and_back(source, tmp_path, target):
     assert not list(tmp_path.glob("*part-*"))
 
 
+@pytest.mark.slow
 def test_names_of_lukemelas(b0, tmp_path):
     convert.convert_weights(b0, tmp_path / "b0.safetensors", to="lukemelas", padding="same")
     assert checkpoints.read_checkpoint(tmp_path / "b0.safetensors").origin is LUKEMELAS
     assert_equal(b0, tmp_path / "b0.safetensors")
 
 
+@pytest.mark.slow
 def test_pytorch_loads_it_strictly(b0, tmp_path):
     torch, package = pytest.importorskip("torch"), pytest.importorskip("efficientnet_pytorch")
     convert.convert_weights(b0, tmp_path / "b0.pth", to="lukemelas", padding="same")
@@ -84,6 +86,7 @@ def test_pytorch_loads_it_strictly(b0, tmp_path):
     network.load_state_dict(torch.load(tmp_path / "b0.pth", weights_only=True), strict=True)
 
 
+@pytest.mark.slow
 def test_the_model_says_how_it_wants_its_pixels(source, tmp_path):
     from efficientnet import keras
 
@@ -177,6 +180,7 @@ def test_other_numbers_of_channels(source, tmp_path, capsys, channels, target):
         assert (spec.channels, len(spec.scaling.scale)) == (6, 6)
 
 
+@pytest.mark.slow
 def test_channels_that_cannot_be_made(source, tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "six.safetensors"), "--in-channels", "6"]) == 0
     for wrong, message in (("4", "6 channels, not 4"), ("0", "in_channels=0: expected an integer")):
@@ -184,6 +188,7 @@ def test_channels_that_cannot_be_made(source, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_inspecting_as_json(b0, tmp_path, capsys):
     assert main(["inspect", str(b0), "--variant", "b1", "--json"]) == 1
     facts = json.loads(capsys.readouterr().out)
@@ -193,6 +198,7 @@ def test_inspecting_as_json(b0, tmp_path, capsys):
     assert "There is no file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_inspecting_a_checkpoint_of_another_network(golden, capsys):
     assert main(["inspect", str(golden("official-b0-w0.25") / "model.ckpt")]) == 1
     shown = capsys.readouterr().out
@@ -219,6 +225,7 @@ def test_a_damaged_source_leaves_the_target_alone(source, tmp_path):
     assert (tmp_path / "test.pth").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_refused_before_the_library_hdf5_sees_it(source, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 20))
     monkeypatch.setattr("keras.Model.save_weights", lambda model, path: pytest.fail("was written"))

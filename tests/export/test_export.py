@@ -189,6 +189,7 @@ def run(code, *arguments, most=resource.RLIM_INFINITY, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_file_is_not_left_behind(model, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "tiny.onnx"

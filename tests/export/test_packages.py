@@ -98,6 +98,7 @@ OPENED = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @EACH
 def test_there_and_back(tmp_path, package, variant, padding, epsilon):
     if package in ("torchvision", "lukemelas"):
@@ -261,6 +262,7 @@ def test_the_card_of_published_weights(tmp_path):
     assert (config["architecture"], "model_args" in config) == ("tf_efficientnet_lite0", False)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     source = save(tmp_path / "b0.safetensors", get_variant("b0"))
     assert main(["convert", str(source), str(tmp_path / "x.keras"), "--to", "kerashub"]) == 2

@@ -10,6 +10,7 @@ from efficientnet.family import costs
 from efficientnet.family.arrays import role
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b0", "lite1", "edgetpu-s", "condconv-b0-4e", "v2-b1"])
 def test_layers_are_those_of_the_model(eff, name):
     """Also in their order within a kind, by which Keras' own files number them."""

@@ -115,6 +115,7 @@ def test_the_grid_of_step_1_holds_the_papers_coefficients():
     assert len(set(grid)) == len(grid)
 
 
+@pytest.mark.slow
 def test_a_finer_grid_holds_more_and_a_narrow_one_less():
     assert len(candidates(steps=0.02)) > len(candidates()) > len(candidates(tolerance=0.01))
     assert candidates(target=1.5, tolerance=0.0, steps=0.4) == ()

@@ -62,6 +62,7 @@ def as_rgb(x):
     return np.stack([x[..., color::3].sum(-1) * 3 / count for color in range(3)], axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["torch", "lite", Scaling((0.02, 0.01, 0.03), (-1.0, -2.0, 0.5))])
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 def test_a_grey_image_is_the_image_of_three_equal_channels(build, tolerance, mode, padding):
@@ -128,6 +129,7 @@ def test_in_channels_leaves_the_sides_as_they_are(tiny, trained, keras):
     assert tiny(weights=None, in_channels=2, input_tensor=keras.layers.Input((64, 64, 2))).input_shape[-1] == 2
 
 
+@pytest.mark.slow
 def test_a_grey_model_is_saved_and_its_weights_are_used_again(eff, build, tiny, is_legacy, tolerance, tmp_path):
     model, grey = build(1, include_preprocessing=True), pixels(2, 33, 32, 1)
     path = tmp_path / ("grey.h5" if is_legacy else "grey.keras")
@@ -142,6 +144,7 @@ def test_a_grey_model_is_saved_and_its_weights_are_used_again(eff, build, tiny, 
     assert eff.model_preprocessing(again) == eff.model_preprocessing(build(4))
 
 
+@pytest.mark.slow
 def test_weights_for_grey_are_made_ones_for_rgb_and_others_are_not(tiny, build, tolerance, tmp_path):
     grey, x = build(1, "lite"), pixels(2, 33, 32, 1) / 100 - 1
     grey.save_weights(tmp_path / "grey.weights.h5")

@@ -37,6 +37,7 @@ def test_it_opens_with_plain_keras(keras, tiny_condconv, x, tmp_path):
         np.testing.assert_allclose(np.asarray(again.predict_on_batch(x)), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_it_trains(trainable, tiny_condconv, x):
     model = tiny_condconv(weights=None, classes=4)

@@ -107,6 +107,7 @@ def expect(network: Any, found: Any) -> None:
         np.testing.assert_array_equal(value, np.asarray(found[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_body_is_found_and_the_head_taken_or_named(keras, body, suffixes, tmp_path, kind):
     model = build(keras, kind, body)
@@ -122,6 +123,7 @@ def test_the_body_is_found_and_the_head_taken_or_named(keras, body, suffixes, tm
         assert not [name for name in reading.aside if re.match("optimizer|metrics", name)]
 
 
+@pytest.mark.slow
 def test_the_constructor(keras, body, tiny, tmp_path, caplog):
     path = save(build(keras, "a list", body), tmp_path / "mine.weights.h5")
     expect(body, arrays(tiny(weights=path, include_top=False, input_shape=(32, 32, 3))))
@@ -138,6 +140,7 @@ def test_two_networks(keras, body, tmp_path):
         checkpoints.read_checkpoint(path, TINY)
 
 
+@pytest.mark.slow
 def test_the_scaling_of_pixels_is_that_of_the_body(keras, tiny, suffixes, tmp_path):
     """As in networks of keras.applications; the arrays of one in another model were taken for ImageNet's."""
     inputs = keras.Input((32, 32, 3))

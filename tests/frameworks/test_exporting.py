@@ -5,6 +5,7 @@ import pytest
 from efficientnet.export import export
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "name"), [("onnx", "tiny.onnx"), ("openvino", "tiny.xml")])
 def test_without_tensorflow(tiny, backend, tmp_path, format, name):
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino")

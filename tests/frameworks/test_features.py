@@ -38,6 +38,7 @@ def predict(model, x):
     return [np.asarray(output) for output in outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [8, pytest.param(16, marks=pytest.mark.once_per_keras)])
 def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_stride, eff):
     strided, dilated = lite(depth=0.4), lite(depth=0.4, output_stride=output_stride)  # two blocks in some stages
@@ -50,6 +51,7 @@ def test_a_dilated_network_gives_the_same_maps_and_more_between(lite, output_str
         np.testing.assert_allclose(fine[:, ::step, ::step], coarse, atol=1e-5 * np.abs(coarse).max())
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s", "v2-b0", "condconv-b0-4e"])
 @pytest.mark.parametrize("output_stride", [8, 32])
@@ -73,6 +75,7 @@ def test_feature_info_of_a_network_of_fewer_and_larger_strides(eff):
     assert [feature[:2] for feature in eff.feature_info(variant, 8)] == [("P1", 2), ("P3", 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_chosen_maps_in_the_order_asked_for(lite):
     whole, some = lite(), lite(out_strides=(32, 4))
@@ -80,6 +83,7 @@ def test_chosen_maps_in_the_order_asked_for(lite):
     assert tuple(lite(out_strides=[8]).outputs[0].shape) == tuple(whole.outputs[2].shape)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_body_and_a_classifier_may_be_dilated(eff):
     body = eff.create(small("b0"), weights=None, include_top=False, output_stride=16, input_shape=(64, 64, 3))
@@ -103,6 +107,7 @@ def test_a_saved_dictionary_of_dilated_maps_opens_with_plain_keras(eff, keras, l
             np.testing.assert_allclose(found[name], value, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_strided_weights_fill_a_dilated_network(lite, tmp_path):
     whole = lite(features_only=False, classes=3)
@@ -112,6 +117,7 @@ def test_strided_weights_fill_a_dilated_network(lite, tmp_path):
     np.testing.assert_array_equal(body.get_layer(name).get_weights()[0], whole.get_layer(name).get_weights()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", pytest.param("openvino", marks=pytest.mark.once_per_keras)])
 def test_an_export_has_the_same_dilated_maps_by_name(lite, format, tmp_path):
     for package in ("onnx", {"onnx": "onnxruntime"}.get(format, format)):
@@ -123,6 +129,7 @@ def test_an_export_has_the_same_dilated_maps_by_name(lite, format, tmp_path):
     assert [output.name for output in open_exported(path, format).ports.outputs] == ["P2", "P5"]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_dilated_network_costs_more_and_has_no_more_parameters(lite):
     strided, dilated = (profile(lite(output_stride=s, input_shape=(64, 64, 3))) for s in (32, 8))

@@ -53,6 +53,7 @@ def noise(*shape):
     return np.random.default_rng(1).normal(size=shape).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -73,6 +74,7 @@ def test_every_kind_of_output(tiny, backend, options):
     np.testing.assert_equal(model.get_weights(), weights)  # it stays as it is
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_mixed_kernels(tiny_condconv, backend):
     """Behind CondConv's mixing there is nothing to fold into."""
@@ -82,6 +84,7 @@ def test_mixed_kernels(tiny_condconv, backend):
     assert type(folded.get_layer("block2b_expand_bn")).__name__ == "DepthwiseConv2D"
 
 
+@pytest.mark.slow
 def test_channels_first(tiny, backend, channels_first):
     model = with_statistics(tiny(weights=None, classes=5, input_shape=(3, 64, 64)))
     folded = fold_batch_norm(model)
@@ -90,6 +93,7 @@ def test_channels_first(tiny, backend, channels_first):
         check(model, noise(2, 3, 64, 64), backend, folded)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, sequential):
@@ -192,6 +196,7 @@ def test_names_and_arrangement_of_inputs_and_outputs(keras, backend):
         np.testing.assert_allclose(answer, expected[key], atol=0.1 if backend == "openvino" else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_plain_keras_saves_and_opens_it(eff, tiny, keras, backend, tmp_path):
     model = with_statistics(tiny(weights=None, classes=5))

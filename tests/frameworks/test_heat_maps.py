@@ -80,6 +80,7 @@ def network(tiny, keras):
     return tiny(weights=None, classes=3)
 
 
+@pytest.mark.slow
 def test_a_network_that_ends_in_a_mean_has_its_class_activation_map(eff, keras, network):
     """It is the last features, weighted as the classifier weighs their means (arXiv 1512.04150)."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -94,6 +95,7 @@ def test_a_network_that_ends_in_a_mean_has_its_class_activation_map(eff, keras, 
     assert np.corrcoef(middles.ravel(), expected.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_a_nested_network_has_the_same_map(keras, network):
     pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     inputs = keras.layers.Input((64, 64, 3))
@@ -108,6 +110,7 @@ def test_a_nested_network_has_the_same_map(keras, network):
     assert expected.heat_map.max() == 1
 
 
+@pytest.mark.slow
 def test_layers_before_the_last(trainable, network):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     found = {
@@ -130,6 +133,7 @@ def test_what_openvino_cannot_compute(backend, corners, network, image):
     assert maps(corners(pooled=False), image, "occlusion").heat_map.max() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_model_that_1_1_1_saved(eff, golden):
     model = eff.load_model(golden("qubvel-b0") / "full_model.h5", compile=False)

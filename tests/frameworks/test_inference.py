@@ -34,6 +34,7 @@ def check(model, x, backend, predictor=None, preprocessing="none"):
         assert np.abs(answer - reference).max() <= tolerance * max(1, np.abs(reference).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["tiny", pytest.param("tiny_lite", marks=pytest.mark.once_per_keras)])
 @pytest.mark.parametrize(
     "options",
@@ -49,6 +50,7 @@ def test_every_kind_of_output(request, backend, network, options):
     check(model, pixels(2, 64, 96, 3) / (1 if "include_preprocessing" in options else 255), backend)
 
 
+@pytest.mark.slow
 def test_any_size_and_batch_with_one_compiled_model(tiny_lite, backend):
     model = tiny_lite(weights=None, input_shape=(None, None, 3), include_top=False, pooling="avg")
     predictor = compile(model, "openvino", preprocessing="none")
@@ -56,6 +58,7 @@ def test_any_size_and_batch_with_one_compiled_model(tiny_lite, backend):
         check(model, pixels(*shape) / 255, backend, predictor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode",
     [
@@ -75,6 +78,7 @@ def test_raw_pixels_are_preprocessed_as_the_model_wants_it(eff, tiny, backend, m
     np.testing.assert_allclose(answers, reference, atol=0.1 if backend == "openvino" else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_every_batch_gives_the_same_answers(eff, tiny):
     model = tiny(weights=None, classes=5, include_preprocessing=True)
@@ -85,6 +89,7 @@ def test_every_batch_gives_the_same_answers(eff, tiny):
             np.testing.assert_allclose(predictor(images[:count]), together[:count], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_head_of_ones_own(tiny_lite, keras, backend):
     layers = keras.layers
@@ -94,6 +99,7 @@ def test_a_head_of_ones_own(tiny_lite, keras, backend):
     check(keras.models.Model(body.input, layers.Dense(3, activation="sigmoid")(x)), pixels(2, 64, 64, 3) / 255, backend)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_model_inside_a_model(tiny_lite, keras, backend):
     layers = keras.layers
@@ -104,6 +110,7 @@ def test_a_model_inside_a_model(tiny_lite, keras, backend):
     check(model, pixels(2, 32, 32, 3) / 255, backend)
 
 
+@pytest.mark.slow
 def test_channels_first(tiny, backend, channels_first):
     model = tiny(weights=None, input_shape=(3, 64, 64), classes=4, include_preprocessing=True)
     x = pixels(2, 3, 64, 64)
@@ -113,6 +120,7 @@ def test_channels_first(tiny, backend, channels_first):
         check(model, x, backend)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeypatch):
     monkeypatch.setattr("efficientnet.keras_graph.detours.find_spec", lambda name: None)
@@ -141,6 +149,7 @@ def test_what_only_has_the_name_of_a_layer_is_not_taken_for_it(keras):
         np.testing.assert_allclose(predictor(np.ones((1, 4, 4, 3), "float32")), expected, rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_many_threads_get_their_own_answers(tiny_lite):
     model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5, include_preprocessing=True)
@@ -160,6 +169,7 @@ def test_many_threads_get_their_own_answers(tiny_lite):
     np.testing.assert_allclose(np.stack([answers[index] for index in range(8)]), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_bad_calls(tiny_lite):
     model = tiny_lite(weights=None, input_shape=(32, 32, 3), classes=5)

@@ -66,6 +66,7 @@ def test_a_copy_says_the_same(eff, keras, marked, mark, tmp_path, how):
         assert eff.model_preprocessing(copied) == mark.preprocessing
 
 
+@pytest.mark.slow
 def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy, tmp_path):
     folded = fold_batch_norm(tiny(weights=None, classes=2))
     loaded = save_and_load(folded, tmp_path / "folded.keras", keras.models.load_model)
@@ -77,6 +78,7 @@ def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy
         np.testing.assert_allclose(*results, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("mark", [LITE], scope="module")
 def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
@@ -134,6 +136,7 @@ def test_networks_in_unusual_places(tiny, keras, body, mark):
     assert marks.read_mark(keras.Model(images, layers.Add()([body(images), other(images)]))) == Mark()
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_what_a_network_is_built_with(tiny, keras):
     assert marks.read_mark(tiny(weights=None)) == Mark("torch", is_known=False)

@@ -175,6 +175,7 @@ def test_built_on_a_tensor_of_an_earlier_layer(tiny, keras):
     assert np.asarray(model.predict(pixels(1, 64, 64, 1), verbose=0)).shape == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_weights_load_behind_an_earlier_layer(tiny, keras, is_legacy, tmp_path):
     original = tiny(weights=None, input_shape=(32, 32, 3), classes=3)
@@ -189,6 +190,7 @@ def test_weights_load_behind_an_earlier_layer(tiny, keras, is_legacy, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_five_feature_maps(eff):
     model = eff.EfficientNetB0(weights=None, input_shape=(64, 96, 3), features_only=True)
@@ -214,6 +216,7 @@ def test_preprocessing_inside_is_preprocessing_outside(eff, keras, tiny, tiny_li
         np.testing.assert_allclose(a, b, atol=1e-2 if keras.backend.backend() == "openvino" else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_drop_connect_grows_with_depth_and_can_be_off(tiny):
     first, second = tiny_blocks("b0")
@@ -235,6 +238,7 @@ def test_stochastic_depth_drops_whole_images(tiny, keras, is_legacy, trainable):
     assert 0 < (each[:, 0] == 0).sum() < 100
 
 
+@pytest.mark.slow
 def test_random_weights_are_those_of_the_paper_and_repeatable(tiny, keras):
     def weights():
         keras.utils.set_random_seed(7)
@@ -260,6 +264,7 @@ def test_channels_first(tiny, backend, channels_first):
         assert np.asarray(model.predict(pixels(1, 3, 64, 96), verbose=0)).shape == (1, 640, 8, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=pytest.mark.once_per_keras), "mixed_bfloat16"])
 def test_mixed_precision(tiny, keras, backend, trainable, policy):
     if policy == "mixed_float16" and backend == "torch":

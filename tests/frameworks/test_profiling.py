@@ -10,6 +10,7 @@ from efficientnet.keras_graph.profile import block_of, measure, profile
 pytestmark = pytest.mark.once_per_keras
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["b0", "lite0"])
 def test_the_same_as_counted_from_the_blocks(eff, name):
     variant = get_variant(name)

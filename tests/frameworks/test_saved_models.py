@@ -151,6 +151,7 @@ def save_keras(model, path, version):
 # --- opening ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "version", [KERAS_2_2, *(pytest.param(version, marks=pytest.mark.once_per_keras) for version in VERSIONS[1:])]
 )
@@ -177,6 +178,7 @@ def test_keras_3_alone_refuses_it(keras, is_legacy, model, tmp_path, version):
         keras.models.load_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [KERAS_2_2, TF_2_15])
 def test_a_new_head_goes_on_top(eff, keras, model, tmp_path, version):
@@ -185,6 +187,7 @@ def test_a_new_head_goes_on_top(eff, keras, model, tmp_path, version):
     assert keras.models.Model(opened.input, head).output_shape == (None, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_network_inside_a_model(eff, keras, x, tmp_path, version):
@@ -196,6 +199,7 @@ def test_a_network_inside_a_model(eff, keras, x, tmp_path, version):
     check_same_answers(eff.load_model(save_h5(model, tmp_path / "model.h5", version)), model, x)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_network_first_in_a_sequence(eff, keras, x, tmp_path, version):
@@ -205,6 +209,7 @@ def test_a_network_first_in_a_sequence(eff, keras, x, tmp_path, version):
     check_same_answers(eff.load_model(save_h5(model, tmp_path / "model.h5", version)), model, x)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_two_calls_of_a_network_and_two_outputs(eff, keras, x, tmp_path):
     left, right = keras.layers.Input((32, 32, 3)), keras.layers.Input((32, 32, 3))
@@ -231,6 +236,7 @@ def test_mixed_precision_stays(eff, model, tmp_path, name):
     assert opened.get_layer("probs").compute_dtype == "float32"
 
 
+@pytest.mark.slow
 def test_keras_2_in_the_keras_format(eff, keras, is_legacy, model, x, tmp_path):
     path = tmp_path / "model.keras"
     if is_legacy:
@@ -272,6 +278,7 @@ def ours(caplog):
     return [record for record in caplog.records if record.name == "efficientnet"]
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", COMPILED)
 def test_a_compiled_model(eff, keras, backend, is_legacy, model, x, tmp_path, caplog, version):
@@ -333,6 +340,7 @@ def test_own_objects(eff, keras, model, tmp_path, version):
         eff.load_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("version", [KERAS_2_2, TF_2_15])
 def test_own_objects_come_first(eff, keras, is_legacy, model, tmp_path, version):

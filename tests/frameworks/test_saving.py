@@ -44,6 +44,7 @@ def test_a_saved_model_opens_without_this_package(eff, model, x, tmp_path, kind)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_model_folder(keras, backend, is_legacy, tiny, x, tmp_path):
     if backend != "tensorflow":
         pytest.skip("SavedModel is TensorFlow's format")
@@ -60,12 +61,14 @@ def test_saved_model_folder(keras, backend, is_legacy, tiny, x, tmp_path):
     np.testing.assert_allclose(np.asarray(answer), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_round_trip(tiny, model, x, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     again = tiny(weights=tmp_path / "model.weights.h5", classes=10, include_preprocessing=True)
     np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_whole_saved_model_serves_as_weights(tiny, model, x, tmp_path):
     model.save(tmp_path / "model.h5")
@@ -73,6 +76,7 @@ def test_a_whole_saved_model_serves_as_weights(tiny, model, x, tmp_path):
     np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_weights_of_a_classifier_fill_a_body(tiny, model, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
@@ -84,6 +88,7 @@ def test_weights_of_a_classifier_fill_a_body(tiny, model, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_configuration_round_trip(keras, model, x):
     again = keras.models.Model.from_config(model.get_config())
@@ -94,6 +99,7 @@ def test_configuration_round_trip(keras, model, x):
     assert initializer["config"]["distribution"] == "untruncated_normal"
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_clone_and_summary(keras, model, x, capsys):
     clone = keras.models.clone_model(model)

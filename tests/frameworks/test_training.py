@@ -113,6 +113,7 @@ def test_rates_of_the_papers(task):
         assert {step: float(np.asarray(rates(step))) for step in by_hand} == pytest.approx(by_hand, rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_decay_is_on_kernels_only(task, keras):
     import dataclasses
 

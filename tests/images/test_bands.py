@@ -62,6 +62,7 @@ def test_sixteen_bits_and_fractions_have_eight(encode: Any, channels: int) -> No
     np.testing.assert_array_equal(found[1:], image[1:])
 
 
+@pytest.mark.slow
 def test_grey_of_colors_and_colors_of_grey() -> None:
     grey, rgb = levels(20, 30), levels(20, 30, 3)
     for content in (png(grey), npy(grey), npy(grey[..., np.newaxis]), png(np.repeat(grey[..., np.newaxis], 3, 2))):

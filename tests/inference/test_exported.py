@@ -66,6 +66,7 @@ def reference(source, images, pixels):
         return predictor.predict(images), predictor.predict(pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
 def test_ours_predict_as_at_export(exported, source, images, pixels, reference, format):
     path = exported(format)
@@ -81,6 +82,7 @@ def test_ours_predict_as_at_export(exported, source, images, pixels, reference, 
             np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
 @pytest.mark.parametrize("input_type", ["float32", "uint8"])
 def test_raw_pixels_and_a_fixed_batch(exported, images, pixels, reference, format, input_type):
@@ -109,6 +111,7 @@ def test_eight_bits(source, tmp_path, images, format):
         assert 0 < np.abs(predictor.predict(images) - reference.predict(images)).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", *SLOW])
 def test_several_outputs_in_the_models_order(tmp_path, pixels, format):
     pytest.importorskip(FORMATS[format].module)
@@ -234,6 +237,7 @@ def test_what_a_file_records_has_to_fit_it(exported, tmp_path, change):
         compile(tmp_path / "changed.onnx")
 
 
+@pytest.mark.slow
 def test_a_remark_of_the_export_stays(source, tmp_path, caplog):
     from efficientnet.keras import EfficientNet
 

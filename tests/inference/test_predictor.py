@@ -113,6 +113,7 @@ def test_names_of_the_best_classes(model, images, expected):
         assert row[0][2] == pytest.approx(scores[first], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_feature_maps_and_features(tiny, images):
     with compile(tiny(weights=None, features_only=True)) as predictor:
         maps = predictor(images)
@@ -126,6 +127,7 @@ def test_feature_maps_and_features(tiny, images):
         assert predictor(images).ndim == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "keras"])
 def test_a_dictionary_of_feature_maps(tiny, images, engine):
     model = tiny(weights=None, features_only=True, out_strides=(8, 4), named_features=True, input_shape=(64, 64, 3))
@@ -137,6 +139,7 @@ def test_a_dictionary_of_feature_maps(tiny, images, engine):
             assert {name: (7, *part.shape) for name, part in record.outputs.items()} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("options", [{}, {"include_preprocessing": True}])
 def test_files_of_other_numbers_of_channels(tiny, tmp_path, channels, options):
@@ -157,6 +160,7 @@ def predict(predictor, images):
         return predictor(images)
 
 
+@pytest.mark.slow
 def test_images_for_a_model_of_any_size_are_made_as_large_as_its_variant_wants():
     efn = importlib.import_module("efficientnet.keras")
     body = efn.EfficientNetLite1(weights=None, include_top=False, pooling="avg")
@@ -281,6 +285,7 @@ def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
                 predictor(raw)
 
 
+@pytest.mark.slow
 def test_a_saved_model_by_its_path(model, images, expected, tmp_path):
     from efficientnet.checkpoints.facts import Facts
     from efficientnet.keras_files.metadata import write_facts
@@ -321,6 +326,7 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert (run.returncode, run.stdout.strip()) == (0, "handled"), run.stderr
 
 
+@pytest.mark.slow
 def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path):
     model.save(tmp_path / "model.keras")
     with compile(ModelSource.of_file(tmp_path / "model.keras", "torch")) as predictor:
@@ -337,6 +343,7 @@ def test_a_cached_engine_answers_without_keras(model, images, expected, tmp_path
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sources_of_other_types(tmp_path, tiny):
     predictor = compile(tiny(weights=None, input_shape=(32, 32, 3), classes=3), preprocessing="tf", engine="keras")
     path = tmp_path / "image.png"

@@ -46,6 +46,7 @@ def test_the_second_time_nothing_is_compiled(model, monkeypatch):
     np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_cached_engine_keeps_the_memory_that_it_reads(model):
     first = compile(model)(IMAGES)
     predictor = compile(model)
@@ -56,6 +57,7 @@ def test_a_cached_engine_keeps_the_memory_that_it_reads(model):
     assert overwritten
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"precision": "f32", "threads": 1}, {"preprocessing": "tf"}, {"crop": 0.5}, {"class_names": [*"abcde"]}]
 )
@@ -66,6 +68,7 @@ def test_whatever_makes_a_difference_is_another_entry(model, options):
     assert len(entries()) == before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_what_was_assumed_is_said_with_a_cached_engine_too(model, engine, tmp_path, monkeypatch, caplog):
     pytest.importorskip("onnxruntime")
@@ -95,6 +98,7 @@ def small(tmp_path):
     return str(tmp_path / "small.json"), str(tmp_path / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_all_remarks_on_weights_are_made_with_a_cached_engine_too(small, engine, monkeypatch, caplog):
     pytest.importorskip("onnxruntime")
@@ -116,6 +120,7 @@ def test_all_remarks_on_weights_are_made_with_a_cached_engine_too(small, engine,
         assert sum(f"{small[1]} {remark}" in message for message in first) == 1
 
 
+@pytest.mark.slow
 def test_the_configuration_beside_weights_makes_a_difference(small, tmp_path):
     compile(ModelSource.of_variant(*small))
     names = list("abc")
@@ -123,6 +128,7 @@ def test_the_configuration_beside_weights_makes_a_difference(small, tmp_path):
     assert [label for _, label in compile(ModelSource.of_variant(*small)).spec.classes] == names
 
 
+@pytest.mark.slow
 def test_other_numbers_are_another_entry(model):
     compile(model)
     weights = model.get_weights()
@@ -132,6 +138,7 @@ def test_other_numbers_are_another_entry(model):
     assert len(entries()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "garbage"])
 def test_a_damaged_entry_is_made_again(model, damage, caplog):
     expected = compile(model)(IMAGES)
@@ -197,6 +204,7 @@ def test_nothing_is_kept_where_that_is_not_wanted(model):
     assert not cache.folder().exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_everybody_may_write_to_is_not_trusted(model, monkeypatch, caplog):
     compile(model)
     assert cache.folder().stat().st_mode & 0o077 == 0

@@ -84,6 +84,7 @@ def test_notes_of_others_are_bounded_and_checked(member, content, message, tmp_p
         read[member](path)
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "net.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

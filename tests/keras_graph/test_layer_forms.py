@@ -167,6 +167,7 @@ def test_layers_and_operations(name, runtime):
     check(keras.Model(inputs, FORMS[name](inputs)), runtime, pixels(2, 9, 8, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_activations(runtime):
     """All at once, side by side, each behind a convolution as well as alone."""

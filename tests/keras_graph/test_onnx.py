@@ -51,6 +51,7 @@ def check(model, *inputs, batch="dynamic"):
     return written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -164,6 +164,7 @@ def test_binary_prints_both_classes(ask):
     assert [line.split() for line in out] == [["99.2%", "class_0"], ["0.8%", "class_1"]]
 
 
+@pytest.mark.slow
 def test_labels_print_all_over_the_threshold(ask):
     model = fixed("sigmoid", [3.0, -3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
     assert [line.split()[1] for line in ask(model)[0]] == [
@@ -198,6 +199,7 @@ def test_what_the_graph_does_not_say_the_numbers_do(ask):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_json_and_csv_say_the_kind(ask, tmp_path, image, capsys):
     for model, kind, key, value in (
         (fixed("softmax", [5.0, 0.0]), "probabilities", "probability", 0.993307),

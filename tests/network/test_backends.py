@@ -76,6 +76,7 @@ def test_a_configured_backend_is_a_choice(run):
     assert "Keras runs on" not in said
 
 
+@pytest.mark.slow
 def test_no_backend_at_all(run):
     _, said = run(hidden=BACKENDS)
     assert "nothing for it to run on: pip install 'efficientnet[tensorflow]>=2'" in said

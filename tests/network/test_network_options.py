@@ -128,6 +128,7 @@ def test_a_whole_model(saved, caplog):
         recipe_of(model_options.find_source(str(saved), None, Facts(class_names=("a", "b", "c"))))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_built_without_weights_is_asked_about(tiny, tmp_path, caplog):
     tiny(weights=None, classes=2, input_shape=(64, 64, 3)).save(tmp_path / "model.keras")
     with caplog.at_level(logging.WARNING, "efficientnet"):

@@ -125,6 +125,7 @@ def test_kerashub(eff, backend, golden, folder, file, tmp_path, caplog):
         np.testing.assert_allclose(ask(model, io["x"], backend), expected, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_transformers(eff, backend, golden):
     """Its first block adds nothing to its output, though at this width its input has as many channels."""

@@ -73,6 +73,7 @@ def test_twenty_photographs(eff, lite, variant):
     assert answers[np.arange(20), labels].mean() == pytest.approx(PROBABILITIES[variant][1], abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_a_fresh_classifier_keeps_the_body(eff, lite0, caplog):
     model = eff.EfficientNetLite0(weights="imagenet", classes=5)
@@ -82,6 +83,7 @@ def test_a_fresh_classifier_keeps_the_body(eff, lite0, caplog):
         np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], lite0.get_layer(name).get_weights()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_body_and_feature_maps_take_the_same_file(eff, lite0):
     for options in ({"include_top": False}, {"features_only": True}):

@@ -37,6 +37,7 @@ class TestGolden:
     def files(self, golden, folder):
         return golden(folder)
 
+    @pytest.mark.slow
     def test_weights(self, eff, files, folder, options, tolerance):
         io = np.load(files / "io.npz")
         model = network(eff, folder, files / "weights.h5", **options)
@@ -53,6 +54,7 @@ class TestGolden:
         predictor = compile(model, engine="openvino", preprocessing="none")
         assert relative_error(predictor(io["x"]), io["y"]) < 1e-5
 
+    @pytest.mark.slow
     @pytest.mark.once_per_keras
     def test_full_model_as_weights(self, eff, files, folder, options, tolerance):
         io = np.load(files / "io.npz")
@@ -80,6 +82,7 @@ class TestGolden:
         model = keras.models.load_model(files / "full_model.h5")
         assert relative_error(model.predict(io["x"], verbose=0), io["y"]) < 1e-5
 
+    @pytest.mark.slow
     @pytest.mark.once_per_keras
     def test_same_layers_in_the_same_order(self, eff, files, folder, options):
         with h5py.File(files / "weights.h5") as file:
@@ -87,6 +90,7 @@ class TestGolden:
         assert [layer.name for layer in network(eff, folder, None, **options).layers][1:] == names[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_built_in_layers_stay_as_they_are(eff, keras, golden):
     eff.load_model(golden("qubvel-b0") / "full_model.h5")

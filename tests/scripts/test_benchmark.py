@@ -77,6 +77,7 @@ def test_the_import_that_must_stay_light_is_refused_when_it_is_not(bench):
         bench.keras_parts.import_seconds("csv", {}, ["csv"])
 
 
+@pytest.mark.slow
 def test_random_weights_are_a_whole_file_of_the_variant(bench, tmp_path):
     path = tmp_path / "b0.safetensors"
     size = bench.loading.write_random_weights(path, "b0")
@@ -126,6 +127,7 @@ def test_command_races(command, tmp_path, capsys):
     assert f"| {PRODUCT} |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_contender_that_raises_tells_why_and_its_process_goes_on(bench, settings):
     with bench.race.worker(PRODUCT, settings._replace(macs="many"), None) as ask:
         assert [ask(1)["skipped"].split(":")[0] for _ in range(2)] == ["TypeError"] * 2

@@ -22,6 +22,7 @@ def study(monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "counts", "outputs"),
     [("digits-5", (50, 20, 360), 10), ("textures-8", (24, 12, 600), 3)],
@@ -38,6 +39,7 @@ def test_tasks(study, name, counts, outputs):
     assert not contents[0] & contents[2] and not contents[1] & contents[2]
 
 
+@pytest.mark.slow
 def test_scores(study):
     task = study.TASKS["textures-8"](0)
     truth = task.test.targets

@@ -43,6 +43,7 @@ def trained(parts, **changes):
     return weights, logs, float(np.asarray(model.optimizer.learning_rate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"layer_decay": 1.0}, {"layer_decay": 0.9}, {"optimizer": "rmsprop", "decay": "exponential"}],

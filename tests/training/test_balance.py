@@ -33,6 +33,7 @@ def test_the_loss_is_of_probabilities_times_shares(smoothing):
     assert float(balanced_loss(SHARES, smoothing)(truth, p)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_image_without_evidence_is_predicted_as_any_class_alike():
     """The best constant prediction is uniform; with plain cross-entropy it is the shares."""
     import keras

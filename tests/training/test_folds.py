@@ -252,6 +252,7 @@ def test_outputs_of_each_kind_are_measured(targets, outputs, score, tmp_path):
     assert (found.thresholds is not None) == (targets.kind == "labels")
 
 
+@pytest.mark.slow
 def test_networks_of_two_sizes_become_one_model(tmp_path):
     """Its images are the larger ones. It says how they are prepared, is explained as a whole, and is no weights."""
     small = dataclasses.replace(get_variant("lite0"), name="small", width=0.25, blocks=tiny_blocks("lite0"))

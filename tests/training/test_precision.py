@@ -32,6 +32,7 @@ def task_in(precision):
     return Task(VARIANT, None, data, recipe, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_the_saved_model_computes_in_32_bits(precision):
     task = task_in(precision)

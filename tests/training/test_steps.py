@@ -41,6 +41,7 @@ def test_each_epoch_is_reported_and_the_rate_rises_and_falls(training, monkeypat
     assert rates == pytest.approx([0, 1e-3, 2e-3, 3e-3, 2.25e-3, 0.75e-3], rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_report_may_stop_the_training(training):
     def stop(epoch, accuracy):
         raise KeyError(epoch)

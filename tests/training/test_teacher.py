@@ -60,6 +60,7 @@ def test_targets_are_mixed_with_its_predictions(predictor):
     np.testing.assert_allclose(taught.targets, 0.75 * plain.targets + 0.25 * teacher(plain.pixels), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_knows_its_teacher(predictor, tmp_path):
     task = small_task()
     taught = dataclasses.replace(task, teacher=Teacher(predictor, task.data.targets, 3, "hash"))

@@ -35,6 +35,7 @@ def sections(page):
     return re.findall(r"<h2>(.*?)</h2>", page)
 
 
+@pytest.mark.slow
 def test_files_are_evaluated(tmp_path):
     task = files_task(tmp_path / "images")
     best = train(task, tmp_path / "run")
@@ -52,6 +53,7 @@ def test_files_are_evaluated(tmp_path):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.slow
 def test_arrays_have_curves_and_settings(tmp_path):
     task = small_task()
     best = train(task, tmp_path)

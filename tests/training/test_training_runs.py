@@ -160,6 +160,7 @@ class TestEnds:
         resumed = train(task, tmp_path / "run", resume=True)
         assert resumed | {"seconds": 0} == train(task, tmp_path / "whole") | {"seconds": 0}
 
+    @pytest.mark.slow
     def test_a_signal_saves_and_stops(self, tmp_path):
         class Signalling(OneProcess):
             def step(self, network, batch):

@@ -218,6 +218,7 @@ def test_images_count_by_their_weights():
     assert found["accuracy"] == 0.25  # of the two, the wrong one has three quarters of the weight
 
 
+@pytest.mark.slow
 def test_layers_behind_a_network_are_not_converted(tmp_path):
     from efficientnet.checkpoints.facts import Facts
     from efficientnet.export.convert import convert_weights

@@ -240,6 +240,7 @@ def test_redirects_to_other_kinds_of_address_are_refused() -> None:
         fetch_from(server)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
 def test_secure_addresses_stay_secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"

@@ -148,6 +148,7 @@ def test_errors_of_the_hubs_package_read_like_ours(
         assert piece in str(failure.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(util.find_spec("huggingface_hub") is None, reason="needs huggingface_hub")
 def test_the_real_package_against_a_hub_on_loopback(home: Path, tmp_path: Path) -> None:
     script = """

@@ -61,6 +61,7 @@ def test_a_stride_in_the_projection_predicts_the_same(eff):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_it_is_folded_compiled_and_counted_like_any_network(eff):
     ort = pytest.importorskip("onnxruntime")
     model = build(eff, "edgetpu")
@@ -97,6 +98,7 @@ def test_options_of_a_run_come_before_its_name():
     assert of_run({"model": "resnet50"}).padding is None
 
 
+@pytest.mark.slow
 def test_a_published_file_is_known_by_its_hash(eff, tmp_path, monkeypatch):
     build(eff, "edgetpu").save(tmp_path / "net.keras")
     convert.convert_weights(tmp_path / "net.keras", tmp_path / "net.safetensors", variant=VARIANT)
@@ -123,6 +125,7 @@ def test_what_is_not_known_is_taken_to_be_of_today_with_a_warning():
     assert hint not in finding.unknown_message(trained, get_variant("b0"))
 
 
+@pytest.mark.slow
 def test_that_timm_will_predict_otherwise_is_warned_of(eff, tmp_path, caplog):
     for padding, target in (("edgetpu", "a.safetensors"), ("same", "b.safetensors"), ("edgetpu", "c.weights.h5")):
         build(eff, padding).save(tmp_path / "net.keras")

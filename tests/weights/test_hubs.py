@@ -54,6 +54,7 @@ def test_transformers(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (facts.epsilon, facts.class_names, facts.preprocessing) == (0.002, ("cat", "dog"), "tf")
 
 
+@pytest.mark.slow
 def test_timm(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most repositories have no preprocessor_config.json, and older ones no model.safetensors."""
     trained = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.9}

@@ -119,6 +119,7 @@ def test_built_saved_and_opened(eff, pixels, tmp_path, caplog, family, setting):
             np.testing.assert_allclose(predict(opened, x), expected, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_outputs_depend_on_each_setting(eff, pixels):
     """Without this the test above could not fail."""
     setting = SETTINGS[0]
@@ -130,6 +131,7 @@ def test_the_outputs_depend_on_each_setting(eff, pixels):
         assert np.abs(predict(wrong, pixels) - predict(model, pixels)).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"include_top": False}, {"include_top": False, "pooling": "avg"}])
 @pytest.mark.parametrize("name", ["body.keras", "body.h5"])
 def test_without_a_top(eff, pixels, tmp_path, options, name):
@@ -140,6 +142,7 @@ def test_without_a_top(eff, pixels, tmp_path, options, name):
     np.testing.assert_allclose(predict(again, pixels), predict(model, pixels), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_the_user_passes_wins(eff, tmp_path, caplog):
     seed(build(eff, FAMILIES["v1"], ("symmetric", 1e-5, None))).save(tmp_path / "net.keras")
     model = build(eff, FAMILIES["v1"], ("same", None, "tf"), weights=tmp_path / "net.keras")
@@ -148,6 +151,7 @@ def test_what_the_user_passes_wins(eff, tmp_path, caplog):
     assert "padding='same' where the weights were trained with 'symmetric'" in caplog.text
 
 
+@pytest.mark.slow
 def test_another_last_activation_is_reported(eff, tmp_path, caplog):
     seed(build(eff, FAMILIES["v1"], classifier_activation=None)).save(tmp_path / "net.keras")
     build(eff, FAMILIES["v1"], weights=tmp_path / "net.keras", classifier_activation=None)
@@ -237,6 +241,7 @@ class TestTimm:
         facts = facts_of_model(name)
         assert (facts.padding, facts.epsilon, facts.preprocessing) == (padding, epsilon, preprocessing)
 
+    @pytest.mark.slow
     def test_a_bare_state_dict_warns_once(self, eff, plain, caplog):
         build(eff, FAMILIES["v1"], weights=plain)
         assert caplog.text.count(UNKNOWN) == 1
