@@ -20,7 +20,7 @@ def kill_a_worker_and_the_run(command: Sequence[Any], count_written: Callable[[]
     with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as run:
 
         def wait_for(files: int) -> None:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while count_written() < files and run.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
 
@@ -32,11 +32,6 @@ def kill_a_worker_and_the_run(command: Sequence[Any], count_written: Callable[[]
         wait_for(4)
         assert run.poll() is None, "it was over before it could be killed"
         run.kill()
-
-
-def run_again(command: Sequence[Any]) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
 
 def descendants(pid: int) -> dict[int, str]:

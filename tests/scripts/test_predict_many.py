@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-from killed_runs import SCRIPTS, kill_a_worker_and_the_run, run_again
+from killed_runs import ENVIRONMENT, SCRIPTS, kill_a_worker_and_the_run
 from PIL import Image
 
 from efficientnet.common.files import only_writer
@@ -166,7 +167,7 @@ def test_killed_workers_and_a_killed_run(predict_many, images, model, tmp_path):
     before = read(out)
     assert 0 < len(before) < COUNT
 
-    resumed = run_again(command)
+    resumed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert resumed.returncode == 1, resumed.stderr
     assert "1 images could not be read" in resumed.stderr
     rows = {row["path"]: row for row in read(out)}
