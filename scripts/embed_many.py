@@ -1,7 +1,7 @@
 """Describes any number of images by vectors with Ray Data, on one machine or many: ``efficientnet embed`` on workers.
 
-    python scripts/embed_many.py IMAGES --out EMBEDDINGS --workers 2
-    python scripts/embed_many.py IMAGES --out EMBEDDINGS --model runs/flowers/model.keras --address auto
+    python scripts/embed_many.py FOLDER --out EMBEDDINGS --workers 2
+    python scripts/embed_many.py FOLDER --out EMBEDDINGS --model runs/flowers/model.keras --address auto
 
 EMBEDDINGS becomes what ``efficientnet embed`` writes, and ``efficientnet similar --in`` reads: a folder of parts, each
 of which appears whole or not at all. Images that are in EMBEDDINGS and have not changed since are not described again,
@@ -9,7 +9,7 @@ so the same command continues after any end of a run, even ``kill -9``; so does 
 dies is replaced, and its unfinished images are described again.
 
 On many machines: ``ray start --head`` on the first, ``ray start --address=FIRST:6379`` on the others, then this with
-``--address auto`` on the first. All of them need this package, and see IMAGES and the model under the same path;
+``--address auto`` on the first. All of them need this package, and see FOLDER and the model under the same path;
 EMBEDDINGS is written by the machine that runs the command. --batch-size and --threads are those of each worker; by
 default the workers share the processors.
 """

@@ -80,8 +80,11 @@ def test_a_killed_run_is_continued_to_the_same_vectors(photos, network, tmp_path
 def test_names_that_are_not_utf_8(photos, network, tmp_path):
     name = os.fsdecode(b"caf\xe9,\n.png")
     (photos / "red.png").rename(photos / name)
-    embed(photos, tmp_path / "out", network)
-    assert name in Embeddings.read(tmp_path / "out").paths
+    root = photos.rename(tmp_path / os.fsdecode(b"for\xeat"))
+    embed(root, tmp_path / "out", network)
+    found = Embeddings.read(tmp_path / "out")
+    assert name in found.paths
+    assert found.root == str(root)
 
 
 def test_parquet_leaves_out_names_that_are_not_utf_8(photos, network, tmp_path, capsys):
