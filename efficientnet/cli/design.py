@@ -94,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "predicts the time of any EfficientNet for one image.")  # fmt: skip
     parser.add_argument("networks", nargs="*", metavar="NETWORK",
         help="variant's name, or its .json file (default: B0 to B7)")  # fmt: skip
+    parser.add_argument("--again", action="store_true",
+        help="measure again what was measured while the machine was busy")  # fmt: skip
     options.add_timing(parser)
     parser.set_defaults(run=_latency)
 
@@ -238,7 +240,7 @@ def _stages(arguments: argparse.Namespace) -> int:
 
 
 def _latency(arguments: argparse.Namespace) -> int:
-    model = _model(arguments)
+    model = _model(arguments, arguments.again)
     variants = [get_variant(name) for name in arguments.networks or [f"b{number}" for number in range(8)]]
     rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
     print(table(["", "input", "multiply-adds", "milliseconds, predicted"], rows))
@@ -264,14 +266,14 @@ def _fastest(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model(arguments: argparse.Namespace) -> LatencyModel:
+def _model(arguments: argparse.Namespace, again: bool = False) -> LatencyModel:
     from ..design import latency_model
 
     def report(done: int, count: int) -> None:
         if done % 20 == 0:
             notify(f"{done} of {count} small networks measured")
 
-    return latency_model(arguments.engine, arguments.threads, arguments.precision, report=report)
+    return latency_model(arguments.engine, arguments.threads, arguments.precision, again=again, report=report)
 
 
 def _print_results(results: Results, folder: Path) -> int:

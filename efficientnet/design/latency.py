@@ -31,13 +31,13 @@ from ..family.scaling import AnyVariant, Factors
 from ..family.variants import Variant, get_variant
 from ..weights.download import cache_dir
 from .baselines import Baseline, checked
-from .probes import REFERENCE, probe
+from .probes import REFERENCE, build, probe
 from .timing import Timed, by_turns
 
 logger = get_logger()
 
 NETWORKS = 160  # small ones, in a table
-_SAVED_EVERY = 8
+_BUSY = 1.15  # times the reference's shortest time: then other programs kept the machine busy
 _FORMAT = 3  # another one where the networks of the table change
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
@@ -77,12 +77,7 @@ class LatencyModel:
 
 
 def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None) -> LatencyModel:
-    """Return a model of times unchanged.
-
-    Args:
-        latency: The model.
-        baseline: Network whose scaled networks it has to predict.
-        timed: How networks are timed; as the model has it by default.
+    """Return a model of times unchanged, which has to predict a baseline's networks, as they are timed.
 
     Raises:
         TypeError: It is no model of times.
@@ -103,19 +98,21 @@ def latency_model(
     precision: str = "f32",
     *,
     networks: int = NETWORKS,
+    again: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> LatencyModel:
     """Measure a table of small networks on this machine, once, and fit a model of times to it.
 
-    That takes some minutes, and a quiet machine. The table is kept in the folder ``latency`` beside the downloaded
-    weights, for each processor, engine, precision, number of threads and release of these packages. After an
-    interruption the same call goes on.
+    That takes some minutes, and a quiet machine; a warning says if it was busy. The table is kept in the folder
+    ``latency`` beside the downloaded weights, for each processor, engine, precision, number of threads and release of
+    these packages. After an interruption the same call goes on.
 
     Args:
         engine: Engine, as for ``efficientnet.inference.compile``; not ``"fastest"``, which differs between networks.
         threads: Processor threads; by default the engine's choice.
         precision: Precision: ``"f32"`` or ``"int8"``; ``"f16"`` is computed in float32.
         networks: Number of small networks to measure, at least 5: fewer take less time and predict less well.
+        again: Whether those that were measured while the machine was busy are measured again.
         report: Function that takes the numbers of measured networks and of all, after each.
 
     Raises:
@@ -131,7 +128,13 @@ def latency_model(
     if engine == "fastest":
         raise ValueError("engine='fastest' differs between networks: expected one engine, such as 'openvino'.")
     table = _Table(timed)
-    table.complete(arguments.whole("networks", networks, 5), report or (lambda done, count: None))
+    arguments.whole("networks", networks, 5)
+    table.complete(
+        networks, table.busy(networks) if arguments.flag("again", again) else (), report or (lambda done, count: None)
+    )
+    if busy := len(table.busy(networks)):
+        advice = "When it is quiet, measure with again=True (--again)."
+        logger.warning("The machine was busy for %d of %d networks. %s", busy, networks, advice)
     return fitted(timed, [probe(number) for number in range(networks)], table.seconds(networks))
 
 
@@ -190,11 +193,6 @@ def work(variant: AnyVariant) -> dict[str, float]:
     return amounts
 
 
-def build(variant: Variant) -> Any:
-    """Build a network of random weights that takes raw pixels."""
-    return Baseline.from_variant(variant).build(Factors())
-
-
 class _Table:
     """The seconds of the small networks, in a file; beside each those of a reference, timed by turns with it."""
 
@@ -222,19 +220,23 @@ class _Table:
         usual = statistics.median(reference for _, reference in pairs)
         return [usual * seconds / reference for seconds, reference in pairs]
 
-    def complete(self, count: int, report: Callable[[int, int], None]) -> None:
-        """Measure what is missing of the first networks, and write the table every few."""
-        missing = [number for number in range(count) if number not in self.measured]
+    def busy(self, count: int) -> Sequence[int]:
+        """Return those of the first networks that were measured while the machine was busy."""
+        references = {number: self.measured[number][1] for number in range(count) if number in self.measured}
+        return [number for number, seconds in references.items() if seconds > _BUSY * min(references.values())]
+
+    def complete(self, count: int, again: Sequence[int], report: Callable[[int, int], None]) -> None:
+        """Measure what is missing of the first networks, and some again, and write the table after each."""
+        missing = [number for number in range(count) if number not in self.measured or number in again]
         if not missing:
             return
         with self.timed.compiled(build(REFERENCE)) as reference:
             for index, number in enumerate(missing, start=1):
                 with self.timed.compiled(build(probe(number))) as run:
                     self.measured[number] = by_turns([run, reference])
-                if index % _SAVED_EVERY == 0 or number == missing[-1]:
-                    with replacing(self.path) as part:
-                        content = {"format": _FORMAT, **self.about, "measured": self.measured}
-                        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                with replacing(self.path) as part:
+                    content = {"format": _FORMAT, **self.about, "measured": self.measured}
+                    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
                 report(count - len(missing) + index, count)
 
 

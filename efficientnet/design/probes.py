@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
 from ..family.costs import cost
+from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
+from .baselines import Baseline
 
 # By turns with it the others are timed.
 REFERENCE = dataclasses.replace(get_variant("b0"), name="reference", resolution=128)
@@ -55,3 +58,8 @@ def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, wid
         kernel_size=int(generator.choice([3, 5])) if kernel and not stage.fused else stage.kernel_size,
         se_ratio=(None if stage.se_ratio else 0.25) if se and not stage.fused else stage.se_ratio,
     )
+
+
+def build(variant: Variant) -> Any:
+    """Build a network of random weights that takes raw pixels."""
+    return Baseline.from_variant(variant).build(Factors())

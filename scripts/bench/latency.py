@@ -16,7 +16,8 @@ MACS = (3e7, 2e9)
 
 def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
     """Measures the table, where it is not there yet, and 20 networks; prints each, and the median and worst error."""
-    from efficientnet.design.latency import build, latency_model
+    from efficientnet.design.latency import latency_model
+    from efficientnet.design.probes import build
     from efficientnet.design.timing import by_turns
     from efficientnet.family import costs
 

@@ -125,7 +125,7 @@ def model(monkeypatch):
         spent = MODEL.milliseconds(variant) / 1000
         return nullcontext(lambda: spent)
 
-    monkeypatch.setattr(design, "latency_model", lambda *arguments, report: MODEL)
+    monkeypatch.setattr(design, "latency_model", lambda *arguments, **options: MODEL)
     monkeypatch.setattr(Baseline, "build", Baseline.scaled)
     monkeypatch.setattr(Timed, "compiled", compiled)
 
@@ -194,7 +194,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
 def test_calls_that_cannot_be_met(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if "--engine" not in arguments:
-        monkeypatch.setattr(design, "latency_model", lambda *arguments, report: MODEL)
+        monkeypatch.setattr(design, "latency_model", lambda *arguments, **options: MODEL)
     assert main(["design", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -17,8 +17,8 @@ pytest.importorskip("keras")
 pytest.importorskip("scipy")
 
 from efficientnet.design import Baseline, find_fastest, fit_budget, get_baseline, latency, latency_model
-from efficientnet.design.latency import LatencyModel, build
-from efficientnet.design.probes import probe
+from efficientnet.design.latency import LatencyModel
+from efficientnet.design.probes import build, probe
 from efficientnet.design.timing import Timed, by_turns
 
 # Of two cores with AVX-512, as fitted there.
@@ -79,16 +79,31 @@ def test_a_table_is_measured_once_and_resumed(clock, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         latency_model(networks=24, report=interrupt)
     (path,) = (tmp_path / "latency").iterdir()
-    assert len(json.loads(path.read_text())["measured"]) == 16  # those of the last write
+    assert len(json.loads(path.read_text())["measured"]) == 20
     clock.clear()
     whole = latency_model(networks=24)
-    assert clock == ["reference", *(f"probe-{number}" for number in range(16, 24))]
+    assert clock == ["reference", *(f"probe-{number}" for number in range(20, 24))]
     clock.clear()
     assert latency_model(networks=24) == whole
     assert not clock
     latency_model(threads=1, networks=5)  # has its own
     assert len(clock) == 6
     assert len(list((tmp_path / "latency").iterdir())) == 2
+
+
+def test_what_a_busy_machine_slowed_is_measured_again_on_demand(clock, tmp_path, caplog):
+    quiet = latency_model(networks=8)
+    assert not caplog.text
+    (path,) = (tmp_path / "latency").iterdir()
+    content = json.loads(path.read_text())
+    content["measured"]["3"] = [9.0, 2 * content["measured"]["3"][1]]
+    path.write_text(json.dumps(content))
+    clock.clear()
+    assert latency_model(networks=8) != quiet
+    assert "busy for 1 of 8 networks. When it is quiet, measure with again=True (--again)" in caplog.text
+    assert not clock
+    assert latency_model(networks=8, again=True) == quiet
+    assert clock == ["reference", "probe-3"]
 
 
 @pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 3, "measured": {"0": [-1, 1]}}'])
