@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     image_arguments.add_options(parser)
-    add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")
+    add("--model", default="lite0", help="variant, or a saved model: .keras or .h5; for occlusion also an exported "
+        "one (default: lite0)")  # fmt: skip
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add("--method", default="gradcam", help="method: gradcam, hirescam or occlusion (default: gradcam)")
     which = parser.add_mutually_exclusive_group()
@@ -56,12 +57,18 @@ def _explain(arguments: argparse.Namespace) -> int:
     from ..explain.overlay import overlay
     from ..explain.page import MOST_IMAGES, Explained, score_text, to_page
     from ..images.bands import as_rgb
+    from ..inference import compile
     from ..model_io.images import read_pixels
 
     images = image_arguments.expanded(arguments)
-    model, spec = model_options.model_source(arguments).load()
-    model_options.require_preprocessing(spec.scaling, arguments.model)
+    source = model_options.model_source(arguments)
+    if source.exported is None:
+        model, spec = source.load()
+    else:
+        model = compile(source)
+        spec = model.spec
     explainer = Explainer(model, spec, arguments.method, arguments.layer)
+    model_options.require_preprocessing(spec.scaling, arguments.model)
     classes = None if arguments.label is None else [_class_index(arguments.label, spec)]
     shown: list[Explained] = []
     failed: list[tuple[str, str]] = []

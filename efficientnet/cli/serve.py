@@ -14,7 +14,7 @@ from . import model_options, pixel_options
 from .number_types import positive, seconds
 
 if TYPE_CHECKING:
-    from ..inference import ModelSource
+    from ..inference import ModelSource, Predictor
 
 SUCCESS = 0
 _MAP_SIDE = 720  # of a heat map, pixels
@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time to send headers, to send a body, and to wait for a prediction (default: 30)")  # fmt: skip
     add("--allow-urls", action="store_true",
         help="fetch images from addresses that requests name, also those that only this machine reaches")  # fmt: skip
-    add("--explain", action="store_true", help="draw heat maps, too; keeps the Keras models in memory")
+    add("--explain", action="store_true", help="draw heat maps, too; keeps the Keras models in memory. Of an "
+        "exported model a map takes about 200 predictions")  # fmt: skip
     model_options.add_options(parser)
     pixel_options.add_options(parser)
     parser.set_defaults(run=_serve)
@@ -70,7 +71,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         source = model_options.model_source(arguments)
         models[name] = model_options.open_predictor(arguments, source)
         if arguments.explain:
-            maps[name] = _heat_maps(source)
+            maps[name] = _heat_maps(source, models[name])
     limits = Limits(arguments.waiting, arguments.max_bytes, seconds=arguments.seconds)
     app = create_app(
         models, limits, token=os.environ.get(TOKEN) or None, allow_urls=arguments.allow_urls, explain=maps
@@ -94,15 +95,21 @@ def _named(given: str) -> tuple[str, str]:
     return (path.stem if path.suffix or os.path.isdir(given) else given), given
 
 
-def _heat_maps(source: ModelSource) -> Callable[[bytes], bytes]:
-    """The function from the content of an image to a JPEG of the map of its best class."""
+def _heat_maps(source: ModelSource, predictor: Predictor) -> Callable[[bytes], bytes]:
+    """The function from the content of an image to a JPEG of the map of its best class.
+
+    An exported model has no layers for Grad-CAM, and gets maps by occlusion.
+    """
     from ..explain.explaining import Explainer
     from ..explain.overlay import overlay
     from ..images.bands import as_rgb
     from ..images.thumbnails import to_jpeg
     from ..model_io.images import read_pixels
 
-    explainer = Explainer(*source.load())
+    if source.exported is None:
+        explainer = Explainer(*source.load())
+    else:
+        explainer = Explainer(predictor, predictor.spec, "occlusion")
 
     def draw(content: bytes) -> bytes:
         pixels = read_pixels(content, explainer.spec.channels)

@@ -12,6 +12,8 @@ from ..common import arguments
 from ..images.bands import with_channels
 from ..images.pixel_scaling import Scaling
 from ..images.pixels import as_array
+from ..inference import Predictor
+from ..keras_graph.detours import keras_outputs
 from ..keras_graph.marks import model_preprocessing
 from ..model_io.describing import describe_model
 from ..model_io.images import read_pixels
@@ -100,7 +102,8 @@ def explain(
     Args:
         model: A Keras classifier of images: functional or Sequential, of either Keras, also with networks as layers.
             Keras on OpenVINO computes no gradients: there it has to end in global average pooling and one dense layer,
-            or the method has to be ``"occlusion"``.
+            or the method has to be ``"occlusion"``. For ``"occlusion"`` also a predictor, which
+            ``efficientnet.inference.compile`` makes of any model, exported files among them.
         images: One image or several, as in ``model_inputs``: paths, URLs, bytes, Pillow images, arrays
             (height, width, 3) of 0..255. For a model whose input is not square, arrays of its own size.
         method: "gradcam", "hirescam" or "occlusion".
@@ -109,7 +112,7 @@ def explain(
         layer: Name of the layer whose output is looked at; of a network within the model ``"network/layer"``, or the
             name of the network for its last layer. By default the last layer with a spatial output, before the pooling;
             of a model that is the mean of several networks, that of each, and the map is the mean of theirs.
-        preprocessing, crop, interpolation: As in ``model_inputs``.
+        preprocessing, crop, interpolation: As in ``model_inputs``. A predictor has its own.
 
     Returns:
         An :class:`Explanation` for each image, with its map of the image's own size.
@@ -126,9 +129,7 @@ def explain(
         >>> found[0].heat_map.shape
         (600, 800)
     """
-    if preprocessing is None:
-        model_preprocessing(model)  # which raises where nobody says it
-    explainer = Explainer(model, describe_model(model, preprocessing, crop, interpolation), method, layer)
+    explainer = Explainer(model, _spec(model, preprocessing, crop, interpolation), method, layer)
     sources, is_batch = as_list(images)
     wanted = list(class_index) if isinstance(class_index, Iterable) else [class_index] * len(sources)
     if len(wanted) != len(sources):
@@ -137,6 +138,20 @@ def explain(
         explainer(source, None if index is None else [index], decides=not is_batch)[0]
         for source, index in zip(sources, wanted, strict=True)
     ]  # fmt: skip
+
+
+def _spec(model: Any, preprocessing: str | Scaling | None, crop: float | None, interpolation: str | None) -> InputSpec:
+    """The spec of a model that says how its pixels are scaled."""
+    if not isinstance(model, Predictor):
+        if preprocessing is None:
+            model_preprocessing(model)  # which raises where nobody says it
+        return describe_model(model, preprocessing, crop, interpolation)
+    given = {"preprocessing": preprocessing, "crop": crop, "interpolation": interpolation}
+    if names := [f"{name}={value!r}" for name, value in given.items() if value is not None]:
+        raise ValueError(f"{', '.join(names)}: a predictor prepares images by itself. Give it to compile() instead.")
+    if model.spec.scaling is None:
+        model.spec.check_images()  # which raises then
+    return model.spec
 
 
 class Explainer:
@@ -149,6 +164,11 @@ class Explainer:
         spec.check_vector()
         if layer is not None and method == "occlusion":
             raise ValueError(f"layer={layer!r}: occlusion looks at no layer. Leave it out, or choose another method.")
+        if isinstance(model, Predictor) and method != "occlusion":
+            raise ValueError(
+                f"method={method!r}: {spec.name} is compiled or exported, and has no layers of Keras any more: choose "
+                "the method 'occlusion' (--method occlusion), which needs none, or give the Keras model."
+            )
         self._networks = [] if method == "occlusion" else cut(model, method, layer)
         self._model = model
 
@@ -167,7 +187,7 @@ class Explainer:
         evidence: Evidence = (
             MeanEvidence([network(self.spec.scale(image[np.newaxis])) for network in self._networks])
             if self._networks
-            else Occlusion(self._model, self.spec, image)
+            else Occlusion(self._outputs, self.spec, image)
         )
         scores = self.spec.probabilities(self.spec.vector(evidence.outputs))
         if classes is None:
@@ -179,6 +199,13 @@ class Explainer:
             )
             for index in map(self._checked, classes)
         ]  # fmt: skip
+
+    def _outputs(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The model's outputs, (batch, outputs), of images as ``InputSpec.image`` returns them."""
+        if isinstance(self._model, Predictor):
+            return np.asarray(self._model.predict_prepared(images))
+        outputs: NDArray[np.float32] = keras_outputs(self._model, self.spec.scale(images))[0]
+        return outputs
 
     def _prepare(self, pixels: Any, decides: bool) -> tuple[NDArray[np.float32], tuple[int, int], Box]:
         """An image as the model takes it before the scaling, its height and width, and the part of it that is kept."""

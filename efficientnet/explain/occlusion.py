@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..keras_graph.detours import keras_outputs
 from ..model_io.spec import InputSpec
 
 # The side of the hidden square as a part of the image's, and the number of its places along each side.
@@ -17,11 +16,16 @@ _SQUARE, _PLACES = 1 / 5, 14
 class Occlusion:
     """Evidence of one image by hiding its parts (Zeiler & Fergus, arXiv 1311.2901, section 4.2)."""
 
-    def __init__(self, model: Any, spec: InputSpec, image: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        outputs_of: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+        spec: InputSpec,
+        image: NDArray[np.float32],
+    ) -> None:
         """Predict the image with a square of its mean color at each place of a grid.
 
         Args:
-            model: Keras model.
+            outputs_of: The model as a function of a batch of images such as ``image``, which returns (batch, outputs).
             spec: Its spec.
             image: Image as ``InputSpec.image`` returns it, of pixels 0..255.
         """
@@ -39,7 +43,7 @@ class Occlusion:
 
         def predict(images: list[NDArray[np.float32]]) -> NDArray[np.float32]:
             """Always of so many images, so that Keras compiles the model once."""
-            return keras_outputs(model, spec.scale(np.stack(images)))[0].astype(np.float32, copy=False)
+            return outputs_of(np.stack(images)).astype(np.float32, copy=False)
 
         self.outputs = predict([image] * _PLACES)[0]
         self._drops = self.outputs - np.stack([

@@ -180,7 +180,7 @@ class ExportedFile:
         raise ValueError(
             f"{plain(self.path)} is exported for {FORMATS[self.format].runtime}, and has no layers of Keras any more: "
             "give the model that it was exported from, a .keras or .h5 file or a variant. Exported files can be "
-            "predicted with, evaluated and inspected."
+            "predicted with, evaluated, inspected, and explained by occlusion."
         )
 
 

@@ -1,6 +1,7 @@
 """The commands on exported models."""
 
 import csv
+import io
 import json
 import re
 
@@ -10,8 +11,9 @@ from exported_models import small_keras, write_onnx, write_onnx_map
 from PIL import Image
 
 from efficientnet.cli.main import main
+from efficientnet.cli.serve import _heat_maps
 from efficientnet.export import export
-from efficientnet.inference import ModelSource
+from efficientnet.inference import ModelSource, compile
 
 pytest.importorskip("keras")
 pytest.importorskip("onnx")
@@ -103,6 +105,29 @@ def test_a_classifier_that_ends_in_a_convolution(folder, tmp_path, capsys):
     assert json.loads(output(capsys, "evaluate", path, folder / "images", *given, "--json"))["images"] == 10
 
 
+def test_explain_by_occlusion(folder, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    image, given = folder / "images" / "ant" / "0.png", ("--method", "occlusion", "--class", "cat")
+    maps = []
+    for name in ("small.onnx", "small.keras"):
+        out = tmp_path / name
+        output(capsys, "explain", image, "--model", folder / name, *given, "--preprocessing", "tf", "--out", out,
+               "--classes", folder / "classes.txt")  # fmt: skip
+        assert "occlusion sensitivity" in (out / "report.html").read_text()
+        maps.append(np.asarray(Image.open(out / "0.png")).astype(int))
+    np.testing.assert_allclose(*maps, atol=2)
+    theirs = write_onnx(tmp_path / "theirs.onnx", ["n", 3, 32, 32])
+    assert main(["explain", str(image), "--model", str(theirs), "--method", "occlusion", "--out", str(tmp_path)]) == 2
+    assert "theirs.onnx does not say how its pixels are scaled: give --preprocessing" in capsys.readouterr().err
+
+
+def test_the_server_draws_maps_of_exported_models(folder):
+    source = ModelSource.of_file(folder / "small.onnx")
+    with compile(source) as predictor:
+        drawn = _heat_maps(source, predictor)((folder / "images" / "ant" / "0.png").read_bytes())
+    assert Image.open(io.BytesIO(drawn)).format == "JPEG"
+
+
 def test_inspect(folder, tmp_path, capsys):
     text = output(capsys, "inspect", folder / "small.onnx")
     for part in (
@@ -137,7 +162,10 @@ def test_inspect(folder, tmp_path, capsys):
         ("predict a.png --model {0}/small.xml --precision int8", "precision='int8': .* has its precision"),
         ("predict a.png --model {0}/missing.onnx", "No exported model at .*missing.onnx"),
         ("predict a.png --model {0}/classes.tflite", "No exported model at"),
-        ("explain a.png --model {0}/small.onnx --out {0}/maps", "has no layers of Keras any more"),
+        (
+            "explain a.png --model {0}/small.onnx --out {0}/maps",
+            r"method='gradcam': small .* no layers of Keras any more: .* \(--method occlusion\)",
+        ),
         ("export {0}/small.onnx {0}/again.xml --format openvino", "has no layers of Keras any more"),
         ("evaluate {0}/small.onnx {0}/images --save-calibrated {0}/new.keras", "has no layers of Keras any more"),
         ("evaluate {0}/small.onnx {0}/images --part validation", "There is no .*validation.csv"),

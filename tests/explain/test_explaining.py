@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from exported_models import write_onnx
 from PIL import Image
 
 from efficientnet.explain import Explanation, explain, overlay
+from efficientnet.export import export
+from efficientnet.inference import ModelSource, compile
 
 keras = pytest.importorskip("keras")
 
@@ -125,6 +128,27 @@ def test_what_cannot_be_explained(model, wide):
         explain(model, wide, "occlusion", layer="rescaling")
     with pytest.raises(ValueError, match="does not say how its pixels are scaled"):
         explain(flat, wide)
+
+
+def test_a_compiled_model_is_explained_by_occlusion(model, wide, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "ours.onnx"
+    export(ModelSource.of_model(model, crop=1.0, keep=False), path, "onnx")
+    (wanted,) = explain(model, wide, "occlusion", class_index=0, crop=1.0)
+    with compile(path) as predictor:
+        (found,) = explain(predictor, wide, "occlusion", class_index=0)
+        np.testing.assert_allclose(found.heat_map, wanted.heat_map, atol=1e-4)
+        assert found.seen == wanted.seen and found.score == pytest.approx(wanted.score, abs=1e-6)
+        for method in ("gradcam", "hirescam"):
+            with pytest.raises(ValueError, match=rf"method='{method}': .* no layers .* 'occlusion' \(--method"):
+                explain(predictor, wide, method)
+        with pytest.raises(ValueError, match=r"crop=0\.5: a predictor prepares images by itself"):
+            explain(predictor, wide, "occlusion", crop=0.5)
+    with (
+        compile(write_onnx(tmp_path / "theirs.onnx", ["n", 3, 32, 32])) as predictor,
+        pytest.raises(ValueError, match="does not record how its pixels are scaled: compile it with preprocessing="),
+    ):
+        explain(predictor, wide, "occlusion")
 
 
 def test_weights_that_are_nan(wide):
