@@ -35,7 +35,12 @@ class Table:
     def vector(self, field: int, dtype: str) -> np.ndarray:
         """Return a list of numbers, as a view of the data."""
         start = self._follow(field)  # where the length is
-        return np.frombuffer(self._data, dtype, self._at(start), start + 4) if start else np.empty(0, dtype)
+        if not start:
+            return np.empty(0, dtype)
+        count = self._at(start)
+        if start + 4 + count * np.dtype(dtype).itemsize > len(self._data):
+            raise ValueError("it is damaged: a list runs past its end")
+        return np.frombuffer(self._data, dtype, count, start + 4)
 
     def text(self, field: int) -> str:
         """Return a text, with a mark for each byte that is not UTF-8."""

@@ -82,7 +82,7 @@ def _graph(content: memoryview) -> Table | None:
     buffer = next(itertools.islice(model.tables(_BUFFERS), index, None), None)
     data = memoryview(b"" if buffer is None else buffer.vector(_CONTENT, "u1"))  # type: ignore[arg-type]
     if data[4:8] != _VERSION:
-        raise ValueError(f"its TFLite Metadata is not of the version {_VERSION.decode()}")
+        raise ValueError(f"it is not of the version {_VERSION.decode()}")
     return next(Table(data).tables(_GRAPHS), None)
 
 
