@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +86,25 @@ def test_random_weights_are_a_whole_file_of_the_variant(bench, tmp_path):
     assert (reading.variant.name, reading.differences) == ("efficientnet-b0", 0)
     assert 0 < path.stat().st_size - size < 10**6  # the header
     assert bench.loading.inspect_case(path).ours() > 0
+
+
+def test_the_model_of_times_is_compared_with_networks_that_it_has_not_seen(command, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("scipy")
+    from efficientnet.design import Baseline, LatencyModel, latency, timing
+
+    model = LatencyModel(timing.Timed(), {"pointwise": 1e-11}, 0.03)
+
+    def compiled(self, variant):
+        spent = 1.1 * model.milliseconds(variant) / 1000
+        return nullcontext(lambda: spent)
+
+    monkeypatch.setattr(timing.Timed, "compiled", compiled)
+    monkeypatch.setattr(Baseline, "build", Baseline.scaled)
+    monkeypatch.setattr(latency, "latency_model", lambda *arguments, **options: model)
+    report = tmp_path / "report.json"
+    command.main(["--only", "latency-model", "--json", str(report)])
+    assert capsys.readouterr().out.splitlines()[-1] == "median error 9.1%, worst 9.1%; within its table 3.0%"
+    assert len(json.loads(report.read_text())["latency-model"]) == 20
 
 
 @pytest.mark.slow
