@@ -12,7 +12,8 @@ Importing this imports no framework and no engine.
 
 from ..model_io.spec import InputSpec
 from .compiling import ENGINES, PRECISIONS, compile
+from .fidelity import Fidelity
 from .predictor import Predictor, Record
 from .sources import ModelSource
 
-__all__ = ["ENGINES", "PRECISIONS", "InputSpec", "ModelSource", "Predictor", "Record", "compile"]
+__all__ = ["ENGINES", "PRECISIONS", "Fidelity", "InputSpec", "ModelSource", "Predictor", "Record", "compile"]

@@ -117,8 +117,9 @@ def test_a_network_whose_layers_all_stay_in_float(model, tmp_path, format):
     folded, images = fold_batch_norm(model), np.random.default_rng(0).normal(size=(4, 64, 64, 3)).astype(np.float32)
     path = tmp_path / NAMES[format]
     differences = []
-    for floating in ((), [layer.name for layer in folded.layers]):
+    names = [layer.name for layer in folded.layers]
+    for floating in ((), names[: len(names) // 2], names):
         WRITERS[format](folded, path, Options("int8", samples=images, floating=floating))
         (found,) = open_exported(path, format).run(images)
         differences.append(np.abs(found - model.predict_on_batch(images)).max())
-    assert differences[1] < 1e-5 < differences[0]
+    assert differences[2] < 1e-5 < min(differences[:2])
