@@ -1,4 +1,4 @@
-"""Runs of scripts/predict_many.py and scripts/embed_many.py that are killed: a worker first, then the whole run."""
+"""Runs of scripts/predict_many.py and scripts/embed_many.py, whose workers or which themselves are killed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,48 @@ from pathlib import Path
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
+_SECONDS = 300  # that a start, or a run, may take
 
 
-def kill_a_worker_and_the_run(command: Sequence[Any], count_written: Callable[[], int]) -> None:
-    """Start a run with workers; kill one of these after the first written file, and the run three files later."""
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) as run:
+class Run:
+    """A run of a command; ``count_written`` returns how many files it has written."""
 
-        def wait_for(files: int) -> None:
-            deadline = time.monotonic() + 300
-            while count_written() < files and run.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
+    def __init__(self, command: Sequence[Any], count_written: Callable[[], int]) -> None:
+        self.count_written = count_written
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        )  # fmt: skip
 
-        wait_for(1)
-        below = descendants(run.pid)
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """End it with ``kill -9``, if it goes on."""
+        with self.process:
+            self.process.kill()
+
+    def wait_for(self, files: int) -> None:
+        """Wait until it has written so many files, and make sure that it goes on."""
+        deadline = time.monotonic() + _SECONDS
+        while self.count_written() < files and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.process.poll() is None, f"it is over: {self.process.communicate()[1]}"
+
+    def kill_a_worker(self) -> None:
+        """Kill one of its workers."""
+        below = _descendants(self.process.pid)
         workers = [pid for pid, name in below.items() if name.startswith("ray::") and "Worker" in name]
-        assert workers, run.communicate(timeout=30)[1] if run.poll() is not None else below
+        assert workers, below
         os.kill(workers[0], signal.SIGKILL)
-        wait_for(4)
-        assert run.poll() is None, "it was over before it could be killed"
-        run.kill()
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for its end; return the exit status and what it has printed on stderr."""
+        printed = self.process.communicate(timeout=_SECONDS)[1]
+        return self.process.returncode, printed
 
 
-def descendants(pid: int) -> dict[int, str]:
+def _descendants(pid: int) -> dict[int, str]:
     """Return the processes that a process has started, and theirs: what each calls itself."""
     parents, names = {}, {}
     for process in Path("/proc").glob("[0-9]*"):

@@ -1,7 +1,7 @@
 """Images in shards, worked on by processes of Ray Data on one machine or many.
 
-A shard whose worker dies is done again by another. Nothing of this module runs in a worker, so that only the machine
-that starts a script needs it.
+A shard whose worker dies is done again by another. Workers are sent this module, so that only the machine that starts a
+script needs it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,38 @@ from efficientnet.cli.number_types import positive
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_FAILURE = "failure"  # the only column of what a worker returns that cannot go on
+
+
+class Guarded:
+    """A worker that returns why it cannot go on, since Ray would repeat what raises, and print tracebacks."""
+
+    def __init__(self, worker: type, arguments: tuple[Any, ...], threads: int) -> None:
+        self.worker, self.arguments, self.threads = worker, arguments, threads
+        self.made: Any = None
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        try:
+            if self.made is None:
+                self.made = self.worker(*self.arguments, threads=self.threads)
+            return self.made(images)
+        except (ValueError, ImportError, OSError) as error:
+            return pa.table({_FAILURE: [str(error)]})
+
+
+def checked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yields what workers return.
+
+    Raises:
+        ValueError: one cannot go on.
+    """
+    for table in tables:
+        if table.column_names == [_FAILURE]:
+            raise ValueError(table[_FAILURE][0].as_py())
+        yield table
 
 
 def add_options(parser: argparse.ArgumentParser, shard: int) -> None:
@@ -54,7 +87,7 @@ def work(
 
     Raises:
         ChildProcessError: a worker has failed, and would again.
-        ValueError: there are not so many processors.
+        ValueError: a worker cannot go on, or there are not so many processors.
     """
     # The exceptions say what goes wrong.
     quiet = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "CRITICAL", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -81,17 +114,17 @@ def work(
             raise ValueError(
                 f"{workers} workers of {threads or 1} threads: there are {processors} processors. Ask for fewer."
             )
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         results = ray.data.from_arrow(tables).map_batches(
-            worker,
-            fn_constructor_args=arguments,
-            fn_constructor_kwargs={"threads": threads},
+            Guarded,
+            fn_constructor_args=(worker, arguments, threads),
             batch_size=None,  # a whole shard
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
             num_cpus=threads,
             num_gpus=options.gpus,
         )
-        yield iter(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        yield checked(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     except ray.exceptions.RayError as error:
         raise ChildProcessError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
     finally:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from color_models import CORNERS, color_model, save_with_names
-from killed_runs import SCRIPTS, kill_a_worker_and_the_run
+from killed_runs import SCRIPTS, Run
 from PIL import Image
 
 from efficientnet.cli.main import main
@@ -52,15 +52,17 @@ def model(tmp_path_factory) -> str:
 @pytest.fixture
 def without_ray(embed_many, monkeypatch) -> list[int]:
     """Have the workers' class do the work in this process; return the sizes of the shards."""
+    from many import workers
+
     sizes = []
 
     @contextlib.contextmanager
     def work(rows, worker, arguments, options, threads):
-        made = worker(*arguments, threads=1)
+        made = workers.Guarded(worker, arguments, threads=1)
         rows = list(rows)
         shards = [rows[start : start + options.shard] for start in range(0, len(rows), options.shard)]
         sizes.extend(map(len, shards))
-        yield (made(pa.Table.from_pylist(shard)) for shard in reversed(shards))
+        yield workers.checked(made(pa.Table.from_pylist(shard)) for shard in reversed(shards))
 
     monkeypatch.setattr(embed_many, "work", work)
     return sizes
@@ -111,6 +113,14 @@ def test_a_worker_keeps_its_options(embed_many, images, model):
         embed_many.Worker({**network.settings, "digest": "0"}, images, {}, None, threads=1)
 
 
+def test_a_model_that_cannot_be_compiled_is_reported_in_a_line(embed_many, without_ray, images, tmp_path, capsys):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / "unscaled.keras")
+    given = ["--model", str(tmp_path / "unscaled.keras"), "--out", str(tmp_path / "out")]
+    assert embed_many.main([str(images), *given]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does not record how its pixels are scaled" in line
+
+
 def test_nothing_to_embed(embed_many, without_ray, tmp_path, capsys, monkeypatch):
     out = ["--out", str(tmp_path / "out")]
     assert embed_many.main([str(tmp_path / "missing"), *out]) == 2
@@ -131,7 +141,10 @@ def test_killed_workers_and_a_killed_run(embed_many, without_ray, images, model,
     assert main(["embed", *given, "--out", str(expected)]) == 1
     given += ["--out", str(out), "--workers", "2", "--shard", "1"]
     command = [sys.executable, SCRIPTS / "embed_many.py", *given]
-    kill_a_worker_and_the_run(command, lambda: len(list(out.glob("part-*.csv"))))
+    with Run(command, lambda: len(list(out.glob("part-*.csv")))) as run:
+        run.wait_for(1)
+        run.kill_a_worker()
+        run.wait_for(4)
     known = len(Embeddings.read(out).paths)
     assert 0 < known < COUNT
     assert embed_many.main(given) == 1

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-from killed_runs import ENVIRONMENT, SCRIPTS, kill_a_worker_and_the_run
+from killed_runs import SCRIPTS, Run
 from PIL import Image
 
 from efficientnet.common.files import only_writer
@@ -156,20 +155,28 @@ def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):
 
 
 @pytest.mark.slow
-def test_killed_workers_and_a_killed_run(predict_many, images, model, tmp_path):
+def test_a_killed_run_and_then_a_killed_worker(predict_many, images, model, tmp_path):
     pytest.importorskip("ray", reason="needs Ray Data: pip install 'efficientnet[ray]>=2'")
     out = tmp_path / "out"
     command = [
         sys.executable, SCRIPTS / "predict_many.py", images, "--out", out, "--model", model, "--top", "2",
         "--workers", "2", "--shard", "1",
     ]  # fmt: skip
-    kill_a_worker_and_the_run(command, lambda: len(list(out.glob("predictions-*"))))
+
+    def count_written() -> int:
+        return len(list(out.glob("predictions-*")))
+
+    with Run(command, count_written) as run:
+        run.wait_for(1)
     before = read(out)
     assert 0 < len(before) < COUNT
 
-    resumed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert resumed.returncode == 1, resumed.stderr
-    assert "1 images could not be read" in resumed.stderr
+    with Run(command, count_written) as run:
+        run.wait_for(len(before) + 1)
+        run.kill_a_worker()
+        status, printed = run.finish()
+    assert status == 1, printed
+    assert "1 images could not be read" in printed
     rows = {row["path"]: row for row in read(out)}
     assert len(rows) == len(read(out)) == COUNT
 
