@@ -39,7 +39,7 @@ def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) ->
         overflow_fix=advanced.OverflowFix.DISABLE,
     )
     ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}:.*" for name in floating], validate=False)
-    nncf.set_log_level(logging.ERROR)  # it reports each layer that stays in float
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # it reports each layer that stays in float
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between predictions
         return openvino.in_own_thread(
             lambda: nncf.quantize(
