@@ -96,8 +96,8 @@ def work(
     import ray
 
     rows = iter(rows)
-    tables = [pa.Table.from_pylist(shard) for shard in iter(lambda: list(itertools.islice(rows, options.shard)), [])]
-    if not tables:
+    shards = [pa.Table.from_pylist(shard) for shard in iter(lambda: list(itertools.islice(rows, options.shard)), [])]
+    if not shards:
         yield iter(())
         return
     try:
@@ -115,16 +115,18 @@ def work(
                 f"{workers} workers of {threads or 1} threads: there are {processors} processors. Ask for fewer."
             )
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        results = ray.data.from_arrow(tables).map_batches(
+        results = ray.data.from_arrow(shards).map_batches(
             Guarded,
             fn_constructor_args=(worker, arguments, threads),
             batch_size=None,  # a whole shard
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(tables))),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(shards))),
             num_cpus=threads,
             num_gpus=options.gpus,
         )
-        yield checked(results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        batches = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        with contextlib.closing(iter(batches)) as tables:  # left open, they keep ray.shutdown waiting for a minute
+            yield checked(tables)
     except ray.exceptions.RayError as error:
         raise ChildProcessError(f"A worker failed: {str(error).strip().splitlines()[-1]}") from error
     finally:
