@@ -37,8 +37,9 @@ class Guarded:
             if self.made is None:
                 self.made = self.worker(*self.arguments, threads=self.threads)
             return self.made(images)
-        except (ValueError, ImportError, OSError) as error:
-            return pa.table({_FAILURE: [str(error)]})
+        except Exception as error:
+            is_expected = isinstance(error, (ValueError, ImportError, OSError))
+            return pa.table({_FAILURE: [str(error) if is_expected else f"{type(error).__name__}: {error}"]})
 
 
 def checked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

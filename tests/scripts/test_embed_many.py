@@ -121,6 +121,17 @@ def test_a_model_that_cannot_be_compiled_is_reported_in_a_line(embed_many, witho
     assert "does not record how its pixels are scaled" in line
 
 
+def test_whatever_a_worker_raises_is_reported(embed_many):
+    from many import workers
+
+    class Faulty:
+        def __init__(self, threads):
+            raise KeyError("classes")
+
+    with pytest.raises(ValueError, match="KeyError: 'classes'"):
+        next(workers.checked([workers.Guarded(Faulty, (), threads=1)(pa.table({}))]))
+
+
 def test_nothing_to_embed(embed_many, without_ray, tmp_path, capsys, monkeypatch):
     out = ["--out", str(tmp_path / "out")]
     assert embed_many.main([str(tmp_path / "missing"), *out]) == 2
