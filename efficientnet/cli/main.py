@@ -101,8 +101,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             sys.stdout.flush()
             return status
     except BrokenPipeError:
-        # The reader, `head` perhaps, has had enough; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader, `head` perhaps, has had enough
         return SOME_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -120,7 +119,16 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
             message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # of a full disk
+            _drop_output()
         return USAGE
+
+
+def _drop_output() -> None:
+    """Send what stdout still holds nowhere, so that Python does not complain at exit that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,11 +115,13 @@ def test_a_wrong_command_line_is_repeated_escaped(capsys):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_under_stdout_is_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_stdout_is_one_line(unbuffered):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "efficientnet", "models", "b0"], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-m", "efficientnet", "models", "b0"], stdout=full, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.startswith("efficientnet: error: No space left on device, for stdout or")
     assert done.stderr.count("\n") == 1
