@@ -30,7 +30,7 @@ BUDGETS = {
     "milliseconds": "most time per image, measured on this machine",
 }
 CHANGES = ("repeats", "filters", "kernel", "expansion", "se", "resolution")
-# Fields of ShortTraining, which is not imported here: its package would delay every command. A test compares.
+# Fields of ShortTraining, which is not imported here: its package would delay even the help. A test compares.
 TRAINING = (
     ("epochs", int, "epochs per training (default: 10)"),
     ("batch_size", int, "images per step (default: 64)"),
