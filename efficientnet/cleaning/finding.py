@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common import arguments
 from ..datasets.data import Data
 from ..datasets.splits import PARTS
 from ..datasets.targets import Classes
@@ -51,7 +52,7 @@ def find_issues(
         >>> found.images, found.unreadable
         (12, [])
     """
-    classes = _classes(data)
+    classes = _classes(arguments.instance("data", data, Data, "labelled images, as datasets.load returns them"))
     rows, features = compute_features(data, data.pixels.shape[1], model, weights)
     parts = np.isin(rows, data.validation).astype(int)
     labels = classes[rows]

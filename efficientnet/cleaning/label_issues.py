@@ -78,15 +78,12 @@ def find_label_issues(features: Any, labels: Any, groups: Any = None, folds: int
         >>> find_label_issues(features, labels).suspects
         array([7])
     """
-    folds = arguments.whole("folds", folds, 2)
-    features, labels = np.asarray(features, np.float32), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not np.isfinite(features).all():
-        raise ValueError(
-            f"Features of shape {features.shape} and labels of shape {labels.shape}: expected (images, features), all "
-            "finite, and (images,)."
-        )
+    folds, seed = arguments.whole("folds", folds, 2), arguments.whole("seed", seed, 0)
+    features = arguments.vectors("features", features, np.float32)
+    labels = arguments.for_each("labels", labels, len(features))
+    contents = np.arange(len(labels)) if groups is None else arguments.for_each("groups", groups, len(features))
     classes, given = np.unique(labels, return_inverse=True)
-    _, content = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    _, content = np.unique(contents, return_inverse=True)
     different = _count_different(given, content)
     if (different > 1).sum() < 2:
         raise ValueError(
@@ -115,6 +112,8 @@ def find_label_issues(features: Any, labels: Any, groups: Any = None, folds: int
 
 def standardize(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features of mean 0 and standard deviation 1; a constant one becomes 0."""
+    if not len(features):
+        return features
     deviation = features.std(axis=0)
     scaled: NDArray[np.float32] = (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     return scaled
@@ -200,4 +199,4 @@ def _fit(features: NDArray[np.float32], labels: NDArray[np.int64], strength: flo
 def _count_different(labels: NDArray[np.int64], content: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of different images of each class."""
     pairs = np.unique(np.stack([labels, content]), axis=1)
-    return np.bincount(pairs[0], minlength=labels.max() + 1)
+    return np.bincount(pairs[0])

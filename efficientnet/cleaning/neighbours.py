@@ -67,6 +67,9 @@ def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: flo
     Returns:
         Pairs, the most similar first.
 
+    Raises:
+        ValueError: The arguments do not fit together, or a number is not finite.
+
     Example:
         >>> import numpy as np
         >>> features = np.random.default_rng(0).normal(0, 1, (20, 8))
@@ -77,10 +80,11 @@ def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: flo
         [(3, 7)]
     """
     arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
-    directions = _directions(features)
+    directions = unit(standardize(arguments.vectors("features", features, np.float32)))
+    apart_in = [arguments.for_each(*given, len(directions)) for given in (("labels", labels), ("parts", parts))]
     found = {}
     for rows, similarities in _blocks(directions, directions):
-        for kinds in (np.asarray(labels), np.asarray(parts)):
+        for kinds in apart_in:
             apart = np.where(kinds[rows, np.newaxis] == kinds, -1, similarities)
             nearest = apart.argmax(axis=1)
             for row, other, value in zip(rows, nearest, apart.max(axis=1), strict=True):
@@ -105,6 +109,9 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
         features: (images, features) numbers that describe the images, such as a pretrained network's.
         seed: Random seed of the draw.
 
+    Raises:
+        ValueError: The features are no vectors, or a number is not finite.
+
     Example:
         >>> import numpy as np
         >>> features = np.random.default_rng(0).normal(0, 1, (30, 8))
@@ -112,7 +119,8 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
         >>> find_outliers(features).suspects
         array([7])
     """
-    points = standardize(np.asarray(features, np.float32))
+    points = standardize(arguments.vectors("features", features, np.float32))
+    seed = arguments.whole("seed", seed, 0)
     count = len(points)
     references = np.sort(np.random.default_rng(seed).permutation(count)[:_MOST_REFERENCES])
     nearest = min(_NEAREST, len(references) - 1)
@@ -131,11 +139,6 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
     return Outliers(scores, suspects[np.argsort(-distances[suspects], kind="stable")])
 
 
-def _directions(features: Any) -> NDArray[np.float32]:
-    """Return the standardized features scaled to length 1; a row without any stays 0."""
-    return unit(standardize(np.asarray(features, np.float32)))
-
-
 def unit(vectors: NDArray[Number]) -> NDArray[Number]:
     """Return (images, numbers) scaled to length 1; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -146,7 +149,7 @@ def _blocks(
     points: NDArray[np.float32], others: NDArray[np.float32]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Yield the rows of a block and their products with all others."""
-    step = max(1, _BLOCK // len(others))
+    step = max(1, _BLOCK // max(1, len(others)))
     for start in range(0, len(points), step):
         rows = np.arange(start, min(start + step, len(points)))
         yield rows, points[rows] @ others.T

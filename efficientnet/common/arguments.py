@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+Number = TypeVar("Number", "np.float32", "np.float64")
 
 # Images that a model computes at a time: each takes megabytes of memory, and more gain no speed.
 MOST_IMAGES = 1024
@@ -156,6 +157,46 @@ def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{name} is {_shown(value)}: expected {expected}.") from None
+
+
+def vectors(name: str, value: Any, kind: type[Number]) -> NDArray[Number]:
+    """Return vectors, (images, numbers), as an array of ``kind``, np.float32 or np.float64.
+
+    Raises:
+        ValueError: The values are no such numbers, or one of them is not finite.
+    """
+    import numpy as np
+
+    expected = "(images, numbers), all finite"
+    try:
+        with np.errstate(over="ignore"):  # what is too large for the kind becomes infinite, which is refused below
+            found = np.asarray(value, kind)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {_shown(value)}: expected {expected}.") from None
+    if found.ndim != 2:
+        raise ValueError(f"{name} has the shape {found.shape}: expected {expected}.")
+    if found.size and not (np.isfinite(found.min()) and np.isfinite(found.max())):  # both are NaN where one number is
+        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+        raise ValueError(f"{name}[{row}] has a number that is not finite, or too large: expected {expected}.")
+    return found
+
+
+def for_each(name: str, value: Any, count: int) -> NDArray[Any]:
+    """Return one value for each of ``count`` images, as an array.
+
+    Raises:
+        ValueError: There are more or fewer, or each is a list of its own.
+    """
+    import numpy as np
+
+    try:
+        found = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        found = np.zeros(())
+    if found.shape != (count,):
+        shown = f"{name} is {_shown(value)}" if not found.ndim else f"{name} has the shape {found.shape}"
+        raise ValueError(f"{shown}: expected a value for each of the {count} images.")
+    return found
 
 
 def path(name: str, value: Any, expected: str) -> str:

@@ -7,7 +7,7 @@ import csv
 import functools
 import itertools
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +124,7 @@ def embed(
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: ``out`` has embeddings of another network or in another format.
+        ValueError: ``out`` has embeddings of another network, of another folder, or in another format.
         ImportError: pyarrow is missing, which writes Parquet.
         OSError: Another process writes into ``out``, or it cannot be written.
 
@@ -138,6 +138,8 @@ def embed(
     root, place = (Path(arguments.path(*given)) for given in (
         ("folder", folder, "a folder of images"), ("out", out, "the folder of the embeddings"),
     ))  # fmt: skip
+    arguments.instance("network", network, FeatureNetwork, "what network_of returns")
+    arguments.choice("format", format, FORMATS)
     compute = functools.partial(describe_files, **options)
     return embed_images(root, images_of(root), place, network, format, compute, IMAGES_PER_PART)
 
@@ -185,17 +187,17 @@ def embed_images(
         compute: Function such as :func:`describe_files`.
         images_per_part: Images after which a part is written.
     """
-    arguments.choice("format", format, FORMATS)
     if format == "parquet":
         _pyarrow()
     files = [_file(root, path) for path in images]
     with only_writer(place):
-        _write_settings(place, root, network, format)
         known: dict[str, File] = {}
         for part in _parts(place):
             known |= {file.path: file for file in _read_files(part)}
         pending = [file for file in files if known.get(file.path) != file]
-        if gone := known.keys() - {file.path for file in files}:
+        gone = known.keys() - {file.path for file in files}
+        _write_settings(place, root, network, format, gone)
+        if gone:
             notify(f"{len(gone)} of the images in {plain(place)} are no longer in {plain(root)}: their embeddings stay")
         unreadable = _unwritable(pending, format)
         if asked := [file for file in pending if file.path not in unreadable]:
@@ -242,13 +244,23 @@ def _file(root: Path, path: Path) -> File:
     return File(path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns)
 
 
-def _write_settings(place: Path, root: Path, network: FeatureNetwork, format: str) -> None:
+def _write_settings(place: Path, root: Path, network: FeatureNetwork, format: str, gone: Collection[str]) -> None:
+    """Write what the embeddings are of, unless there are others; ``gone`` are those of images that are not in root."""
     settings = {"root": str(root.absolute()), "network": network.settings, "format": format}
-    if (place / _SETTINGS).exists():
-        known = _read_settings(place)
+    known = _read_settings(place) if (place / _SETTINGS).exists() else None
+    if known and _parts(place):  # a run that ended before its first part has left nothing that has to fit
         network.check_same(known["network"])
         if known["format"] != format:
-            raise ValueError(f"{plain(place)} has embeddings in the format {known['format']}, not {format}.")
+            raise ValueError(
+                f"{plain(place)} has embeddings in the format {known['format']}, not {format}: give that format, or "
+                "another folder for the embeddings."
+            )
+        elsewhere = Path(known["root"])
+        if known["root"] != settings["root"] and any((elsewhere / name).exists() for name in gone):
+            raise ValueError(  # one root for all of them: a folder that has only moved keeps its images
+                f"{plain(place)} has the embeddings of {plain(elsewhere)}, which has images that {plain(root)} has "
+                "not: choose another folder for the embeddings of the latter."
+            )
     write_file(place / _SETTINGS, json_text(settings, indent=2).encode())
 
 

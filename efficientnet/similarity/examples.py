@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cleaning.neighbours import unit
+from ..common import arguments
 from ..model_io.outputs import softmax
 
 _STRENGTH = 0.3  # of the regularization, relative to the examples' mean square
@@ -56,9 +57,11 @@ class ExampleClassifier:
             classes: Names of the classes, at least two, each with an example.
 
         Raises:
-            ValueError: A class has no example, or there is only one class.
+            ValueError: A class has no example, there is only one class, or the arguments do not fit together.
         """
-        directions, labels = unit(np.asarray(vectors, np.float64)), np.asarray(labels)
+        classes = arguments.items("classes", classes, str, "the names of the classes")
+        directions = unit(arguments.vectors("vectors", vectors, np.float64))
+        labels = _indices(arguments.for_each("labels", labels, len(directions)), len(classes))
         missing = [name for index, name in enumerate(classes) if index not in labels]
         if missing or len(classes) < 2:
             given = f"no example of {', '.join(missing)}" if missing else f"one class, {', '.join(classes)}"
@@ -75,13 +78,32 @@ class ExampleClassifier:
         if counted.any():
             accuracy = float(np.mean(left_out[counted].argmax(axis=1) == labels[counted]))
             temperature = _best_temperature(left_out[counted], labels[counted])
-        return cls(list(classes), center, points.T @ solved, temperature, accuracy)
+        return cls(classes, center, points.T @ solved, temperature, accuracy)
 
     def probabilities(self, vectors: Any) -> NDArray[np.float64]:
-        """Return the probabilities of the classes, (images, classes), for vectors (images, numbers)."""
-        scores = (unit(np.asarray(vectors, np.float64)) - self.center) @ self.kernel
+        """Return the probabilities of the classes, (images, classes), for vectors (images, numbers).
+
+        Raises:
+            ValueError: The vectors are no such numbers, of another length than the examples', or not finite.
+        """
+        points = arguments.vectors("vectors", vectors, np.float64)
+        if points.shape[1:] != self.center.shape:
+            raise ValueError(f"vectors of shape {points.shape}: expected {len(self.center)} numbers in each.")
+        scores = (unit(points) - self.center) @ self.kernel
         found: NDArray[np.float64] = softmax(scores / self.temperature)
         return found
+
+
+def _indices(labels: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return labels as indices of ``count`` classes.
+
+    Raises:
+        ValueError: One of them is no such index.
+    """
+    for label in labels.tolist():
+        if not isinstance(label, int) or not 0 <= label < count:
+            raise ValueError(f"labels has {label!r}: expected the index of each example's class, 0 to {count - 1}.")
+    return labels.astype(np.int64)
 
 
 def _best_temperature(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:

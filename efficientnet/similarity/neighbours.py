@@ -38,22 +38,25 @@ def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour
 
     Args:
         vectors: (images, numbers) that describe the images.
-        queries: (queries, numbers) of the same network.
+        queries: (queries, numbers) of the same network, or (numbers,) of one image.
         k: Images to find for each query; all images if there are fewer.
 
     Returns:
         For each query the most similar images, best first; of equal ones the first comes first.
 
     Raises:
-        ValueError: ``k`` is less than 1, or the vectors are of another length than the queries.
+        ValueError: ``k`` is less than 1, the vectors are of another length than the queries, or a number is not
+            finite.
 
     Example:
         >>> import numpy as np
         >>> find_similar(np.eye(3), [[0, 2, 0], [1, 0, 0]], k=1)
         [[Neighbour(row=1, similarity=1.0)], [Neighbour(row=0, similarity=1.0)]]
     """
-    vectors, wanted = np.asarray(vectors), unit(np.atleast_2d(np.asarray(queries, np.float32)))
-    if vectors.ndim != 2 or vectors.shape[1] != wanted.shape[1]:
+    vectors = arguments.vectors("vectors", vectors, np.float32)
+    given = np.atleast_2d(arguments.array("queries", queries, "(queries, numbers)"))
+    wanted = unit(arguments.vectors("queries", given, np.float32))
+    if vectors.shape[1] != wanted.shape[1]:
         raise ValueError(
             f"vectors of shape {vectors.shape} and queries of shape {wanted.shape}: expected as many numbers in each."
         )
@@ -69,12 +72,12 @@ def find_similar(vectors: Any, queries: Any, k: int = 10) -> list[list[Neighbour
 
 
 def _nearest(
-    vectors: NDArray[Any], directions: NDArray[np.float32], k: int
+    vectors: NDArray[np.float32], directions: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the rows of the vectors with the k largest cosines to each direction, and the cosines, best first."""
     rows, values = np.zeros((len(directions), 0), np.int64), np.zeros((len(directions), 0), np.float32)
     for start in range(0, len(vectors), _BLOCK):
-        cosines = directions @ unit(vectors[start : start + _BLOCK].astype(np.float32)).T
+        cosines = directions @ unit(vectors[start : start + _BLOCK]).T
         columns = _largest(cosines, k)
         values = np.concatenate([values, np.take_along_axis(cosines, columns, axis=1)], axis=1)
         rows = np.concatenate([rows, start + columns], axis=1)
@@ -108,6 +111,7 @@ def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDu
         Pairs, the most similar first.
 
     Raises:
+        ValueError: The vectors are no such numbers, or one of them is not finite.
         ImportError: There are more than 100,000 images, and faiss is missing.
 
     Example:
@@ -117,6 +121,7 @@ def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDu
         >>> [pair[:2] for pair in find_duplicates(vectors)]
         [(3, 7)]
     """
+    vectors = arguments.vectors("vectors", vectors, np.float32)
     count = len(vectors)
     if count <= MOST_COMPARED:
         return find_near_duplicates(vectors, np.arange(count), np.zeros(count), similarity)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cleaning.features import feature_network
+from ..common import arguments
 from ..common.hashes import digest_of
 from ..datasets.sizes import evaluation_crop, fitting_size, usual_side
 from ..family.variants import get_variant
@@ -19,8 +20,10 @@ from ..images.pixel_scaling import EVALUATION_CROP
 from ..inference import ModelSource, Predictor, compile
 from ..keras_files.opening import is_saved_model
 from ..keras_graph.walk import functional, keras_layer, keras_of
-from ..model_io.describing import describe_model
+from ..model_io.describing import check_view, describe_model
 from ..model_io.spec import InputSpec
+
+_KEYS = {"model", "weights", "size", "crop", "digest"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class FeatureNetwork:
         Raises:
             ValueError, OSError: There is no such network, or its file has changed since.
         """
+        if not (isinstance(settings, Mapping) and {"model"} <= settings.keys() <= _KEYS):
+            raise ValueError(f"settings={settings!r}: expected those of a FeatureNetwork, {', '.join(sorted(_KEYS))}.")
         network = network_of(**{key: value for key, value in settings.items() if key != "digest"})
         network.check_same(settings)
         return network
@@ -64,7 +69,10 @@ class FeatureNetwork:
         """
         if _identity(settings) != _identity(self.settings):
             shown = ("; ".join(f"{key} {value}" for key, value in each.items()) for each in (settings, self.settings))
-            raise ValueError("The embeddings are of another network ({}) than this one ({}).".format(*shown))
+            raise ValueError(
+                "The embeddings are of another network ({}) than this one ({}): give that one, or embed the images "
+                "anew into another folder.".format(*shown)
+            )
 
 
 class Described(NamedTuple):
@@ -121,19 +129,24 @@ def network_of(
         crop: Part of an image's shorter side that is kept, 0..1; by default 0.875, or what a saved model records.
 
     Raises:
-        ValueError, OSError: There is no such model, or weights, a size or a crop are given for a saved model.
+        ValueError, OSError, TypeError: There is no such model, or weights, a size or a crop are wrong, or are given for
+            a saved model.
 
     Example:
         >>> network_of("lite0", size=96).settings["size"]
         96
     """
+    model = arguments.path("model", model, "the name of a variant, or the file of a saved model")
     if is_saved_model(model):
-        if given := {key: value for key, value in (("weights", weights), ("size", size), ("crop", crop)) if value}:
-            shown = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        given = {"weights": weights, "size": size, "crop": crop}
+        if shown := ", ".join(f"{key}={value!r}" for key, value in given.items() if value is not None):
             raise ValueError(f"{shown}: {model} is a whole model, which has its own. Leave it out.")
         return _of_file(ModelSource.of_file(model))
-    variant, weights = get_variant(model), weights or "imagenet"
-    size, crop = size or variant.resolution, crop or EVALUATION_CROP
+    variant = get_variant(model)
+    weights = "imagenet" if weights is None else arguments.path("weights", weights, "a published set, or a file")
+    size = variant.resolution if size is None else arguments.whole("size", size)
+    check_view(crop, interpolation=None)
+    crop = EVALUATION_CROP if crop is None else float(crop)
     base = ModelSource.of_variant(model, weights)  # for the key of its weights; it is never loaded
 
     def load() -> tuple[Any, InputSpec]:
@@ -170,7 +183,7 @@ def network_for(
         return network_of(model, weights, size)
     side = usual_side(images, channels=3)
     fitting = fitting_size(side, get_variant(model).resolution)
-    return network_of(model, weights, size or fitting, evaluation_crop(side))
+    return network_of(model, weights, fitting if size is None else size, evaluation_crop(side))
 
 
 def _of_file(whole: ModelSource) -> FeatureNetwork:

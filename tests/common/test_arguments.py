@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet import design, evaluation, export, keras
+from efficientnet import cleaning, design, evaluation, export, keras, similarity
 from efficientnet.cli import main
 from efficientnet.design import timing
 from efficientnet.explain import explain, overlay
@@ -217,6 +217,10 @@ def test_missing_engine(model, monkeypatch):
         compile(model, "openvino")
 
 
+VECTORS = [  # none that can be compared: no numbers, no rows, of different lengths, NaN, infinite, gone after one use
+    None, 5, "x", ["a", "b"], [[[1]]], [[1, 2], [3]], [[1, np.nan], [2, 3]], [[1, 2], [np.inf, 3]],
+    (row for row in np.eye(2)),
+]  # fmt: skip
 OUTCOMES = evaluation.score([[0.2, 0.8], [0.6, 0.4]], [1, 1])
 BASELINE = design.get_baseline(TINY)
 PUBLIC = {
@@ -270,6 +274,21 @@ PUBLIC = {
     design.find_fastest: {"baseline": [None, "b0"], "macs": ["x", 1e6, float("nan")], "finalists": [0, "x"],
                           "latency": [None, 5]},
     design.latency_model: {"engine": ["other"], "threads": [0, "x"], "precision": ["f8"], "networks": [4, "x"]},
+    cleaning.find_issues: {"data": [None, "folder"]},
+    cleaning.find_label_issues: {"features": VECTORS, "labels": [[0], [[0], [1, 2]], None], "groups": ["x", [0]],
+                                 "folds": [1, "3"], "seed": [-1, "x"]},
+    cleaning.find_near_duplicates: {"features": VECTORS, "labels": [[0], None], "parts": [[0], "x"],
+                                    "similarity": [0, "x", float("nan")]},
+    cleaning.find_outliers: {"features": VECTORS, "seed": [-1, "x"]},
+    similarity.embed: {"folder": [None, 5], "out": [None, b"x"], "network": [None, "lite0"], "format": [None, "csv"]},
+    similarity.find_duplicates: {"vectors": VECTORS, "similarity": [0, 2, "x"]},
+    similarity.find_similar: {"vectors": VECTORS, "queries": [*VECTORS, [[1]]], "k": [0, 1.0, "3"]},
+    similarity.network_of: {"weights": [5, ""], "size": [0, -1, 64.5, "64"],
+                            "crop": [0, 2, -1, float("nan"), "x"]},
+    similarity.Embeddings.read: {"folder": [None, 5, ""]},
+    similarity.ExampleClassifier.fit: {"vectors": VECTORS, "labels": [[0], [0, 2], [0, -1], [0.0, 1.0], ["a", "b"]],
+                                       "classes": [None, "ab", [1, 2]]},
+    similarity.FeatureNetwork.of_settings: {"settings": [None, "lite0", {}, {"model": "lite0", "x": 1}]},
     design.growths: {"coefficients": [None, 5]},
     design.ShortTraining: {"epochs": [None, "x", 1.5, float("nan")], "learning_rate": ["x", 1], "flip": ["no", None]},
     design.load_results: {"path": [None, 0, []]},
@@ -302,6 +321,13 @@ def rightly(model, folder):
         scaling.scale_resolution: {"resolution": 32, "factor": 1}, scaling.scale: {"factors": scaling.Factors()},
         scaling.round_filters: {"filters": 8, "width_coefficient": 1},
         scaling.round_repeats: {"repeats": 1, "depth_coefficient": 1},
+        cleaning.find_label_issues: {"features": np.eye(2), "labels": [0, 1]},
+        cleaning.find_outliers: {"features": np.eye(2)},
+        cleaning.find_near_duplicates: {"features": np.eye(2), "labels": [0, 1], "parts": [0, 0]},
+        similarity.embed: {"folder": folder, "out": folder, "network": similarity.network_of("lite0")},
+        similarity.network_of: {"model": "lite0"}, similarity.find_duplicates: {"vectors": np.eye(2)},
+        similarity.find_similar: {"vectors": np.eye(2), "queries": np.eye(2)},
+        similarity.ExampleClassifier.fit: {"vectors": np.eye(2), "labels": [0, 1], "classes": ["a", "b"]},
         convert.read_weights: {"path": "a.keras"}, convert.convert_weights: {"source": "a.keras", "target": "b.keras"},
         convert.largest_difference: {"other": model}, BASELINE.build: {"factors": scaling.Factors()},
         design.at_equal_cost: {"ways": design.growths(), "macs": 1e6}, design.fit_budget: {"macs": 1e6},

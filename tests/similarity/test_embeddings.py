@@ -168,6 +168,9 @@ def test_a_model_that_describes_nothing(tmp_path):
     model.save(tmp_path / "odd.keras")
     with pytest.raises(ValueError, match="no dense layer"):
         network_of(str(tmp_path / "odd.keras")).source.load()
+    for wrong in (None, 5, b"odd.keras"):
+        with pytest.raises(TypeError, match=r"model is .*: expected the name of a variant"):
+            network_of(wrong)
     with pytest.raises(ValueError, match=r"size=32: .* is a whole model"):
         network_of(str(tmp_path / "odd.keras"), size=32)
 
@@ -183,3 +186,23 @@ def test_the_features_of_a_network_without_a_classifier(tmp_path):
     model.save(tmp_path / "maps.keras")
     with network_of(str(tmp_path / "maps.keras")).compile() as predictor:
         np.testing.assert_allclose(predictor.predict(np.full((1, 8, 8, 3), 0.5, np.float32)), [[0.5] * 3])
+
+
+def test_a_run_that_ended_before_its_first_part_blocks_no_other(photos, network, tmp_path):
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / "unscaled.keras")
+    with pytest.raises(ValueError, match="does not record how its pixels are scaled"):
+        embed(photos, tmp_path / "out", network_of(str(tmp_path / "unscaled.keras")))
+    assert embed(photos, tmp_path / "out", network).new == 4
+    assert Embeddings.read(tmp_path / "out").settings == network.settings
+
+
+def test_two_folders_of_images_do_not_share_embeddings(photos, network, tmp_path):
+    """The paths are relative to one root: those of the first folder would lead nowhere."""
+    embed(photos, tmp_path / "out", network)
+    with pytest.raises(ValueError, match=r"has the embeddings of .*photos, which has images that .*in has not"):
+        embed(photos / "in", tmp_path / "out", network)
+    assert Embeddings.read(tmp_path / "out").root == str(photos)
+    moved = photos.rename(tmp_path / "moved")
+    (moved / "red.png").unlink()
+    assert embed(moved, tmp_path / "out", network) == (0, 3, [])
+    assert Embeddings.read(tmp_path / "out").root == str(moved)
