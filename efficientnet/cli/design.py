@@ -136,14 +136,18 @@ def _candidates(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from ..design import expected_top1, fit_budget
+    from ..design.latency import check_predictable
 
     baseline = options.read_baseline(arguments)
-    if arguments.out:
-        check_writable(arguments.out)
-    if arguments.out and baseline.variant is None:
-        raise ValueError(
-            f"--out {arguments.out}: only EfficientNets are saved as variants, and {baseline.name} is none."
-        )
+    options.check_out(arguments.out, baseline)
+    is_timed = arguments.milliseconds is not None
+    options.check_timing(arguments, is_timed or arguments.measure, "--milliseconds or --measure")
+    if arguments.predict:
+        if not is_timed:
+            raise ValueError(
+                "--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out."
+            )
+        check_predictable(baseline)
     fit = fit_budget(
         baseline, options.read_rule(arguments, baseline),
         **{name: getattr(arguments, name) for name in options.BUDGETS},
@@ -216,12 +220,17 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _stages(arguments: argparse.Namespace) -> int:
     from ..design import search_architecture
+    from ..design.latency import check_predictable
 
-    variant = options.read_baseline(arguments).variant
+    baseline = options.read_baseline(arguments)
+    variant = baseline.variant
     if variant is None:
         raise ValueError(f"{arguments.baseline} has no stages that can be changed: only EfficientNets have.")
     budgets = {name: most for name in options.BUDGETS if (most := getattr(arguments, name)) is not None}
     is_timed = "milliseconds" in (arguments.cost, *budgets)
+    options.check_timing(arguments, is_timed, "--milliseconds or --cost milliseconds")
+    if is_timed:
+        check_predictable(baseline)
     front = search_architecture(
         variant, _data(arguments, 2 * variant.resolution), arguments.out,
         trials=arguments.trials, changes=arguments.change, budgets=budgets, cost=arguments.cost,
@@ -240,8 +249,13 @@ def _stages(arguments: argparse.Namespace) -> int:
 
 
 def _latency(arguments: argparse.Namespace) -> int:
-    model = _model(arguments, arguments.again)
+    from ..design import Baseline
+    from ..design.latency import check_predictable
+
     variants = [get_variant(name) for name in arguments.networks or [f"b{number}" for number in range(8)]]
+    for variant in variants:
+        check_predictable(Baseline.from_variant(variant))
+    model = _model(arguments, arguments.again)
     rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
     print(table(["", "input", "multiply-adds", "milliseconds, predicted"], rows))
     print(f"\nmedian error for the measured networks, each predicted without it: {model.error:.1%}")
@@ -250,8 +264,13 @@ def _latency(arguments: argparse.Namespace) -> int:
 
 def _fastest(arguments: argparse.Namespace) -> int:
     from ..design import find_fastest
+    from ..design.fastest import check_grows
+    from ..design.latency import check_predictable
 
     baseline = options.read_baseline(arguments)
+    options.check_out(arguments.out, baseline)
+    check_predictable(baseline)
+    check_grows(baseline, arguments.macs)
     found = find_fastest(baseline, arguments.macs, _model(arguments), finalists=arguments.finalists)
     rows = [
         [

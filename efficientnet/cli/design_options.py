@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.files import check_writable
 from ..family import compound
 from ..family.compound import Coefficients, Rule
 from ..family.costs import PRECISIONS
+from ..family.variants import check_variant_file
 from . import pixel_options
 from .number_types import amount, positive, share
 from .train import VALIDATION, fraction_or_path
@@ -134,6 +136,30 @@ def read_baseline(arguments: argparse.Namespace) -> Baseline:
     if baseline.variant is None:
         return dataclasses.replace(baseline, resolution=arguments.resolution)
     return Baseline.from_variant(dataclasses.replace(baseline.variant, resolution=arguments.resolution))
+
+
+def check_out(path: Path | None, baseline: Baseline) -> None:
+    """Check, before any work, that the network can be saved.
+
+    Raises:
+        ValueError, OSError: It is no variant, or the file has another suffix or cannot be written.
+    """
+    if path is None:
+        return
+    if baseline.variant is None:
+        raise ValueError(f"--out {path}: only EfficientNets are saved as variants, and {baseline.name} is none.")
+    check_writable(check_variant_file(path))
+
+
+def check_timing(arguments: argparse.Namespace, is_timed: bool, by: str) -> None:
+    """Check that options about the time are given only where times count, by other options.
+
+    Raises:
+        ValueError: No time is measured.
+    """
+    given = {"--engine": arguments.engine != "auto", "--threads": arguments.threads is not None}
+    if not is_timed and (names := [name for name, is_given in given.items() if is_given]):
+        raise ValueError(f"{' and '.join(names)}: no time is measured, so give {by}, too, or leave it out.")
 
 
 def read_rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:

@@ -44,7 +44,7 @@ def amount(text: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kMGB]?)", text)
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000")
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000 (k, M, G or B)")
     return value
 
 

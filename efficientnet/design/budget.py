@@ -150,6 +150,8 @@ def fit_budget(
     timed = Timed(precision, engine, threads).checked()
     if latency is not None:
         checked_latency(latency, baseline, timed)
+        if milliseconds is None:
+            raise ValueError("latency is for a budget of milliseconds: expected milliseconds, too, or none of both.")
     path = _Path(baseline, rule.factors, budgets, timed)
     phi, above = path.largest() if latency is None else _largest_by_model(path, latency)
     prices, higher = path.prices(phi), path.prices(above)

@@ -81,8 +81,7 @@ def find_fastest(
     latency = checked_latency(latency, baseline)
     arguments.whole("finalists", finalists)
     arguments.whole("steps", steps)
-    if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):
-        raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
+    check_grows(baseline, macs)
     compound = _brought_to(macs, baseline, fit_budget(baseline, macs=macs).factors)
     candidates = list(_candidates(baseline, compound, macs, steps))
     if not candidates:
@@ -104,6 +103,16 @@ def find_fastest(
         for factors, one in zip((compound, *best), measured, strict=True)
     )
     return [first, *sorted(others, key=lambda one: one.measured)]
+
+
+def check_grows(baseline: Baseline, macs: float) -> None:
+    """Check that a cost is more than the baseline's.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):
+        raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
 
 
 def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) -> Iterator[Factors]:

@@ -86,10 +86,19 @@ def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None
     model = arguments.instance("latency", latency, LatencyModel, "what latency_model gives")
     if timed not in (None, model.timed):
         raise ValueError(f"latency is of {model.timed}: expected a model of {timed}.")
+    check_predictable(baseline)
+    return model
+
+
+def check_predictable(baseline: Baseline) -> None:
+    """Check that a model of times predicts a baseline's networks.
+
+    Raises:
+        ValueError: The baseline is no EfficientNet, or mixes kernels.
+    """
     if checked(baseline).variant is None:
         raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
-    model.milliseconds(baseline.scaled(Factors()))
-    return model
+    work(baseline.scaled(Factors()))
 
 
 def latency_model(

@@ -283,12 +283,21 @@ def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
         >>> get_variant("mine.json").resolution
         128
     """
-    path = Path(path)
-    if path.suffix.lower() != ".json":
-        raise ValueError(f"{path}: a variant is saved as JSON; give a name that ends in .json.")
+    path = check_variant_file(Path(path))
     content = {"format": _FORMAT, "variant": dataclasses.asdict(variant)}
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def check_variant_file(path: Path) -> Path:
+    """Return the path of a variant's file unchanged.
+
+    Raises:
+        ValueError: It has another suffix.
+    """
+    if path.suffix.lower() != ".json":
+        raise ValueError(f"{path}: a variant is saved as JSON; give a name that ends in .json.")
+    return path
 
 
 def _load_variant(path: Path) -> Variant:

@@ -183,6 +183,16 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
             ["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"],
             "There is no nowhere: expected a folder",
         ),
+        (["fit", "b0", "--macs", "1G", "--predict"], "--predict searches for a budget of milliseconds"),
+        (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is no EfficientNet"),
+        (["fit", "b0", "--macs", "1G", "--threads", "2"], "--threads: no time is measured, so give --milliseconds or"),
+        (["fit", "b0", "--milliseconds", "9", "--out", "mine.txt"], "ends in .json"),
+        (
+            ["stages", "b0", "--data", "digits", "--out", "run", "--engine", "litert"],
+            "--engine: no time is measured, so give --milliseconds or --cost milliseconds",
+        ),
+        (["latency", "resnet-34"], "Unknown variant"),
+        (["fastest", "b0", "--macs", "1G", "--out", "fast.txt"], "ends in .json"),
         (["latency", "condconv-b0-4e"], "mixes kernels for each image"),
         (["latency", "--engine", "fastest"], "engine='fastest' differs between networks"),
         (["fastest", "b0", "--macs", "1M"], "macs=1,000,000: expected more than those of efficientnet-b0"),
@@ -192,9 +202,13 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
     ],
 )
 def test_calls_that_cannot_be_met(arguments, message, tmp_path, monkeypatch, capsys):
+    """Each is refused before the machine is measured, which takes minutes, and leaves no file."""
+
+    def measure(*_):
+        raise AssertionError("measured")
+
     monkeypatch.chdir(tmp_path)
-    if "--engine" not in arguments:
-        monkeypatch.setattr(design, "latency_model", lambda *arguments, **options: MODEL)
+    monkeypatch.setattr(Timed, "compiled", measure)
     assert main(["design", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -268,7 +268,7 @@ PUBLIC = {
     design.Baseline.from_function: {"function": [None, 5]},
     BASELINE.cost: {"factors": [None, 2]},
     BASELINE.build: {"factors": [None], "classes": ["x", 0]},
-    design.fit_budget: {"baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")],
+    design.fit_budget: {"latency": [5, design.LatencyModel(timing.Timed(), {}, 0.0)], "baseline": [None, "b0"], "rule": [5], "macs": ["x", 0, float("nan")],
                         "latency": [5]},
     design.at_equal_cost: {"ways": [None, {}, {"width": 5}], "macs": ["x", float("nan")], "samples": [0, "x"]},
     design.find_fastest: {"baseline": [None, "b0"], "macs": ["x", 1e6, float("nan")], "finalists": [0, "x"],
