@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.files import check_writable
+from ..common.files import check_apart, check_writable
 from ..common.text import notify
 from ..family import compound
 from ..family.compound import Coefficients
@@ -182,6 +182,7 @@ def _data(arguments: argparse.Namespace, size: int) -> Data:
     from .. import datasets
 
     check_writable(arguments.out, is_folder=True)
+    check_apart(arguments.out, Path(arguments.data))
     data = datasets.load(arguments.data, arguments.validation, size)
     return data.subset(arguments.training_images, arguments.validation_images, seed=0)
 

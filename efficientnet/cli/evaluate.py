@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.files import check_writable
+from ..common.files import check_apart, check_writable
 from ..common.text import about, notify, plain, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
@@ -61,6 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if arguments.out:
         check_writable(arguments.out, is_folder=True)
+        check_apart(arguments.out, Path(arguments.data))
     if arguments.out and not (find_spec("matplotlib") and find_spec("jinja2")):
         raise ImportError("--out needs Matplotlib and Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model

@@ -61,6 +61,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from ..model_io.images import read_pixels
 
     images = image_arguments.expanded(arguments)
+    _check_apart(arguments.out, images)
     source = model_options.model_source(arguments)
     if source.exported is None:
         model, spec = source.load()
@@ -102,6 +103,20 @@ def _explain(arguments: argparse.Namespace) -> int:
     page = to_page(arguments.model, arguments.method, spec, shown, failed, count)
     write_file(arguments.out / "report.html", page.encode())
     return SOME_FAILED if failed else SUCCESS
+
+
+def _check_apart(out: Path, images: list[str]) -> None:
+    """Check that no overlay replaces an image, or is explained itself when the command runs again.
+
+    Raises:
+        ValueError: An image lies in the folder of the overlays.
+    """
+    for image in images:
+        if image != "-" and "://" not in image and Path(image).resolve().parent == out.resolve():
+            raise ValueError(
+                f"--out {plain(out)} is the folder of {plain(image)}, which an overlay could replace: choose another "
+                "folder."
+            )
 
 
 def _class_index(name: str, spec: InputSpec) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common.files import check_writable
+from ..common.files import check_apart, check_writable
 from ..common.json_files import read_object
 from ..common.text import lines, notify, plain
 from ..datasets import BUILTIN, KINDS
@@ -358,6 +358,9 @@ def _complete(arguments: argparse.Namespace) -> Path:
     for option, reason in _NOT_WITH_FOLDS.items() if arguments.folds else ():
         if getattr(arguments, option) not in (None, False):
             raise ValueError(f"--folds does not go with --{option}: {reason}.")
+    for images in (arguments.data, arguments.validation, arguments.unlabelled):
+        if isinstance(images, str | Path):
+            check_apart(out, Path(images))
     return out
 
 

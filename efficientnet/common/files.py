@@ -88,6 +88,23 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
         ) from None
 
 
+def check_apart(out: Path, images: Path) -> None:
+    """Check that a folder to write into does not lie in a folder of images: what is written would be among them.
+
+    Args:
+        out: Folder to write into, there or not.
+        images: Folder of images; of anything else nothing is checked.
+
+    Raises:
+        ValueError: One lies in the other.
+    """
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise ValueError(
+            f"{plain(out)} lies in {plain(images)}, whose images it would be among: choose a folder outside of it "
+            "(--out)."
+        )
+
+
 @contextlib.contextmanager
 def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     """Enter a path to write to, which then replaces ``path``, so that this is never half written.

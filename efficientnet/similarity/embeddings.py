@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
-from ..common.files import only_writer, replacing, write_file
+from ..common.files import check_apart, only_writer, replacing, write_file
 from ..common.json_files import read_object
 from ..common.text import about, is_utf_8, json_text, notify, plain
 from ..datasets.folders import find_images
@@ -124,7 +124,8 @@ def embed(
 
     Raises:
         FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: ``out`` has embeddings of another network, of another folder, or in another format.
+        ValueError: ``out`` has embeddings of another network, of another folder, or in another format; or it lies in
+            the folder of images.
         ImportError: pyarrow is missing, which writes Parquet.
         OSError: Another process writes into ``out``, or it cannot be written.
 
@@ -187,6 +188,7 @@ def embed_images(
         compute: Function such as :func:`describe_files`.
         images_per_part: Images after which a part is written.
     """
+    check_apart(place, root)
     if format == "parquet":
         _pyarrow()
     files = [_file(root, path) for path in images]

@@ -198,6 +198,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
         (["fastest", "b0", "--macs", "1M"], "macs=1,000,000: expected more than those of efficientnet-b0"),
         (["fastest", "resnet-50", "--macs", "9G"], "resnet-50 is no EfficientNet"),
         (["stages", "resnet-50", "--data", "digits", "--out", "run"], "resnet-50 has no stages that can be changed"),
+        (["stages", "b0", "--data", ".", "--out", "run"], "run lies in ., whose images it would be among"),
         (["report", "nowhere"], "nowhere holds nothing to report on"),
     ],
 )

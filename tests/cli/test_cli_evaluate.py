@@ -78,3 +78,9 @@ def test_wrong_calls(arguments, message, data, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err
+
+
+def test_the_figures_are_not_written_among_the_images(model, data, capsys):
+    assert main(["evaluate", model, str(data), "--out", str(data / "results")]) == 2
+    assert "whose images it would be among" in capsys.readouterr().err
+    assert {path.name for path in data.iterdir()} == {"dark", "light"}

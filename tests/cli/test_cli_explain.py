@@ -94,3 +94,14 @@ def test_wrong_calls(model, images, tmp_path, capsys, options, problem):
     assert status == 2
     assert problem in error.splitlines()[-1]
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_overlays_do_not_replace_the_images(model, images, tmp_path, monkeypatch, capsys):
+    """An overlay has the name of its image."""
+    monkeypatch.chdir(images / "b")
+    before = (images / "b" / "leaf.png").read_bytes()
+    for given, out in ((str(images / "b"), images / "b"), ("leaf.png", "."), (str(images), images / "a" / ".." / "b")):
+        assert main(["explain", given, "--recursive", "--model", model, "--out", str(out)]) == 2
+        assert "leaf.png, which an overlay could replace: choose another folder" in capsys.readouterr().err
+    assert {path.name for path in (images / "b").iterdir()} == {"leaf.png"}
+    assert (images / "b" / "leaf.png").read_bytes() == before

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from efficientnet.cli import train
+from efficientnet.cli.main import main
 from efficientnet.preprocessing import Scaling
 from efficientnet.training import FINETUNE, V2
 from efficientnet.training.recipes import to_json
@@ -118,7 +119,7 @@ def test_the_script_tells_what_is_wrong(tmp_path, capsys):
         (["x", "--set", "speed=2"], "has no speed: its fields are"),
         (["x", "--recipe", "v9"], "There is no recipe 'v9'"),
         (["x", "--model", "b99"], "b99"),
-        (["fashion-mnist", "--validation", str(tmp_path)], "validated with its own images"),
+        (["fashion-mnist", "--validation", str(SCRIPT.parent)], "validated with its own images"),
         (["x", "--out", "/proc/nowhere/run"], "/proc/nowhere/run cannot be written"),
         (["x", "--rank", "0"], "pass --distributed with it"),
         (["x", "--out", __file__], "is a file: expected a folder"),
@@ -144,3 +145,16 @@ def test_a_page_that_cannot_be_written_does_not_fail_a_training(monkeypatch, tmp
     monkeypatch.setattr("efficientnet.training.report.can_report", lambda: False)
     train._report(None, tmp_path)
     assert "no report.html: it needs Matplotlib and Jinja2" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_is_no_class_of_the_next(tmp_path, monkeypatch, capsys):
+    """A run has figures, which are images."""
+    for name in ("data/dark", "data/light", "photos"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data")
+    for call in (["."], [str(tmp_path / "data"), "--out", "dark/run"],
+                 ["digits", "--unlabelled", "../photos", "--out", "../photos/run"],
+                 ["digits", "--validation", "..", "--out", "../run"]):  # fmt: skip
+        assert main(["train", *call, "--plan"]) == 2
+        assert "whose images it would be among" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"dark", "light"}

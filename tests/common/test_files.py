@@ -5,10 +5,11 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from efficientnet.common.files import remove_parts, replacing
+from efficientnet.common.files import check_apart, remove_parts, replacing
 
 
 def test_threads_write_one_file_and_each_all_of_it(tmp_path):
@@ -94,3 +95,14 @@ def test_left_over_parts_go_after_a_day(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == kept
     remove_parts(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept - {"efficientnet-part-ab_12346"}
+
+
+def test_a_folder_to_write_into_lies_outside_of_the_images(tmp_path, monkeypatch):
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    for out, images in ((".", "."), ("runs/photos", "."), ("../link/a/new", "../photos"), ("a", tmp_path / "link")):
+        with pytest.raises(ValueError, match=r"lies in .*choose a folder outside of it \(--out\)"):
+            check_apart(Path(out), Path(images))
+    for out, images in (("../photos-out", "."), ("..", "."), ("a", "digits"), ("a", "no.csv")):
+        check_apart(Path(out), Path(images))

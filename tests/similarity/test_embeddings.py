@@ -206,3 +206,10 @@ def test_two_folders_of_images_do_not_share_embeddings(photos, network, tmp_path
     (moved / "red.png").unlink()
     assert embed(moved, tmp_path / "out", network) == (0, 3, [])
     assert Embeddings.read(tmp_path / "out").root == str(moved)
+
+
+def test_embeddings_do_not_lie_among_the_images(photos, network):
+    """Arrays of NumPy are images, too: the next run would embed them."""
+    with pytest.raises(ValueError, match="whose images it would be among"):
+        embed(photos, photos / "embeddings", network)
+    assert not (photos / "embeddings").exists()

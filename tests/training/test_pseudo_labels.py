@@ -101,5 +101,5 @@ def test_nothing_to_learn(data, folder, tmp_path):
 
 
 def test_without_a_teacher(tmp_path, capsys):
-    assert main(["train", "digits", "--unlabelled", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", "digits", "--unlabelled", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == 2
     assert "--unlabelled takes --teacher" in capsys.readouterr().err
