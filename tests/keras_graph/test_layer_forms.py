@@ -152,7 +152,12 @@ def check(model, runtime, x, tolerance=1e-5):
     for layer in model.layers:
         if type(layer).__name__ in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
             layer.set_weights([value + rng.uniform(0, 0.5, value.shape) for value in layer.get_weights()])
-    expected = keras.ops.convert_to_numpy(model(x, training=False))
+    try:
+        expected = keras.ops.convert_to_numpy(model(x, training=False))
+    except Exception as error:
+        if "do not yet support dilation" in str(error):
+            pytest.skip("TensorFlow computes this by oneDNN alone, which it leaves off on processors without VNNI")
+        raise
     (run_batch,) = RUNTIMES[runtime](model)(x)
     assert run_batch.shape == expected.shape
     np.testing.assert_allclose(run_batch, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
