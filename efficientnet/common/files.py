@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .text import plain
 
-_PREFIX = "efficientnet-part-"
+# Hidden, so that whatever reads the folder meanwhile leaves it out, such as pyarrow a folder of Parquet files.
+_PREFIX = ".efficientnet-part-"
 _PART = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile names them
 _KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",

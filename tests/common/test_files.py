@@ -86,15 +86,15 @@ def test_left_over_parts_go_after_a_day(tmp_path):
         (tmp_path / name / "x").write_text("half")
         os.utime(tmp_path / name, 2 * (time.time() - age,))
 
-    left_over("efficientnet-part-ab_12345", 25 * 3600)
-    left_over("efficientnet-part-ab_12346", 60)
-    left_over("efficientnet-part-of-my-own", 25 * 3600)
+    left_over(".efficientnet-part-ab_12345", 25 * 3600)
+    left_over(".efficientnet-part-ab_12346", 60)
+    left_over(".efficientnet-part-of-my-own", 25 * 3600)
     with replacing(tmp_path / "report.md") as part:
         part.write_text("whole")
-    kept = {"efficientnet-part-ab_12346", "efficientnet-part-of-my-own", "report.md"}
+    kept = {".efficientnet-part-ab_12346", ".efficientnet-part-of-my-own", "report.md"}
     assert {path.name for path in tmp_path.iterdir()} == kept
     remove_parts(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == kept - {"efficientnet-part-ab_12346"}
+    assert {path.name for path in tmp_path.iterdir()} == kept - {".efficientnet-part-ab_12346"}
 
 
 def test_a_folder_to_write_into_lies_outside_of_the_images(tmp_path, monkeypatch):

@@ -114,7 +114,7 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
         }
         return pa.Table.from_pylist([row], predict_many.schema())
 
-    left_over = tmp_path / "efficientnet-part-ab_12345"
+    left_over = tmp_path / ".efficientnet-part-ab_12345"
     left_over.mkdir()
     (left_over / "predictions-000001.parquet").write_bytes(b"half")
     with only_writer(tmp_path):
@@ -129,8 +129,10 @@ def test_answers_are_added_whole_and_of_one_model(predict_many, tmp_path):
         assert predictions.paths() == {"a"}
         with pytest.raises(ValueError, match="choose another --out"):
             predictions.check({"model": "b1"})
-    assert [row["path"] for row in read(tmp_path)] == ["a"]
     assert not left_over.exists()
+    left_over.mkdir()
+    (left_over / "predictions-000002.parquet").write_bytes(b"")  # what a process writes at this moment
+    assert [row["path"] for row in read(tmp_path)] == ["a"]
 
 
 def test_a_worker_keeps_its_options(predict_many, tmp_path, keras):

@@ -147,7 +147,7 @@ def test_an_image_whose_vector_is_not_finite_is_reported_and_the_others_are_embe
 
 
 def test_what_a_killed_process_left_half_written_is_removed(photos, network, tmp_path):
-    left_over = tmp_path / "out" / "efficientnet-part-ab_12345"
+    left_over = tmp_path / "out" / ".efficientnet-part-ab_12345"
     left_over.mkdir(parents=True)
     (left_over / "part-00000.npy").write_bytes(b"half")
     embed(photos, tmp_path / "out", network)

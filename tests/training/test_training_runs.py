@@ -86,7 +86,7 @@ class TestFolder:
         with pytest.raises(ValueError, match="Another process is training"):
             RunFolder(run.folder, SETTINGS, resume=True)
         run.save(checkpoint(0, 1))
-        left_over = run.folder / "efficientnet-part-ab_12345"
+        left_over = run.folder / ".efficientnet-part-ab_12345"
         left_over.mkdir()
         (left_over / "checkpoint-0-00000002.npz").write_text("left by a killed process")
         run.close()
