@@ -109,6 +109,8 @@ setup(
         "demo": [*OPENVINO, LITE0],
         "test": TEST,
         "docs": DOCS,
+        # All contenders of scripts/benchmark.py, with tests/peers.txt; timm's export to ONNX takes onnxscript.
+        "benchmark": [*TEST, "onnxscript"],
         "dev": [*TEST, *DOCS, "ruff", "mypy", "types-requests", "types-tqdm", "build", "twine"],
     },
     cmdclass={"sdist": ReproducibleSdist},

@@ -16,6 +16,9 @@ from .contenders import CONTENDERS, ForBatch, Measure, Settings
 from .file_contenders import FILE_CONTENDERS
 from .measuring import peak_memory
 
+# In the root of a clone: every contender but 1.1.1.
+INSTALL = "pip install -e '.[benchmark]' && pip install --no-deps -r tests/peers.txt"
+
 
 def turn(measure: Measure, seconds: float) -> list[float]:
     """Measures until the time is over, at least once; the first call only wakes threads and caches."""
@@ -45,6 +48,8 @@ def main() -> None:
             if batch not in opened:
                 opened[batch] = contender(batch)
             measured = {"seconds": turn(opened[batch], settings.seconds), "memory": peak_memory()}
+        except ModuleNotFoundError as error:
+            measured = {"skipped": f"needs {error.name}: {INSTALL}"}
         except Exception as error:  # whatever it is, the others go on
             lines = str(error).strip().splitlines() or [""]
             measured = {"skipped": f"{type(error).__name__}: {lines[0]}"}
