@@ -177,3 +177,15 @@ def test_more_weights_than_a_graph_holds(monkeypatch):
     monkeypatch.setattr(onnx_graph, "_MOST_BYTES", 4 * model.count_params())
     with pytest.raises(UnsupportedLayerError, match=r"huge has .* GiB of weights in float32, .* holds less than 2 GiB"):
         onnx_graph.convert(model)
+
+
+def test_what_runtimes_compute_slowly_is_not_there(tiny):
+    """Scaling of channels that are last goes three numbers at a time; a vector between two convolutions is copied."""
+    graph = onnx_graph.convert(tiny(weights=None, classes=5, include_preprocessing=True)).graph
+    shapes = {constant.name: list(constant.dims) for constant in graph.initializer}
+    scaling = [node for node in graph.node if node.name.startswith("rescaling:") and node.op_type in ("Mul", "Add")]
+    assert [shapes[node.input[1]] for node in scaling] == [[1, 3, 1, 1]] * 2
+    flattened = [node.name for node in graph.node if node.op_type in ("Flatten", "Reshape")]
+    assert flattened == ["avg_pool:Flatten"]
+    used = {name for node in graph.node for name in node.input}
+    assert used >= shapes.keys()

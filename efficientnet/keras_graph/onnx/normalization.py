@@ -13,6 +13,9 @@ from .writer import Value, Writer, unsupported, weights_of
 
 def scale(writer: Writer, x: Value, factor: Any, offset: Any) -> Value:
     """Multiplies with and adds what can be broadcast with the value in Keras."""
+    if x.rank == 4 and any(np.shape(value)[-1:] > (1,) for value in (factor, offset)):
+        # With the channels second a runtime computes a whole map at a time; of three channels last, three numbers.
+        x = writer.channels_second(x, "channels_last")
     return writer.combine("Add", writer.combine("Mul", x, np.asarray(factor)), np.asarray(offset))
 
 

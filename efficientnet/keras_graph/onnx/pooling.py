@@ -54,7 +54,9 @@ def _global_pooling(operation: str) -> Callable[[Writer, Any, Value], Value]:
         x = writer.write(operation, writer.channels_second(x, layer.data_format))
         if layer.keepdims:
             return x
-        return writer.write("Flatten", x, rank=2, axis=1)._replace(moved=False)
+        flat = writer.write("Flatten", x, rank=2, axis=1)._replace(moved=False)
+        writer.maps[flat.name] = x
+        return flat
 
     return write
 

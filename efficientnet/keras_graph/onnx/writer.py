@@ -7,7 +7,7 @@ is therefore kept in either order, and brought into the other only where an oper
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -49,6 +49,7 @@ class Writer:
         input_shape: in Keras, of the first value that the layer takes.
         layer: its name.
         backend: of the Keras that the layers compute with.
+        maps: of one pixel, by the names of the vectors that were made of them.
     """
 
     def __init__(self, onnx: Any, backend: str) -> None:
@@ -60,6 +61,7 @@ class Writer:
         self.input_shape: tuple[int | None, ...] = ()
         self._seen = Counter[str]()
         self._turned: dict[str, Value] = {}
+        self.maps: dict[str, Value] = {}
 
     def begin(self, call: LayerCall) -> None:
         """What is written from now on is named after this call of a layer."""
@@ -91,6 +93,16 @@ class Writer:
         """Gives a value of the model out, under this name."""
         natural = self.natural(x)
         self.nodes.append(self._onnx.helper.make_node("Identity", [natural.name], [name], name=name))
+
+    def drop_unused(self, results: Iterable[str]) -> None:
+        """Leaves out operations and constants that these results do not need."""
+        needed, nodes = set(results), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                nodes.append(node)
+        self.nodes = nodes[::-1]
+        self.constants = [constant for constant in self.constants if constant.name in needed]
 
     def natural(self, x: Value) -> Value:
         """A value with its axes in Keras' order."""
