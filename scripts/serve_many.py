@@ -25,6 +25,7 @@ import numpy as np
 from efficientnet.checkpoints import Facts
 from efficientnet.cli.model_options import find_source
 from efficientnet.cli.number_types import positive
+from efficientnet.cli.serve import named
 from efficientnet.common.text import get_logger
 from efficientnet.inference import InputSpec, compile
 from efficientnet.preprocessing import MODES
@@ -77,7 +78,7 @@ class Replicas:
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="variant, or a saved or exported model")
+    add("model", metavar="MODEL", help="variant, or a saved or exported model; NAME=MODEL gives it a name")
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add("--preprocessing", choices=MODES, help="of a saved model that has none inside")
     add("--replicas", type=positive, default=2, metavar="N", help="processes that predict (default: %(default)s)")
@@ -111,13 +112,14 @@ def serve_many(options: argparse.Namespace) -> None:
             ray_actor_options={"num_cpus": options.threads, "num_gpus": options.gpus},
             health_check_period_s=2,
         )
-        bound = deployment.bind(options.model, options.weights, options.preprocessing, options.threads)
+        name, model = named(options.model)
+        bound = deployment.bind(model, options.weights, options.preprocessing, options.threads)
         limits = Limits()
         replicas = Replicas(serve.run(bound, name="efficientnet", route_prefix=None), limits.seconds)
-        app = create_app({options.model: replicas}, limits, threads=2 * options.replicas)
+        app = create_app({name: replicas}, limits, threads=2 * options.replicas)
 
         def started(port: int) -> None:
-            print(f"http://{options.host}:{port}/ serves {options.model} from {options.replicas} replicas", flush=True)
+            print(f"http://{options.host}:{port}/ serves {name} from {options.replicas} replicas", flush=True)
 
         create_server(app, options.host, options.port, limits.seconds, started).run()
     finally:

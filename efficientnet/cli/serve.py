@@ -60,11 +60,16 @@ def _serve(arguments: argparse.Namespace) -> int:
     if missing := [name for name in _NEEDED if not find_spec(name)]:
         raise ImportError(f"serve needs {', '.join(missing)}: pip install 'efficientnet[serve]>=2'.")
     from ..serving import Limits, create_app
+    from ..serving.app import check_name, check_token
     from ..serving.running import create_server
 
+    token = os.environ.get(TOKEN)
+    if token is not None:
+        check_token(token)  # an empty one is refused, too: whoever sets it does not mean a server for everyone
     models, maps = {}, {}
     for given in arguments.models:
-        name, model = _named(given)
+        name, model = named(given)
+        check_name(name)
         if name in models:
             raise ValueError(f"Two models are called {name}: give them names, NAME=MODEL.")
         arguments.model = model
@@ -74,7 +79,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             maps[name] = _heat_maps(source, models[name])
     limits = Limits(arguments.waiting, arguments.max_bytes, seconds=arguments.seconds)
     app = create_app(
-        models, limits, token=os.environ.get(TOKEN) or None, allow_urls=arguments.allow_urls, explain=maps
+        models, limits, token=token, allow_urls=arguments.allow_urls, explain=maps
     )  # fmt: skip
     shown = ", ".join(f"{plain(name)} ({predictor.engine})" for name, predictor in models.items())
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
@@ -86,8 +91,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _named(given: str) -> tuple[str, str]:
-    """The name and the model of ``NAME=MODEL``; the name is the model's without them."""
+def named(given: str) -> tuple[str, str]:
+    """Return the name and the model of ``NAME=MODEL``; the name is the model's without them."""
     name, equals, model = given.partition("=")
     if equals and not os.path.exists(given):
         return name, model

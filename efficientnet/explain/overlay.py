@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common import arguments
 from ..images.bands import as_rgb
 from ..model_io.images import read_pixels
 from .explaining import Explanation
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # From little evidence to much: a scale that grows evenly brighter, from violet through red to yellow.
 _COLORS = np.array([[85, 16, 110], [139, 34, 105], [187, 55, 84], [227, 89, 51], [249, 140, 10], [246, 215, 70]]) / 255
+_MAP = "a map of numbers 0..1, (height, width)"
 _OPACITY = 0.8  # of the most evidence
 _UNSEEN = 0.45  # opacity of the grey over what the network does not get
 
@@ -34,7 +36,7 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
         A Pillow image in the size of ``image``, RGB.
 
     Raises:
-        ValueError: The map is of another size.
+        ValueError: The map is of another size, or has other numbers than 0..1.
         OSError: The image cannot be read.
 
     Example:
@@ -46,13 +48,16 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
     """
     from PIL import Image
 
-    heat_map = np.asarray(explanation.heat_map if isinstance(explanation, Explanation) else explanation)
+    given = explanation.heat_map if isinstance(explanation, Explanation) else explanation
+    heat_map = arguments.array("explanation", given, _MAP)
     pixels = as_rgb(read_pixels(image, 3))
     if heat_map.shape != pixels.shape[:2]:
         raise ValueError(
             f"explanation has a map of the shape {heat_map.shape}, the image is {pixels.shape[:2]}: expected the map "
             "of this image."
         )
+    if not (heat_map.min() >= 0 and heat_map.max() <= 1):  # false for NaN, too
+        raise ValueError(f"explanation has {heat_map.min():.3g} to {heat_map.max():.3g}: expected {_MAP}.")
     grey = np.repeat(pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     drawn = over_grey(grey, heat_map)
     if isinstance(explanation, Explanation):

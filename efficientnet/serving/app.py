@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ..common import arguments
 from ..common.text import clean, get_logger
 from ..errors import QueueFullError
 from ..images.loading import load_image
@@ -65,7 +66,8 @@ def create_app(
         threads: Groups of images that each model predicts at a time; by default as many as there are processors.
 
     Raises:
-        ValueError: There is no model, or one that does not return a vector per image or does not take image files.
+        ValueError, TypeError: There is no model, or one that does not return a vector per image or does not take image
+            files; a name that no address can have; or a token that no header can have.
 
     Example:
         >>> from efficientnet.inference import compile
@@ -75,11 +77,45 @@ def create_app(
     """
     if not models:
         raise ValueError("There is no model to serve: expected at least one.")
-    for predictor in models.values():
+    arguments.instance("models", models, Mapping, "a dictionary of predictors by their names")
+    arguments.instance("limits", limits, Limits, "Limits")
+    if token is not None:
+        check_token(token)
+    for name, predictor in models.items():
+        check_name(name)
+        if not hasattr(predictor, "spec"):
+            raise TypeError(f"models[{name!r}]={predictor!r}: expected a predictor, as inference.compile returns it.")
         predictor.spec.check_vector()
         predictor.spec.check_images()
     server = _Server(models, limits, token, allow_urls, explain or {}, threads)
     return Starlette(routes=server.routes(), lifespan=server.lifespan, exception_handlers={HTTPException: _refused})
+
+
+def check_name(name: Any) -> None:
+    """Check that the name of a model can be one part of an address: /v2/models/NAME.
+
+    Raises:
+        ValueError, TypeError: It cannot.
+    """
+    arguments.instance("name", name, str, "the name of a model")
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+        raise ValueError(
+            f"A model is called {name!r}: expected a name without '/', since it is a part of addresses; NAME=MODEL "
+            "gives one."
+        )
+
+
+def check_token(token: Any) -> None:
+    """Check that a header can have a token.
+
+    Raises:
+        ValueError, TypeError: It is empty, or has blanks around it or control characters, so that no request could.
+    """
+    arguments.instance("token", token, str, "a secret, or None")
+    if not token or token != token.strip() or not token.isprintable():
+        raise ValueError(
+            "The token is empty, or has blanks around it or control characters: expected a secret, or none at all."
+        )
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ import requests
 from color_models import CORNERS, color_model, save_with_names
 
 from efficientnet.cli.main import main
+from efficientnet.cli.serve import named
 
 pytest.importorskip("uvicorn", reason="needs pip install 'efficientnet[serve]>=2'")
 
@@ -70,10 +71,27 @@ def test_a_server_from_start_to_sigterm(tmp_path):
         assert server.wait(20) in (0, -signal.SIGTERM)
 
 
+def test_a_model_has_a_name_that_addresses_can_have(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "flowers").mkdir(parents=True)
+    assert named("lite0") == ("lite0", "lite0")
+    assert named("runs/flowers/") == ("flowers", "runs/flowers/")
+    assert named("runs/flowers/model.keras") == ("model", "runs/flowers/model.keras")
+    assert named("roses=runs/flowers") == ("roses", "runs/flowers")
+
+
+def test_an_empty_token_is_no_open_server(monkeypatch, capsys):
+    monkeypatch.setenv("EFFICIENTNET_TOKEN", "")
+    assert main(["serve", "lite0"]) == 2
+    assert "The token is empty" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["=lite0"], "A model is called ''"),
+        (["a/b=lite0"], "A model is called 'a/b'"),
         (["lite0", "lite0"], "Two models are called lite0"),
         (["none.keras"], "none.keras"),
         (["lite0", "--port", "65536"], "is no port"),

@@ -229,7 +229,7 @@ PUBLIC = {
     export.read_metadata: {"path": [None, 5, []]},
     explain: {"model": [None, 5], "images": [None, 5], "method": [None, "cam"], "class_index": ["x", -1, 9, 0.5],
               "layer": ["x", 5]},
-    overlay: {"explanation": [None, "x", np.zeros((2, 2))]},
+    overlay: {"explanation": [None, "x", np.zeros((2, 2)), *(np.full((8, 8), level) for level in (np.nan, 5, -1))]},
     evaluation.evaluate_predictor: {"predictor": [None, "b0"]},
     evaluation.score: {"probabilities": [None, "x", [], float("nan"), [[1], [1, 2]]], "labels": [None, "x", [5]]},
     evaluation.join: {"parts": [None, 5, [], [5]]},

@@ -323,3 +323,26 @@ def test_nothing_to_serve(predictor, model):
         create_app({"maps": maps})
     with pytest.raises(ValueError, match="waiting"):
         Limits(waiting=0)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\nb", 5])
+def test_names_that_no_address_can_have(predictor, name):
+    with pytest.raises((ValueError, TypeError), match=r"expected a name without|expected the name of a model"):
+        create_app({name: predictor})
+
+
+@pytest.mark.parametrize("token", ["", " secret", "secret\n", 5])
+def test_tokens_that_no_header_can_have(predictor, token):
+    with pytest.raises((ValueError, TypeError), match="expected a secret"):
+        create_app({"colors": predictor}, token=token)
+
+
+def test_arguments_of_another_type(predictor):
+    for wrong, limits, message in (
+        ([predictor], Limits(), "expected a dictionary of predictors"),
+        (predictor, Limits(), "expected a dictionary of predictors"),
+        ({"a": "lite0"}, Limits(), "expected a predictor"),
+        ({"a": predictor}, 3, "expected Limits"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            create_app(wrong, limits)
