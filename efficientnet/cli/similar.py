@@ -87,6 +87,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.similarity is not None and not arguments.duplicates:
         raise ValueError(f"--similarity={arguments.similarity:g} is for --duplicates: --top says how many to find.")
     if arguments.page:
+        if arguments.page.suffix.lower() not in (".html", ".htm"):  # an image in its place would be replaced
+            raise ValueError(f"--page {plain(arguments.page)}: a page is HTML; give a name that ends in .html.")
         check_writable(arguments.page)
         if not find_spec("jinja2"):
             raise ImportError("--page needs Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")

@@ -106,6 +106,8 @@ def test_a_folder_is_searched_once(photos, model, tmp_path, monkeypatch):
         (["similar", "a.png", "--in", "EMB", "--similarity", "0.5"], "is for --duplicates"),
         (["similar", "--duplicates", "--in", "EMB", "--top", "3"], "is for images"),
         (["similar", "a.png", "--in", "nowhere"], "no embeddings in nowhere"),
+        (["similar", "a.png", "--in", "EMB", "--page", "PHOTO"], "a page is HTML; give a name that ends in .html"),
+        (["similar", "a.png", "--in", "EMB", "--page", "EMB"], "a page is HTML; give a name that ends in .html"),
         (["embed", "nowhere", "--out", "OUT"], "no folder nowhere"),
         (["embed", "PHOTOS", "--out", "OUT", "--model", "MODEL", "--image-size", "32"], "is a whole model"),
         (["embed", "PHOTOS", "--out", "EMB", "--model", "MODEL", "--format", "parquet"], "in the format npy"),
@@ -121,6 +123,9 @@ def test_wrong_calls(arguments, message, photos, embeddings, model, tmp_path, ca
         "MODEL": model,
         "OUT": tmp_path / "out",
         "PHOTOS/red": photos / "red",
+        "PHOTO": next((photos / "red").iterdir()),
     }
+    before = places["PHOTO"].read_bytes()
     assert main([str(places.get(each, each)) for each in arguments]) == 2
     assert message in capsys.readouterr().err
+    assert places["PHOTO"].read_bytes() == before
