@@ -96,8 +96,8 @@ def find_fastest(
         for factors in best:  # two at a time: each takes gigabytes at B7's cost
             with latency.timed.compiled(baseline.build(factors)) as run:
                 pairs.append(by_turns([reference, run]))
-    usual = 1000 * pairs[0][0]
-    measured = [usual, *(usual * seconds / beside for beside, seconds in pairs)]
+    usual = 1000 * pairs[0][0].seconds
+    measured = [usual, *(usual * times.seconds / beside.seconds for beside, times in pairs)]
     first, *others = (
         Fastest(factors, baseline.cost(factors).macs, predicted(factors), one)
         for factors, one in zip((compound, *best), measured, strict=True)

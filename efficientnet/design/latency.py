@@ -37,8 +37,10 @@ from .timing import Timed, by_turns
 logger = get_logger()
 
 NETWORKS = 160  # small ones, in a table
-_BUSY = 1.15  # times the reference's shortest time: then other programs kept the machine busy
-_FORMAT = 3  # another one where the networks of the table change
+# Spread of the reference's times if other programs kept the machine busy. (How fast a virtual machine is changes by
+# half, but not from one run to the next.)
+_BUSY = 1.25
+_FORMAT = 4  # of the table
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
 _CHANNELS = 16  # that vector units compute at once
@@ -203,7 +205,10 @@ def work(variant: AnyVariant) -> dict[str, float]:
 
 
 class _Table:
-    """The seconds of the small networks, in a file; beside each those of a reference, timed by turns with it."""
+    """The seconds of the small networks, in a file; beside each those of a reference, and their spread.
+
+    Both are timed by turns.
+    """
 
     def __init__(self, timed: Timed) -> None:
         about = {"processor": _processor(), "cores": os.cpu_count(), **timed._asdict(), "versions": _versions()}
@@ -214,9 +219,9 @@ class _Table:
             content = read_object(self.path)
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
-            for number, pair in content["measured"].items():
-                seconds, reference = (arguments.factor(number, value) for value in pair)
-                self.measured[int(number)] = [seconds, reference]
+            for number, row in content["measured"].items():
+                seconds, reference, spread = (arguments.factor(number, value) for value in row)
+                self.measured[int(number)] = [seconds, reference, spread]
         except FileNotFoundError:
             pass
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
@@ -225,14 +230,13 @@ class _Table:
 
     def seconds(self, count: int) -> list[float]:
         """Return the times of the first networks, all at the reference's usual speed."""
-        pairs = [self.measured[number] for number in range(count)]
-        usual = statistics.median(reference for _, reference in pairs)
-        return [usual * seconds / reference for seconds, reference in pairs]
+        rows = [self.measured[number] for number in range(count)]
+        usual = statistics.median(reference for _, reference, _ in rows)
+        return [usual * seconds / reference for seconds, reference, _ in rows]
 
     def busy(self, count: int) -> Sequence[int]:
         """Return those of the first networks that were measured while the machine was busy."""
-        references = {number: self.measured[number][1] for number in range(count) if number in self.measured}
-        return [number for number, seconds in references.items() if seconds > _BUSY * min(references.values())]
+        return [number for number in range(count) if number in self.measured and self.measured[number][2] > _BUSY]
 
     def complete(self, count: int, again: Sequence[int], report: Callable[[int, int], None]) -> None:
         """Measure what is missing of the first networks, and some again, and write the table after each."""
@@ -242,7 +246,8 @@ class _Table:
         with self.timed.compiled(build(REFERENCE)) as reference:
             for index, number in enumerate(missing, start=1):
                 with self.timed.compiled(build(probe(number))) as run:
-                    self.measured[number] = by_turns([run, reference])
+                    times, usual = by_turns([run, reference])
+                self.measured[number] = [times.seconds, *usual]
                 with replacing(self.path) as part:
                     content = {"format": _FORMAT, **self.about, "measured": self.measured}
                     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

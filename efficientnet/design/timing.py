@@ -75,12 +75,20 @@ class Timed(NamedTuple):
             yield run
 
 
-def by_turns(runs: Sequence[Run]) -> list[float]:
-    """Time networks by turns in many short rounds, so that what else the machine does slows all of them.
+class Times(NamedTuple):
+    """How long a network took.
 
-    Returns:
-        Seconds of each: the first decile of its runs, which other programs hardly touch.
+    Attributes:
+        seconds: First decile of its runs, which other programs hardly touch.
+        spread: Their median, as a multiple of it: nearly 1 on a quiet machine.
     """
+
+    seconds: float
+    spread: float
+
+
+def by_turns(runs: Sequence[Run]) -> list[Times]:
+    """Time networks by turns in many short rounds, so that what else the machine does slows all of them."""
     seconds: list[list[float]] = [[] for _ in runs]
     end = time.perf_counter() + _ENOUGH_SECONDS * len(runs)
     for number in range(_MOST_ROUNDS):
@@ -91,4 +99,5 @@ def by_turns(runs: Sequence[Run]) -> list[float]:
             while spent < _ROUND_SECONDS:
                 times.append(run())
                 spent += times[-1]
-    return [float(np.quantile(times, _DECILE)) for times in seconds]
+    deciles = [float(np.quantile(times, _DECILE)) for times in seconds]
+    return [Times(decile, statistics.median(times) / decile) for decile, times in zip(deciles, seconds, strict=True)]

@@ -29,12 +29,12 @@ def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
     variants = [unseen(number) for number in range(NETWORKS)]
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(model.timed.compiled(build(variant))) for variant in variants]
-        seconds = by_turns(runs)
+        timed = by_turns(runs)
     rows = []
     print(f"| {'network':<44} | {'multiply-adds':>13} | predicted, ms | measured, ms | error  |")
     print(f"|{'-' * 46}|{'-' * 14}:|{'-' * 14}:|{'-' * 13}:|{'-' * 7}:|")
-    for variant, spent in zip(variants, seconds, strict=True):
-        measured, predicted = 1000 * spent, model.milliseconds(variant)
+    for variant, times in zip(variants, timed, strict=True):
+        measured, predicted = 1000 * times.seconds, model.milliseconds(variant)
         macs, error = costs.cost(variant).macs, predicted / measured - 1
         rows.append({"macs": macs, "predicted": predicted, "measured": measured})
         print(f"| {variant.name:<44} | {macs:>13,} | {predicted:>13.2f} | {measured:>12.2f} | {error:>+6.1%} |")

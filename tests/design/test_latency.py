@@ -96,7 +96,7 @@ def test_what_a_busy_machine_slowed_is_measured_again_on_demand(clock, tmp_path,
     assert not caplog.text
     (path,) = (tmp_path / "latency").iterdir()
     content = json.loads(path.read_text())
-    content["measured"]["3"] = [9.0, 2 * content["measured"]["3"][1]]
+    content["measured"]["3"] = [9.0, content["measured"]["3"][1], 1.6]
     path.write_text(json.dumps(content))
     clock.clear()
     assert latency_model(networks=8) != quiet
@@ -106,7 +106,7 @@ def test_what_a_busy_machine_slowed_is_measured_again_on_demand(clock, tmp_path,
     assert clock == ["reference", "probe-3"]
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 3, "measured": {"0": [-1, 1]}}'])
+@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 4, "measured": {"0": [-1, 1]}}'])
 def test_a_table_that_cannot_be_read_is_measured_anew(clock, tmp_path, caplog, content):
     latency_model(networks=8)
     (path,) = (tmp_path / "latency").iterdir()
@@ -133,8 +133,11 @@ def test_networks_are_timed_by_turns():
         order.append(name)
         return next(spent)
 
-    seconds = by_turns([lambda: run("a", slow), lambda: run("b", iter([0.011]))])
-    assert seconds == pytest.approx([0.002, 0.011])
+    a, b = by_turns([lambda: run("a", slow), lambda: run("b", iter([0.011]))])
+    assert (a.seconds, b.seconds) == pytest.approx((0.002, 0.011))
+    assert (a.spread, b.spread) == pytest.approx((1, 1))
+    disturbed = iter([0.002, 0.008, 0.008] * 100)
+    assert by_turns([lambda: next(disturbed)])[0] == pytest.approx((0.002, 4))
     assert order[:5] == ["a", "a", "a", "b", "a"]
 
 
