@@ -23,6 +23,7 @@ from ..model_io.spec import InputSpec
 from . import cache
 from .engines import CompileRequest, Engine, Run, padded
 from .fidelity import Fidelity
+from .openvino_kernels import has_slower_kernels, with_faster_kernels
 
 logger = get_logger()
 
@@ -105,6 +106,8 @@ class _Compiler:
         spec, fixed = self.spec(), self.fixed_batch()
         shaped = self.graph() if fixed else _shaped(self.graph(), spec, batch)
         compiled = self.core.compile_model(shaped, "CPU", options)
+        if self.request.precision == "f32" and has_slower_kernels(compiled):
+            compiled = self.core.compile_model(with_faster_kernels(self.core, shaped), "CPU", options)
         fidelity = self.eight_bits()[1] if self.request.precision == "int8" else None
         deviation = fidelity.difference if fidelity else self._deviation(compiled) if batch == 1 else None
         noted = None if fidelity is None else fidelity._asdict()
