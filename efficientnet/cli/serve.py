@@ -61,11 +61,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise ImportError(f"serve needs {', '.join(missing)}: pip install 'efficientnet[serve]>=2'.")
     from ..serving import Limits, create_app
     from ..serving.app import check_name, check_token
-    from ..serving.running import create_server
+    from ..serving.running import check_address, create_server
 
     token = os.environ.get(TOKEN)
     if token is not None:
         check_token(token)  # an empty one is refused, too: whoever sets it does not mean a server for everyone
+    check_address(arguments.host, arguments.port)
     models, maps = {}, {}
     for given in arguments.models:
         name, model = named(given)

@@ -138,7 +138,7 @@ def search(
             best = fidelity
     assert best is not None
     raise ValueError(
-        f"int8 is refused, and nothing is written. At best, {best}. Asked for is {best.asked(agreement)}. Give more "
+        f"int8 is refused. At best, {best}. Asked for is {best.asked(agreement)}. Give more "
         "calibration images, a lower agreement (--agreement), or take another precision: f16 in an export, bf16 or f32 "
         "for predictions."
     )

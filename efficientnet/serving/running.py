@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ..common.text import plain
 from .requests import TIMEOUT
 
 
@@ -37,6 +38,25 @@ def create_server(
     return Server(
         uvicorn.Config(app, host, port, http=_timed(seconds), ws="none", log_level="warning", access_log=False)
     )
+
+
+def check_address(host: str, port: int) -> None:
+    """Check that an address can be listened on, before models are loaded for it.
+
+    Raises:
+        OSError: It is not this machine's, another program listens there, or listening is not allowed.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+                trial.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # of a name that DNS cannot have
+        raise OSError(
+            f"Cannot listen on {plain(host)}, port {port}: {reason}. Choose an address of this machine (--host), such "
+            "as 127.0.0.1 or 0.0.0.0, and a free port (--port; 0 takes any)."
+        ) from None
 
 
 def _timed(seconds: float) -> type[asyncio.Protocol]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,17 @@ def test_an_empty_token_is_no_open_server(monkeypatch, capsys):
     assert "The token is empty" in capsys.readouterr().err
 
 
+def test_an_address_that_cannot_be_listened_on_is_named_before_a_model_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr("efficientnet.cli.model_options.model_source", None)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        used = str(other.getsockname()[1])
+        for host, port in (("127.0.0.1", used), ("203.0.113.5", "0"), ("a" * 99, "0")):
+            assert main(["serve", "lite0", "--host", host, "--port", port]) == 2
+            assert f"Cannot listen on {host}, port {port}: " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -101,7 +113,7 @@ def test_an_empty_token_is_no_open_server(monkeypatch, capsys):
 def test_wrong_calls(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr("efficientnet.cli.model_options.open_predictor", lambda arguments, source: source.load())
     try:
-        status = main(["serve", *arguments])
+        status = main(["serve", "--port", "0", *arguments])
     except SystemExit as error:
         status = error.code
     assert status == 2
