@@ -26,6 +26,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
     # pytest-xdist keeps each core busy, and threads that wait for a core compute meanwhile, for nothing.
     os.environ.setdefault(threads, "1")
+LEAN = str(Path(__file__).resolve().parent / "lean")
+if LEAN not in sys.path:  # for the processes that tests start: see the module that is in there
+    sys.path.insert(0, LEAN)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (LEAN, os.environ.get("PYTHONPATH"))))
 gc.set_threshold(10_000)  # a search for garbage goes through all frameworks' objects: not after each 700 new ones
 
 DATA = Path(__file__).resolve().parent / "data"

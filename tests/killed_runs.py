@@ -21,7 +21,7 @@ class Run:
         self.count_written = count_written
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(SCRIPTS.parent), os.environ["PYTHONPATH"]))},
         )  # fmt: skip
 
     def __enter__(self) -> Run:

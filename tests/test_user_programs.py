@@ -17,10 +17,10 @@ pytest.importorskip("tensorflow")
 
 
 def run(program: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join((str(Path(__file__).resolve().parents[1]), os.environ["PYTHONPATH"]))
     done = subprocess.run(
         [sys.executable, "-c", dedent(program)],
-        env={**os.environ, "PYTHONPATH": root, "KERAS_BACKEND": "tensorflow", **environment},
+        env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow", **environment},
         cwd=folder, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
