@@ -23,7 +23,7 @@ from ..model_io.spec import InputSpec
 from . import cache
 from .engines import CompileRequest, Engine, Run, padded
 from .fidelity import Fidelity
-from .openvino_kernels import has_slower_kernels, with_faster_kernels
+from .openvino_kernels import compile_faster, has_slower_kernels
 
 logger = get_logger()
 
@@ -107,7 +107,12 @@ class _Compiler:
         shaped = self.graph() if fixed else _shaped(self.graph(), spec, batch)
         compiled = self.core.compile_model(shaped, "CPU", options)
         if self.request.precision == "f32" and has_slower_kernels(compiled):
-            compiled = self.core.compile_model(with_faster_kernels(self.core, shaped), "CPU", options)
+            try:
+                compiled = compile_faster(self.core, shaped, options)
+            except (OSError, RuntimeError) as error:
+                logger.warning(
+                    "Predictions take longer than they could: a temporary file cannot be written (%s).", error
+                )
         fidelity = self.eight_bits()[1] if self.request.precision == "int8" else None
         deviation = fidelity.difference if fidelity else self._deviation(compiled) if batch == 1 else None
         noted = None if fidelity is None else fidelity._asdict()

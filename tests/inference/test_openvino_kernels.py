@@ -1,10 +1,12 @@
 """The kernels for processors with AVX2, which those with AVX-512 have, too."""
 
+import tempfile
+
 import numpy as np
 import pytest
 
-from efficientnet.inference import compile
-from efficientnet.inference.openvino_kernels import has_slower_kernels, with_faster_kernels
+from efficientnet.inference import compile, openvino_engine
+from efficientnet.inference.openvino_kernels import compile_faster, has_slower_kernels
 from efficientnet.keras_graph import openvino as openvino_graph
 
 pytest.importorskip("openvino")
@@ -27,7 +29,7 @@ def graph(tiny):
 
 def test_they_are_taken_and_predict_the_same(graph):
     core = openvino_graph.core()
-    chosen = core.compile_model(with_faster_kernels(core, graph), "CPU", OPTIONS)
+    chosen = compile_faster(core, graph, OPTIONS)
     if "avx2" not in str(kernels(chosen)):
         pytest.skip("this processor has no AVX2")
     assert kernels(chosen) == {"jit_avx2_f32", "jit_avx2_1x1_f32", "jit_avx2_dw_f32"}
@@ -72,3 +74,15 @@ def test_no_predictor_has_the_slower_ones(tiny, monkeypatch):
         predicted = predictor(images)
     assert not has_slower_kernels(found[-1])
     np.testing.assert_allclose(predicted, model.predict_on_batch(images.astype("float32")), rtol=0, atol=1e-6)
+
+
+def test_without_a_place_for_temporary_files_it_is_slower(tiny, monkeypatch, caplog):
+    def refuse(*arguments, **options):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(openvino_engine, "has_slower_kernels", lambda compiled: True)
+    model = tiny(weights=None, classes=5, input_shape=(32, 32, 3), include_preprocessing=True)
+    with compile(model, "openvino", cache=False) as predictor:
+        assert predictor(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 5)
+    assert "a temporary file cannot be written (No usable temporary directory found)" in caplog.text
