@@ -57,5 +57,8 @@ def _preferred(operation: Any) -> str | None:
         return _DEPTHWISE
     if kind != "Convolution":
         return None
-    _, channels, *sides = (side.get_length() for side in operation.input(1).get_partial_shape())
+    kernels = operation.input(1).get_partial_shape()
+    if kernels.is_dynamic:
+        return None
+    _, channels, *sides = kernels.to_shape()
     return _DENSE if set(sides) == {1} or channels <= _FEW else None
