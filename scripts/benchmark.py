@@ -16,7 +16,7 @@ reported. --files adds the way from JPEGs on disk to predictions.
 --only latency-model measures, for the model of times of ``efficientnet design``, 160 small networks, where this machine
 has no table of them yet, and 20 networks that the model has not seen; it prints the median and the worst error.
 
---only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for three epochs, and by keras.io's guide to
+--only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for one epoch, the head's, and by keras.io's guide to
 fine-tuning an EfficientNet for its 29, on TensorFlow; the row has the accuracies of both.
 """
 
