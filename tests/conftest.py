@@ -30,6 +30,7 @@ LEAN = str(Path(__file__).resolve().parent / "lean")
 if LEAN not in sys.path:  # for the processes that tests start: see the module that is in there
     sys.path.insert(0, LEAN)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (LEAN, os.environ.get("PYTHONPATH"))))
+sys.modules["openvino_telemetry"] = None  # nor does this process find it, which may have begun without that folder
 gc.set_threshold(10_000)  # a search for garbage goes through all frameworks' objects: not after each 700 new ones
 
 DATA = Path(__file__).resolve().parent / "data"

@@ -1,8 +1,9 @@
-"""Has a process that a test starts begin sooner: Keras and TensorFlow do not find what they import unasked.
+"""Has a process that a test starts begin sooner: Keras, TensorFlow and OpenVINO do not find what they import unasked.
 
 Where they are installed, Keras and TensorFlow import the packages below, for parts of theirs that no test uses, which
-takes as long as all else of a start. All other modules find them. Python imports this module as it begins,
-since tests/conftest.py puts its folder on the path.
+takes as long as all else of a start. OpenVINO would start a process for each of the many facts that it tells its makers
+of an import and of a conversion. All other modules find them. Python imports this module as it begins, since
+tests/conftest.py puts its folder on the path.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ UNASKED = {  # packages, and the importers that do not find them
     "IPython": ("keras.src.saving.",),
     "jax": ("keras.src.callbacks.", "tensorflow.lite."),
     "matplotlib": ("keras.src.visualization.",),
+    "openvino_telemetry": ("openvino.tools.ovc.",),
     "pandas": ("keras.src.trainers.", "tf_keras.src.engine."),
     "sklearn": ("keras.src.wrappers.",),
 }
