@@ -45,7 +45,7 @@ SMALL = dataclasses.replace(
     get_variant("b0"), name="small", blocks=V1_BLOCKS[:2], width=0.5, resolution=32, head_filters=64,
     depth_divisor=4, batch_norm_momentum=0.9, classes=2,
 )  # fmt: skip
-QUICK = ShortTraining(epochs=2, batch_size=16)
+QUICK = ShortTraining(epochs=2, batch_size=64)  # a step takes its time for each array, not for each image
 
 
 @pytest.fixture(scope="module")
