@@ -16,6 +16,8 @@ UNASKED = {  # packages, and the importers that do not find them
     "matplotlib": ("keras.src.visualization.",),
     "openvino_telemetry": ("openvino.tools.ovc.",),
     "pandas": ("keras.src.trainers.", "tf_keras.src.engine."),
+    "requests": ("keras.src.callbacks.", "tf_keras.src.callbacks"),
+    "scipy": ("tensorflow.python.keras.", "tf_keras.src.engine.", "tf_keras.src.preprocessing."),
     "sklearn": ("keras.src.wrappers.",),
 }
 
