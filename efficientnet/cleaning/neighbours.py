@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -79,9 +79,31 @@ def find_near_duplicates(features: Any, labels: Any, parts: Any, similarity: flo
         >>> [pair[:2] for pair in find_near_duplicates(features, labels, np.zeros(20))]
         [(3, 7)]
     """
-    arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
-    directions = unit(standardize(arguments.vectors("features", features, np.float32)))
+    directions = comparable("features", features, similarity)
     apart_in = [arguments.for_each(*given, len(directions)) for given in (("labels", labels), ("parts", parts))]
+    return nearest_pairs(directions, apart_in, similarity)
+
+
+def comparable(name: str, vectors: Any, similarity: float) -> NDArray[np.float32]:
+    """Return vectors standardized and of length 1, so that their products are cosines; these are to reach a similarity.
+
+    Raises:
+        ValueError: The vectors are none, a number is not finite, or the similarity is no cosine above 0.
+    """
+    arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
+    return unit(standardize(arguments.vectors(name, vectors, np.float32)))
+
+
+def nearest_pairs(
+    directions: NDArray[np.float32], apart_in: Sequence[NDArray[Any]], similarity: float
+) -> list[NearDuplicate]:
+    """Return each vector and, for each kind of group, the one that is nearest to it of another group, if near enough.
+
+    Args:
+        directions: (images, numbers), as :func:`comparable` returns them.
+        apart_in: For each kind, (images,) group of each image.
+        similarity: Least cosine.
+    """
     found = {}
     for rows, similarities in _blocks(directions, directions):
         for kinds in apart_in:

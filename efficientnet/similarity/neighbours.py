@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cleaning.label_issues import standardize
-from ..cleaning.neighbours import SIMILARITY, NearDuplicate, find_near_duplicates, ranked, unit
+from ..cleaning.neighbours import SIMILARITY, NearDuplicate, comparable, nearest_pairs, ranked, unit
 from ..common import arguments
 
 _BLOCK, _QUERIES = 4096, 1024  # vectors that are compared at a time, with so many queries
@@ -121,13 +120,12 @@ def find_duplicates(vectors: Any, similarity: float = SIMILARITY) -> list[NearDu
         >>> [pair[:2] for pair in find_duplicates(vectors)]
         [(3, 7)]
     """
-    vectors = arguments.vectors("vectors", vectors, np.float32)
-    count = len(vectors)
+    directions = comparable("vectors", vectors, similarity)
+    count = len(directions)
     if count <= MOST_COMPARED:
-        return find_near_duplicates(vectors, np.arange(count), np.zeros(count), similarity)
-    arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
+        return nearest_pairs(directions, [np.arange(count)], similarity)
     pairs: dict[tuple[int, int], float] = {}
-    for row, (others, values) in enumerate(zip(*_nearest_by_faiss(unit(standardize(vectors))), strict=True)):
+    for row, (others, values) in enumerate(zip(*_nearest_by_faiss(directions), strict=True)):
         for other, value in zip(others, values, strict=True):
             if other not in (row, -1) and value >= similarity:
                 pairs[min(row, int(other)), max(row, int(other))] = float(min(value, 1))
