@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .. import __version__
+from ..common import openvino_tools
 from ..common.text import lines, notify, plain, print_what_can_be
 from . import pixel_options
 
@@ -46,8 +47,7 @@ SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def command() -> NoReturn:
     """Run the command as the whole process; Ctrl-C ends it without waiting for what TensorFlow has loaded."""
     sys.unraisablehook = _interrupt_again
-    # OpenVINO's tools for conversion, which it imports unless this fails, take a tenth of the time to a prediction.
-    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
+    openvino_tools.leave_out()
     signal.signal(signal.SIGINT, _Interrupt())
     status = main()
     if status == INTERRUPTED:

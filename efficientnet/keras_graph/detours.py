@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common import openvino_tools
 from ..common.text import get_logger
 from ..images.pixel_scaling import Scaling
 from . import onnx as onnx_graph
@@ -160,11 +161,7 @@ def _converted(
 def _by_openvino(model: Any, folder: Path, batch: int | None) -> Any:
     import openvino
 
-    if sys.modules.get("openvino.tools.ovc", openvino) is None:  # the command leaves it out, to start sooner
-        del sys.modules["openvino.tools.ovc"]
-    from openvino.tools.ovc import convert_model
-
-    graph = convert_model(folder / _SAVED)
+    graph = openvino_tools.convert_model(folder / _SAVED)
     named = {name: port for port in graph.outputs for name in port.get_names()}
     names = onnx_graph.tensor_names(model)[1]
     return openvino.Model([named[name] for name in names], graph.get_parameters(), model.name)
