@@ -79,9 +79,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if arguments.explain:
             maps[name] = _heat_maps(source, models[name])
     limits = Limits(arguments.waiting, arguments.max_bytes, seconds=arguments.seconds)
-    app = create_app(
-        models, limits, token=token, allow_urls=arguments.allow_urls, explain=maps
-    )  # fmt: skip
+    app = create_app(models, limits, token=token, allow_urls=arguments.allow_urls, explain=maps)
     shown = ", ".join(f"{plain(name)} ({predictor.engine})" for name, predictor in models.items())
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
 

@@ -145,6 +145,7 @@ def export(
         'small.onnx'
     """
     path = Path(arguments.path("path", path, "the path of the file to write"))
+    name = path.absolute().name
     arguments.flag("raw_pixels", raw_pixels)
     arguments.iterable("calibration", calibration, "an iterable of images, such as a list of paths")
     runtime_folder = None if runtime is None else Path(arguments.path("runtime", runtime, "a folder"))
@@ -160,7 +161,7 @@ def export(
             "openvino."
         )
     if deployment:
-        deployment.check(path.absolute().name, spec)
+        deployment.check(name, spec)
     taken, scaling = spec, None
     if raw_pixels or (deployment and deployment.raw_pixels):
         if spec.scaling is None:
@@ -178,7 +179,7 @@ def export(
     options = Options(precision, fixed, samples, scaling, input_type)
     with _staged(path, loaded.count_params() * _BYTES[precision]) as part:
         folded = fold_batch_norm(loaded)
-        file = part / deployment.model.format(name=path.absolute().name) if deployment else part
+        file = part / deployment.model.format(name=name) if deployment else part
         file.parent.mkdir(parents=True, exist_ok=True)
         (given,), names = onnx.tensor_names(folded)
 
@@ -220,7 +221,7 @@ def export(
         }  # fmt: skip
         write_metadata(file, file_format, metadata)
         if deployment:
-            exported = Exported(part, path.absolute().name, spec, given, tuple(names), input_type, options.batch)
+            exported = Exported(part, name, spec, given, tuple(names), input_type, options.batch)
             deployment.complete(exported, runtime_folder)
         return report._replace(size=sum(file.stat().st_size for file in part.parent.rglob("*") if file.is_file()))
 
