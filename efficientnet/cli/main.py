@@ -23,6 +23,7 @@ from . import pixel_options
 
 # What the loader of libraries, C++ and Python say where a limit is reached.
 _LIMITS = ("failed to map segment", "cannot allocate memory", "bad_alloc", "can't start new thread")
+_SIZES = ("image_size", "size", "resolution", "batch_size")  # options on which memory depends most
 
 _COMMANDS = {
     "predict": "classify images",
@@ -118,6 +119,9 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
             message = f"{error.strerror}, for stdout or for a temporary file in {tempfile.gettempdir()}"
         if isinstance(error, MemoryError) or any(text in message.lower() for text in _LIMITS):
             message += ". This process may not have so much memory or so many threads: see `ulimit -a`."
+            sizes = {name: getattr(arguments, name, None) or 0 for name in _SIZES}
+            if large := [f"--{name.replace('_', '-')} {size}" for name, size in sizes.items() if size > 1]:
+                message += f" Smaller numbers take less memory: {', '.join(large)}."
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         try:
             sys.stdout.flush()

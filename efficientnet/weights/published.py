@@ -260,8 +260,9 @@ def unknown_message(name: str, variant: Variant) -> str:
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     return (
         f"Unknown weights {name!r} for {variant.name}: neither a published set of it ({named}) nor a file.{hint} "
-        "Pass None for random weights, a published set's name, the path of a file of weights, or "
-        "https://…#sha256=…; `efficientnet models` lists the sets of every variant."
+        "Pass None for random weights (of the commands only `train` starts from them: --weights none), a published "
+        "set's name, the path of a file of weights, or https://…#sha256=…; `efficientnet models` lists the sets of "
+        "every variant."
     )
 
 

@@ -139,6 +139,15 @@ def test_limits_of_memory_and_threads_are_named(capsys, error):
     assert printed.count("\n") == 1
 
 
+def test_options_that_take_memory_are_named(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.set_defaults(run=Mock(side_effect=MemoryError("Unable to allocate 74.5 GiB")))
+    assert run(parser, ["--image-size", "99999"]) == 2
+    assert capsys.readouterr().err.endswith("Smaller numbers take less memory: --image-size 99999.\n")
+
+
 def test_a_file_is_named_once():
     assert about("a b.png", "a b.png is empty.") == "a b.png is empty."
     assert about("a.png", "No such file: 'a.png'") == "No such file: 'a.png'"
