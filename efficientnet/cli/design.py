@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from .number_types import amount, natural, positive
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
-    from ..design import Fit, LatencyModel, Network, Results
+    from ..design import Baseline, Fit, LatencyModel, Network, Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,23 +137,18 @@ def _candidates(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from ..design import expected_top1, fit_budget
-    from ..design.latency import check_predictable
 
     baseline = options.read_baseline(arguments)
     options.check_out(arguments.out, baseline)
-    is_timed = arguments.milliseconds is not None
+    budgets = options.read_budgets(arguments)
+    is_timed = "milliseconds" in budgets
     options.check_timing(arguments, is_timed or arguments.measure, "--milliseconds or --measure")
-    if arguments.predict:
-        if not is_timed:
-            raise ValueError(
-                "--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out."
-            )
-        check_predictable(baseline)
+    if arguments.predict and not is_timed:
+        raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
     fit = fit_budget(
-        baseline, options.read_rule(arguments, baseline),
-        **{name: getattr(arguments, name) for name in options.BUDGETS},
+        baseline, options.read_rule(arguments, baseline), **budgets,
         precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
-        measure=arguments.measure, latency=_model(arguments) if arguments.predict else None,
+        measure=arguments.measure, latency=_latency_model(arguments, [baseline]) if arguments.predict else None,
     )  # fmt: skip
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")
@@ -221,22 +217,19 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _stages(arguments: argparse.Namespace) -> int:
     from ..design import search_architecture
-    from ..design.latency import check_predictable
 
     baseline = options.read_baseline(arguments)
     variant = baseline.variant
     if variant is None:
         raise ValueError(f"{arguments.baseline} has no stages that can be changed: only EfficientNets have.")
-    budgets = {name: most for name in options.BUDGETS if (most := getattr(arguments, name)) is not None}
+    budgets = options.read_budgets(arguments)
     is_timed = "milliseconds" in (arguments.cost, *budgets)
     options.check_timing(arguments, is_timed, "--milliseconds or --cost milliseconds")
-    if is_timed:
-        check_predictable(baseline)
     front = search_architecture(
         variant, _data(arguments, 2 * variant.resolution), arguments.out,
         trials=arguments.trials, changes=arguments.change, budgets=budgets, cost=arguments.cost,
-        precision=arguments.precision,
-        latency=_model(arguments) if is_timed else None, recipe=options.read_training(arguments), seed=arguments.seed,
+        precision=arguments.precision, latency=_latency_model(arguments, [baseline]) if is_timed else None,
+        recipe=options.read_training(arguments), seed=arguments.seed,
     )  # fmt: skip
     rows = []
     for network in front:
@@ -251,12 +244,9 @@ def _stages(arguments: argparse.Namespace) -> int:
 
 def _latency(arguments: argparse.Namespace) -> int:
     from ..design import Baseline
-    from ..design.latency import check_predictable
 
     variants = [get_variant(name) for name in arguments.networks or [f"b{number}" for number in range(8)]]
-    for variant in variants:
-        check_predictable(Baseline.from_variant(variant))
-    model = _model(arguments, arguments.again)
+    model = _latency_model(arguments, map(Baseline.from_variant, variants), arguments.again)
     rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
     print(table(["", "input", "multiply-adds", "milliseconds, predicted"], rows))
     print(f"\nmedian error for the measured networks, each predicted without it: {model.error:.1%}")
@@ -266,13 +256,12 @@ def _latency(arguments: argparse.Namespace) -> int:
 def _fastest(arguments: argparse.Namespace) -> int:
     from ..design import find_fastest
     from ..design.fastest import check_grows
-    from ..design.latency import check_predictable
 
     baseline = options.read_baseline(arguments)
     options.check_out(arguments.out, baseline)
-    check_predictable(baseline)
     check_grows(baseline, arguments.macs)
-    found = find_fastest(baseline, arguments.macs, _model(arguments), finalists=arguments.finalists)
+    model = _latency_model(arguments, [baseline])
+    found = find_fastest(baseline, arguments.macs, model, finalists=arguments.finalists)
     rows = [
         [
             name, f"{one.factors.width:.3f}", f"{one.factors.depth:.3f}", baseline.pixels(one.factors),
@@ -286,8 +275,13 @@ def _fastest(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model(arguments: argparse.Namespace, again: bool = False) -> LatencyModel:
+def _latency_model(arguments: argparse.Namespace, baselines: Iterable[Baseline], again: bool = False) -> LatencyModel:
+    """Measure this machine, after a check that the times of these networks can then be predicted."""
     from ..design import latency_model
+    from ..design.latency import check_predictable
+
+    for baseline in baselines:
+        check_predictable(baseline)
 
     def report(done: int, count: int) -> None:
         if done % 20 == 0:

@@ -47,6 +47,11 @@ def add_budgets(parser: argparse.ArgumentParser, title: str) -> None:
         group.add_argument(f"--{name}", type=amount, metavar="N", help=help_text)
 
 
+def read_budgets(arguments: argparse.Namespace) -> dict[str, float]:
+    """Return the budgets that are given, by currency."""
+    return {name: most for name in BUDGETS if (most := getattr(arguments, name)) is not None}
+
+
 def add_timing(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Add what times depend on."""
     add = parser.add_argument

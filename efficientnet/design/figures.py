@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..common.text import clean
 from ..explain.overlay import over_grey
-from ..reports.theme import FONT_SIZE, Theme, new_figure, style
+from ..reports.theme import FONT_SIZE, Theme, new_figure, shorten, style
 from .results import Network, Results
 from .verdict import METHODS, budget_of, find_baseline, group_by_budget, quantity, standing
 
@@ -27,21 +26,6 @@ _LINES = {
     "compound": "-",
     "baseline": "",
 }
-
-
-@dataclass(frozen=True)
-class ActivationMaps:
-    """An image, and where each network saw its class.
-
-    Attributes:
-        pixels: (height, width, 3) uint8 RGB.
-        label: Name of the image's class.
-        maps: Class activation map by method, (height, width) float32, 0..1.
-    """
-
-    pixels: NDArray[np.uint8]
-    label: str
-    maps: Mapping[str, NDArray[np.float32]]
 
 
 def accuracy_lines(results: Results) -> dict[str, list[Network]]:
@@ -150,12 +134,18 @@ def draw_search(results: Results, theme: Theme) -> Any:
     return figure
 
 
-def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str], theme: Theme) -> Any:
+def draw_activation_maps(
+    images: Sequence[NDArray[np.uint8]],
+    labels: Sequence[str],
+    maps: Mapping[str, Sequence[NDArray[np.float32]]],
+    theme: Theme,
+) -> Any:
     """Draw images, and where each network saw their class (figure 7).
 
     Args:
-        rows: Images with their maps, at least one.
-        methods: Columns after the image itself.
+        images: Images, (height, width, 3) RGB, at least one.
+        labels: Name of each image's class.
+        maps: For each method, the class activation map of each image, (height, width), 0..1.
         theme: ``LIGHT`` or ``DARK``.
 
     Returns:
@@ -164,29 +154,22 @@ def draw_activation_maps(rows: Sequence[ActivationMaps], methods: Sequence[str],
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
     """
-    columns = 1 + len(methods)
+    columns = 1 + len(maps)
     side = 1.18
-    figure = new_figure(side * len(rows) + 0.3, theme, width=side * columns + 0.25)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
-        grey = np.repeat(row.pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
-        for axes, method in zip(cells, ["image", *methods], strict=True):
+    figure = new_figure(side * len(images) + 0.3, theme, width=side * columns + 0.25)
+    grid = figure.subplots(len(images), columns, squeeze=False)
+    for axes, method in zip(grid[0], ["image", *maps], strict=True):
+        axes.set_title(method, fontsize=FONT_SIZE, color=theme.methods.get(method, theme.ink), pad=5)
+    for cells, image, label, *found in zip(grid, images, labels, *maps.values(), strict=True):
+        grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+        for axes, shown in zip(cells, [image, *(over_grey(grey, one) for one in found)], strict=True):
             axes.set_axis_off()
-            axes.imshow(row.pixels if method == "image" else over_grey(grey, row.maps[method]))
-            if index == 0:
-                colour = theme.methods.get(method, theme.ink)
-                axes.set_title(method, fontsize=FONT_SIZE, color=colour, pad=5)
+            axes.imshow(shown)
         cells[0].text(
-            -0.06, 0.5, _shorten(row.label), transform=cells[0].transAxes, rotation=90, ha="right", va="center",
+            -0.06, 0.5, shorten(label, 18), transform=cells[0].transAxes, rotation=90, ha="right", va="center",
             fontsize=FONT_SIZE, color=theme.ink, parse_math=False,
         )  # fmt: skip
     return figure
-
-
-def _shorten(label: str) -> str:
-    """Shorten a label to the side of its image."""
-    label = clean(label)
-    return label if len(label) <= 18 else f"{label[:17]}…"
 
 
 def _factors(network: Network, baseline: Network | None) -> str:

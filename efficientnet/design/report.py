@@ -17,7 +17,7 @@ from ..common.files import write_file
 from ..explain import explain
 from ..reports.page import Figure, Page, Paragraph, Section, Table, to_html, to_markdown
 from ..reports.theme import render_themes
-from .figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_lines, draw_search, width_lines
+from .figures import accuracy_lines, draw_activation_maps, draw_lines, draw_search, width_lines
 from .results import Network, Results, load_results
 from .verdict import (
     METHODS,
@@ -218,14 +218,10 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
     if not maps:
         return [Section(title, tuple(problems))]
     names = [classes[label] for label in labels]
-    rows = [
-        ActivationMaps(image, name, {method: found[index] for method, found in maps.items()})
-        for index, (image, name) in enumerate(zip(pixels, names, strict=True))
-    ]
-    images |= render_themes("activation-maps", lambda theme: draw_activation_maps(rows, list(maps), theme))
+    images |= render_themes("activation-maps", lambda theme: draw_activation_maps([*pixels], names, maps, theme))
     shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f} % for {method}" for method, found in maps.items()]
     alternative = (
-        f"{len(rows)} held-out images, of {listing(names)}, each beside its class activation maps. The evidence is "
+        f"{len(names)} held-out images, of {listing(names)}, each beside its class activation maps. The evidence is "
         f"above half of its highest in this part of the images, on average: {listing(shares)}."
     )
     caption = (

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import clean
 from ..images.bands import as_rgb
 from ..images.loading import load_image
-from ..reports.theme import LIGHT, WIDTH, Theme, new_figure, style
+from ..reports.theme import LIGHT, WIDTH, Theme, new_figure, shorten, style
+from .formats import percent
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
@@ -45,7 +45,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
     """
     chosen = _most_confused(outcomes)
     matrix = confusion_matrix(outcomes, chosen)
-    labels = [_shorten(names[index], 24) for index in chosen]
+    labels = [shorten(names[index], 24) for index in chosen]
     if matrix[-1].any() or matrix[:, -1].any():
         labels.append(f"{outcomes.classes - len(chosen)} others")
     side = len(labels)
@@ -100,7 +100,7 @@ def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT, calibrated: Outco
     lower.stairs(counts / len(outcomes), edges, fill=True, color=theme.series[0])
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.set_title(
-        f"expected calibration error {_percent(bins.error)}\n({_percent(by_mass.error)} in bins of equal mass)",
+        f"expected calibration error {percent(bins.error)}\n({percent(by_mass.error)} in bins of equal mass)",
         color=theme.ink, fontsize=9, pad=10,
     )  # fmt: skip
     lower.set(xlabel="confidence: probability of the prediction", ylabel="share of\nthe images")
@@ -152,9 +152,9 @@ def draw_mistakes(
         if maps:
             show(maps[number], row, places * column + 1)
         lines = (
-            (_shorten(mistake.label, 17), _percent(mistake.probability_of_label or 0), theme.ink, 8),
-            (f"→ {_shorten(mistake.predicted, 15)}", _percent(mistake.probability), theme.methods["compound"], 8),
-            (_shorten(mistake.path.name, 32), "", theme.faint, 6),
+            (shorten(mistake.label, 17), percent(mistake.probability_of_label or 0), theme.ink, 8),
+            (f"→ {shorten(mistake.predicted, 15)}", percent(mistake.probability), theme.methods["compound"], 8),
+            (shorten(mistake.path.name, 32), "", theme.faint, 6),
         )
         for line, (name, share, colour, size) in enumerate(lines):
             for text, x, side in ((name, 0, "left"), (share, 1, "right")):
@@ -186,7 +186,7 @@ def draw_values(found: ValueEvaluation, theme: Theme = LIGHT) -> Any:
         axes.plot(ends, ends, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)))
         axes.plot(truth, predicted, ".", markersize=4, alpha=0.6, color=theme.series[0])
         axes.set(xlabel="true", ylabel="predicted")
-        axes.set_title(_shorten(name, 24), color=theme.ink, fontsize=9, parse_math=False)
+        axes.set_title(shorten(name, 24), color=theme.ink, fontsize=9, parse_math=False)
         style(axes, theme, grid="both")
     return figure
 
@@ -231,14 +231,3 @@ def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
     colours = np.where(right, to_rgb(theme.methods["width"]), to_rgb(theme.methods["compound"]))
     blended: NDArray[np.float64] = (1 - opacity) * np.array(to_rgb(theme.background)) + opacity * colours
     return blended
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _shorten(text: str, length: int) -> str:
-    """A name without its middle, since names of a kind are often alike at one end."""
-    text = clean(text)
-    half = length // 2
-    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"

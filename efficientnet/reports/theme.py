@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.text import clean
+
 WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
 FONT_SIZE = 9  # points
 _DOTS_PER_INCH = 200
@@ -58,6 +60,13 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
     except ImportError as error:
         raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]>=2'.") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a name without its middle, since names of a kind are often alike at one end."""
+    text = clean(text)
+    half = length // 2
+    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"
 
 
 def render(figure: Any) -> bytes:

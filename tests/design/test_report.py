@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from efficientnet.common.text import clean
-from efficientnet.design.figures import ActivationMaps, accuracy_lines, draw_activation_maps, draw_lines, draw_search
+from efficientnet.design.figures import accuracy_lines, draw_activation_maps, draw_lines, draw_search
 from efficientnet.design.report import write_report
 from efficientnet.design.results import Network, Results
 from efficientnet.design.verdict import (
@@ -323,8 +323,8 @@ def test_the_search_marks_the_best_the_equal_and_the_given_up():
 def test_activation_maps_are_brightest_where_the_evidence_is():
     evidence = np.zeros((4, 4), np.float32)
     evidence[0, 0] = 1
-    row = ActivationMaps(np.full((4, 4, 3), 100, np.uint8), "$a cat", {"width": evidence, "compound": 1 - evidence})
-    figure = draw_activation_maps([row], ["width", "compound"], LIGHT)
+    image = np.full((4, 4, 3), 100, np.uint8)
+    figure = draw_activation_maps([image], ["$a cat"], {"width": [evidence], "compound": [1 - evidence]}, LIGHT)
     assert [axes.get_title() for axes in figure.axes] == ["image", "width", "compound"]
     width, compound = (axes.images[0].get_array() for axes in figure.axes[1:])
     red_over_blue = width[..., 0] - width[..., 2]
