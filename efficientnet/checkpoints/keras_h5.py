@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.text import some
 from ..errors import CheckpointError
 from ..family.arrays import role
 from . import architecture, facts, hdf5
@@ -76,7 +77,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
             name, arrays, layers = "Keras 3 weights, HDF5", *read_keras3(root)
         else:
             raise CheckpointError(
-                f"{fspath(path)} is an HDF5 file, but not of Keras: it holds {', '.join(list(root)[:5]) or 'nothing'}. "
+                f"{fspath(path)} is an HDF5 file, but not of Keras: it holds {some(list(root), most=5) or 'nothing'}. "
                 "Give a file that model.save_weights or model.save wrote."
             )
         checked = {key: guarded(path, stored) for key, stored in arrays.items()}

@@ -12,6 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO
 
+from ..common.text import some
 from ..errors import CheckpointError
 from . import keras_objects, tar, tf_bundle
 from .arrays import Stored
@@ -150,7 +151,7 @@ def _only(names: list[str]) -> str:
         return names[0]
     if not names:
         raise ValueError("there is no NAME.index in it")
-    raise ValueError(f"it holds several checkpoints ({', '.join(names[:10])}): give one of them")
+    raise ValueError(f"it holds several checkpoints ({some(names)}): give one of them")
 
 
 def _mapped(file: IO[bytes]) -> tf_bundle.Buffer:

@@ -13,7 +13,7 @@ import logging
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, TextIO
 
@@ -35,6 +35,11 @@ def lines(text: object) -> str:
 def markdown(text: object) -> str:
     """Return a cell of a Markdown table, or a part of a line of it."""
     return re.sub(r"([|<])", r"\\\1", plain(text))
+
+
+def some(names: Sequence[object], most: int = 10) -> str:
+    """Return the first of several names, as a part of a sentence; "…" stands for the others."""
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def csv_cell(value: Any) -> Any:

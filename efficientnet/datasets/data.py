@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.text import some
 from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..images.resizing import center_crop_and_resize
@@ -67,7 +68,7 @@ class Data:
             wrong += [f"no name for {name!r}" for name in self.classes if name not in names]
             raise ValueError(
                 f"{self.name} has {len(self.classes)} {self.targets.what}, and {len(names)} names are given for them: "
-                + (", ".join(wrong[:10]) or "one of these comes twice")
+                + (some(wrong) or "one of these comes twice")
                 + ". Give each class its name once (--classes)."
             )
         return dataclasses.replace(self, targets=self.targets.reordered(names))

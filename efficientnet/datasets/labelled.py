@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..common.text import some
 from .numbers import read_numbers, read_weights
 from .samples import find_samples
 from .tags import read_tags
@@ -78,7 +79,7 @@ def _find_ordinal(data: Path, what: What) -> Labelled:
         order = what.order or sorted(targets.names, key=float)
     except ValueError:
         raise ValueError(
-            f"{data}: the order of the classes {', '.join(targets.names[:10])} is not known: give their names, the "
+            f"{data}: the order of the classes {some(targets.names)} is not known: give their names, the "
             "lowest first, as --classes FILE."
         ) from None
     if unknown := sorted(set(targets.names) - set(order)):
@@ -106,7 +107,7 @@ def _find_probabilities(data: Path, what: What) -> Labelled:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"{data}: the probabilities {', '.join(found.names[:10])} of {found.paths[row]} are "
+            f"{data}: the probabilities {some(found.names)} of {found.paths[row]} are "
             f"{', '.join(f'{value:g}' for value in found.values[row, :10])}, {sums[row]:g} in sum: expected numbers of "
             "0 or more whose sum is 1. Name their columns with --columns if there are others."
         )

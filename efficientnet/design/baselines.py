@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common import arguments
+from ..common.text import some
 from ..family import costs, scaling
 from ..family.costs import Cost
 from ..family.scaling import MIN_RESOLUTION, Factors, checked_factors, scale_resolution
@@ -160,7 +161,7 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
     with deep_recursion():
         found = profile(baseline.function(width, depth, pixels, baseline.classes))
     if found.uncounted:
-        layers = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted[:5])
+        layers = some([f"{layer.name} ({layer.kind})" for layer in found.uncounted], most=5)
         raise ValueError(
             f"{baseline.name} cannot be scaled to a budget, since the cost of these layers is unknown: {layers}. "
             "Write it with layers of Keras."

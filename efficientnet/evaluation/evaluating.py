@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..common import arguments
+from ..common.text import some
 from ..datasets.numbers import read_numbers
 from ..datasets.samples import Sample, find_samples, match_classes
 from ..datasets.splits import PARTS, select, select_rows
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 _CHUNK = 256  # predictions whose probabilities are in memory at a time
-_MOST_NAMES = 10  # in a sentence
 
 
 def evaluate_predictor(
@@ -110,8 +110,8 @@ def evaluate_predictor(
     matched, unmatched = match_classes(labels, classes)
     if not matched:
         raise ValueError(
-            f"None of the {len(labels)} classes in {data} is one of {model}'s: they are called {_names(list(labels))}, "
-            f"the model's {_names([name for _, name in classes])}. Rename the folders or labels; a model without names "
+            f"None of the {len(labels)} classes in {data} is one of {model}'s: they are called {some(list(labels))}, "
+            f"the model's {some([name for _, name in classes])}. Rename the folders or labels; a model without names "
             "takes the number of the output, from 0."
         )
     predicted: list[Sample] = []
@@ -153,7 +153,7 @@ def _evaluate_labels(
     truth, known = tagged.truth[rows][:, tagged.known], tagged.known
     labels = [name for name, is_known in zip(_unique(predictor.spec.classes), known, strict=True) if is_known]
     if lacking := [label for label, count in zip(labels, truth.sum(axis=0), strict=True) if not count]:
-        notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({_names(lacking)}).")
+        notes.append(f"No images have {len(lacking)} of the {len(labels)} labels ({some(lacking)}).")
     limits = tuple(predictor.spec.label_thresholds(threshold)[known].tolist())
     pairs, is_label = as_pairs(scores[:, known], truth)
     return LabelEvaluation(
@@ -249,7 +249,7 @@ def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str
     notes = []
     if lacking := [name for index, (_, name) in enumerate(classes) if index not in present]:
         notes.append(
-            f"No images of {len(lacking)} of the model's {len(classes)} classes ({_names(lacking)}): the means over "
+            f"No images of {len(lacking)} of the model's {len(classes)} classes ({some(lacking)}): the means over "
             "the classes leave them out."
         )
     if len(present) == 1:
@@ -262,7 +262,3 @@ def _unique(classes: Sequence[tuple[str, str]]) -> list[str]:
     """Names of the classes; with the id where two have the same, as ImageNet's two cranes."""
     counts = Counter(name for _, name in classes)
     return [name if counts[name] == 1 else f"{name} ({key})" for key, name in classes]
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")

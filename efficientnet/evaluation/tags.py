@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
+from ..common.text import some
 from ..datasets.samples import checked_classes, match_classes
 from ..datasets.tags import read_tags
 
@@ -66,7 +67,7 @@ def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]
     if not matched:
         raise ValueError(
             f"None of the labels in {data} is one of the model's: the data has "
-            f"{', '.join(tags.names[:10]) or 'nothing'}, the model's {', '.join(name for _, name in classes[:10])}."
+            f"{some(tags.names) or 'nothing'}, the model's {some([name for _, name in classes])}."
         )
     truth = np.zeros((len(tags.labels), len(classes)), bool)
     for row, found in enumerate(tags.labels.values()):

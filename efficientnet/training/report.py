@@ -15,6 +15,7 @@ import numpy as np
 from ..cleaning.report import read_indices
 from ..common.files import write_file
 from ..common.json_files import read_object
+from ..common.text import some
 from ..datasets.samples import Sample
 from ..datasets.targets import Classes, Values
 from ..keras_files.opening import RUN_MODEL, RUN_SETTINGS
@@ -214,7 +215,6 @@ def _evaluation_of(found: CrossValidation) -> AnyEvaluation:
 
 
 def _usage(task: Task, what: str, found: AnyEvaluation | None = None) -> Section:
-    names = ", ".join(task.data.classes[:10]) + (", …" if len(task.data.classes) > 10 else "")
     command = f"efficientnet predict --model {RUN_MODEL} IMAGE"
     calibrate = f"efficientnet evaluate {RUN_MODEL} validation.csv --save-calibrated calibrated.keras"
     calibrated = Code("To calibrate its probabilities on the validation images:", "sh", calibrate)
@@ -226,7 +226,7 @@ def _usage(task: Task, what: str, found: AnyEvaluation | None = None) -> Section
     return Section(
         "Use the model",
         (
-            Paragraph(f"{RUN_MODEL} is the {what}. Its outputs are, in their order: {names}."),
+            Paragraph(f"{RUN_MODEL} is the {what}. Its outputs are, in their order: {some(task.data.classes)}."),
             Code("On the command line, in this folder:", "sh", command),
             Code("In Python, with Keras alone:", "python", program),
             *([] if isinstance(getattr(found, "temperature", ""), str) else [calibrated]),

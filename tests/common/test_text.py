@@ -13,7 +13,17 @@ from unittest.mock import Mock
 import pytest
 
 from efficientnet.cli.main import main, run
-from efficientnet.common.text import about, csv_cell, get_logger, json_text, lines, markdown, plain, print_what_can_be
+from efficientnet.common.text import (
+    about,
+    csv_cell,
+    get_logger,
+    json_text,
+    lines,
+    markdown,
+    plain,
+    print_what_can_be,
+    some,
+)
 from efficientnet.reports.tables import table
 
 NASTY = "a\x1b[31m\x9b|\n\r\u2028\u202e\u2066\udce9\x00=cmd"
@@ -146,6 +156,11 @@ def test_options_that_take_memory_are_named(capsys):
     parser.set_defaults(run=Mock(side_effect=MemoryError("Unable to allocate 74.5 GiB")))
     assert run(parser, ["--image-size", "99999"]) == 2
     assert capsys.readouterr().err.endswith("Smaller numbers take less memory: --image-size 99999.\n")
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, ""), (1, "a"), (2, "a, b"), (3, "a, b, …")])
+def test_some_of_many_names(count, text):
+    assert some(list("abc")[:count], most=2) == text
 
 
 def test_a_file_is_named_once():

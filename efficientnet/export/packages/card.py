@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ...common.text import some
 from ...family.variants import get_variant, list_variants
 from ...images.pixel_scaling import formula
 from ...weights.published import PublishedWeights
@@ -31,7 +32,7 @@ def model_card(
         head = {"license": _LICENCES.get(published.licence, "other"), **head}
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
     classes = f"{network.classes:,} classes" if network.classes else "no classifier"
-    names = f", named in the files: {_some(network.class_names)}" if network.class_names else ""
+    names = f", named in the files: {some(network.class_names, most=5)}" if network.class_names else ""
     known = variant.name in list_variants()
     paper = f" ({get_variant(variant.name).paper})" if known else ""
     create = f'"{variant.name}"' if known else '"variant.json"'
@@ -87,7 +88,3 @@ def _accuracy(network: Network, published: PublishedWeights | None) -> str:
         f"{published.top1:.2%} on ImageNet's validation images at {published.resolution} pixels, as the publisher "
         f"({published.publisher}) gives it"
     )
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
