@@ -26,6 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 for threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
     # pytest-xdist keeps each core busy, and threads that wait for a core compute meanwhile, for nothing.
     os.environ.setdefault(threads, "1")
+# XLA takes longer to compile a small network well than to compute it: JAX does so, and Keras' ``fit`` on TensorFlow.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 LEAN = str(Path(__file__).resolve().parent / "lean")
 if LEAN not in sys.path:  # for the processes that tests start: see the module that is in there
     sys.path.insert(0, LEAN)
