@@ -20,6 +20,7 @@ from efficientnet.family.variants import get_variant
 from efficientnet.inference import ModelSource
 
 pytest.importorskip("keras")
+pytestmark = pytest.mark.usefixtures("eagerly")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -67,7 +67,7 @@ def test_from_images_to_predictions(folder, channels, tmp_path, capsys):
     )
     save_variant(variant, tmp_path / "small.json")
     options = [
-        "--set", "head_epochs=0", "--set", "epoch_steps=0", "--epochs", "2", "--batch-size", "4", "--image-size", "32",
+        "--set", "head_epochs=0", "--set", "epoch_steps=0", "--epochs", "2", "--batch-size", "16", "--image-size", "32",
     ]  # fmt: skip
     command = ["train", folder, "--in-channels", channels, "--model", tmp_path / "small.json", "--weights", "none"]
     assert main([*map(str, command), *options, "--out", str(tmp_path / "run")]) == 0
