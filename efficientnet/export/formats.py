@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.private_imports import import_privately
 from ..inference.quantization import quantize
 from ..keras_graph import onnx as onnx_graph
 from ..keras_graph.detours import onnx_of, openvino_of
@@ -61,7 +62,7 @@ def _store_in_half(model: Any) -> None:
 
 
 def _write_openvino(model: Any, path: Path, options: Options) -> None:
-    import openvino
+    openvino = import_privately("openvino")
 
     graph = openvino_of(model, options.scaling)
     for port, name in zip(graph.outputs, onnx_graph.tensor_names(model)[1], strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.private_imports import import_privately
 from ..keras_graph import openvino
 from .activations import Operation, last_activation
 from .model import ExportedModel, Ports, Tensor, places_of
@@ -41,7 +42,7 @@ def with_outputs(graph: Any, names: Sequence[str]) -> Any:
     Raises:
         ValueError: They are not the names of its outputs.
     """
-    import openvino as runtime
+    runtime = import_privately("openvino")
 
     places = places_of(names, ports_of(graph))
     if places == sorted(places):

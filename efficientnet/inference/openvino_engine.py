@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.private_imports import import_privately
 from ..common.text import get_logger
 from ..exported_files.openvino_file import ports_of
 from ..images.pixels import is_pillow, rgb_of_image
@@ -46,16 +47,14 @@ class _Compiler:
     """Compiles one model for different batches."""
 
     def __init__(self, request: CompileRequest) -> None:
-        import openvino
-
-        self.runtime = openvino
+        self.runtime = import_privately("openvino")
         self.request = request
         self.core = openvino_graph.core()
         self.processor = self.core.get_property("CPU", "FULL_DEVICE_NAME")
         self.capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if request.precision == "bf16" and "BF16" not in self.capabilities:
             raise ValueError(f"precision='bf16': this processor, {self.processor}, has no bfloat16. Take 'f32'.")
-        self.version = openvino.get_version()
+        self.version = self.runtime.get_version()
         self.exact = functools.cache(self._exact)
         self.graph = functools.cache(self._graph)
         self.eight_bits = functools.cache(self._eight_bits)

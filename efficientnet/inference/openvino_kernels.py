@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from ..common.private_imports import import_privately
+
 _SLOWER = "brgconv_avx2"
 _DEPTHWISE, _DENSE = "cpu:jit_avx2_dw", "cpu:jit_avx2_1x1,cpu:jit_avx2"  # by preference
 _PRIORITY = "primitives_priority"  # attribute of an operation, by which OpenVINO chooses
@@ -34,8 +36,7 @@ def compile_faster(core: Any, graph: Any, options: Mapping[str, Any]) -> Any:
         OSError: There is no place for the temporary folder.
         RuntimeError: The graph cannot be written there.
     """
-    import openvino
-
+    openvino = import_privately("openvino")
     preferred = {operation.get_friendly_name(): _preferred(operation) for operation in graph.get_ops()}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, "graph.xml")

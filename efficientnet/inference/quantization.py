@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from ..common.private_imports import import_privately
 from ..keras_graph import openvino
 
 
@@ -26,8 +27,7 @@ def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) ->
     """
     if find_spec("nncf") is None:
         raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]>=2'.")
-    import nncf
-    import openvino as runtime
+    runtime, nncf = import_privately("openvino"), import_privately("nncf")
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import openvino_tools
+from ..common.private_imports import import_privately
 from ..common.text import get_logger
 from ..images.pixel_scaling import Scaling
 from . import onnx as onnx_graph
@@ -159,9 +159,10 @@ def _converted(
 
 
 def _by_openvino(model: Any, folder: Path, batch: int | None) -> Any:
-    import openvino
-
-    graph = openvino_tools.convert_model(folder / _SAVED)
+    openvino = import_privately("openvino")
+    # Not by openvino.convert_model, which the command does without, and which reports what it is called with.
+    frontend = openvino.frontend.FrontEndManager().load_by_framework("tf")
+    graph = frontend.convert(frontend.load(str(folder / _SAVED)))
     named = {name: port for port in graph.outputs for name in port.get_names()}
     names = onnx_graph.tensor_names(model)[1]
     return openvino.Model([named[name] for name in names], graph.get_parameters(), model.name)

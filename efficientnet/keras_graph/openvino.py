@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.private_imports import import_privately
 from ..images.pixel_scaling import Scaling
 
 _core_lock = threading.Lock()
@@ -31,8 +32,7 @@ def core() -> Any:
 @functools.cache
 def _core() -> tuple[Any, int]:
     def load() -> Any:
-        import openvino
-
+        openvino = import_privately("openvino")
         runtime = openvino.Core()
         runtime.get_property("CPU", "FULL_DEVICE_NAME")
         # The binding takes the GIL while it makes a static table of NumPy's types, at the first array. Of two threads
