@@ -352,8 +352,7 @@ class _Training:
                 self.objective.metric: state.metric / batches.steps,
                 **{f"val_{name}": value for name, value in self.objective.measure(*found).items()},
             }  # fmt: skip
-            quality = self.objective.quality
-            if all(quality(row) > quality(other) for other in state.history):
+            if self.objective.best([*state.history, row]) is row:
                 self.save_model(nets.full, self.objective.thresholds(*found))
         row["seconds"] = state.seconds + time.monotonic() - started
         state.history.append({key: float(f"{value:.6g}") if isinstance(value, float) else value

@@ -66,3 +66,16 @@ def balanced_loss(shares: NDArray[np.floating[Any]], label_smoothing: float) -> 
             return keras.losses.categorical_crossentropy(y_true, adjusted, label_smoothing=label_smoothing)
 
     return BalancedLoss(name="balanced_loss")
+
+
+def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
+    """Return weights that make classes count equally: images / (classes x images of the class), (classes,)."""
+    counts = np.bincount(labels, minlength=classes)
+    weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+    return weights
+
+
+def log_likelihood(scores: NDArray[Any], truth: NDArray[np.bool_] | bool = True) -> NDArray[Any]:
+    """Return the logarithm of the probability that each score gives to its truth."""
+    likelihood: NDArray[Any] = np.log(np.maximum(np.where(truth, scores, 1 - scores), _LEAST))
+    return likelihood

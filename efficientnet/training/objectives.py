@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,8 +16,6 @@ from ..datasets.data import Data
 from ..datasets.targets import Classes, Rows, Targets
 from . import losses
 from .recipes import LOSSES, Recipe, Stage
-
-_LEAST = 1e-7  # likelihood whose logarithm is taken, as in Keras' losses
 
 
 class Objective:
@@ -42,7 +41,7 @@ class Objective:
 
     def __init__(self, data: Data, recipe: Recipe, balance: bool = False) -> None:
         self.targets: Targets = data.targets
-        self.training, self.recipe, self.balance = data.training, recipe, balance
+        self.training, self.validation, self.recipe, self.balance = data.training, data.validation, recipe, balance
 
     @property
     def outputs(self) -> int:
@@ -150,14 +149,26 @@ class OfClasses(Objective):
     def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
         """Return the loss of each image and whether its class is predicted: of many classes, all would be too much."""
         is_right = np.argmax(outputs, axis=1) == self.targets.indices[rows]
-        if self.targets.values.ndim > 1:
-            cross_entropy = -(self.targets.values[rows] * np.log(np.maximum(outputs, _LEAST))).sum(axis=1)
-        else:
-            cross_entropy = -np.log(np.maximum(outputs[np.arange(len(rows)), self.targets.values[rows]], _LEAST))
-        return np.stack([cross_entropy, is_right], axis=1)
+        likelihoods, values = losses.log_likelihood(outputs), self.targets.values[rows]
+        chosen = (values * likelihoods).sum(axis=1) if values.ndim > 1 else likelihoods[np.arange(len(rows)), values]
+        return np.stack([-chosen, is_right], axis=1)
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         return {"loss": self.mean(kept[:, 0], rows), "accuracy": self.mean(kept[:, 1], rows)}
+
+    def best(self, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of the last epoch whose score is within its standard error of the highest."""
+        # On few images the highest is chance, and later epochs, at a lower rate, are better on new images.
+        score = f"val_{self.score}"
+        highest, images = max(row[score] for row in history), self.images_behind_score
+        share = (highest * images + 2) / (images + 4)  # by Agresti and Coull: uncertain even where all are right
+        least = highest - math.sqrt(share * (1 - share) / (images + 4))
+        return [row for row in history if row[score] >= least][-1]
+
+    @property
+    def images_behind_score(self) -> float:
+        """Number of validation images that a share with the variance of the score would be of."""
+        return len(self.validation)
 
 
 class OfBalancedClasses(OfClasses):
@@ -174,6 +185,11 @@ class OfBalancedClasses(OfClasses):
         recalls = [self.mean(kept[labels == index, 1], rows[labels == index]) for index in np.unique(labels)]
         return {**super().measure(kept, rows), self.score: float(np.mean(recalls))}
 
+    @property
+    def images_behind_score(self) -> float:
+        counts = np.unique(self.targets.indices[self.validation], return_counts=True)[1]
+        return float(len(counts) ** 2 / np.sum(1 / counts))
+
 
 class OfLabels(Objective):
     """Any number of labels for each image, by a sigmoid for each."""
@@ -188,7 +204,7 @@ class OfLabels(Objective):
         weights = None
         if self.balance:
             values = self.targets.values[self.training]
-            weights = np.stack([balanced_weights(label.astype(int), 2) for label in values.T], axis=1)
+            weights = np.stack([losses.balanced_weights(label.astype(int), 2) for label in values.T], axis=1)
         return losses.label_loss(self.recipe.loss == "asymmetric", weights)
 
     def metrics(self) -> list[Any]:
@@ -200,7 +216,7 @@ class OfLabels(Objective):
         truth, scores = self.targets.values[rows], kept.astype(np.float64)
         precisions = [average_precision(*label) for label in zip(scores.T, truth.T, strict=True)]
         return {
-            "loss": self.mean(-_log_likelihood(scores, truth), rows),
+            "loss": self.mean(-losses.log_likelihood(scores, truth), rows),
             self.metric: self.mean((scores > 0.5) == truth, rows),
             self.score: mean_of_known(np.array(precisions)),
         }
@@ -294,7 +310,7 @@ class OfOrdinal(OfClasses):
 
     @functools.cached_property
     def _class_weights(self) -> NDArray[np.float32]:
-        return balanced_weights(self.targets.indices[self.training], len(self.targets.names))
+        return losses.balanced_weights(self.targets.indices[self.training], len(self.targets.names))
 
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         of_classes = np.pad(encoded, ((0, 0), (1, 0)), constant_values=1) - np.pad(encoded, ((0, 0), (0, 1)))
@@ -339,7 +355,7 @@ class OfOrdinal(OfClasses):
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         distance = np.abs((kept > 0.5).sum(axis=1) - self.targets.values[rows])
-        likelihoods = _log_likelihood(kept.astype(np.float64), self.encode(rows) > 0)
+        likelihoods = losses.log_likelihood(kept.astype(np.float64), self.encode(rows) > 0)
         return {
             "loss": self.mean(-likelihoods, rows),
             self.metric: self.mean(distance == 0, rows),
@@ -348,6 +364,8 @@ class OfOrdinal(OfClasses):
 
     def quality(self, row: Mapping[str, Any]) -> tuple[float, float]:
         return -row[f"val_{self.score}"], -row["val_loss"]
+
+    best = Objective.best  # of an error, which is no share of the images
 
 
 _KINDS: Mapping[str, type[Objective]] = {
@@ -380,16 +398,3 @@ def check(kind: str, recipe: Recipe, balance: bool) -> None:
         raise ValueError(f"loss={recipe.loss!r}: expected {accepted} for the targets {kind!r}.")
     if balance and kind == "values":
         raise ValueError("--balance is for classes and labels, not for values: weigh images by --weight-column.")
-
-
-def _log_likelihood(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the logarithm of the probability of each truth."""
-    likelihood: NDArray[np.float64] = np.log(np.maximum(np.where(truth, scores, 1 - scores), _LEAST))
-    return likelihood
-
-
-def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Return weights that make classes count equally: images / (classes x images of the class), (classes,)."""
-    counts = np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
-    return weights

@@ -90,7 +90,8 @@ class Recipe:
             for the head alone.
         average: Momentum of the moving average of weights, which is validated and saved; 0 for none. Short trainings
             take (1 + steps) / (10 + steps), like the papers' code at its start.
-        drop_connect: Stochastic depth of the deepest block, 0..1.
+        drop_connect: Stochastic depth of the deepest block, 0..1. It keeps long trainings from overfitting, and short
+            ones from learning.
         dropout: Pair of dropouts before the classifier; None for the variant's.
         crop: Least part of an image's area that a random crop keeps; 1 takes the central square.
         shift: Largest random shift of an image, as a fraction of its side.
@@ -134,7 +135,7 @@ class Recipe:
     pseudo_confidence: float = 0.3
     label_smoothing: float = 0.1
     average: float = 0.0
-    drop_connect: float = 0.2
+    drop_connect: float = 0.0
     dropout: tuple[float, float] | None = None
     crop: float = 1.0
     shift: float = 0.08
@@ -289,8 +290,8 @@ FINETUNE = Recipe()
 V1 = Recipe(
     name="v1", epochs=350, head_epochs=0, batch_size=4096, optimizer="rmsprop", learning_rate=0.256,
     reference_batch=4096, decay="exponential", full_rate_steps=0, warmup_epochs=5.0, warmup_steps=0, layer_decay=1.0,
-    weight_decay=1e-5, average=0.9999, crop=0.08, shift=0.0, magnitude=(0.0, 0.0), auto_augment=True, erase=0.0,
-    epoch_steps=0, freeze_batch_norm=False, patience=None,
+    weight_decay=1e-5, average=0.9999, drop_connect=0.2, crop=0.08, shift=0.0, magnitude=(0.0, 0.0),
+    auto_augment=True, erase=0.0, epoch_steps=0, freeze_batch_norm=False, patience=None,
 )  # fmt: skip
 
 # arXiv 2104.00298, section 4.2 and table 6, the column of V2-S: 128 to 300 pixels.

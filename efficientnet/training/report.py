@@ -180,7 +180,7 @@ def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], fou
     minutes = sum(row["seconds"] for row in history) / 60
     verdict = f"{score.replace('_', ' ').capitalize()} {best[f'val_{score}']:.4g} in validation."
     findings = [
-        f"The best of {len(history)} epochs is epoch {best['epoch']:.0f}; the training took {minutes:.3g} minutes.",
+        f"The model is that of epoch {best['epoch']:.0f} of {len(history)}; the training took {minutes:.3g} minutes.",
         *_sentences(describe_data(task.data)),
     ]
     if (folder / LEFT_OUT).is_file():

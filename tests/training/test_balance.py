@@ -9,6 +9,7 @@ pytest.importorskip("keras")
 
 from small_task import small_task
 
+from efficientnet.datasets.data import Data
 from efficientnet.datasets.targets import Classes
 from efficientnet.training import FINETUNE
 from efficientnet.training.losses import balanced_loss
@@ -21,6 +22,13 @@ def uneven(labels):
     data = small_task().data
     values = np.append(labels, [0, 0, 0, 1])  # of the validation images
     return dataclasses.replace(data, targets=Classes(["a", "b", "c"], values))
+
+
+def of_two_classes(first, second):
+    """Data with so many validation images of each class, and three times as many to train on."""
+    labels = np.repeat([0, 1, 0, 1], [3 * first, 3 * second, first, second])
+    rows = np.split(np.arange(len(labels)), [3 * (first + second)])
+    return Data("two", np.zeros((len(labels), 1, 1, 3), np.uint8), Classes(["a", "b"], labels), *rows)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -55,3 +63,26 @@ def test_epochs_are_chosen_by_mean_recall():
     assert (found["accuracy"], found["mean_recall"]) == (0.75, 0.5)
     assert goal.score == "mean_recall"
     assert objective(uneven(np.arange(12) % 3), FINETUNE).score == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("scores", "images", "epoch"),
+    [
+        ([0.7, 0.95, 0.9, 0.8], 20, 3),  # of 20 images, one more or less is chance; three are not
+        ([0.7, 0.95, 0.9, 0.8], 2000, 2),
+        ([0.5, 1.0, 1.0, 0.98], 50, 4),
+        ([0.9, 0.5, 0.6], 10_000, 1),
+    ],
+)
+def test_the_best_epoch_is_the_last_that_chance_does_not_tell_from_the_highest(scores, images, epoch):
+    goal = objective(of_two_classes(images // 2, images - images // 2), FINETUNE)
+    history = [{"epoch": number, "val_accuracy": score} for number, score in enumerate(scores, 1)]
+    assert goal.best(history)["epoch"] == epoch
+
+
+def test_mean_recall_is_as_uncertain_as_its_rarest_class():
+    rare = objective(of_two_classes(990, 10), FINETUNE, balance=True)
+    history = [{"epoch": number, "val_mean_recall": score} for number, score in enumerate((0.9, 0.85), 1)]
+    assert rare.images_behind_score == pytest.approx(39.6)  # 4 / (1 / 990 + 1 / 10)
+    assert rare.best(history)["epoch"] == 2
+    assert objective(of_two_classes(500, 500), FINETUNE, balance=True).best(history)["epoch"] == 1

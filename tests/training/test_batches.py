@@ -13,7 +13,7 @@ from efficientnet.datasets.targets import Classes
 from efficientnet.images.bands import joined
 from efficientnet.training import FINETUNE, V1, autoaugment, randaugment
 from efficientnet.training.batches import Batches, erased, random_crop, shifted, validation_batches
-from efficientnet.training.objectives import balanced_weights
+from efficientnet.training.losses import balanced_weights
 
 RECIPE = dataclasses.replace(
     FINETUNE, batch_size=4, head_epochs=0, epoch_steps=0, magnitude=(9, 9), crop=0.3, shift=0.0, mixup=(0.2, 0.2)
