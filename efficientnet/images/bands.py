@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .pixels import WHITE_LEVELS, as_array, fault, rgb_of_array, rgb_of_image, scaled, to_8_bits
+from .pixels import (
+    ORIENTATION,
+    WHITE_LEVELS,
+    as_array,
+    fault,
+    rgb_of_array,
+    rgb_of_image,
+    scaled,
+    to_8_bits,
+    turned_upright,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _NPY = b"\x93NUMPY"
+_OPACITY = 2  # in a TIFF file, the kind of a channel; that of colors which it has been applied to is another
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -66,7 +77,8 @@ def of_image(image: Image.Image, channels: int) -> NDArray[np.uint8]:
         return rgb if channels == 3 else _grey(rgb)
     if len(image.getbands()) != channels:
         raise ValueError(f"it has {len(image.getbands())} channels ({image.mode}), and {channels} are expected")
-    return with_channels(np.asarray(image), channels)
+    image.load()
+    return turned_upright(with_channels(np.asarray(image), channels), image.getexif().get(ORIENTATION, 1))
 
 
 def planes(pixels: NDArray[np.uint8]) -> list[Image.Image]:
@@ -90,7 +102,10 @@ def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[n
         ValueError: It holds no image of so many channels, or one of too many pixels.
         ImportError: The package tifffile, which reads such a TIFF file, is missing.
     """
-    array = np.load(io.BytesIO(content), allow_pickle=False) if is_npy(content) else _read_tiff(content, most_pixels)
+    if is_npy(content):
+        array, orientation, is_inverted = np.load(io.BytesIO(content), allow_pickle=False), 1, False
+    else:
+        array, orientation, is_inverted = _read_tiff(content, channels, most_pixels)
     # Grey and RGB files may have opacity, too.
     accepted = (1, 2, 3, 4) if channels in (1, 3) else (channels,)
     if array.ndim == 3 and array.shape[-1] not in accepted and array.shape[0] in accepted:
@@ -98,10 +113,12 @@ def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[n
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in accepted):
         raise ValueError(f"it holds an array of shape {array.shape}, and an image of {channels} channels is expected")
     _check_size(array.shape[0], array.shape[1], most_pixels)
-    return with_channels(_eight_bits(array), channels)
+    levels = _eight_bits(array)
+    return turned_upright(with_channels(255 - levels if is_inverted else levels, channels), orientation)
 
 
-def _read_tiff(content: bytes, most_pixels: int | None) -> NDArray[Any]:
+def _read_tiff(content: bytes, channels: int, most_pixels: int | None) -> tuple[NDArray[Any], int, bool]:
+    """Return a file's numbers, their orientation (EXIF), and whether 0 is white."""
     if find_spec("tifffile") is None:
         raise ImportError(
             "TIFF files of more channels or bits than Pillow reads need tifffile: pip install 'efficientnet[tiff]>=2'"
@@ -111,8 +128,9 @@ def _read_tiff(content: bytes, most_pixels: int | None) -> NDArray[Any]:
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages.first
         _check_size(page.imagelength, page.imagewidth, most_pixels)
-        pages: NDArray[Any] = file.series[0].asarray()
-        return pages
+        if channels in (1, 3) and page.samplesperpixel in (2, 4) and page.extrasamples != (_OPACITY,):
+            raise ValueError("its last channel is no opacity of its own")
+        return file.series[0].asarray(), page.tags.valueof(ORIENTATION, 1), page.photometric == 0
 
 
 def _check_size(height: int, width: int, most_pixels: int | None) -> None:

@@ -21,7 +21,7 @@ from ..common.files import check_is_file
 from ..common.text import plain
 from ..errors import UnreadableImageError
 from . import bands
-from .pixels import is_pillow
+from .pixels import is_misread, is_pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,6 +92,8 @@ def load_image(
                 return _load_bands(file, channels)
             raise
         with image:
+            if is_misread(image):
+                return _load_bands(file, channels)
             _limit(image, reduce)
             _limit_scans(image, file)
             return bands.of_image(image, channels)

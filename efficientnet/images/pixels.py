@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..common.text import get_logger
 
@@ -18,6 +18,9 @@ logger = get_logger()
 
 # Image modes of more than 8 bits per pixel, and the levels that can stand for white in each.
 WHITE_LEVELS = {"I": (65535,), "F": (1, 255, 65535)}
+# Tags of TIFF files; that of the orientation is EXIF's, too.
+ORIENTATION = 274
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
 # Pixels of a strip: an image is converted strip by strip, so that it is in memory once more and not three times.
 _STRIP = 1 << 20
 
@@ -191,18 +194,55 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
     """
     if not image.width or not image.height:
         raise ValueError("it has no pixels")
+    if is_misread(image):
+        raise ValueError("it is a TIFF file of a kind that Pillow misreads: pass its path")
     image.load()
-    orientation = image.getexif().get(0x0112, 1)
-    is_turned = orientation in (5, 6, 7, 8)
-    upright = np.empty((image.width, image.height, 3) if is_turned else (image.height, image.width, 3), np.uint8)
+    orientation = image.getexif().get(ORIENTATION, 1)
+    upright = _empty_upright((image.height, image.width, 3), np.uint8, orientation)
     stored = _as_stored(upright, orientation)
     white = _white_level(image) if image.mode.startswith(("I", "F")) else None
+    # Pillow itself inverts levels of up to 8 bits.
+    is_inverted = white is not None and _tags(image).get(_PHOTOMETRIC) == 0
     for rows, strip in _strips(image):
-        stored[rows] = _rgb(strip) if white is None else to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
+        levels = _rgb(strip) if white is None else to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
+        stored[rows] = 255 - levels if is_inverted else levels
     return upright
 
 
-def _as_stored(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turned_upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """An image (height, width, …) as a camera meant it that noted this orientation (EXIF)."""
+    upright = _empty_upright(stored.shape, stored.dtype, orientation)
+    _as_stored(upright, orientation)[...] = stored
+    return upright
+
+
+def is_misread(image: Image.Image) -> bool:
+    """Whether this is a TIFF file whose pixels Pillow gets wrong without an error.
+
+    These are channels that lie apart in 16 bits, or with a fourth one; compressed numbers of more than 8 bits or
+    floating ones in the other order of bytes, which it swaps twice; and numbers of 8 bits with a sign.
+    """
+    tags = _tags(image)
+    if not tags:
+        return False
+    bits = max(tags.get(_BITS, (1,)))
+    is_apart = tags.get(_PLANAR, 1) == 2 and (bits > 8 or tags.get(_SAMPLES, 1) > 3)
+    is_swapped = tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1 and image.mode in ("I", "F")
+    return is_apart or is_swapped or (bits == 8 and 2 in tags.get(_SAMPLE_FORMAT, ()))
+
+
+def _tags(image: Image.Image) -> Any:
+    """The tags of a TIFF file; none of other images."""
+    return getattr(image, "tag_v2", {})
+
+
+def _empty_upright(shape: tuple[int, ...], dtype: DTypeLike, orientation: int) -> NDArray[Any]:
+    height, width, *channels = shape
+    sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    return np.empty((*sides, *channels), dtype)
+
+
+def _as_stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The same memory as a camera stored it that noted this orientation (EXIF)."""
     views = {
         2: lambda: upright[:, ::-1],

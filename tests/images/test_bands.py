@@ -79,6 +79,50 @@ def test_opacity_is_a_channel_where_four_are_asked_for() -> None:
     np.testing.assert_array_equal(load_image(Image.fromarray(image), channels=4), image)
 
 
+def test_the_orientation_holds_for_any_number_of_channels() -> None:
+    image, exif = levels(20, 30, 4), Image.Exif()
+    exif[274] = 6
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", exif=exif)
+    five = tiff(levels(20, 30, 5), photometric="minisblack", extratags=[(274, "H", 1, 6, True)])
+    for content, stored in ((file.getvalue(), image), (five, levels(20, 30, 5))):
+        found = load_image(content, channels=stored.shape[-1])
+        np.testing.assert_array_equal(found, np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("white", ["minisblack", "miniswhite"])
+def test_grey_tiff_files_of_any_numbers(dtype: str, order: str, compression: str | None, white: str) -> None:
+    grey = levels(20, 30)
+    grey[0, :2] = 0, 255
+    numbers = grey / np.float32(255) if dtype == "f4" else grey.astype(dtype) * (257 if dtype == "u2" else 1)
+    content = tiff(numbers, photometric=white, byteorder=order, compression=compression)
+    expected = grey if white == "minisblack" else 255 - grey
+    np.testing.assert_array_equal(load_image(content, channels=1)[..., 0], expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("scale", [1, np.uint16(257)])
+def test_tiff_files_with_colors_apart(order: str, scale: int) -> None:
+    image = levels(20, 30, 4)
+    apart = {"photometric": "rgb", "planarconfig": "separate", "byteorder": order}
+    content = tiff(image[..., :3].transpose(2, 0, 1) * scale, **apart)
+    np.testing.assert_array_equal(load_image(content), image[..., :3])
+    opaque = tiff(image.transpose(2, 0, 1) * scale, **apart, extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(load_image(opaque), load_image(Image.fromarray(image)))
+    other = tiff(image.transpose(2, 0, 1) * scale, **apart, extrasamples=["unspecified"])
+    with pytest.raises(UnreadableImageError, match="no opacity of its own"):
+        load_image(other)
+
+
+def test_an_open_tiff_file_that_pillow_misreads() -> None:
+    apart = tiff(levels(3, 20, 30) * np.uint16(257), photometric="rgb", planarconfig="separate")
+    with pytest.raises(UnreadableImageError, match="pass its path"):
+        load_image(Image.open(io.BytesIO(apart)))
+
+
 @pytest.mark.parametrize(
     ("content", "channels", "message"),
     [
