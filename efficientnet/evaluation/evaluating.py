@@ -64,8 +64,9 @@ def evaluate_predictor(
         :class:`ValueEvaluation`.
 
     Raises:
-        FileNotFoundError: There is no such data.
-        ValueError: The model predicts neither classes nor labels nor numbers, or no image of the data can be read.
+        FileNotFoundError: There is no such data, or no such folder of a training.
+        ValueError: An argument is not one of these, or has no effect; the model predicts neither classes nor labels
+            nor numbers, or no image of the data can be read.
 
     Example:
         >>> from efficientnet.inference import compile
@@ -86,12 +87,18 @@ def evaluate_predictor(
     arguments.flag("as_logits", as_logits)
     arguments.function("source", source, "a function of an image's path")
     arguments.choice("part", part, (*PARTS, None))
+    if run is None and part is not None:
+        raise ValueError(f"part={part!r}: which images are in it stands in the folder of the training: pass it as run.")
+    if run is not None and not run.is_dir():
+        raise FileNotFoundError(f"There is no folder {run}: expected that of the model's training.")
     spec = predictor.spec
     model = spec.name if model is None else arguments.path("model", model, "the name to report")
     spec.check_vector()
     spec.check_images()
     if as_logits:
         spec.check_logits()
+    if threshold is not None:
+        spec.check_labels()
     if spec.kind == "labels":
         return _evaluate_labels(predictor, data, model, source, threshold, run, part)
     if spec.kind == "numbers" and (spec.targets == "values" or spec.outputs == 1):

@@ -90,6 +90,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
             f"and {row.max():.3g} and sums to {row.sum():.3g}. A classifier has to end in softmax; where it does, look "
             "for NaN in its weights."
         )
+    y = y.astype(np.int64)  # also what no image has, which NumPy takes for floating numbers
     known = y >= 0
     likelihood = np.where(known, p[np.arange(len(p)), y], np.nan)
     target = likelihood[:, np.newaxis]
@@ -97,7 +98,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     ahead = ((p > target) | ((p == target) & earlier)).sum(axis=1)
     return Outcomes(
         classes=p.shape[1],
-        labels=y.astype(np.int64),
+        labels=y,
         predicted=p.argmax(axis=1),
         confidence=p.max(axis=1),
         likelihood=likelihood,

@@ -232,8 +232,9 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
 
 
 def _of_second(outcomes: Outcomes) -> float:
-    is_second = outcomes.labels == 1
-    return average_precision(np.where(is_second, outcomes.likelihood, 1 - outcomes.likelihood), is_second)
+    # From the confidence alone, and not from the label's probability: so equal outputs are equal whatever the label.
+    scores = np.where(outcomes.predicted == 1, outcomes.confidence, 1 - outcomes.confidence)
+    return average_precision(scores, outcomes.labels == 1)
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -125,6 +125,16 @@ def test_measures_against_scikit_learn():
     assert all(matrix[label, prediction] == count for label, prediction, count in confusions(outcomes))
 
 
+def test_the_average_precision_of_two_classes_is_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        # One decimal, so that images of both classes have the same output, which 1 - (1 - p) would not be.
+        labels, second = np.append(rng.integers(0, 2, 30), 1), np.round(rng.random(31), 1)
+        found = measure(score(np.stack([1 - second, second], axis=1), labels))
+        assert found.average_precision == pytest.approx(metrics.average_precision_score(labels, second))
+
+
 def test_measures_of_classes_that_are_missing_or_never_predicted():
     # Three classes: of the first two images, one found; the second never predicted; none of the third.
     outcomes = score([[0.9, 0.0, 0.1], [0.1, 0.0, 0.9], [0.8, 0.1, 0.1]], [0, 0, 1])
@@ -142,7 +152,7 @@ def test_measures_of_classes_that_are_missing_or_never_predicted():
 @pytest.mark.parametrize("labels", [[], [0, -1]])
 def test_no_measures_without_labels(labels):
     with pytest.raises(ValueError, match="a label for each"):
-        measure(score(np.full((len(labels), 2), 0.5), np.array(labels, int)))
+        measure(score(np.full((len(labels), 2), 0.5), labels))
 
 
 @pytest.mark.parametrize(
@@ -367,3 +377,17 @@ def test_nothing_to_measure(predictor, tmp_path, files, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         evaluate_predictor(predictor, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"part": "validation"}, "pass it as run"),
+        ({"run": "nowhere"}, "There is no folder nowhere"),
+        ({"threshold": 0.3}, "A threshold is for models with several sigmoids"),
+        ({"as_logits": True}, "probabilities already"),
+    ],
+)
+def test_options_that_would_have_no_effect(predictor, images, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        evaluate_predictor(predictor, images, **options)
