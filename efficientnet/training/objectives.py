@@ -149,9 +149,12 @@ class OfClasses(Objective):
     def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
         """Return the loss of each image and whether its class is predicted: of many classes, all would be too much."""
         is_right = np.argmax(outputs, axis=1) == self.targets.indices[rows]
-        likelihoods, values = losses.log_likelihood(outputs), self.targets.values[rows]
-        chosen = (values * likelihoods).sum(axis=1) if values.ndim > 1 else likelihoods[np.arange(len(rows)), values]
-        return np.stack([-chosen, is_right], axis=1)
+        values = self.targets.values[rows]
+        if values.ndim > 1:
+            likelihoods = (values * losses.log_likelihood(outputs)).sum(axis=1)
+        else:
+            likelihoods = losses.log_likelihood(outputs[np.arange(len(rows)), values])
+        return np.stack([-likelihoods, is_right], axis=1)
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         return {"loss": self.mean(kept[:, 0], rows), "accuracy": self.mean(kept[:, 1], rows)}
@@ -287,7 +290,7 @@ class OfValues(Objective):
         }
 
 
-class OfOrdinal(OfClasses):
+class OfOrdinal(Objective):
     """The one class of each image, of classes with an order, by CORAL (arXiv 1901.07884).
 
     One number for each image is compared with a threshold between each two classes. The network learns the
@@ -295,7 +298,8 @@ class OfOrdinal(OfClasses):
     """
 
     activation = None
-    score = "mae"
+    metric, score = "accuracy", "mae"
+    targets: Classes
 
     @property
     def outputs(self) -> int:
@@ -350,9 +354,6 @@ class OfOrdinal(OfClasses):
 
         return [keras.metrics.MeanMetricWrapper(is_right, self.metric)]
 
-    def keep(self, outputs: NDArray[np.float32], rows: Rows) -> NDArray[Any]:
-        return outputs
-
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         distance = np.abs((kept > 0.5).sum(axis=1) - self.targets.values[rows])
         likelihoods = losses.log_likelihood(kept.astype(np.float64), self.encode(rows) > 0)
@@ -364,8 +365,6 @@ class OfOrdinal(OfClasses):
 
     def quality(self, row: Mapping[str, Any]) -> tuple[float, float]:
         return -row[f"val_{self.score}"], -row["val_loss"]
-
-    best = Objective.best  # of an error, which is no share of the images
 
 
 _KINDS: Mapping[str, type[Objective]] = {
