@@ -1,4 +1,8 @@
-"""A network without its batch norms: each is a scale and an offset, which the layer beside it can do as well."""
+"""A network without its batch norms: each is a scale and an offset, which the layer beside it can do as well.
+
+Nor does a reshape follow a global pooling, which can keep its dimensions: many runtimes compute the shape that Keras'
+``Reshape`` gives with each image anew, outside of their fast kernels.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from . import marks
 from .walk import LayerCall, functional, is_idle, keras_layer, keras_of, run, structure, tree_of
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
+_POOLING = tuple(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3))
 
 
 def fold_batch_norm(model: Any) -> Any:
@@ -24,7 +29,8 @@ def fold_batch_norm(model: Any) -> Any:
     A batch norm goes into the convolution or dense layer before it, or else into the dense layer behind it. One
     that has neither beside it for itself alone (CondConv's, behind the mixing of kernels) becomes the depthwise
     convolution of 1 x 1 pixels that it amounts to, where it is one of an image's channels, and otherwise stays; so
-    does a layer that trains while predicting, by ``training=True``.
+    does a layer that trains while predicting, by ``training=True``. A global pooling whose averages are reshaped to
+    one pixel keeps that pixel itself.
 
     Args:
         model: Functional or sequential model of either Keras, on any backend, in either channel order, with any
@@ -101,6 +107,10 @@ class _Copy:
         self._config = {**kept, "kernel_size": 1, "data_format": "channels_first" if axis == 1 else "channels_last"}
         self._set_weights(scale.reshape(1, 1, -1, 1), offset)
 
+    def keep_dimensions(self) -> None:
+        """Make a global pooling return one pixel instead of a vector."""
+        self._config["keepdims"] = True
+
     def _set_weights(self, *weights: np.ndarray) -> None:
         self._config.update(use_bias=True, bias_initializer="zeros")
         self._weights = [np.asarray(value, np.float32) for value in weights]
@@ -141,7 +151,7 @@ def _steps(model: Any) -> tuple[list[_Step], list[int]]:
 
 
 def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], keras: Any) -> dict[int, int]:
-    """Fold the batch norms into the copies of other layers.
+    """Fold the batch norms, and reshapes behind a pooling, into the copies of other layers.
 
     Returns:
         The value that replaces each one that is no longer computed.
@@ -152,17 +162,28 @@ def _fold(steps: list[_Step], outputs: list[int], copies: Mapping[int, _Copy], k
     takers = {value: step for step in steps for value in step.inputs}
     equal: dict[int, int] = {}
 
-    def linear(step: _Step | None, value: int, kinds: tuple[str, ...]) -> _Copy | None:
-        """Return the copy of a step's layer, if it is linear and there for this value alone."""
+    def alone(step: _Step | None, value: int, kinds: tuple[str, ...]) -> _Copy | None:
+        """Return the copy of a step's layer, if it is of such a kind and there for this value alone."""
         if step is None or uses[value] > 1 or calls[id(step.call.layer)] > 1:
             return None
-        copy = copies.get(id(step.call.layer))
-        return copy if copy and keras_layer(step.call.layer) in kinds and copy.has_plain_weights else None
+        return copies.get(id(step.call.layer)) if keras_layer(step.call.layer) in kinds else None
+
+    def linear(step: _Step | None, value: int, kinds: tuple[str, ...]) -> _Copy | None:
+        copy = alone(step, value, kinds)
+        return copy if copy and copy.has_plain_weights else None
 
     for step in steps:
-        if keras_layer(step.call.layer) != "BatchNormalization" or step.call.trains:
+        kind = keras_layer(step.call.layer)
+        if kind not in ("BatchNormalization", "Reshape") or step.call.trains:
             continue
         (source,), (target,) = step.inputs, step.outputs
+        if kind == "Reshape":
+            pooling = makers.get(source)
+            copy = alone(pooling, source, _POOLING)
+            if pooling and copy and tuple(step.call.outputs[0].shape[1:]) == _as_pixel(pooling.call):
+                copy.keep_dimensions()
+                equal[target] = source
+            continue
         rank = len(step.call.outputs[0].shape)
         axis, scale, offset = batch_norm_as_scaling(step.call.layer, rank)
         before, behind = makers.get(source), takers.get(target)
@@ -219,6 +240,13 @@ def batch_norm_as_scaling(layer: Any, rank: int) -> tuple[int, np.ndarray, np.nd
     offset = weights.get("beta", 0.0) - weights["moving_mean"] * scale
     axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
     return axis % rank, scale, offset
+
+
+def _as_pixel(pooling: LayerCall) -> tuple[int, ...]:
+    """Return the shape, without the batch, of the one pixel that a global pooling can give instead of a vector."""
+    shape = [1] * (len(pooling.inputs[0].shape) - 1)
+    shape[0 if pooling.layer.data_format == "channels_first" else -1] = pooling.outputs[0].shape[-1]
+    return tuple(shape)
 
 
 def _gives_channels(layer: Any, axis: int, rank: int) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from efficientnet.keras_graph.fold import fold_batch_norm
 
 IDLE = {"BatchNormalization", "Dropout"}
+GONE = IDLE | {"Reshape"}  # of networks whose gates alone reshape
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -67,8 +68,8 @@ def test_every_kind_of_output(tiny, backend, options):
     model = with_statistics(tiny(weights=None, **options))
     weights = model.get_weights()
     folded = check(model, noise(2, 64, 64, 3), backend)
-    assert not kinds(folded) & IDLE
-    names = ["stem_conv_mark", *(layer.name for layer in model.layers if type(layer).__name__ not in IDLE)]
+    assert not kinds(folded) & GONE
+    names = ["stem_conv_mark", *(layer.name for layer in model.layers if type(layer).__name__ not in GONE)]
     assert sorted(layer.name for layer in folded.layers) == sorted(names)
     assert folded.name == model.name
     np.testing.assert_equal(model.get_weights(), weights)  # it stays as it is
@@ -88,7 +89,7 @@ def test_mixed_kernels(tiny_condconv, backend):
 def test_channels_first(tiny, backend, channels_first):
     model = with_statistics(tiny(weights=None, classes=5, input_shape=(3, 64, 64)))
     folded = fold_batch_norm(model)
-    assert not kinds(folded) & IDLE
+    assert not kinds(folded) & GONE
     if backend != "tensorflow":  # whose convolutions on a CPU are channels-last only
         check(model, noise(2, 3, 64, 64), backend, folded)
 
@@ -118,6 +119,21 @@ def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, se
     assert not kinds(folded) & IDLE
     assert not folded.get_layer("stem_conv").trainable
     assert folded.get_layer("mine").trainable
+
+
+@pytest.mark.once_per_keras
+def test_a_pooling_keeps_the_pixel_that_it_is_reshaped_to(keras, backend):
+    layers = keras.layers
+    inputs = layers.Input((8, 8, 3))
+    pixel = layers.Reshape((1, 1, 3))(layers.GlobalAveragePooling2D(name="pixel")(inputs))
+    column = layers.Reshape((3, 1, 1), name="column")(layers.GlobalMaxPooling2D()(inputs))
+    vector = layers.GlobalMaxPooling2D(name="vector")(inputs)
+    of_vector = layers.Reshape((1, 1, 3), name="of_vector")(vector)
+    model = keras.models.Model(inputs, [layers.Multiply()([inputs, pixel]), column, vector, of_vector])
+    folded = check(model, noise(2, 8, 8, 3), backend)
+    assert {layer.name for layer in folded.layers if type(layer).__name__ == "Reshape"} == {"column", "of_vector"}
+    assert folded.get_layer("pixel").keepdims
+    assert not folded.get_layer("vector").keepdims
 
 
 @pytest.mark.once_per_keras
