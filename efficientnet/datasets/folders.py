@@ -25,6 +25,8 @@ _HEAD_BYTES = 64
 # and what only Microsoft's old photo editors wrote, whose beginning Windows' Thumbs.db shares.
 _UNREAD_FORMATS = frozenset({"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"})
 
+_OF_TEXTS = {"XBM"}  # whose beginning programs in C and style sheets share, too
+
 
 @dataclass
 class Listing:
@@ -152,7 +154,7 @@ def _known() -> tuple[frozenset[str], tuple[Callable[[bytes], bool | str], ...]]
     Image.init()
     readable = Image.OPEN.keys() - _UNREAD_FORMATS
     suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in readable}
-    beginnings = (Image.OPEN[name][1] for name in sorted(readable))
+    beginnings = (Image.OPEN[name][1] for name in sorted(readable - _OF_TEXTS))
     return frozenset({*suffixes, ".npy"}), (is_npy, *(accept for accept in beginnings if accept is not None))
 
 

@@ -57,6 +57,13 @@ def test_content_decides_where_the_suffix_says_nothing(tmp_path, kind, is_one):
         assert is_image(tmp_path / name) == is_one
 
 
+@pytest.mark.parametrize("text", ["/* Colors of the page */", "#define WIDTH 3"])
+def test_programs_are_no_images(tmp_path, text):
+    path = tmp_path / "style.css"
+    path.write_text(text)
+    assert not is_image(path)
+
+
 def test_predict_says_what_it_leaves_out(folder, capsys):
     assert expand(str(folder), recursive=False) == [str(folder / "loose.png")]
     assert "2 folders (cat, dog); --recursive looks into folders" in capsys.readouterr().err
