@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from importlib.util import find_spec
-from pathlib import Path
 
 from ..common.files import check_writable
 from ..common.text import notify, print_json
 from ..family.variants import get_variant
 from . import pixel_options
 from .number_types import natural, positive, share
+from .paths import given_path
 from .train import VALIDATION, fraction_or_path
 
 SUCCESS, SOME_FAILED = 0, 1
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with a folder per class, CSV file of path and label, TFRecord files, "
         "tfds:NAME, digits, or fashion-mnist")  # fmt: skip
-    add("--out", type=Path, metavar="FOLDER", help="folder for report.html, with the images, and issues.csv")
+    add("--out", type=given_path, metavar="FOLDER", help="folder for report.html, with the images, and issues.csv")
     add("--json", action="store_true", help="print one JSON object instead of the tables")
     add("--model", default="lite0", help="variant whose features describe the images (default: lite0)")
     add("--weights", default="imagenet", help="published set or file of its weights (default: imagenet)")

@@ -18,6 +18,7 @@ from ..family.variants import get_variant, save_variant
 from ..reports.tables import table
 from . import design_options as options
 from .number_types import amount, natural, positive
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..datasets.data import Data
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "`design latency` measures this machine once for, and measure only what is found")  # fmt: skip
     options.add_rule(parser, "compound, fast, tiny (which only shrinks)")
     options.add_resolution(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="file to save the network to, as a variant")
+    parser.add_argument("--out", type=given_path, metavar="FILE.json", help="file to save the network to, as a variant")
     parser.set_defaults(run=_fit)
 
     parser = commands.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
@@ -109,13 +110,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--finalists", type=positive, default=3, metavar="N", help="networks to measure (default: 3)")
     options.add_timing(parser)
     options.add_resolution(parser)
-    add("--out", type=Path, metavar="FILE.json", help="file to save the fastest network to, as a variant")
+    add("--out", type=given_path, metavar="FILE.json", help="file to save the fastest network to, as a variant")
     parser.set_defaults(run=_fastest)
 
     parser = commands.add_parser(
         "report", help="write report.html and report.md from the results of search and compare"
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="output folder of search or compare")
+    parser.add_argument("folder", type=given_path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
 
 

@@ -17,6 +17,7 @@ from ..family.costs import PRECISIONS
 from ..family.variants import check_variant_file
 from . import pixel_options
 from .number_types import amount, positive, share
+from .paths import given_path
 from .train import VALIDATION, fraction_or_path
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def add_rule(parser: argparse.ArgumentParser, names: str) -> None:
     add = parser.add_mutually_exclusive_group().add_argument
     add("--rule", metavar="RULE", default="compound",
         help=f"rule of scaling: {names}, or coefficients α,β,γ such as 1.2,1.1,1.15 (default: compound)")  # fmt: skip
-    add("--search", type=Path, metavar="FOLDER", help="output folder of the search whose best to use")
+    add("--search", type=given_path, metavar="FOLDER", help="output folder of the search whose best to use")
     parser.add_argument("--alpha", type=share, metavar="A",
         help="share of the width in the rule fast, 0..1 (default: 0.8)")  # fmt: skip
 
@@ -93,7 +94,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DATA",
         help="images to train on, as in train: folder with a folder per class, CSV file, digits, fashion-mnist, "
         "…")  # fmt: skip
-    add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it")
+    add(
+        "--out", type=given_path, required=True, metavar="FOLDER", help="folder of the run; the same command resumes it"
+    )
     add("--validation", type=fraction_or_path, metavar="PART", help=VALIDATION)
     for part in ("training", "validation"):
         add(f"--{part}-images", type=positive, metavar="N",

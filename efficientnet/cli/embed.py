@@ -12,6 +12,7 @@ from ..common.files import check_writable
 from ..common.text import plain
 from . import model_options, pixel_options
 from .number_types import positive
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..similarity.embeddings import Compute
@@ -28,8 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reported on stderr, and the exit status is 1."
     )
     add = parser.add_argument
-    add("folder", metavar="FOLDER", type=Path, help="folder of images")
-    add("--out", metavar="FOLDER", type=Path, help="folder of the embeddings (default: embeddings/ and FOLDER's name)")
+    add("folder", metavar="FOLDER", type=given_path, help="folder of images")
+    add(
+        "--out",
+        metavar="FOLDER",
+        type=given_path,
+        help="folder of the embeddings (default: embeddings/ and FOLDER's name)",
+    )
     add("--format", choices=("npy", "parquet"), default="npy",
         help="files of the embeddings: npy, with a table of the images in CSV, or parquet (default: npy)")  # fmt: skip
     add("--model", default="lite0", help="variant, or a saved model: .keras or .h5 (default: lite0)")

@@ -12,6 +12,7 @@ from ..common.text import about, notify, plain, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
 from . import model_options, pixel_options
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..evaluation import TemperatureScaling
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help=model_options.MODEL)
     parser.add_argument(
-        "data", type=Path, metavar="DATA",
+        "data", type=given_path, metavar="DATA",
         help="folder with a folder of images per class, named by the model's label or id; or a CSV file with the "
         "columns path and label (several labels as cat|dog), path and a column of 1 and 0 per label, or path and a "
         "column per number",
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images to measure on: those that the training of MODEL held out, or trained on (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--save-calibrated", type=Path, metavar="FILE",
+        "--save-calibrated", type=given_path, metavar="FILE",
         help="write the model with its logits divided by the temperature that fits these images best (.keras); what it "
         "predicts stays the same, and how confident it is becomes right (default: measure only)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the tables and figures as files")
+    parser.add_argument("--out", type=given_path, metavar="FOLDER", help="folder for the tables and figures as files")
     model_options.add_output_options(parser)
     model_options.add_options(parser)
     pixel_options.add_options(parser, reduces=True)

@@ -15,6 +15,7 @@ from ..common.files import check_writable, write_file
 from ..common.text import about, notify, plain
 from . import image_arguments, model_options
 from .number_types import positive
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..inference import InputSpec
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--top", type=positive, metavar="K", help="number of the most probable classes (default: 1)")
     add("--layer", metavar="NAME", help="layer to look at (default: the last one before the pooling)")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="folder for the overlays and the page")
+    add("--out", type=given_path, required=True, metavar="FOLDER", help="folder for the overlays and the page")
     model_options.add_network_options(parser)
     parser.set_defaults(run=_explain)
 

@@ -14,6 +14,7 @@ from ..images.pixel_scaling import MODES, Scaling
 from ..keras_files.opening import is_saved_model
 from .image_arguments import images_in
 from .number_types import epsilon, positive, share
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..checkpoints import Facts
@@ -69,8 +70,8 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--preprocessing", type=preprocessing, metavar="MODE", help=f"scaling of the pixels: {', '.join(MODES)}, or "
         "mean/std of levels 0..1, such as 0.5/0.5 (default: what the model or its weights record)")  # fmt: skip
-    add("--classes", type=Path, metavar="FILE", help="class names in the order of the outputs: a text file with one "
-        "name per line, or JSON (default: what the model or its weights record)")  # fmt: skip
+    add("--classes", type=given_path, metavar="FILE", help="class names in the order of the outputs: a text file with "
+        "one name per line, or JSON (default: what the model or its weights record)")  # fmt: skip
 
 
 def network_facts(arguments: argparse.Namespace) -> Facts:

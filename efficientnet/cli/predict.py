@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import example_classes, image_arguments, model_options
 from .number_types import positive
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..inference import InputSpec, Predictor
@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top", type=positive, metavar="N",
         help=f"classes per image (default: {_TOP}; all labels over the threshold, all numbers)",
     )  # fmt: skip
-    add("--examples", metavar="FOLDER", type=Path, help="folder with a folder of a few images per class: predict these "
-        "classes, by what the model sees in them, without a training (default: the model's own classes)")  # fmt: skip
+    add("--examples", metavar="FOLDER", type=given_path, help="folder with a folder of a few images per class: predict "
+        "these, by what the model sees in them, without a training (default: the model's own classes)")  # fmt: skip
     model_options.add_output_options(parser)
     model_options.add_options(parser)
     output = parser.add_mutually_exclusive_group()

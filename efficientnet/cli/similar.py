@@ -15,6 +15,7 @@ from ..common.files import check_writable, write_file
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import image_arguments, model_options
 from .number_types import positive, share
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..similarity import Embeddings
@@ -33,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     image_arguments.add_options(parser, optional=True)
     add = parser.add_argument
-    add("--in", dest="embeddings", metavar="FOLDER", type=Path, required=True, help="folder of the embeddings")
+    add("--in", dest="embeddings", metavar="FOLDER", type=given_path, required=True, help="folder of the embeddings")
     add("--duplicates", action="store_true", help="find near-duplicates among the embedded images; without IMAGE")
     add("--top", type=positive, metavar="N", help=f"similar images to find for each (default: {_TOP})")
     add("--similarity", type=share, metavar="S",
         help=f"least cosine similarity of near-duplicates, up to 1 (default: {_SIMILARITY})")  # fmt: skip
-    add("--page", metavar="FILE", type=Path, help="HTML file for a page that shows the images (default: none)")
+    add("--page", metavar="FILE", type=given_path, help="HTML file for a page that shows the images (default: none)")
     model_options.add_engine_options(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object per image, or pair, and line")

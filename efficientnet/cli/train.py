@@ -20,6 +20,7 @@ from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
 from . import model_options, pixel_options
 from .number_types import natural, positive, several
+from .paths import given_path
 
 if TYPE_CHECKING:
     from ..cleaning import Issue
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", help=f"variant, or a variant's .json file (default: {_DEFAULTS['model']})")
     add("--weights", help="published set, file, or none (default: imagenet for finetune, none for v1 and v2)")
     model_options.add_network_options(parser)
-    add("--out", type=Path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
+    add("--out", type=given_path, metavar="FOLDER", help="folder of the run (default: runs/ and the name of DATA)")
     add("--image-size", type=positive, metavar="PIXELS",
         help="side of the last stage's images (default: the variant's; less for small images)")  # fmt: skip
     add("--in-channels", type=positive, metavar="N",

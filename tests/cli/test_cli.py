@@ -194,3 +194,10 @@ def test_a_closed_pipe_is_no_error():
     run = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert run.stdout.startswith("name")
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["embed", ""], ["evaluate", "lite0", ""], ["explain", "x.jpg", "--out", ""]])
+def test_an_empty_path_is_not_the_working_folder(command, capsys):
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "the path is empty" in capsys.readouterr().err
