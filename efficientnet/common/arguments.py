@@ -145,6 +145,19 @@ def items(name: str, value: Any, kind: type[T], expected: str, least: int = 0) -
     return found
 
 
+def names(name: str, value: Any, expected: str) -> list[str]:
+    """Return texts, no two the same, from any iterable but a text.
+
+    Raises:
+        TypeError: The value is not iterable, or an item is no text.
+        ValueError: A text comes twice.
+    """
+    found = items(name, value, str, expected)
+    if twice := sorted({text for text in found if found.count(text) > 1}):
+        raise ValueError(f"{name} has {', '.join(map(repr, twice))} more than once: expected {expected}, each once.")
+    return found
+
+
 def array(name: str, value: Any, expected: str) -> NDArray[np.float64]:
     """Return numbers as an array.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def load(
             :func:`.sizes.fitting_size` says.
 
     Raises:
-        ValueError, OSError, ImportError: There is no such data, or it is not as described.
+        ValueError, TypeError, OSError, ImportError: There is no such data, or it is not as described.
 
     Example:
         >>> data = load([([[[[0, 0, 0]]], [[[9, 9, 9]]]], [0, 1])] * 4, 0.5, 1, classes=["black", "grey"])
@@ -66,22 +67,32 @@ def load(
     """
     from . import builtin, files, foreign, labelled
 
+    arguments.whole("size", size)
     arguments.whole("channels", channels)
     arguments.choice("targets", targets, KINDS)
-    is_file = isinstance(what, (str, os.PathLike)) and _is_folder_or_table(os.fspath(what))
+    if classes is not None:
+        classes = arguments.names("classes", classes, "names of classes")
+    if columns is not None:
+        columns = arguments.names("columns", columns, "names of columns")
+    is_named = isinstance(what, (str, os.PathLike))
+    name = arguments.path("what", what, "the name of a data set") if is_named else type(what).__name__
+    is_apart = isinstance(validation, (str, os.PathLike))
+    if isinstance(validation, Real):
+        validation = arguments.share("validation", validation)
+    elif is_named and validation is not None and not is_apart:
+        raise TypeError(f"validation is a {type(validation).__name__}: expected a fraction, 0 to 1, or another path.")
+    is_file = is_named and _is_folder_or_table(name)
     if not is_file and (targets != "classes" or weight is not None):
         given = f"weight={weight!r}" if targets == "classes" else f"targets={targets!r}"
-        shown = f"{what} has" if isinstance(what, str) else "batches have"
+        shown = f"{what} has" if is_named else "batches have"
         raise ValueError(f"{given} is for a folder or a CSV file; {shown} classes, and images that count equally.")
     if columns is not None and targets not in ("values", "probabilities"):
         raise ValueError(f"columns={list(columns)!r}: only values and probabilities come from columns of numbers.")
-    if not isinstance(what, (str, os.PathLike)):
+    if not is_named:
         held_out = foreign.HELD_OUT if validation is None else validation
-        return foreign.load_batches(type(what).__name__, what, held_out, size, classes, channels=channels)
+        return foreign.load_batches(name, what, held_out, size, classes, channels=channels)
     if classes is not None and targets != "ordinal":
         raise ValueError(f"classes={list(classes)!r} name the labels of batches; {what} has its own names.")
-    name = os.fspath(what)
-    is_apart = isinstance(validation, (str, os.PathLike))
     if is_file:
         held_out = foreign.HELD_OUT if validation is None else Path(validation) if is_apart else validation
         wanted = labelled.What(targets, columns, weight, classes)

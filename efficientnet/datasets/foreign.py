@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpoints.facts import MOST_CLASSES
 from ..common.text import notify, plain
 from ..errors import UnreadableImageError
 from ..images.bands import of_image, with_channels
@@ -65,9 +67,11 @@ def load_batches(
                 file.write(square(pixels, size, crop).tobytes())
         if not labels:
             raise ValueError(f"{name} has no images: expected batches of pixels and labels.")
+        most = MOST_CLASSES if classes is None else len(classes)
+        if min(labels) < 0 or max(labels) >= most:
+            named = "" if classes is None else f", since there are {most} class names"
+            raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}: expected 0 to {most - 1}{named}.")
         names = list(classes) if classes is not None else [str(index) for index in range(max(labels) + 1)]
-        if min(labels) < 0 or max(labels) >= len(names):
-            raise ValueError(f"{name} has labels {min(labels)} to {max(labels)}, but {len(names)} class names.")
         file.flush()
         array = np.memmap(file, np.uint8, "r+", shape=(len(labels), size, size, channels))  # with a second handle
     start = 0
@@ -105,17 +109,27 @@ def load_tfrecords(
 
     def examples() -> Iterator[Labelled]:
         for index, record in enumerate(tf.data.TFRecordDataset(paths).as_numpy_iterator()):
-            features = tf.train.Example.FromString(record).features.feature
+            try:
+                features = tf.train.Example.FromString(record).features.feature
+            except Exception as error:  # google.protobuf's
+                raise ValueError(f"record {index} of {pattern} is no tf.train.Example: {error}.") from None
             if not {"image/encoded", "image/class/label"} <= set(features):
                 raise ValueError(
                     f"{pattern} holds {', '.join(sorted(features)) or 'nothing'}: expected image/encoded and "
                     "image/class/label."
                 )
-            label = int(features["image/class/label"].int64_list.value[0])
+            contents = features["image/encoded"].bytes_list.value
+            labels = features["image/class/label"].int64_list.value
+            if len(contents) != 1 or len(labels) != 1:
+                raise ValueError(
+                    f"record {index} of {pattern}: {len(contents)} image/encoded, {len(labels)} image/class/label; "
+                    "expected the content of one image, and one integer."
+                )
+            label = int(labels[0])
             if text := features["image/class/text"].bytes_list.value:
-                names[label] = text[0].decode()
+                names[label] = text[0].decode(errors="replace")
             try:
-                yield load_image(features["image/encoded"].bytes_list.value[0], channels=channels), label
+                yield load_image(contents[0], channels=channels), label
             except UnreadableImageError as error:
                 notify(f"skipped image {index} of {plain(pattern)}: {error}")
 
@@ -153,9 +167,16 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:
-    """Return the data without labels that no image has, such as the 0 where a set counts from 1."""
+    """Return the data without labels that no image has, such as the 0 where a set counts from 1.
+
+    Of a name that several labels have, as ImageNet's cranes, the label is a part.
+    """
     used, labels = np.unique(data.targets.values, return_inverse=True)
-    classes = [names.get(int(label), str(label)) for label in used]
+    counts = Counter(names.values())
+    classes = [
+        f"{names[label]} ({label})" if counts[names.get(label, "")] > 1 else names.get(label, str(label))
+        for label in used.tolist()
+    ]
     return dataclasses.replace(data, targets=Classes(classes, labels))
 
 
@@ -215,21 +236,45 @@ class _Levels:
 
 def _images(name: str, source: Any, levels: _Levels) -> Iterator[Labelled]:
     """Yield single images, (height, width, channels) uint8, and their labels, from batches or single ones."""
-    # A PyDataset has a length and no end.
-    items = (source[index] for index in range(len(source))) if hasattr(source, "num_batches") else iter(source)
-    for item in items:
+    has_more = False
+    for item in _items(name, source):
         if isinstance(item, dict) and {"image", "label"} <= item.keys():
             pixels, labels = item["image"], item["label"]
         elif isinstance(item, (tuple, list)) and len(item) > 1:
+            if len(item) > 2 and not has_more:
+                has_more = True
+                notify(f"{plain(name)} gives more than pixels and labels, such as weights: left out")
             pixels, labels = item[:2]
         else:
             raise ValueError(
-                f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label."
+                f"{name} gives {type(item).__name__}: expected (pixels, labels), or a dictionary with image and label. "
+                "A single batch goes into a list, [(pixels, labels)]."
             )
         batch = of_image(pixels, levels.channels) if is_pillow(pixels) else np.asarray(pixels)
         if batch.ndim == 3:
             batch, labels = batch[np.newaxis], np.asarray(labels)[np.newaxis]
-        yield from zip(levels.convert(batch), _indices(name, np.asarray(labels)), strict=True)
+        images, indices = levels.convert(batch), _indices(name, np.asarray(labels))
+        if len(images) != len(indices):
+            raise ValueError(f"{name} gives {len(images)} images with {len(indices)} labels: expected one for each.")
+        yield from zip(images, indices, strict=True)
+
+
+def _items(name: str, source: Any) -> Iterator[Any]:
+    """Return what a source gives, batches or single images, which have to end.
+
+    Raises:
+        ValueError: They do not end.
+        TypeError: The source is no iterable.
+    """
+    cardinality = getattr(source, "cardinality", None)  # of a tf.data.Dataset, -1 if there is no end
+    if (callable(cardinality) and int(cardinality()) == -1) or getattr(source, "num_batches", 0) is None:
+        raise ValueError(f"{name} has no end: leave out repeat(), or take(…) as many batches as one pass has.")
+    # PyTorch's data sets, and what Keras trains on by index, may go on beyond their length.
+    if hasattr(source, "__len__") and (hasattr(source, "on_epoch_end") or not hasattr(source, "__iter__")):
+        return (source[index] for index in range(len(source)))
+    if not (hasattr(source, "__iter__") or hasattr(source, "__getitem__")):
+        raise TypeError(f"Expected images and labels, or the name of a data set; got {name}.")
+    return iter(source)
 
 
 def _indices(name: str, labels: NDArray[Any]) -> list[int]:

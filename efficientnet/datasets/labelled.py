@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,17 +76,27 @@ def _find_classes(data: Path, what: What) -> Labelled:
 
 def _find_ordinal(data: Path, what: What) -> Labelled:
     paths, targets, notes = _find_classes(data, what)
-    try:
-        order = what.order or sorted(targets.names, key=float)
-    except ValueError:
+    order = what.order or _by_number(targets.names)
+    if order is None:
         raise ValueError(
             f"{data}: the order of the classes {some(targets.names)} is not known: give their names, the "
             "lowest first, as --classes FILE."
-        ) from None
+        )
     if unknown := sorted(set(targets.names) - set(order)):
         raise ValueError(f"{data} has classes without a place in the order: {', '.join(unknown)}. Name all of them.")
     ordered = targets.reordered(order)
     return Labelled(paths, Ordinal(ordered.names, ordered.values), notes)
+
+
+def _by_number(names: Sequence[str]) -> list[str] | None:
+    """Return names that are finite numbers, no two the same, in the order of these; None for others."""
+    try:
+        numbers = {float(name): name for name in names}
+    except ValueError:
+        return None
+    if len(numbers) < len(names) or not all(map(math.isfinite, numbers)):
+        return None
+    return [numbers[number] for number in sorted(numbers)]
 
 
 def _find_labels(data: Path, what: What) -> Labelled:

@@ -318,6 +318,36 @@ def test_one_door_for_data(tmp_path):
         load("digits", tmp_path, 8)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"what": ""}, "what is empty"), ({"what": 5}, "got int"), ({"validation": 1.5}, "validation=1"),
+        ({"validation": -1}, "validation=-1: expected"), ({"validation": [([], [])]}, "validation is a list"),
+        ({"size": 8.5}, "size=8"), ({"classes": ["0", "1", "0"], "what": []}, "'0' more than once"),
+        ({"classes": "01", "what": []}, "classes='01': expected names"),
+        ({"targets": "values", "columns": ["x", "x"]}, "'x' more than once"),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_door(tmp_path, options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        load(**{"what": tmp_path, "size": 8, **options})
+
+
+def test_numbers_have_an_order_if_they_are_finite_and_differ(tmp_path):
+    for index in range(4):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index}.png")
+
+    def classes(*labels):
+        rows = "".join(f"{index}.png,{label}\n" for index, label in enumerate(labels))
+        (tmp_path / "table.csv").write_text("path,label\n" + rows)
+        return load(tmp_path / "table.csv", 0.5, 8, targets="ordinal").classes
+
+    assert classes("10", "9", "-1", "1e3") == ["-1", "9", "10", "1e3"]
+    for labels in (("10", "nan", "9", "1"), ("1", "1.0", "2", "3"), ("1", "2", "3", "inf")):
+        with pytest.raises(ValueError, match=r"order of the classes .* is not known"):
+            classes(*labels)
+
+
 @pytest.mark.parametrize(("side", "fitted", "crop"), [(8, 96, 1.0), (40, 128, 1.0), (64, 192, 1.0), (65, 224, 0.875)])
 def test_small_images_are_kept_whole_and_enlarged_less(tmp_path, side, fitted, crop):
     """A frame of white around black stays where the image is small, and is cut off where it is not."""

@@ -1,5 +1,6 @@
 """Images from other code's data sets."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -79,15 +80,50 @@ def test_a_fraction_stays_where_it_is():
      ([(SQUARES, LABELS - 1)], "labels -1"), ([(SQUARES, np.ones((10, 2)))], "not one-hot: expected one class"),
      ([(SQUARES, np.full((10, 2), 0.5))], "not one-hot"), ([(SQUARES, LABELS + 0.5)], "labels such as 0.5, 1.5, 0.5"),
      ([(SQUARES, np.full(10, np.nan))], "labels such as nan"),
-     ([(SQUARES, ["cat"] * 10)], "Names have to be numbered")],
+     ([(SQUARES, ["cat"] * 10)], "Names have to be numbered"), ([(SQUARES, LABELS[:9])], "10 images with 9"),
+     ([(SQUARES, LABELS * 10**9)], "expected 0 to 999999"), ((SQUARES, LABELS), r"a list, \[\(pixels, labels\)\]")],
 )  # fmt: skip
 def test_what_is_no_images(batches, message):
     with pytest.raises(ValueError, match=message):
         load_batches("x", batches, 0.2, 8)
 
 
+class Endless:
+    """What can be asked for any index, and has a length."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        return SQUARES[index % 10], LABELS[index % 10]
+
+
+def test_a_length_is_the_end():
+    """Of PyTorch's data sets, and of what Keras 2 trains on, which iterates without an end."""
+    expected = load_batches("x", [(SQUARES, LABELS)], 0.5, 8)
+    endless = type("Iterator", (Endless,), {"on_epoch_end": print, "__iter__": lambda self: itertools.cycle([self[0]])})
+    for source in (Endless(), endless()):
+        np.testing.assert_array_equal(load_batches("x", source, 0.5, 8).pixels, expected.pixels)
+
+
+def test_what_has_no_end_is_refused():
+    keras, tf = pytest.importorskip("keras"), pytest.importorskip("tensorflow")
+    repeated = tf.data.Dataset.from_tensor_slices((SQUARES, LABELS)).batch(4).repeat()
+    without_length = type("Images", (keras.utils.PyDataset,), {"num_batches": None, "__getitem__": Endless.__getitem__})
+    for endless in (repeated, without_length()):
+        for training, validation in ((endless, 0.5), ([(SQUARES, LABELS)], endless)):
+            with pytest.raises(ValueError, match="has no end"):
+                load_batches("x", training, validation, 8)
+    assert len(load_batches("x", repeated.take(2), 0.5, 8).pixels) == 8
+
+
+def test_weights_are_left_out_with_a_word(capsys):
+    load_batches("x", [(SQUARES, LABELS, np.ones(10))] * 2, 0.5, 8)
+    assert capsys.readouterr().err.count("x gives more than pixels and labels, such as weights: left out") == 1
+
+
 def test_more_labels_than_names():
-    with pytest.raises(ValueError, match="labels 0 to 1, but 1 class names"):
+    with pytest.raises(ValueError, match="labels 0 to 1: expected 0 to 0, since there are 1 class names"):
         load_batches("x", [(SQUARES, LABELS)], 0.2, 8, ["only"])
 
 
@@ -155,6 +191,34 @@ def test_tfrecords(tmp_path, capsys):
         writer.write(tf.train.Example().SerializeToString())
     with pytest.raises(ValueError, match="holds nothing: expected image/encoded"):
         load_tfrecords(str(tmp_path / "other.tfrecord"), 0.4, 8)
+
+
+def test_tfrecords_of_other_forms(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+
+    def load(*records):
+        with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+            for record in records:
+                writer.write(record)
+        return load_tfrecords(str(tmp_path / "x.tfrecord"), 0.4, 8)
+
+    def example(label, labels=1):
+        Image.fromarray(SQUARES[label]).save(tmp_path / "image.png")
+        lists = {
+            "image/encoded": tf.train.Feature(
+                bytes_list=tf.train.BytesList(value=[(tmp_path / "image.png").read_bytes()])
+            ),
+            "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label] * labels)),
+            "image/class/text": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"crane" if label else b"\xff"])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+
+    assert load(example(0), example(1), example(2)).classes == ["\ufffd", "crane (1)", "crane (2)"]
+    for labels in (0, 2):
+        with pytest.raises(ValueError, match=f"record 1 of .*: 1 image/encoded, {labels} image/class/label; expected"):
+            load(example(0), example(1, labels))
+    with pytest.raises(ValueError, match=r"record 0 of .* is no tf\.train\.Example"):
+        load(b"\xff\xff")
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
