@@ -130,7 +130,7 @@ def explain(
         (600, 800)
     """
     explainer = Explainer(model, _spec(model, preprocessing, crop, interpolation), method, layer)
-    sources, is_batch = as_list(images)
+    sources, is_batch = as_list(images, explainer.spec)
     wanted = list(class_index) if isinstance(class_index, Iterable) else [class_index] * len(sources)
     if len(wanted) != len(sources):
         raise ValueError(f"class_index has {len(wanted)} classes for {len(sources)} images: expected one for each.")

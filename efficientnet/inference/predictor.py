@@ -6,7 +6,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -147,7 +147,8 @@ class Predictor:
         """Predict any number of images in their order; reading, cropping, resizing and predicting overlap.
 
         Args:
-            sources: Images, as in ``predict``. They are requested as they are needed, and few are in memory at a time.
+            sources: Images, as in ``predict``, each judged alone. They are requested as they are needed, and few are in
+                memory at a time. Those of an array are cropped and resized, too, unless it has the model's shape.
 
         Yields:
             A record for each image. One that cannot be read has an ``error``, and the others go on.
@@ -238,15 +239,23 @@ class Predictor:
     def _stream(self, sources: Iterable[Any]) -> Iterator[tuple[Any, list[np.ndarray] | Exception]]:
         engine = self._open()
         groups = itertools.count()
+        load: Callable[[Any], np.ndarray] = functools.partial(read_image, spec=self.spec)
+        if self.spec.fits(getattr(sources, "shape", ())):
+            load = self._load_prepared
+            if self.spec.scaling is None:
+                self._report_unscaled()
 
         def start(images: list[np.ndarray]) -> Future[list[list[np.ndarray]]]:
             is_many = next(groups) * engine.micro_batch >= _FEW
             run = self._make_bulk() if is_many and len(images) == engine.micro_batch else None
             return self._workers.submit(_each, self._open(), run, images)
 
-        return overlap(
-            sources, functools.partial(read_image, spec=self.spec), start, engine.micro_batch, 2 * engine.workers
-        )
+        return overlap(sources, load, start, engine.micro_batch, 2 * engine.workers)
+
+    def _load_prepared(self, image: Any) -> np.ndarray:
+        """An image of an array in the model's shape, which ``predict`` neither crops nor resizes."""
+        (checked,) = self.spec.check(as_array(image)[np.newaxis])
+        return np.asarray(checked)
 
 
 def _each(engine: Engine, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:

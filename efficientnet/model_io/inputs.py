@@ -12,6 +12,7 @@ from ..images.pixels import as_array, fault, is_pillow
 from ..keras_graph.marks import model_preprocessing
 from .describing import describe_model
 from .images import check_many, is_path_or_content, listed, read_image
+from .spec import InputSpec
 
 
 def model_inputs(
@@ -53,20 +54,18 @@ def model_inputs(
     if preprocessing is None:
         model_preprocessing(model)  # which raises where nobody says it
     spec = describe_model(model, preprocessing, crop, interpolation)
-    sources, is_batch = as_list(images)
-    if is_batch and (problem := fault(as_array(images), spec.takes_pixels)):
-        raise ValueError(problem)
+    sources, is_batch = as_list(images, spec)
     # A dark image of a batch may have the levels that another alone would have in 0..1.
     batch = [read_image(source, spec, decides=not is_batch) for source in sources]
     scaled: NDArray[np.float32] = spec.scale(np.stack(batch).astype(np.float32, copy=False))
     return scaled
 
 
-def as_list(images: Any) -> tuple[list[Any], bool]:
-    """Return one image or several as a list, and whether they come from one array, a batch.
+def as_list(images: Any, spec: InputSpec) -> tuple[list[Any], bool]:
+    """Return one image or several as a list, and whether they come from one array, a batch, which is judged as a whole.
 
     Raises:
-        ValueError, TypeError: There is no image, or these are not images in an order.
+        ValueError, TypeError: There is no image, or these are not images in an order, or no pixels.
     """
     images = listed(images)
     if is_path_or_content(images) or is_pillow(images) or 0 < len(getattr(images, "shape", ())) < 4:
@@ -75,4 +74,7 @@ def as_list(images: Any) -> tuple[list[Any], bool]:
     sources = list(images)
     if not sources:
         raise ValueError("Expected at least one image; got none.")
-    return sources, hasattr(images, "__array__")
+    is_batch = hasattr(images, "__array__")
+    if is_batch and (problem := fault(as_array(images), spec.takes_pixels)):
+        raise ValueError(problem)
+    return sources, is_batch

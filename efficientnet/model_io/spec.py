@@ -137,16 +137,19 @@ class InputSpec(NamedTuple):
         scale, offset = (np.array(values, np.float32).reshape(shape) for values in self.scaling)
         return batch * scale + offset
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether a batch of this shape is in the model's layout and size."""
+        sides = zip(shape[1:], self.input_shape(1)[1:], strict=False)
+        return len(shape) == 4 and all(side in (-1, own) for own, side in sides)
+
     def check(self, batch: np.ndarray) -> np.ndarray:
         """Check a batch in the model's layout and return it as float32.
 
         Raises:
             ValueError: The shape is another one, or the numbers are not pixels.
         """
-        expected = self.input_shape(len(batch) if batch.ndim else 0)
-        fits = batch.ndim == 4 and all(side in (-1, own) for own, side in zip(batch.shape, expected, strict=True))
-        if not fits or not batch.size:
-            shown = ", ".join("any" if side == -1 else str(side) for side in expected[1:])
+        if not self.fits(batch.shape) or not batch.size:
+            shown = ", ".join("any" if side == -1 else str(side) for side in self.input_shape(1)[1:])
             raise ValueError(
                 f"{self.name} takes a batch of at least one image, of shape (batch, {shown}); got shape {batch.shape}. "
                 "A single image needs a batch axis, image[None]; images of other sizes, grey ones and those with "

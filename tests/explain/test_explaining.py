@@ -99,6 +99,8 @@ def test_a_nearly_black_image_of_a_batch(model):
     assert len(explain(model, batch)) == 2
     with pytest.raises(ValueError, match="which look like"):
         explain(model, batch[0])
+    with pytest.raises(ValueError, match="which look like"):
+        explain(model, batch / 255)
     with pytest.raises(ValueError, match="An image is an array"):
         explain(model, [np.zeros(5)])
 

@@ -119,7 +119,7 @@ def test_feature_maps_and_features(tiny, images):
         maps = predictor(images)
         assert [part.shape for part in maps] == [(7, 32, 32, 16), (7, 16, 16, 8), (7, 8, 8, 24)]
         record = next(predictor.stream(images))
-        for part, whole in zip(record.outputs, predictor([images[0]]), strict=True):
+        for part, whole in zip(record.outputs, maps, strict=True):
             np.testing.assert_allclose(part, whole[0], atol=1e-5)
         with pytest.raises(ValueError, match="no vector of scores"):
             predictor.top(images)

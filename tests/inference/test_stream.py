@@ -44,6 +44,18 @@ def test_order_is_kept_and_bad_files_are_told(predictor, folder):
         np.testing.assert_allclose(records[index].outputs, predictor([paths[index]])[0], atol=1e-6)
 
 
+def test_an_array_gives_what_predict_makes_of_it(predictor):
+    """One of the model's shape is neither cropped nor resized; images of others are, as in a list."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *predictor.spec.image_sides, 3), np.uint8)
+    for batch in (pixels, pixels.astype(np.float32)):
+        np.testing.assert_allclose([record.outputs for record in predictor.stream(batch)], predictor(batch), atol=1e-6)
+    larger = pixels.repeat(2, axis=1)
+    found = [record.outputs for record in predictor.stream(larger)]
+    np.testing.assert_allclose(found, predictor(list(larger)), atol=1e-6)
+    fractions = list(predictor.stream(pixels / 255))
+    assert all("look like 0..1" in record.error for record in fractions)
+
+
 def test_only_bad_files(predictor):
     records = list(predictor.stream(["missing-1.png", "missing-2.png", None]))
     assert [bool(record.error) for record in records] == [True] * 3
