@@ -100,13 +100,14 @@ def find_class_folders(data: Path) -> ClassFolders:
     folders = loose.left_out.pop("folders", [])
     if not folders and loose.images:
         raise ValueError(f"{data} holds images itself and no folders: expected {CLASS_FOLDERS}.{parent_hint(data)}")
-    if folders and all(folder.name.casefold() in _SPLITS for folder in folders):
-        names = " or ".join(str(folder) for folder in folders)
+    loose.leave_out("in no folder of a class", loose.images)
+    found = {folder.name: find_images(folder) for folder in folders}
+    parts = [folder for folder in folders if found[folder.name].images] or folders
+    if parts and all(folder.name.casefold() in _SPLITS for folder in parts):
+        names = " or ".join(str(folder) for folder in parts)
         raise ValueError(
             f"{data} holds parts of a data set, not classes: pass {names}; train takes another part as --validation."
         )
-    loose.leave_out("in no folder of a class", loose.images)
-    found = {folder.name: find_images(folder) for folder in folders}
     for inside in found.values():
         for reason, paths in inside.left_out.items():
             loose.leave_out(reason, paths)

@@ -48,6 +48,7 @@ def test_a_file_falls_to_one_side_whatever_is_added():
         ({"a": 1}, "images of one class, a"),
         ({"a": 1, "b": 0}, "images of one class, a"),
         ({"train": 1, "val": 1}, "parts of a data set, not classes"),
+        ({"train": 1, "val": 1, "__MACOSX": 0}, r"parts of a data set, not classes: pass \S+train or \S+val;"),
     ],
 )
 def test_folders_that_cannot_be_learnt_from(tmp_path, classes, message):
