@@ -200,6 +200,7 @@ def test_other_channel_counts_where_channels_are_alike() -> None:
         (noise(8, 8, 1), {}, ValueError, r"length 3 on axis -1; got shape \(8, 8, 1\)"),
         (PIXELS, {"data_format": "channels_first"}, ValueError, r"axis -3; got shape \(2, 5, 4, 3"),
         (np.zeros(()), {}, ValueError, r"got shape \(\)"),
+        (PIXELS > 9, {}, ValueError, "Pass it times 255"),
         (PIXELS, {"colour": 1}, TypeError, "unexpected keyword argument 'colour'; it takes mode, data_format, model"),
         (PIXELS, {"mdoe": "tf"}, TypeError, "'mdoe': did you mean 'mode'"),
         (PIXELS, {"backends": None}, TypeError, "'backends': did you mean 'backend'"),

@@ -91,7 +91,10 @@ def comparable(name: str, vectors: Any, similarity: float) -> NDArray[np.float32
         ValueError: The vectors are none, a number is not finite, or the similarity is no cosine above 0.
     """
     arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
-    return unit(standardize(arguments.vectors(name, vectors, np.float32)))
+    directions = unit(standardize(arguments.vectors(name, vectors, np.float32)))
+    if (are_mean := ~directions.any(axis=1)).any():  # the same as each other, as all of them are where all are copies
+        directions = np.column_stack([directions, are_mean]).astype(np.float32)
+    return directions
 
 
 def nearest_pairs(

@@ -131,7 +131,11 @@ def explain(
     """
     explainer = Explainer(model, _spec(model, preprocessing, crop, interpolation), method, layer)
     sources, is_batch = as_list(images, explainer.spec)
-    wanted = list(class_index) if isinstance(class_index, Iterable) else [class_index] * len(sources)
+    if isinstance(class_index, str):
+        raise ValueError(f"class_index={class_index!r}: expected the index of the class, or one for each image.")
+    wanted: list[Any] = [class_index] * len(sources)
+    if isinstance(class_index, Iterable) and getattr(class_index, "ndim", True):
+        wanted = list(class_index)
     if len(wanted) != len(sources):
         raise ValueError(f"class_index has {len(wanted)} classes for {len(sources)} images: expected one for each.")
     return [

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
-from ..images.bands import as_rgb
+from ..images.bands import as_rgb, with_channels
+from ..images.pixels import as_array
 from ..model_io.images import read_pixels
 from .explaining import Explanation
 
@@ -36,7 +37,7 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
         A Pillow image in the size of ``image``, RGB.
 
     Raises:
-        ValueError: The map is of another size, or has other numbers than 0..1.
+        ValueError: The map is of another size, or has other numbers than 0..1; or the image is none.
         OSError: The image cannot be read.
 
     Example:
@@ -50,7 +51,9 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
 
     given = explanation.heat_map if isinstance(explanation, Explanation) else explanation
     heat_map = arguments.array("explanation", given, _MAP)
-    pixels = as_rgb(read_pixels(image, 3))
+    levels = as_array(read_pixels(image, 3))
+    channels = (*levels.shape, 1, 1, 1)[2]
+    pixels = as_rgb(with_channels(levels, 3 if channels <= 4 else channels))
     if heat_map.shape != pixels.shape[:2]:
         raise ValueError(
             f"explanation has a map of the shape {heat_map.shape}, the image is {pixels.shape[:2]}: expected the map "

@@ -149,7 +149,7 @@ def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
         except OSError as error:
             raise UnreadableImageError(str(error)) from None
         return plain(source), open(source, "rb")
-    content = source.read() if hasattr(source, "read") else None
+    content = source.read() if hasattr(source, "read") and not isinstance(source, io.TextIOBase) else None
     if not isinstance(content, bytes):
         raise TypeError(
             "load_image takes a path, an http(s) URL, bytes, a file opened in binary mode, or a Pillow image; got "

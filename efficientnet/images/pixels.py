@@ -122,7 +122,7 @@ def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
     Raises:
         ValueError: they cannot be pixels.
     """
-    if levels.dtype.kind not in "uif" or not levels.size:
+    if levels.dtype.kind not in "buif" or not levels.size:
         return levels
     if levels.dtype.kind != "f":
         if problem := fault(levels, decides=False):

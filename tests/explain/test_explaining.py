@@ -174,3 +174,21 @@ def test_an_overlay_is_colored_where_the_evidence_is(wide):
     assert (dimmed[:, :20] != drawn[:, :20]).any()
     with pytest.raises(ValueError, match=r"shape \(40, 80\), the image is \(8, 8\)"):
         overlay(np.zeros((8, 8, 3), np.uint8), heat_map)
+
+
+def test_an_overlay_of_any_form_of_the_image(model):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 4), np.uint8)
+    image[0, 0] = 255
+    (found,) = explain(model, image)
+    for given, same in (
+        (image[..., :3].astype("u2") * 257, image[..., :3]),
+        (image[..., :3].tolist(), image[..., :3]),
+        (image, Image.fromarray(image)),
+        (image[..., 0], image[..., :1].repeat(3, 2)),
+    ):
+        np.testing.assert_array_equal(np.asarray(overlay(given, found)), np.asarray(overlay(same, found)))
+    with pytest.raises(ValueError, match=r"look like 0\.\.1"):
+        overlay(image / 255, found)
+    assert explain(model, [image] * 2, class_index=np.array(1))[1].class_index == 1
+    with pytest.raises(ValueError, match="class_index='rose': expected the index"):
+        explain(model, image, class_index="rose")

@@ -74,7 +74,7 @@ def test_a_pipe_can_be_read() -> None:
     assert answer.stdout.strip() == b"(16, 24, 3)"
 
 
-@pytest.mark.parametrize("source", [3, None, IMAGE, io.StringIO("text")])
+@pytest.mark.parametrize("source", [3, None, IMAGE, io.StringIO("text"), io.TextIOWrapper(io.BytesIO(b"\xff"))])
 def test_refuses_other_sources(source: Any) -> None:
     with pytest.raises(TypeError, match=f"path, an http.* got {type(source).__name__}"):
         load_image(source)

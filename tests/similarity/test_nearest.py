@@ -50,3 +50,10 @@ def test_planted_duplicates_are_found(most, monkeypatch):
     found = find_duplicates(vectors)
     assert {pair[:2] for pair in found} == {(row, 400 + row) for row in range(20)}
     assert [pair.similarity for pair in found] == sorted((pair.similarity for pair in found), reverse=True)
+
+
+def test_copies_of_one_image_alone_are_duplicates():
+    """Standardized, they are zeros, which have no direction."""
+    assert [pair[:2] for pair in find_duplicates(np.ones((2, 4)))] == [(0, 1)]
+    three = np.array([[1, 0], [0, 1], [0.5, 0.5]])
+    assert find_duplicates(three) == []
