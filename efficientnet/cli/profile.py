@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``profile`` and its function."""
     parser.description = (
         "Counts a model block by block: trainable parameters, multiply-adds of its convolutions and dense "
-        "layers for one image, and the memory of its layers' outputs."
+        "layers for one image, activations, which are the numbers that these layers give out, and the memory of all "
+        "layers' outputs."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, its .json file, or a saved model (.keras, .h5)")
     parser.add_argument("--size", type=positive, metavar="PIXELS", help="side of the input (default: the model's)")
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="images whose activations to count (default: 1)",
+        help="images whose outputs to count the memory of (default: 1)",
     )
     parser.add_argument("--layers", action="store_true", help="list every layer instead of blocks")
     parser.add_argument("--measure", action="store_true", help="time each on this machine too (needs OpenVINO)")
@@ -76,18 +77,22 @@ def _as_json(found: Profile, seconds: dict[str, float] | None) -> str:
         {
             "name": layer.name, "kind": layer.kind, "block": layer.block, "output_shape": layer.output_shape,
             "parameters": layer.parameters, "macs": layer.macs, "activations": layer.activations,
+            "output_bytes": layer.output_bytes,
             **({} if seconds is None else {"seconds": seconds.get(layer.name, 0.0)}),
         }
         for layer in found.layers
     ]  # fmt: skip
-    totals = {"parameters": found.parameters, "macs": found.macs, "activations": found.activations}
+    totals = {name: getattr(found, name) for name in ("parameters", "macs", "activations", "output_bytes")}
     return json.dumps({"model": found.name, "batch_size": found.batch_size, **totals, "layers": layers})
 
 
 def _as_table(found: Profile, seconds: dict[str, float] | None, by_layer: bool) -> str:
-    header = ["", "output", "parameters", "multiply-adds", "share", "activations"]
+    header = ["", "output", "parameters", "multiply-adds", "share", "activations", "memory"]
     rows = [_row(cost, found.macs) for cost in (found.layers if by_layer else found.blocks())]
-    rows.append(["in all", "", f"{found.parameters:,}", f"{found.macs:,}", "", _megabytes(found.activations)])
+    rows.append([
+        "in all", "", f"{found.parameters:,}", f"{found.macs:,}", "", f"{found.activations:,}",
+        _megabytes(found.output_bytes),
+    ])  # fmt: skip
     if seconds is not None:
         header.append("milliseconds")
         in_block: dict[str, float] = {}
@@ -95,7 +100,7 @@ def _as_table(found: Profile, seconds: dict[str, float] | None, by_layer: bool) 
             in_block[block] = in_block.get(block, 0.0) + seconds.get(name, 0.0)
         # A layer's time is that of all its calls: it stands with the first.
         rest = sum(seconds.values()) - sum(in_block.values())
-        rows.insert(-1, ["input and output", "", "", "", "", ""])
+        rows.insert(-1, ["input and output", *[""] * (len(header) - 2)])
         for row, value in zip(
             rows, (*(in_block.pop(row[0], 0.0) for row in rows[:-2]), rest, sum(seconds.values())), strict=True
         ):
@@ -108,7 +113,7 @@ def _row(cost: LayerCost, macs: int) -> list[str]:
     return [
         cost.name, " × ".join(map(str, cost.output_shape)), f"{cost.parameters:,}",
         f"{cost.macs:,}" if known else "unknown", f"{(cost.macs or 0) / max(1, macs):.1%}" if known else "",
-        _megabytes(cost.activations),
+        f"{cost.activations:,}", _megabytes(cost.output_bytes),
     ]  # fmt: skip
 
 

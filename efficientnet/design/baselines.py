@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -168,8 +167,7 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
         )
     counted = [layer for layer in found.layers if layer.macs]
     return Cost(
-        found.parameters, found.macs,
-        activations=sum(math.prod(layer.output_shape) for layer in counted),
+        found.parameters, found.macs, found.activations,
         weights=sum(layer.weights for layer in counted),
         channels=sum(layer.output_shape[-1] for layer in counted if layer.weights),
         layers=len(counted),

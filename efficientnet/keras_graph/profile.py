@@ -59,7 +59,8 @@ class LayerCost:
         output_shape: Shape of the output, without the batch.
         parameters: Number of trainable parameters, frozen or not; counted at the layer's first call.
         macs: Multiply-adds for one image; None if a layer of this class cannot be counted.
-        activations: Bytes of the output, for the whole batch.
+        activations: Numbers that a convolution or dense layer gives out for one image (arXiv 2003.13678); 0 for others.
+        output_bytes: Bytes of the output, for the whole batch.
         weights: Numbers in its kernels; counted at the layer's first call.
     """
 
@@ -70,6 +71,7 @@ class LayerCost:
     parameters: int
     macs: int | None
     activations: int
+    output_bytes: int
     weights: int
 
 
@@ -79,7 +81,7 @@ class Profile:
 
     Attributes:
         name: Name of the model.
-        batch_size: Batch size that the activations are counted for.
+        batch_size: Batch size that the bytes of outputs are counted for.
         layers: Calls of layers, in order.
         peak: Most numbers that are in memory at once, of inputs and outputs of layers, while the batch is predicted.
     """
@@ -101,8 +103,13 @@ class Profile:
 
     @property
     def activations(self) -> int:
-        """Bytes of all layers' outputs for the batch: about what training keeps of the forward pass."""
+        """Numbers that convolutions and dense layers give out for one image."""
         return sum(layer.activations for layer in self.layers)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of all layers' outputs for the batch: about what training keeps of the forward pass."""
+        return sum(layer.output_bytes for layer in self.layers)
 
     @property
     def uncounted(self) -> tuple[LayerCost, ...]:
@@ -123,6 +130,7 @@ class Profile:
                 parameters=sum(layer.parameters for layer in group),
                 macs=None if any(layer.macs is None for layer in group) else sum(layer.macs or 0 for layer in group),
                 activations=sum(layer.activations for layer in group),
+                output_bytes=sum(layer.output_bytes for layer in group),
                 weights=sum(layer.weights for layer in group),
             )
             for block, group in groups.items()
@@ -141,7 +149,7 @@ def profile(
     Args:
         model: Model of convolutions, dense, pooling, normalisation and merging layers, and other layers of Keras that
             multiply by no weights. Layers of another kind are listed in ``uncounted``.
-        batch_size: Batch size that the activations are counted for.
+        batch_size: Batch size that the bytes of outputs are counted for.
         input_shape: Shape without the batch, or a list of one for each input; for a model with sides that are None.
 
     Raises:
@@ -169,7 +177,8 @@ def profile(
                 output_shape=_known(outputs[0])[1:],
                 parameters=0 if is_known else _parameters(call.layer),
                 macs=None if macs is None else macs // batch_size,
-                activations=sum(math.prod(_known(tensor)) * _item_size(tensor) for tensor in outputs),
+                activations=math.prod(_known(outputs[0])[1:]) if macs else 0,
+                output_bytes=sum(math.prod(_known(tensor)) * _item_size(tensor) for tensor in outputs),
                 weights=_kernel_size(call.layer) if macs and not is_known else 0,
             )
         )

@@ -16,7 +16,7 @@ def test_the_same_as_counted_from_the_blocks(eff, name):
     variant = get_variant(name)
     found = profile(eff.create(name, weights=None, input_shape=(64, 64, 3)))
     cost = costs.cost(variant, resolution=64)
-    assert (found.parameters, found.macs) == (cost.parameters, cost.macs)
+    assert (found.parameters, found.macs, found.activations) == (cost.parameters, cost.macs, cost.activations)
     assert not found.uncounted
     assert found.name == variant.name
 
@@ -27,12 +27,13 @@ def test_by_layer_and_by_block(tiny):
     stem = layers["stem_conv"]
     assert (stem.kind, stem.output_shape, stem.parameters) == ("Conv2D", (32, 32, 16), 3 * 3 * 3 * 16)
     assert stem.macs == 27 * 16 * 32 * 32
-    assert stem.activations == 5 * 32 * 32 * 16 * 4
+    assert stem.activations == 32 * 32 * 16
+    assert stem.output_bytes == layers["stem_bn"].output_bytes == 5 * 32 * 32 * 16 * 4
     assert layers["stem_bn"].parameters == 2 * 16
-    assert layers["stem_bn"].macs == 0
+    assert layers["stem_bn"].macs == layers["stem_bn"].activations == 0
     blocks = {block.name: block for block in found.blocks()}
     assert list(blocks)[:3] == ["stem", "block1a", "block2a"]
-    for total in ("parameters", "macs", "activations"):
+    for total in ("parameters", "macs", "activations", "output_bytes"):
         assert sum(getattr(block, total) for block in blocks.values()) == getattr(found, total)
     assert blocks["probs"].macs == layers["probs"].macs == 640 * 7
 
@@ -119,7 +120,7 @@ def test_a_body_of_any_size_counts_at_the_size_of_each_call(keras):
     unknown = layers.Input((None, None, 3))
     found = profile(keras.models.Model(unknown, body(unknown)), batch_size=2, input_shape=(16, 16, 3))
     assert found.macs == 27 * 4 * 16 * 16
-    assert found.layers[0].activations == 2 * 4 * 16 * 16 * 4
+    assert found.layers[0].output_bytes == 2 * 4 * 16 * 16 * 4
     assert found.blocks()[0].name == "body/conv"
 
 
