@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -136,7 +136,7 @@ def evaluate_predictor(
     if not present:
         raise ValueError(f"None of the images in {data} of {model}'s classes can be read: {unreadable[0][1]}")
     notes = [*samples.notes, *(f"{note} Its images are predicted, not measured." for note in unmatched)]
-    notes += _coverage(present, classes)
+    notes += [*_shared(matched, classes), *_coverage(present, classes)]
     joined = join(outcomes)
     temperature = _temperature(spec, as_logits, kept, joined.labels[joined.labels >= 0])
     return Evaluation(
@@ -249,6 +249,16 @@ def _temperature(
         return fit_temperature(np.concatenate(kept), labels)
     except ValueError as error:
         return str(error)
+
+
+def _shared(matched: Mapping[str, int], classes: Sequence[tuple[str, str]]) -> list[str]:
+    """What should be known where several classes of the data are one of the model's, such as cat and Cat."""
+    labels = [[label for label, found in matched.items() if found == index] for index in set(matched.values())]
+    return [
+        f"The classes {' and '.join(several)} of the data are one of the model's, {classes[matched[several[0]]][1]}."
+        for several in labels
+        if len(several) > 1
+    ]
 
 
 def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str]:

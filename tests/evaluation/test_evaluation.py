@@ -333,19 +333,21 @@ def test_bad_data_is_told_and_the_rest_measured(predictor, images, tmp_path):
     paint(images / "green" / "one.png", COLOURS["green"], size=1)
     paint(images / "violet" / "0.png", (255, 0, 255))
     (images / "yellow").mkdir()
+    paint(images / "Blue" / "0.png", COLOURS["blue"])
     paint(images / "red" / "1.jpg", COLOURS["red"], size=300)
     whole = (images / "red" / "1.jpg").read_bytes()
     (images / "red" / "1.jpg").write_bytes(whole[: len(whole) // 2])
     (images / "green" / "Thumbs.db").write_text("no image")
     found = evaluate_predictor(predictor, images)
     assert {path.name for path, _ in found.unreadable} == {"1.jpg"}
-    assert len(found.samples) == len(found.outcomes) == 9
-    assert measure(found.labelled).images == 8
+    assert len(found.samples) == len(found.outcomes) == 10
+    assert measure(found.labelled).images == 9
     told = " ".join(found.notes)
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told
     assert "The class violet is none of the model's 3. Its images are predicted, not measured." in told
-    violet = found.prediction(8)
+    assert "The classes Blue and blue of the data are one of the model's, blue." in told
+    violet = found.prediction(9)
     assert violet.label == "violet"
     assert violet.predicted in ("red", "blue")
     assert violet.rank_of_label is None
