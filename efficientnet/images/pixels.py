@@ -203,9 +203,17 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
     white = _white_level(image) if image.mode.startswith(("I", "F")) else None
     # Pillow itself inverts levels of up to 8 bits.
     is_inverted = white is not None and _tags(image).get(_PHOTOMETRIC) == 0
+    transparent = image.info.get("transparency")
     for rows, strip in _strips(image):
-        levels = _rgb(strip) if white is None else to_8_bits(np.asarray(strip), white)[:, :, np.newaxis]
-        stored[rows] = 255 - levels if is_inverted else levels
+        if white is None:
+            stored[rows] = _rgb(strip)
+            continue
+        numbers = np.asarray(strip)
+        levels = to_8_bits(numbers, white)
+        levels = 255 - levels if is_inverted else levels
+        if isinstance(transparent, int):  # of a PNG file of 16 bits
+            levels[numbers == transparent] = 255
+        stored[rows] = levels[:, :, np.newaxis]
     return upright
 
 

@@ -117,6 +117,14 @@ def test_tiff_files_with_colors_apart(order: str, scale: int) -> None:
         load_image(other)
 
 
+def test_a_transparent_level_of_sixteen_bits() -> None:
+    grey = levels(20, 30)
+    grey[0, :2] = 7
+    file = io.BytesIO()
+    Image.fromarray(grey * np.uint16(257)).save(file, "PNG", transparency=7 * 257)
+    np.testing.assert_array_equal(load_image(file.getvalue(), channels=1)[..., 0], np.where(grey == 7, 255, grey))
+
+
 def test_an_open_tiff_file_that_pillow_misreads() -> None:
     apart = tiff(levels(3, 20, 30) * np.uint16(257), photometric="rgb", planarconfig="separate")
     with pytest.raises(UnreadableImageError, match="pass its path"):
