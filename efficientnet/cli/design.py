@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_budgets(parser, "budgets, one or several")
     options.add_timing(parser, ", fastest (measured)")
     add = parser.add_argument
+    add("--training", action="store_true", help="count the memory of a training step, not of a prediction")
+    add("--batch-size", type=positive, metavar="N", help="images of a training step (default: 32)")
     add("--measure", action="store_true", help="time the result even if milliseconds are no budget")
     add("--predict", action="store_true", help="search for a budget of milliseconds by predicted times, as "
         "`design latency` measures this machine once for, and measure only what is found")  # fmt: skip
@@ -144,16 +146,22 @@ def _fit(arguments: argparse.Namespace) -> int:
     budgets = options.read_budgets(arguments)
     is_timed = "milliseconds" in budgets
     options.check_timing(arguments, is_timed or arguments.measure, "--milliseconds or --measure")
+    if arguments.batch_size and not arguments.training:
+        raise ValueError("--batch-size is that of a training step: give --training, too, or leave it out.")
+    training_batch = (arguments.batch_size or 32) if arguments.training else None
     if arguments.predict and not is_timed:
         raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
     fit = fit_budget(
         baseline, options.read_rule(arguments, baseline), **budgets,
+        training_batch=training_batch,
         precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
         measure=arguments.measure, latency=_latency_model(arguments, [baseline]) if arguments.predict else None,
     )  # fmt: skip
     factors = fit.factors
     print(f"φ = {fit.phi:.3f}: width × {factors.width:.3f}, depth × {factors.depth:.3f}, {fit.resolution} pixels")
     print(_prices_table(fit))
+    if training_batch:
+        print(f"memory is that of a training step of {training_batch} images")
     if baseline.variant is not None:
         print(expected_top1(fit.prices["macs"]))
     if arguments.out:

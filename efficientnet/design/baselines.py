@@ -172,6 +172,7 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
         channels=sum(layer.output_shape[-1] for layer in counted if layer.weights),
         layers=len(counted),
         peak=found.peak,
+        kept=found.kept,
     )  # fmt: skip
 
 

@@ -94,6 +94,7 @@ def fit_budget(
     bytes: float | None = None,
     memory: float | None = None,
     milliseconds: float | None = None,
+    training_batch: int | None = None,
     precision: str = "f32",
     engine: str = "auto",
     threads: int | None = None,
@@ -116,8 +117,10 @@ def fit_budget(
         bytes: Largest exported file (ONNX, batch norms folded).
         memory: Most bytes for predicting one image: weights, and the feature maps that are alive at once.
         milliseconds: Most time for one image on this machine (median over a second).
+        training_batch: Number of images of a training step, whose memory counts in place of a prediction's: weights,
+            gradients, the optimizer's two moments, and the feature maps that the gradients need.
         precision: Precision that file, memory and time are of: ``"f32"``, ``"f16"`` or ``"int8"``. The engines of this
-            package compute files of ``"f16"`` in float32, and are timed so.
+            package compute files of ``"f16"`` in float32, and are timed so. In training ``"f16"`` is mixed precision.
         engine: Engine that is timed, as for ``efficientnet.inference.compile``.
         threads: Processor threads that are timed; by default the engine's choice.
         measure: Whether the result is timed even if milliseconds are no budget.
@@ -136,6 +139,8 @@ def fit_budget(
         259
         >>> fit_budget(get_baseline("b0"), "tiny", macs=100e6).resolution
         184
+        >>> fit_budget(get_baseline("b0"), memory=8e9, training_batch=32).resolution
+        272
     """
     baseline, rule = checked(baseline), checked_rule(rule)
     given = {
@@ -148,11 +153,13 @@ def fit_budget(
     if baseline.variant is not None:
         baseline = dataclasses.replace(baseline, variant=rule.prepare(baseline.variant))
     timed = Timed(precision, engine, threads).checked()
+    if training_batch is not None:
+        training_batch = arguments.whole("training_batch", training_batch)
     if latency is not None:
         checked_latency(latency, baseline, timed)
         if milliseconds is None:
             raise ValueError("latency is for a budget of milliseconds: expected milliseconds, too, or none of both.")
-    path = _Path(baseline, rule.factors, budgets, timed)
+    path = _Path(baseline, rule.factors, budgets, timed, training_batch)
     phi, above = path.largest() if latency is None else _largest_by_model(path, latency)
     prices, higher = path.prices(phi), path.prices(above)
     if measure:
@@ -164,7 +171,7 @@ def _largest_by_model(path: _Path, latency: LatencyModel) -> tuple[float, float]
     """Return what ``path.largest`` does, searched by a model of times, which is corrected by what it finds."""
     correction = 1.0
     for _ in range(_TRIED):
-        model = _Path(path.baseline, path.grow, path.budgets, path.timed, latency, correction)
+        model = _Path(path.baseline, path.grow, path.budgets, path.timed, path.training_batch, latency, correction)
         phi, above = model.largest()
         load = path.load(phi)  # measured
         if _CLOSE <= load <= 1 or load <= 1 < path.load(above):
@@ -181,10 +188,10 @@ class _Path:
 
     def __init__(
         self, baseline: Baseline, grow: Growth, budgets: Mapping[str, float], timed: Timed,
-        latency: LatencyModel | None = None, correction: float = 1.0,
+        training_batch: int | None = None, latency: LatencyModel | None = None, correction: float = 1.0,
     ) -> None:  # fmt: skip
         self.baseline, self.grow, self.budgets, self.timed = baseline, grow, budgets, timed
-        self.latency, self.correction = latency, correction
+        self.training_batch, self.latency, self.correction = training_batch, latency, correction
         self._times: dict[Cost, float] = {}
         self._limit = ""  # why no smaller, or no larger, network is built
         self.prices = functools.cache(self._prices)
@@ -199,7 +206,7 @@ class _Path:
                 raise
             self._limit = f" ({str(error).rstrip('.')})"
             return {}
-        prices = cost.prices(self.timed.precision)
+        prices = cost.prices(self.timed.precision, self.training_batch)
         # Measured last, and only where it matters, since it takes seconds.
         if "milliseconds" in self.budgets and not self._exceeded(prices):
             prices["milliseconds"] = self.milliseconds(place)
@@ -285,7 +292,7 @@ def widest(
     Raises:
         ValueError: No width is within the budgets, or none uses them up.
     """
-    place, _ = _Path(baseline, widths(1.0, 1.0), budgets, Timed(precision), latency).largest()
+    place, _ = _Path(baseline, widths(1.0, 1.0), budgets, Timed(precision), latency=latency).largest()
     return baseline.scaled(widths(1.0, 1.0)(place), baseline.name)
 
 

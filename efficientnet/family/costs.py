@@ -18,6 +18,7 @@ from .variants import get_variant
 # those around it, as measured on B0 and on a network of a tenth of its size.
 _FILE = {"f32": (4, 4, 560), "f16": (2, 2, 780), "int8": (1, 9, 2470)}
 PRECISIONS = tuple(_FILE)
+_TRAINED = {"f32": 4, "f16": 2}  # bytes of a number in a feature map
 # What a network costs, in words.
 CURRENCIES = {
     "macs": "multiply-adds", "parameters": "parameters", "activations": "activations", "bytes": "bytes of the file",
@@ -37,13 +38,14 @@ class Cost:
         channels: Number of their outputs, each of which has a bias when batch norms are folded.
         layers: Number of convolutions and dense layers.
         peak: Most numbers of feature maps that are in memory at once.
+        kept: Numbers of feature maps that the gradients of one image need.
 
     Example:
         >>> b0 = cost("b0")
         >>> b0.parameters, b0.macs, b0.activations
         (5288548, 385814752, 6748036)
-        >>> b0.bytes("f16"), b0.memory("int8")
-        (10599040, 7023604)
+        >>> b0.bytes("f16"), b0.memory("int8"), b0.training_memory(32)
+        (10599040, 7023604, 2906789440)
     """
 
     parameters: int
@@ -53,16 +55,23 @@ class Cost:
     channels: int
     layers: int
     peak: int
+    kept: int
 
-    def prices(self, precision: str = "f32") -> dict[str, float]:
+    def prices(self, precision: str = "f32", training_batch: int | None = None) -> dict[str, float]:
         """Return what is counted in each currency that a budget may be in.
 
+        Args:
+            precision: Precision of file and memory: ``"f32"``, ``"f16"`` or ``"int8"``.
+            training_batch: Number of images of a training step that the memory is counted of; None for that of a
+                prediction.
+
         Raises:
-            ValueError: There is no such precision.
+            ValueError: There is no such precision, or no training in it.
         """
+        memory = self.memory(precision) if training_batch is None else self.training_memory(training_batch, precision)
         return {
             "macs": self.macs, "parameters": self.parameters, "activations": self.activations,
-            "bytes": self.bytes(precision), "memory": self.memory(precision),
+            "bytes": self.bytes(precision), "memory": memory,
         }  # fmt: skip
 
     def bytes(self, precision: str = "f32") -> int:
@@ -92,6 +101,26 @@ class Cost:
         weight, channel, _ = _FILE[arguments.choice("precision", precision, PRECISIONS)]
         return weight * (self.weights + self.peak) + channel * self.channels
 
+    def training_memory(self, batch: int, precision: str = "f32") -> int:
+        """Return the bytes that a training step needs.
+
+        These are four numbers for each parameter (itself, its gradient, and the optimizer's two moments) and the
+        feature maps that the gradients need. That is the least; frameworks add what they compute with.
+
+        Args:
+            batch: Number of images of a step.
+            precision: ``"f32"``, or ``"f16"`` for mixed precision, in which feature maps have 16 bits.
+
+        Raises:
+            ValueError: There is no such batch, or no training in such a precision.
+        """
+        if precision not in _TRAINED:
+            raise ValueError(
+                f"precision={precision!r}: networks are trained in one of {', '.join(map(repr, _TRAINED))}."
+            )
+        number = _TRAINED[precision]
+        return 4 * _FILE["f32"][0] * self.parameters + number * arguments.whole("batch", batch) * self.kept
+
 
 def amount(price: float) -> str:
     """Format a cost in any currency: "385,814,752", "12.3"."""
@@ -109,6 +138,7 @@ class Layer(NamedTuple):
         side: Side of the output, pixels.
         taken: Numbers that it takes in for one image; for ``"squeeze"`` those that are averaged before it.
         alive: Numbers of feature maps in memory while it is computed; 0 where another layer needs more.
+        kept: Numbers that gradients need of what it, and what follows up to the next layer, computes for one image.
         has_norm: Whether batch norm follows; else it has a bias.
         experts: Kernels that each image mixes into its own.
     """
@@ -119,6 +149,7 @@ class Layer(NamedTuple):
     side: int
     taken: int
     alive: int = 0
+    kept: int = 0
     has_norm: bool = True
     experts: int = 1
 
@@ -151,15 +182,19 @@ def cost(variant: AnyVariant, resolution: int | None = None, classes: int | None
         channels=sum(layer.filters for layer in found),
         layers=len(found),
         peak=max(layer.alive for layer in found),
+        kept=sum(layer.kept for layer in found),
     )  # fmt: skip
 
 
 def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer]:
     """Yield the layers that have kernels, in order."""
+    variant = get_variant(variant)
     side, channels, head = math.ceil(resolution / 2), stem_filters(variant), head_filters(variant)
     held = channels * side**2  # numbers that the next layer takes
     image = 3 * resolution**2
-    yield Layer("stem", 3 * 3 * 3 * channels, channels, side, image, alive=image + held)
+    # Batch norm, swish and the next convolution need what they take for their gradients; a ReLU needs what it gives.
+    kept = 2 if variant.activation.startswith("relu") else 3
+    yield Layer("stem", 3 * 3 * 3 * channels, channels, side, image, alive=image + held, kept=image + kept * held)
     for block in scale_blocks(variant):
         kernel, inner, channels = block.kernel_size**2, block.expanded_filters, block.output_filters
         strided = math.ceil(side / block.strides)
@@ -177,15 +212,19 @@ def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer
         for number, (kind, weights, filters, size) in enumerate(convolutions):
             made = filters * size**2
             alive = held + made + (shortcut if number else 0)  # the first convolution takes the shortcut's own numbers
-            yield Layer(kind, weights, filters, size, held, alive, experts=block.experts)
+            times = 2 if kind == "project" else 3 if block.residual and len(convolutions) == 1 else kept
+            mixed = weights if block.experts > 1 else 0
+            yield Layer(kind, weights, filters, size, held, alive, times * made + mixed, experts=block.experts)
             held = made
         if block.experts > 1:  # the routing
-            routing = block.input_filters * block.experts
-            yield Layer("route", routing, block.experts, 1, block.input_filters, has_norm=False)
+            taken, experts = block.input_filters, block.experts
+            yield Layer("route", taken * experts, experts, 1, taken, kept=taken + experts, has_norm=False)
         if block.se_filters:
             averaged = inner * strided**2
-            yield Layer("squeeze", inner * block.se_filters, block.se_filters, 1, averaged, has_norm=False)
-            yield Layer("excite", block.se_filters * inner, inner, 1, block.se_filters, has_norm=False)
+            reduced, weights = block.se_filters, inner * block.se_filters
+            yield Layer("squeeze", weights, reduced, 1, averaged, kept=inner + (kept - 1) * reduced, has_norm=False)
+            yield Layer("excite", weights, inner, 1, reduced, kept=inner + averaged, has_norm=False)
         side = strided
-    yield Layer("head", channels * head, head, side, held, alive=held + head * side**2)
-    yield Layer("classifier", head * classes, classes, 1, head * side**2, has_norm=False)
+    made = head * side**2
+    yield Layer("head", channels * head, head, side, held, alive=held + made, kept=2 * made)
+    yield Layer("classifier", head * classes, classes, 1, made, kept=head + classes, has_norm=False)

@@ -84,12 +84,14 @@ class Profile:
         batch_size: Batch size that the bytes of outputs are counted for.
         layers: Calls of layers, in order.
         peak: Most numbers that are in memory at once, of inputs and outputs of layers, while the batch is predicted.
+        kept: Numbers that the gradients of the batch need, of inputs and outputs of layers.
     """
 
     name: str
     batch_size: int
     layers: tuple[LayerCost, ...]
     peak: int
+    kept: int
 
     @property
     def parameters(self) -> int:
@@ -167,7 +169,7 @@ def profile(
                 "takes, and so cannot be counted; profile the models before and after it one by one."
             )
         macs = _macs(call.layer, inputs, outputs)
-        steps.append(liveness.Step(inputs, outputs, has_kernel=bool(macs)))
+        steps.append(liveness.Step(inputs, outputs, bool(macs), call.layer))
         is_known = id(call.layer) in seen
         layers.append(
             LayerCost(
@@ -185,7 +187,7 @@ def profile(
         seen.add(id(call.layer))
 
     visit(model, shapes, see)
-    return Profile(model.name, batch_size, tuple(layers), liveness.peak(steps))
+    return Profile(model.name, batch_size, tuple(layers), liveness.peak(steps), liveness.kept(steps))
 
 
 def block_of(layer: str) -> str:

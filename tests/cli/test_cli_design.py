@@ -63,6 +63,14 @@ def test_several_budgets_and_every_currency(capsys):
     assert {"multiply-adds", "parameters", "activations"} < rows.keys()
 
 
+def test_the_memory_of_a_training(capsys):
+    assert main(["design", "fit", "b0", "--memory", "8G", "--training", "--batch-size", "16"]) == 0
+    printed = capsys.readouterr().out
+    (memory,) = (cells(line) for line in printed.splitlines() if "bytes of memory" in line)
+    assert 7.8e9 < int(memory[1].replace(",", "")) <= 8e9
+    assert "memory is that of a training step of 16 images" in printed
+
+
 def test_where_rounding_jumps_both_neighbours_are_shown(capsys):
     assert main(["design", "fit", "b0", "--macs", "100M"]) == 0
     macs = next(cells(line) for line in capsys.readouterr().out.splitlines() if "multiply-adds" in line)
@@ -185,6 +193,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
         ),
         (["fit", "b0", "--macs", "1G", "--predict"], "--predict searches for a budget of milliseconds"),
         (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is no EfficientNet"),
+        (["fit", "b0", "--memory", "1G", "--batch-size", "8"], "--batch-size is that of a training step"),
         (["fit", "b0", "--macs", "1G", "--threads", "2"], "--threads: no time is measured, so give --milliseconds or"),
         (["fit", "b0", "--milliseconds", "9", "--out", "mine.txt"], "ends in .json"),
         (

@@ -105,7 +105,16 @@ def test_files_and_memory_in_other_precisions():
         fit_budget(B0, macs=1e9, precision="f8")
 
 
-@pytest.mark.parametrize("name", ["b0", "v2-b0"])
+def test_the_memory_of_a_training_step():
+    counted = B0.cost(Factors())
+    assert counted.training_memory(32) == 16 * counted.parameters + 32 * 4 * counted.kept
+    assert counted.training_memory(32, "f16") == 16 * counted.parameters + 32 * 2 * counted.kept
+    fit = fit_budget(B0, memory=2e9, training_batch=32)
+    assert fit.phi < 0
+    assert 0.9 * 2e9 < fit.prices["memory"] == fit.cost.training_memory(32) <= 2e9
+
+
+@pytest.mark.parametrize("name", ["b0", "v2-b0", "lite0", "edgetpu-s"])
 def test_a_graph_costs_what_is_counted_of_its_description(name):
     from efficientnet import keras
 
@@ -177,6 +186,9 @@ def test_a_budget_of_milliseconds():
         (lambda: fit_budget(get_baseline("b1-pruned"), macs=1e8), "too small .* so it cannot be scaled"),
         (lambda: fit_budget(B0, "huge", macs=1e9), "rule='huge': expected one of 'compound', 'tiny', 'fast'"),
         (lambda: fit_budget(B0), "There is no budget: give at least one of macs"),
+        (lambda: fit_budget(B0, memory=1e9, training_batch=0), "training_batch=0: expected"),
+        (lambda: fit_budget(B0, memory=1e9, training_batch=8, precision="int8"), "trained in one of 'f32', 'f16'"),
+        (lambda: fit_budget(B0, memory=1e6, training_batch=8), "bytes of memory is too small"),
         (lambda: fit_budget(B0, macs=float("nan")), "macs=nan: expected a finite number"),
         (lambda: fit_budget(B0, Coefficients(1, 1, 1.2), parameters=1e7), "not reached by the largest"),
         (lambda: fit_budget(B0, Coefficients(1, 1, 1), macs=1e9), "not reached by the largest"),
@@ -237,6 +249,8 @@ def test_a_function_of_ones_own():
     cost = mine.cost(Factors())
     assert cost.macs == 32**2 * 9 * (3 * 8 + 8 * 8) + 8 * 1000
     assert (cost.activations, cost.peak) == (2 * 8 * 32**2 + 1000, 2 * 8 * 32**2)
+    # What convolutions and the dense layer take, and the probabilities.
+    assert cost.kept == (3 + 8) * 32**2 + 8 + 1000
     assert mine.build(Factors(2.0, 2.0, 1.5), classes=4).output_shape == (None, 4)
     fit = fit_budget(mine, macs=2e5)
     assert 1.5e5 < fit.prices["macs"] <= 2e5
