@@ -77,7 +77,9 @@ class Teacher:
         if pixels.shape[1] != self._side:
             resized = [center_crop_and_resize(image, self._side, crop_padding=0) for image in pixels]
             pixels = np.stack(resized).astype(np.float32)
-        found: NDArray[np.float32] = np.asarray(self._predictor.predict(pixels), np.float32)[:, self._order]
+        # Not ``predict``, which refuses nearly black images: these are known to be 0..255.
+        prepared = pixels if self._predictor.spec.channels_last else pixels.transpose(0, 3, 1, 2)
+        found: NDArray[np.float32] = np.asarray(self._predictor.predict_prepared(prepared), np.float32)[:, self._order]
         return found
 
 

@@ -50,6 +50,24 @@ def test_its_classes_may_have_another_order_and_its_images_another_size(predicto
         assert found[0, 0] > 0.99 and found[1, 1] > 0.99
 
 
+def test_nearly_black_images_are_predicted(model):
+    with compile(model, "keras", preprocessing="tf", class_names=["b", "a"], cache=False) as predictor:
+        found = Teacher(predictor, small_task().data.targets, 3, "hash")(levels(0.3, 0.9))
+    assert (found[:, 0] > 0.99).all()
+
+
+def test_its_images_may_have_their_channels_first():
+    import keras
+
+    inputs = keras.Input((3, 20, 20))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="probs")(x))
+    model.get_layer("probs").set_weights([np.array([[1.0, -1.0], [0, 0], [0, 0]]), np.zeros(2)])
+    with compile(model, "keras", preprocessing="none", class_names=["a", "b"], cache=False) as predictor:
+        found = Teacher(predictor, small_task().data.targets, 3, "hash")(levels(0, 255) * [1, 0, 0])
+    np.testing.assert_allclose(found, [[0.5, 0.5], [1, 0]], atol=1e-6)
+
+
 def test_targets_are_mixed_with_its_predictions(predictor):
     task = small_task(teacher_share=0.25)
     teacher = Teacher(predictor, task.data.targets, 3, "hash")
