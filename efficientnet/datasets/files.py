@@ -61,6 +61,11 @@ def load_files(
                 f"{validation} has {targets.what} that {data} does not have: {', '.join(unknown)}. Add images of them "
                 "to train on, or take them out."
             )
+        if held_out.says_each and (lacking := [name for name in targets.names if name not in held_out.targets.names]):
+            raise ValueError(
+                f"{validation} has no column of {', '.join(lacking)}, which {data} has: add the column, 1 where the "
+                "label applies, or 0; or take it out of both."
+            )
         sides = ["training"] * len(paths) + ["validation"] * len(held_out.paths)
         targets, paths = targets.joined(held_out.targets), [*paths, *held_out.paths]
         validation = 0.0

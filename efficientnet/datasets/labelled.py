@@ -39,11 +39,20 @@ class What:
 
 
 class Labelled(NamedTuple):
-    """Images and their targets; ``notes`` are sentences on what was left out, and why."""
+    """Images and their targets.
+
+    Attributes:
+        paths: Files of the images.
+        targets: Their targets.
+        notes: Sentences on what was left out, and why.
+        says_each: Whether the data says of each label of an image whether it applies, so that one that it does not
+            name is unknown; other data names what applies.
+    """
 
     paths: Sequence[Path]
     targets: Targets
     notes: Sequence[str]
+    says_each: bool = False
 
 
 def find_targets(data: Path, what: What) -> Labelled:
@@ -75,7 +84,8 @@ def _find_classes(data: Path, what: What) -> Labelled:
 
 
 def _find_ordinal(data: Path, what: What) -> Labelled:
-    paths, targets, notes = _find_classes(data, what)
+    found = _find_classes(data, what)
+    targets = found.targets
     order = what.order or _by_number(targets.names)
     if order is None:
         raise ValueError(
@@ -85,7 +95,7 @@ def _find_ordinal(data: Path, what: What) -> Labelled:
     if unknown := sorted(set(targets.names) - set(order)):
         raise ValueError(f"{data} has classes without a place in the order: {', '.join(unknown)}. Name all of them.")
     ordered = targets.reordered(order)
-    return Labelled(paths, Ordinal(ordered.names, ordered.values), notes)
+    return found._replace(targets=Ordinal(ordered.names, ordered.values))
 
 
 def _by_number(names: Sequence[str]) -> list[str] | None:
@@ -103,7 +113,8 @@ def _find_labels(data: Path, what: What) -> Labelled:
     tags = read_tags(data, weight=what.weight)
     names = tags.names
     truth = np.array([[name in found for name in names] for found in tags.labels.values()], bool)
-    return Labelled(list(tags.labels), Labels(names, truth.reshape(len(tags.labels), len(names))), tags.notes)
+    labels = Labels(names, truth.reshape(len(tags.labels), len(names)))
+    return Labelled(list(tags.labels), labels, tags.notes, says_each=tags.columns is not None)
 
 
 def _find_values(data: Path, what: What) -> Labelled:

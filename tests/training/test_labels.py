@@ -87,6 +87,15 @@ def test_from_a_table_to_predictions(table, tmp_path, capsys):
     assert {entry["label"] for entry in predicted["predictions"]} == {"red", "blue"}
 
 
+def test_a_validation_table_without_the_column_of_a_label(table, tmp_path):
+    (tmp_path / "train.csv").write_text("path,red,blue\n0.png,0,1\n1.png,1,0\n2.png,1,1\n")
+    (tmp_path / "val.csv").write_text("path,red\n3.png,1\n4.png,0\n")
+    with pytest.raises(ValueError, match=r"val\.csv has no column of blue, which .*train\.csv has"):
+        load(tmp_path / "train.csv", tmp_path / "val.csv", 32, targets="labels")
+    (tmp_path / "val.csv").write_text("path,label\n3.png,red\n4.png,\n")  # says what applies
+    assert load(tmp_path / "train.csv", tmp_path / "val.csv", 32, targets="labels").targets.values[3:].sum() == 1
+
+
 @pytest.mark.slow
 def test_stopped_and_resumed(table, tmp_path):
     whole = train(task_on(table, loss="asymmetric"), tmp_path / "whole")
