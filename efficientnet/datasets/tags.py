@@ -13,8 +13,9 @@ from .splits import sha256_of
 
 # What a column of a label may say of an image.
 _YES, _NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"", "0", "0.0", "-1", "false", "no"})
-_SEPARATORS = re.compile(r"[|;,]")
-SEPARATOR = "|"  # of the labels that this package writes
+_SPECIAL = re.compile(r"[\\|;,]")
+_LABEL = re.compile(r"(?:\\[\\|;,]|[^|;,])+")
+_ESCAPED = re.compile(r"\\([\\|;,])")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,27 @@ class Tags:
         return sorted(set().union(*self.labels.values())) if self.columns is None else list(self.columns)
 
 
+def join_labels(names: Iterable[str]) -> str:
+    r"""Return labels as one text, with "|" between them; a backslash precedes each separator in a name.
+
+    Example:
+        >>> print(join_labels(["rose", "red|pink"]))
+        rose|red\|pink
+    """
+    return "|".join(_SPECIAL.sub(r"\\\g<0>", name) for name in names)
+
+
+def split_labels(text: str) -> list[str]:
+    r"""Return the labels of a text, as :func:`join_labels` or a person writes it, with "|", ";" or "," between them.
+
+    Example:
+        >>> split_labels(r"rose|red\|pink"), split_labels("rose, tulip")
+        (['rose', 'red|pink'], ['rose', 'tulip'])
+    """
+    parts = (part.strip() for part in _LABEL.findall(text))
+    return [_ESCAPED.sub(r"\1", part) for part in parts if part]
+
+
 def read_tags(
     data: Path, whole: Callable[[Iterable[str]], Collection[str]] = lambda texts: (), weight: str | None = None
 ) -> Tags:
@@ -44,7 +66,7 @@ def read_tags(
 
     Args:
         data: CSV file with the column ``path``, relative to the file, and ``label``, which holds all labels of an
-            image with "|", ";" or "," between them, or one of them if the image has several rows; or with
+            image as :func:`split_labels` takes them, or one of them if the image has several rows; or with
             ``path`` and a column for each label, 1 or 0. Or a folder with a folder of images per label; an image whose
             file is in several of them counts once, with all of these labels.
         whole: Function from the texts in the column ``label`` to those that are a single label as they are.
@@ -72,8 +94,8 @@ def read_tags(
         single = whole(row[label].strip() for _, row in rows if row[label].strip())
         for _, row in rows:
             text = row[label].strip()  # a name may have a comma in it
-            found = [text] if text in single else [part.strip() for part in _SEPARATORS.split(text)]
-            labels[data.parent / row["path"].strip()].update(filter(None, found))
+            found = [text] if text in single else split_labels(text)
+            labels[data.parent / row["path"].strip()].update(found)
         if bare := sum(not found for found in labels.values()):
             notes.append(f"{data}: {bare} images have no label: taken for images that none applies to.")
         return Tags(labels, None, notes)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..common.text import notify, plain
 from .splits import falls_below, keep_rare_labels
-from .tags import SEPARATOR
+from .tags import join_labels
 
 Rows = NDArray[np.integer[Any]]
 
@@ -80,7 +80,7 @@ class Targets:
 
     def text(self, row: int) -> str:
         """Return an image's target in a message."""
-        return SEPARATOR.join(self.cells(row))
+        return "|".join(self.cells(row))
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         """Check that these images can be learnt from and validated with; ``name`` is that of the data set.
@@ -170,7 +170,7 @@ class Labels(Targets):
         return counts
 
     def cells(self, row: int) -> list[str]:
-        return [SEPARATOR.join(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)]
+        return [join_labels(name for name, applies in zip(self.names, self.values[row], strict=True) if applies)]
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         if len(self.names) < 2:

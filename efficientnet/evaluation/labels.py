@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
+from ..datasets.tags import join_labels
 from ..reports.tables import table
 from .formats import Files, Tables, or_none, percent, rows_of, table_of, unreadable_rows
 from .outcomes import Outcomes, score
@@ -154,7 +155,7 @@ class LabelEvaluation:
 
     def _prediction(self, row: int) -> dict[str, Any]:
         def named(chosen: NDArray[np.bool_]) -> str:
-            return "|".join(label for label, is_chosen in zip(self.labels, chosen, strict=True) if is_chosen)
+            return join_labels(label for label, is_chosen in zip(self.labels, chosen, strict=True) if is_chosen)
 
         probabilities = dict(zip(self.labels, self.scores[row].tolist(), strict=True))
         labels = {"labels": named(self.truth[row]), "predicted": named(self.predicted[row])}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..common.text import some
 from ..datasets.samples import checked_classes, match_classes
-from ..datasets.tags import read_tags
+from ..datasets.tags import read_tags, split_labels
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]
 
     Args:
         data: CSV file with the column ``path``, relative to the file, and ``label``, which holds all labels of an
-            image with "|", ";" or "," between them, or one of them if the image has several rows; or with
-            ``path`` and a column for each label, 1 or 0. Or a folder with a folder of images per label; an image whose
-            file is in several of them counts once, with all of these labels.
+            image with "|", ";" or "," between them (in a name, a backslash precedes them), or one of them if the image
+            has several rows; or with ``path`` and a column for each label, 1 or 0. Or a folder with a folder of images
+            per label; an image whose file is in several of them counts once, with all of these labels.
         classes: Id and name of each label of the model.
 
     Raises:
@@ -61,7 +62,7 @@ def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]
     """
     data = Path(arguments.path("data", data, "a folder or a CSV file"))
     classes = checked_classes(classes)
-    tags = read_tags(data, lambda texts: match_classes(texts, classes)[0])
+    tags = read_tags(data, lambda texts: _single(texts, classes))
     notes = tags.notes
     matched, unmatched = match_classes(tags.names, classes)
     if not matched:
@@ -81,3 +82,14 @@ def find_tagged(data: str | os.PathLike[str], classes: Sequence[tuple[str, str]]
             notes.append(f"{data} has no column of {lacking}: these labels are not measured.")
     notes += [f"{note} It is left out." for note in unmatched]
     return Tagged(list(tags.labels), truth, known, notes, not unmatched)
+
+
+def _single(texts: Iterable[str], classes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the texts that are one label: a name with a comma, or what matches a label while its parts match none.
+
+    "|" separates labels wherever its parts match some: it has a backslash before it in a name.
+    """
+    names = {name for _, name in classes if "|" not in name}
+    parts = {text: split_labels(text) for text in match_classes(texts, classes)[0]}
+    known, _ = match_classes(itertools.chain(*parts.values()), classes)
+    return [text for text, found in parts.items() if text in names or not known.keys() >= set(found)]

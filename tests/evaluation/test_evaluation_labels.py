@@ -13,6 +13,9 @@ from PIL import Image
 
 from efficientnet.cli.main import main
 from efficientnet.common.measures import r_squared, spearman
+from efficientnet.datasets.labelled import What, find_targets
+from efficientnet.datasets.splits import Entry, write_part
+from efficientnet.datasets.targets import Labels
 from efficientnet.evaluation import average_precision, find_tagged
 
 keras = pytest.importorskip("keras")
@@ -79,6 +82,25 @@ def test_a_name_with_a_comma_is_one_label(tmp_path):
     (tmp_path / "set.csv").write_text('path,label\na.png,"tench, Tinca"\n')
     tagged = find_tagged(tmp_path / "set.csv", [("n1", "tench, Tinca"), ("n2", "tench"), ("n3", "Tinca")])
     assert tagged.truth.tolist() == [[True, False, False]]
+
+
+def test_names_with_separators_come_back_from_what_a_training_writes(tmp_path):
+    names = ["red", "blue", "red|blue", "red_blue", "tench, Tinca", "tench", "a;b\\", "\\|", "c"]
+    classes = [(str(index), name) for index, name in enumerate(names)]
+    truth = np.random.default_rng(0).random((60, len(names))) < 0.3
+    entries = [Entry(tmp_path / f"{row}.png", "hash") for row in range(len(truth))]
+    targets = Labels(names, truth)
+    write_part(tmp_path, "validation", entries, targets.columns, [targets.cells(row) for row in range(len(truth))])
+    tagged = find_tagged(tmp_path / "validation.csv", classes)
+    np.testing.assert_array_equal(tagged.truth, truth)
+    again = find_targets(tmp_path / "validation.csv", What("labels")).targets
+    np.testing.assert_array_equal(again.reordered(names).values, truth)
+
+
+def test_a_text_is_one_label_only_if_its_parts_are_none(tmp_path):
+    classes = [("0", "red"), ("1", "blue"), ("2", "red blue"), ("3", "cat|dog")]
+    (tmp_path / "set.csv").write_text("path,label\na.png,red|blue\nb.png,cat|dog\n")
+    assert find_tagged(tmp_path / "set.csv", classes).truth.tolist() == [[1, 1, 0, 0], [0, 0, 0, 1]]
 
 
 def test_folders_are_labels(data):
