@@ -143,6 +143,13 @@ class Data:
         Raises:
             ValueError: The targets cannot be learnt from the training images, or there is nothing to validate with.
         """
+        weights = self.targets.weights
+        for part, rows in (("train on", self.training), ("validate with", self.validation)):
+            if weights is not None and len(rows) and not weights[rows].any():
+                raise ValueError(
+                    f"{self.name}: all images to {part} have the weight 0, so none counts: give some another weight, "
+                    "or change --validation or --folds."
+                )
         self.targets.check(self.name, self.training, self.validation)
         if not len(self.validation):
             raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")

@@ -228,6 +228,8 @@ class Values(Targets):
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         for part, rows in (("train on", training), ("validate with", validation)):
+            if self.weights is not None:
+                rows = rows[self.weights[rows] > 0]  # only these count
             # A single value has no spread to explain.
             if len(rows) and (constant := _lacking(self.names, np.ptp(self.values[rows], axis=0))):
                 raise ValueError(

@@ -200,6 +200,18 @@ def test_probabilities_of_ordinal_classes_are_the_differences():
     assert (measures["accuracy"], measures["mae"]) == (0.5, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([0] * 8 + [1] * 4, "all images to train on have the weight 0"),
+     ([1] * 8 + [0] * 4, "all images to validate with have the weight 0"),
+     ([1] * 8 + [1, 0, 0, 0], "all images to validate with have the same x")],
+)  # fmt: skip
+def test_parts_without_an_image_that_counts(weights, message):
+    data = of(Values(["x"], np.arange(12.0)[:, np.newaxis], np.array(weights, float)))
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, training=np.arange(8), validation=np.arange(8, 12)).check()
+
+
 def test_images_count_by_their_weights():
     weights = np.array([4.0, *np.ones(6), 0.0, 3.0, 1.0, 1.0, 1.0])
     recipe = dataclasses.replace(
