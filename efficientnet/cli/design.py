@@ -151,6 +151,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     training_batch = (arguments.batch_size or 32) if arguments.training else None
     if arguments.predict and not is_timed:
         raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
+    if training_batch and arguments.predict:
+        baseline.cost(Factors()).training_memory(training_batch, arguments.precision)  # which raises in int8
     fit = fit_budget(
         baseline, options.read_rule(arguments, baseline), **budgets,
         training_batch=training_batch,
