@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..cleaning.report import Issue
+from ..common import arguments
 from ..common.text import get_logger
 from ..datasets.data import Data
 from ..errors import DivergedError, Interrupted
@@ -174,6 +175,8 @@ def train(
     if keras.backend.backend() == "openvino":
         raise ValueError("Keras on OpenVINO predicts but cannot train: set KERAS_BACKEND to tensorflow, jax or torch.")
     check_trackers(trackers or ())
+    if checkpoint_steps is not None:
+        arguments.whole("checkpoint_steps", checkpoint_steps)
     task.data.check()
     processes = processes or OneProcess()
     if task.low_memory and (keras.backend.backend() == "torch" or not isinstance(processes, OneProcess)):
@@ -193,9 +196,7 @@ def train(
 
 
 class _Stop:
-    """The signal that asks to stop, once there was one."""
-
-    number: int | None = None
+    number: int | None = None  # of the signal that asks to stop, once there was one
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from ..checkpoints.facts import Facts
 from ..cleaning.report import Issue, write_issues
-from ..common.files import remove_parts, replacing
+from ..common import arguments
+from ..common.files import check_writable, remove_parts, replacing
 from ..common.json_files import read_object
 from ..common.text import notify, plain
 from ..datasets.data import Data
@@ -76,8 +77,9 @@ class RunFolder:
         trackers: Packages that record each epoch, from ``trackers.TRACKERS``; TensorBoard by default, if installed.
 
     Raises:
-        ValueError: Another process uses the folder; it holds a training and ``resume`` is false; or the settings
-            differ.
+        ValueError: Another process uses the folder; it holds a training and ``resume`` is false; the settings differ;
+            or no checkpoint would be kept.
+        OSError: The folder cannot be written.
     """
 
     def __init__(
@@ -89,8 +91,9 @@ class RunFolder:
         is_writer: bool = True,
         trackers: Sequence[str] | None = None,
     ) -> None:
-        self.folder, self.keep = folder, keep
+        self.folder, self.keep = folder, arguments.whole("keep", keep)
         self.model_path, self._settings_path = folder / RUN_MODEL, folder / RUN_SETTINGS
+        check_writable(folder, is_folder=True)
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self._is_writer = FileLock(folder / "run.lock"), is_writer
         self._trackers = Trackers(default_trackers() if trackers is None else trackers, folder, settings)

@@ -186,6 +186,18 @@ class TestEnds:
             assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize("options", [{"keep": 0}, {"checkpoint_steps": 0}, {"checkpoint_steps": -1}])
+def test_checkpoints_that_cannot_be(options, tmp_path):
+    with pytest.raises(ValueError, match="expected an integer of at least 1"):
+        train(small_task(), tmp_path / "run", **options)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(FileExistsError, match="run is a file: expected a folder"):
+        train(small_task(), tmp_path / "run")
+
+
 @pytest.mark.slow
 def test_a_plan_trains_nothing(tmp_path):
     text = make_plan(small_task(), tmp_path)
