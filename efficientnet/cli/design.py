@@ -148,11 +148,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     options.check_timing(arguments, is_timed or arguments.measure, "--milliseconds or --measure")
     if arguments.batch_size and not arguments.training:
         raise ValueError("--batch-size is that of a training step: give --training, too, or leave it out.")
+    if arguments.training and arguments.precision == "int8":
+        raise ValueError("--precision int8 is for predictions, and --training in f32 or f16: leave one of them out.")
     training_batch = (arguments.batch_size or 32) if arguments.training else None
     if arguments.predict and not is_timed:
         raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
-    if training_batch and arguments.predict:
-        baseline.cost(Factors()).training_memory(training_batch, arguments.precision)  # which raises in int8
     fit = fit_budget(
         baseline, options.read_rule(arguments, baseline), **budgets,
         training_batch=training_batch,

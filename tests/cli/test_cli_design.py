@@ -195,7 +195,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
         (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is no EfficientNet"),
         (
             ["fit", "b0", "--milliseconds", "9", "--predict", "--training", "--precision", "int8"],
-            "networks are trained in one of 'f32', 'f16'",
+            "--precision int8 is for predictions, and --training in f32 or f16",
         ),
         (["fit", "b0", "--memory", "1G", "--batch-size", "8"], "--batch-size is that of a training step"),
         (["fit", "b0", "--macs", "1G", "--threads", "2"], "--threads: no time is measured, so give --milliseconds or"),
