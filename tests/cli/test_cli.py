@@ -67,6 +67,7 @@ def test_recursive_and_globs(images, capsys):
     assert len(lines_of_json(capsys)) == 2
 
 
+@pytest.mark.slow
 def test_a_bad_file_does_not_end_the_batch(images, capsys):
     names = [images / "a.jpg", images / "notes.txt", images / "missing.jpg", images / "c.png"]
     assert main(["predict", *map(str, names), "--json"]) == 1

@@ -133,6 +133,7 @@ def test_a_search_for_an_architecture(data, tmp_path):
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_stages_are_searched_within_budgets(data, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(recipe, "fit", lambda model, *_: model.count_params() / 1e5)
@@ -156,6 +157,7 @@ def test_stages_are_searched_within_budgets(data, tmp_path, monkeypatch):
         search_architecture(SMALL, data, tmp_path / "other", budgets={"macs": 1e3})
 
 
+@pytest.mark.slow
 def test_the_fastest_networks_of_a_search_are_measured(data, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(recipe, "fit", lambda model, *_: 0.5)

@@ -62,6 +62,7 @@ def test_compound_scaling_to_the_published_cost(name, phi, published):
     assert billions(name, PAPER_COEFFICIENTS.factors(phi)) == pytest.approx(published, abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_parameters_are_those_of_the_networks_papers():
     parameters = {
         name: get_baseline(name).cost(Factors()).parameters for name in ("mobilenet-v1", "mobilenet-v2", "resnet-50")

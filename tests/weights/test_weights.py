@@ -228,6 +228,7 @@ class TestPublishedSet:
         monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path / "cache"))
         return model
 
+    @pytest.mark.slow
     def test_by_name(self, eff, mirror, tmp_path):
         for name in ("imagenet", "noisy-student"):
             model = eff.EfficientNetB0(weights=name, input_shape=(32, 32, 3))
