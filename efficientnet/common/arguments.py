@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,7 +154,7 @@ def names(name: str, value: Any, expected: str) -> list[str]:
         ValueError: A text comes twice.
     """
     found = items(name, value, str, expected)
-    if twice := sorted({text for text in found if found.count(text) > 1}):
+    if twice := sorted(text for text, count in Counter(found).items() if count > 1):
         raise ValueError(f"{name} has {', '.join(map(repr, twice))} more than once: expected {expected}, each once.")
     return found
 

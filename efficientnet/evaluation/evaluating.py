@@ -253,10 +253,12 @@ def _temperature(
 
 def _shared(matched: Mapping[str, int], classes: Sequence[tuple[str, str]]) -> list[str]:
     """What should be known where several classes of the data are one of the model's, such as cat and Cat."""
-    labels = [[label for label, found in matched.items() if found == index] for index in set(matched.values())]
+    labels: dict[int, list[str]] = {}
+    for label, index in matched.items():
+        labels.setdefault(index, []).append(label)
     return [
-        f"The classes {' and '.join(several)} of the data are one of the model's, {classes[matched[several[0]]][1]}."
-        for several in labels
+        f"The classes {' and '.join(several)} of the data are one of the model's, {classes[index][1]}."
+        for index, several in sorted(labels.items())
         if len(several) > 1
     ]
 

@@ -52,7 +52,7 @@ def overlay(image: Any, explanation: Explanation | NDArray[np.floating[Any]]) ->
     given = explanation.heat_map if isinstance(explanation, Explanation) else explanation
     heat_map = arguments.array("explanation", given, _MAP)
     levels = as_array(read_pixels(image, 3))
-    channels = (*levels.shape, 1, 1, 1)[2]
+    channels = levels.shape[2] if levels.ndim > 2 else 1
     pixels = as_rgb(with_channels(levels, 3 if channels <= 4 else channels))
     if heat_map.shape != pixels.shape[:2]:
         raise ValueError(

@@ -193,8 +193,8 @@ def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer
     held = channels * side**2  # numbers that the next layer takes
     image = 3 * resolution**2
     # Batch norm, swish and the next convolution need what they take for their gradients; a ReLU needs what it gives.
-    kept = 2 if variant.activation.startswith("relu") else 3
-    yield Layer("stem", 3 * 3 * 3 * channels, channels, side, image, alive=image + held, kept=image + kept * held)
+    maps = 2 if variant.activation.startswith("relu") else 3  # kept of a convolution with both
+    yield Layer("stem", 3 * 3 * 3 * channels, channels, side, image, alive=image + held, kept=image + maps * held)
     for block in scale_blocks(variant):
         kernel, inner, channels = block.kernel_size**2, block.expanded_filters, block.output_filters
         strided = math.ceil(side / block.strides)
@@ -212,7 +212,7 @@ def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer
         for number, (kind, weights, filters, size) in enumerate(convolutions):
             made = filters * size**2
             alive = held + made + (shortcut if number else 0)  # the first convolution takes the shortcut's own numbers
-            times = 2 if kind == "project" else 3 if block.residual and len(convolutions) == 1 else kept
+            times = 2 if kind == "project" else 3 if block.residual and len(convolutions) == 1 else maps
             mixed = weights if block.experts > 1 else 0
             yield Layer(kind, weights, filters, size, held, alive, times * made + mixed, experts=block.experts)
             held = made
@@ -222,7 +222,7 @@ def layers(variant: AnyVariant, resolution: int, classes: int) -> Iterator[Layer
         if block.se_filters:
             averaged = inner * strided**2
             reduced, weights = block.se_filters, inner * block.se_filters
-            yield Layer("squeeze", weights, reduced, 1, averaged, kept=inner + (kept - 1) * reduced, has_norm=False)
+            yield Layer("squeeze", weights, reduced, 1, averaged, kept=inner + (maps - 1) * reduced, has_norm=False)
             yield Layer("excite", weights, inner, 1, reduced, kept=inner + averaged, has_norm=False)
         side = strided
     made = head * side**2

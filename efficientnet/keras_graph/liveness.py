@@ -61,8 +61,8 @@ def kept(steps: Sequence[Step]) -> int:
     within = 0  # layers, between a kernel and an activation
     for step in steps:
         activation = _activation(step.layer)
-        is_linear = not step.has_kernel and (activation == "linear" or activation in _FROM_OUTPUT)
-        if step.has_kernel or not (is_linear or _LINEAR.fullmatch(keras_layer(step.layer) or "")):
+        is_known = activation in ("linear", *_FROM_OUTPUT) or _LINEAR.fullmatch(keras_layer(step.layer) or "")
+        if step.has_kernel or not is_known:
             needed |= {tensor.key: _size(tensor) for tensor in step.takes}
         if activation in _FROM_OUTPUT:
             needed |= {tensor.key: _size(tensor) for tensor in step.gives}
