@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..family.description import padding_of
-from ..images.pixel_scaling import Scaling, scale_and_offset
+from ..images.pixel_scaling import Scaling, is_of_pixels, scale_and_offset
 from . import marks
 from .arrays import Stored
 from .facts import Facts, from_json, of_scale_and_offset, positive_fraction
@@ -233,7 +233,8 @@ def _preprocessing(
             scale, offset = scale * step[0], offset * step[0] + step[1]
         except ValueError:  # for another number of channels, or no numbers
             return None
-    return of_scale_and_offset(scale, offset)
+    # Layers that are given levels of 0..1, say, do not tell what becomes of pixels.
+    return of_scale_and_offset(scale, offset) if is_of_pixels(scale, offset) else None
 
 
 def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndarray] | None:

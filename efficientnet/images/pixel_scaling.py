@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 # Mean and standard deviation of each RGB channel, in pixel levels.
@@ -16,6 +17,8 @@ MODES = tuple(_MEAN_AND_STD)
 
 # What the paper's evaluation leaves of 256 pixels of the shorter side.
 EVALUATION_CROP = 224 / 256
+# Far above the range that any network is given by its scaling, and far below what is left of 0..255 unscaled.
+_WIDEST = 16.0
 
 
 class Scaling(NamedTuple):
@@ -59,6 +62,16 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
         raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
     mean, std = _MEAN_AND_STD[mode]
     return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
+
+
+def is_of_pixels(scale: Iterable[float], offset: Iterable[float]) -> bool:
+    """Return whether levels * scale + offset is made for pixels 0..255, and not for levels that are scaled already.
+
+    Networks take levels of a few units, so that what makes more of 0..255 expects less; or they take pixels less their
+    mean, which is no part of 1.
+    """
+    scale, offset = list(scale), list(offset)
+    return all(0 < abs(s) * 255 <= _WIDEST for s in scale) or (set(scale) == {1.0} and all(abs(o) > 1 for o in offset))
 
 
 def for_channels(mode: str | Scaling, channels: int) -> str | Scaling:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..checkpoints.marks import IDLE, Mark, of_config
-from ..images.pixel_scaling import Scaling
+from ..images.pixel_scaling import Scaling, is_of_pixels
 from .walk import LayerCall, functional, keras_layer, keras_operation, run
 
 _LAYER = "stem_conv"
@@ -15,13 +17,44 @@ _ATTRIBUTE = "efficientnet_mark"
 
 # Those that move them to another place, too.
 _MOVING = ("Permute", "Reshape", "Concatenate")
-_SCALING = ("Rescaling", "Normalization")
 # Operations on a tensor and numbers, as Keras 3 and legacy Keras call them.
 _ARITHMETIC = re.compile(r"(?:.*\.)?(add|subtract|multiply|(?:true_?)?div(?:ide)?)(?:v2)?(?:_\d+)?", re.IGNORECASE)
 _CAST = re.compile(r"(?:.*\.)?cast", re.IGNORECASE)
 
-# What has become of the levels that a model was given.
-_GIVEN, _SCALED, _OTHER = "given", "scaled", "other"
+
+class _Levels(NamedTuple):
+    """What has become of the levels that a model was given: levels * scale + offset, of all channels or of each."""
+
+    scale: tuple[float, ...] = (1.0,)
+    offset: tuple[float, ...] = (0.0,)
+
+    @property
+    def are_given(self) -> bool:
+        """Whether they are as they were given."""
+        return set(self.scale) == {1.0} and set(self.offset) == {0.0}
+
+    @property
+    def are_of_pixels(self) -> bool:
+        """Whether they were pixels 0..255, and are scaled."""
+        return not self.are_given and is_of_pixels(*self)
+
+    def then(self, scale: Any, offset: Any) -> _Levels | None:
+        """Return the levels * scale + offset; None if these are not a number or one for each channel."""
+        try:
+            scale, offset = (_one_axis(values) for values in (scale, offset))
+            scale, offset = scale * np.array(self.scale), np.array(self.offset) * scale + offset
+        except ValueError:
+            return None
+        is_finite = np.isfinite(scale).all() and np.isfinite(offset).all()
+        return _Levels(tuple(map(float, scale)), tuple(map(float, offset))) if is_finite else None
+
+
+def _one_axis(values: Any) -> Any:
+    """Return a number, or one of each channel, as an array of one axis."""
+    array = np.asarray(values, float)
+    if array.size != max(array.shape, default=1):
+        raise ValueError("numbers of each place")
+    return array.reshape(-1)
 
 
 def put(model: Any, mark: Mark) -> None:
@@ -95,21 +128,19 @@ def model_preprocessing(model: Any) -> str | Scaling:
 
 def _derive(model: Any) -> Mark:
     """Derive the preparation from the graph: the network's mark, and the layers before it."""
-    found: list[tuple[str, Mark]] = []  # what arrives at each network, and its mark
+    found: list[tuple[_Levels | None, Mark]] = []  # what arrives at each network, and its mark
     scales_first = False
 
-    def follow(call: LayerCall, states: list[str]) -> list[str]:
+    def follow(call: LayerCall, states: list[_Levels | None]) -> list[_Levels | None]:
         nonlocal scales_first
-        state, *others = states or [_OTHER]
-        if any(other != state for other in others):
-            state = _OTHER
+        levels = states[0] if len(set(states)) == 1 else None
         inner = getattr(call.layer, "layer", None)
         if keras_layer(call.layer) == "TimeDistributed" and inner is not None:
-            return _follow_model(inner, [state], follow)
+            return _follow_model(inner, [levels], follow)
         if (mark := of_layer(call.layer)) is not None:
-            found.append((state, mark))
-        after = _after(call, state)
-        scales_first |= state == _GIVEN and after == _SCALED
+            found.append((levels, mark))
+        after = None if levels is None else _after(call, levels)
+        scales_first |= after is None and levels is not None and levels.are_of_pixels
         return [after] * len(call.outputs)
 
     try:
@@ -118,27 +149,33 @@ def _derive(model: Any) -> Mark:
         return Mark()
     if not found:
         return Mark("none") if scales_first else Mark()
-    wanted = {mark._replace(preprocessing="none", is_known=True) if state == _SCALED else mark for state, mark in found}
-    if len(wanted) > 1 or any(state == _OTHER for state, _ in found):
-        return Mark()
-    return wanted.pop()
+    wanted = {_before(levels, mark) for levels, mark in found}
+    return wanted.pop() if len(wanted) == 1 else Mark()
 
 
-def _follow_model(model: Any, states: Sequence[str] | None, follow: Any) -> list[str]:
+def _before(levels: _Levels | None, mark: Mark) -> Mark:
+    """Return what a model says of the pixels in front of all its layers, where such levels arrive at a network."""
+    if levels is not None and levels.are_given:
+        return mark
+    is_raw = levels is not None and levels.are_of_pixels
+    return mark._replace(preprocessing="none", is_known=True) if is_raw else Mark()
+
+
+def _follow_model(model: Any, states: Sequence[_Levels | None] | None, follow: Any) -> list[_Levels | None]:
     """Follow levels through a model; a Sequential one that does not know its input's shape, layer by layer."""
     try:
         count = len(functional(model).inputs)
     except ValueError:
         if type(model).__name__ != "Sequential":
             raise
-        current = list(states or [_GIVEN])
+        current = list(states or [_Levels()])
         for layer in model.layers:
             if hasattr(layer, "layers"):
                 current = _follow_model(layer, current, follow)
             else:
                 current = follow(LayerCall(layer, layer.name, [None], [None], None), current)
         return current
-    return run(model, states or [_GIVEN] * count, follow)
+    return run(model, states or [_Levels()] * count, follow)
 
 
 def of_layer(layer: Any) -> Mark | None:
@@ -152,31 +189,52 @@ def of_layer(layer: Any) -> Mark | None:
     return of_config(config)
 
 
-def _after(call: LayerCall, state: str) -> str:
-    """Return the state of the levels after a layer."""
-    kind = keras_layer(call.layer) or ""
-    operation = keras_operation(call.layer) or ""
+def _after(call: LayerCall, levels: _Levels) -> _Levels | None:
+    """Return the levels after a layer; None where it does more than scaling them."""
+    layer = call.layer
+    kind = keras_layer(layer) or ""
+    operation = keras_operation(layer) or ""
     if IDLE.fullmatch(kind) or kind in _MOVING or _CAST.fullmatch(operation):
-        return state
-    if kind == "Activation" and getattr(call.layer.activation, "__name__", "") == "linear":
-        return state
+        return levels
+    if kind == "Activation" and getattr(layer.activation, "__name__", "") == "linear":
+        return levels
     if kind == "Rescaling":
-        factors = [call.layer.scale]
-    elif kind == "Normalization":
-        factors = []
-    elif match := _ARITHMETIC.fullmatch(operation):
-        args, kwargs = call.arguments([None] * len(call.inputs))
-        numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, (int, float)) and value]
-        if not numbers or len(call.inputs) != 1:
-            return _OTHER
-        name = match[1].lower()
-        factors = numbers if name == "multiply" else [1 / number for number in numbers] if "div" in name else []
-    else:
-        return _OTHER
-    # What enlarges the levels that it is given is not given raw pixels.
-    enlarges = any(abs(float(number)) > 1 for factor in factors for number in _flat(factor))
-    return _OTHER if state == _OTHER or (state == _GIVEN and enlarges) else _SCALED
+        return levels.then(layer.scale, layer.offset)
+    if kind == "Normalization":
+        return _normalized(layer, levels)
+    if match := _ARITHMETIC.fullmatch(operation):
+        return _calculated(match[1].lower(), call, levels)
+    return None
 
 
-def _flat(value: Any) -> list[Any]:
-    return [number for item in value for number in _flat(item)] if isinstance(value, (list, tuple)) else [value]
+def _normalized(layer: Any, levels: _Levels) -> _Levels | None:
+    config = layer.get_config()
+    numbers = [config.get("mean"), config.get("variance")]
+    if any(value is None for value in numbers):
+        numbers = layer.get_weights()[:2]  # which it has learnt
+    if len(numbers) != 2 or config.get("invert"):
+        return None
+    mean, variance = (np.asarray(value, float) for value in numbers)
+    deviation = np.maximum(np.sqrt(variance), 1e-7)
+    return levels.then(1 / deviation, -mean / deviation)
+
+
+def _calculated(operation: str, call: LayerCall, levels: _Levels) -> _Levels | None:
+    """Return the levels after an operation on them and a number, or a number of each channel."""
+    args, kwargs = call.arguments([None] * len(call.inputs))
+    operands = [*args, *(value for name, value in kwargs.items() if name != "name")]
+    places = [place for place, value in enumerate(operands) if value is not None]
+    if len(call.inputs) != 1 or len(operands) != 2 or len(places) != 1:
+        return None
+    is_first = places == [0]
+    try:
+        number = np.asarray(operands[places[0]], float)
+    except (TypeError, ValueError):
+        return None
+    if operation == "add":
+        return levels.then(1, number)
+    if operation == "subtract":
+        return levels.then(-1, number) if is_first else levels.then(1, -number)
+    if operation == "multiply":
+        return levels.then(number, 0)
+    return None if is_first or not number.all() else levels.then(1 / number, 0)

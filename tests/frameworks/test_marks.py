@@ -13,7 +13,7 @@ from efficientnet.keras_graph.fold import fold_batch_norm
 from efficientnet.preprocessing import Scaling
 
 LITE = Mark("lite", 0.9, "bilinear")
-
+MEAN, VARIANCE = (0.485, 0.456, 0.406), (0.0524, 0.0502, 0.0506)  # of ImageNet's levels in 0..1
 
 NUMBERS = Mark(Scaling((0.5, 0.25, 0.125), (-1.0, 0.0, 2.0)))
 
@@ -92,7 +92,7 @@ def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
 
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("mark", [LITE], scope="module")
-def test_what_stands_before_a_network_is_seen(keras, body, mark):
+def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
     layers = keras.layers
 
     def model(*before, shape=(64, 64, 3)):
@@ -111,10 +111,28 @@ def test_what_stands_before_a_network_is_seen(keras, body, mark):
         [lambda x: x / 255.0],
         [lambda x: (x - 128.0) / 128.0],
         [layers.Rescaling(1 / 255), layers.Rescaling(2.0, -1.0)],
+        [layers.Normalization(mean=(124.0, 116.0, 104.0), variance=(3400.0, 3300.0, 3300.0))],
+        [layers.Rescaling(1 / 255), layers.Normalization(mean=MEAN, variance=VARIANCE)],
+        [lambda x: 1.0 - x / 255.0],
+        [lambda x: x - np.float32([124, 116, 104])],
+        [lambda x: (x / 255.0 - np.float32(MEAN)) / np.sqrt(np.float32(VARIANCE))],
+        [eff.preprocess_input],
     ):
         assert marks.read_mark(model(*steps)) == taken_raw, steps
-    # 0..1 is made 0..255, or nobody knows what.
-    for steps in ([layers.Rescaling(255.0)], [lambda x: x * 255.0], [layers.Conv2D(3, 1)]):
+    # What is given are levels of 0..1, or -1..1, or nobody knows what.
+    for steps in (
+        [layers.Rescaling(255.0)],
+        [lambda x: x * 255.0],
+        [layers.Rescaling(1.0, -0.5)],
+        [lambda x: (x - 0.5) / 0.5],
+        [lambda x: (x + 1.0) * 0.5],
+        [lambda x: (x + 1.0) * 127.5],
+        [lambda x: 1.0 - x],
+        [layers.Normalization(mean=MEAN, variance=VARIANCE)],
+        [lambda x: (x - np.float32(MEAN)) / np.sqrt(np.float32(VARIANCE))],
+        [lambda x: x / np.full((64, 64, 3), 255.0, "float32")],
+        [layers.Conv2D(3, 1)],
+    ):
         assert marks.read_mark(model(*steps)) == Mark(), steps
         with pytest.raises(ValueError, match="does not say how its pixels are scaled"):
             marks.model_preprocessing(model(*steps))
@@ -152,6 +170,10 @@ def test_models_of_others(keras):
     pooled = layers.GlobalAveragePooling2D()
     assert marks.read_mark(keras.Model(inputs, pooled(inputs))) == Mark()
     assert marks.read_mark(keras.Model(inputs, pooled(layers.Rescaling(1 / 255)(inputs)))) == Mark("none")
+    assert (
+        marks.read_mark(keras.Model(inputs, pooled(layers.Normalization(mean=MEAN, variance=VARIANCE)(inputs))))
+        == Mark()
+    )
     # Scaled by a layer of its own somewhere within, it does not take raw pixels.
     assert marks.read_mark(keras.Model(inputs, layers.Rescaling(0.1)(layers.Conv2D(2, 3)(inputs)))) == Mark()
 
