@@ -21,7 +21,7 @@ from ..exported_files.tflite_metadata import Notes, read_notes
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, formula, numbers_for
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..model_io.describing import check_view, named_classes
-from ..model_io.outputs import UNKNOWN, name_classes
+from ..model_io.outputs import UNKNOWN, assumed_names, name_classes
 from ..model_io.spec import DEFAULT_INTERPOLATION, InputSpec
 
 _FLOATS, _BYTES = ("float16", "float32", "float64"), ("uint8", "int8")
@@ -140,7 +140,8 @@ class ExportedFile:
         if notes.scaling is not None:
             spec = spec._replace(scaling=notes.scaling)
         if notes.labels is not None:
-            spec = spec._replace(classes=named_classes(spec.name, spec.activation, spec.outputs, notes.labels))
+            classes = named_classes(spec.name, spec.activation, spec.outputs, notes.labels)
+            spec = spec.settled("--classes")._replace(classes=classes)
         return spec, tuple(
             f"has TFLite Metadata, whose {what} cannot be used: {problem}."
             for what, problem in notes.problems.items() if given[what] is None
@@ -157,9 +158,10 @@ class ExportedFile:
                 f"{spec.name} takes {given.dtype}, raw pixels, and scales them itself: leave preprocessing out "
                 "(--preprocessing)."
             )
-        remarks: tuple[str, ...] = ()
+        remarks = spec.settled("--preprocessing").remarks
         if spec.scaling is not None and spec.scaling != scaling:
             remarks = (
+                *remarks,
                 f"gets pixels scaled as given, {formula(scaling)}, and not as it says itself, {formula(spec.scaling)}.",
             )
         spec = spec._replace(scaling=scaling, remarks=remarks)
@@ -169,7 +171,8 @@ class ExportedFile:
         """The spec with the names of classes that the caller says."""
         if self.class_names is None:
             return spec
-        return spec._replace(classes=named_classes(spec.name, spec.activation, spec.outputs, self.class_names))
+        classes = named_classes(spec.name, spec.activation, spec.outputs, self.class_names)
+        return spec.settled("--classes")._replace(classes=classes)
 
     def refuse(self) -> NoReturn:
         """Raise the error of what needs the layers of a Keras model.
@@ -211,10 +214,11 @@ def _derived(name: str, given: Tensor, ports: Ports) -> InputSpec:
     is_raw = given.dtype in _BYTES and given.quantization is None
     count = _count(ports)
     activation = ports.activation() if count else UNKNOWN
+    classes = name_classes(activation, count, None) or ()
     return InputSpec(
         name, (height, width), channels, channels_last, numbers_for("none", channels) if is_raw else None,
-        EVALUATION_CROP, DEFAULT_INTERPOLATION, name_classes(activation, count, None) or (), activation=activation,
-        outputs=count,
+        EVALUATION_CROP, DEFAULT_INTERPOLATION, classes, activation=activation, outputs=count,
+        remarks=assumed_names(classes),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
 from ..keras_graph import marks
 from ..model_io.describing import describe_model
+from ..model_io.outputs import assumed_names
 from ..model_io.spec import InputSpec
 from ..weights import finding, published
 from . import cache
@@ -116,9 +117,11 @@ class ModelSource:
 
             model = check_model(keras.load_model(path, compile=False), path)
             names = metadata.read_class_names(path) if class_names is None else class_names
-            remarks = _remarks(marks.read_mark(model), preprocessing)
-            log_remarks(path, remarks)
-            spec = describe_model(model, preprocessing, crop, interpolation, names)._replace(remarks=remarks)
+            mark = marks.read_mark(model)
+            spec = describe_model(model, preprocessing, crop, interpolation, names)
+            assumed = () if names is not None or _is_imagenets(model, mark) else assumed_names(spec.classes)
+            spec = spec._replace(remarks=(*_remarks(mark, preprocessing), *assumed))
+            log_remarks(path, spec.remarks)
             return model, spec.with_targets(metadata.read_targets(path), metadata.read_thresholds(path))
 
         def content() -> str | None:
@@ -196,6 +199,14 @@ def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]
             f"{formula(mark.preprocessing)}. preprocessing= (in a command: --preprocessing) says it.",
         )
     return ()
+
+
+def _is_imagenets(model: Any, mark: Mark) -> bool:
+    """Whether a model ends in the classifier of a network that was built with its weights."""
+    last = model.layers[-1]
+    while hasattr(last, "layers"):
+        last = last.layers[-1]
+    return mark.preprocessing is not None and mark.is_known and last.name == "probs"
 
 
 def _file(weights: str, chosen: published.PublishedWeights | None) -> Path | None:

@@ -138,6 +138,16 @@ def name_classes(activation: str, count: int, names: Any) -> Classes | None:
     return tuple((str(key), str(name)) for key, name in pairs)
 
 
+def assumed_names(classes: Classes) -> tuple[str, ...]:
+    """Return what to say of the classes of a model that does not name them; empty where they have only numbers."""
+    if classes != imagenet_class_names():
+        return ()
+    return (
+        f"has {len(classes):,} outputs, and does not say of which classes: taken for ImageNet's. class_names= (in a "
+        "command: --classes) says others.",
+    )
+
+
 def have_names(classes: Classes) -> bool:
     """Return whether classes have names, and not just numbers."""
     return any(name not in (f"class_{key}", f"output_{key}") for key, name in classes)

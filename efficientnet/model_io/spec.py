@@ -104,6 +104,10 @@ class InputSpec(NamedTuple):
             raise ValueError(f"{self.name} has {self.outputs} outputs but {len(thresholds)} thresholds: save it again.")
         return self._replace(targets=targets or "", thresholds=thresholds or ())
 
+    def settled(self, option: str) -> InputSpec:
+        """Return the spec without the remarks on what an option of a command now says; they name it."""
+        return self._replace(remarks=tuple(remark for remark in self.remarks if option not in remark))
+
     @property
     def is_scaled(self) -> bool:
         """Whether the levels of pixels have to be changed for the model."""
