@@ -134,7 +134,7 @@ def assemble(
             weights, whoever saved it; ``https://…#sha256=…`` or ``hf://…``. The file may hold more than the network.
             If ``classes`` differs from the weights' number of classes, the body is kept and the classifier starts at
             zero. Of 1,001 classes the first, the background, is left out unless ``classes=1001``.
-        input_tensor: Keras tensor (batch, height, width, channels) to build on instead of a new input.
+        input_tensor: Keras tensor (batch, height, width, channels) to build on instead of a new input; of any size.
         input_shape: (height, width, channels), sides of at least 32 pixels or None for any size. By default the
             variant's size with a classifier, and any size without one (CondConv's graph holds the size, and so has
             the variant's).

@@ -118,8 +118,9 @@ def evaluate_predictor(
     if not matched:
         raise ValueError(
             f"None of the {len(labels)} classes in {data} is one of {model}'s: they are called {some(list(labels))}, "
-            f"the model's {some([name for _, name in classes])}. Rename the folders or labels; a model without names "
-            "takes the number of the output, from 0."
+            f"the model's {some([name for _, name in classes])}. Rename the folders or labels, or name the classes "
+            "in the order of the outputs (class_names=; --classes FILE); a model without names takes the number of the "
+            "output, from 0."
         )
     predicted: list[Sample] = []
     outcomes: list[Outcomes] = []

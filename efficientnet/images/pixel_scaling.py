@@ -109,7 +109,7 @@ def formula(mode: str | Scaling) -> str:
     if name == "none":
         return '"none", raw pixels 0..255'
     if name is None:
-        scale, offset = ([f"{value:.6g}" for value in values] for values in scaling)
+        scale, offset = ([f"{value + 0:.6g}" for value in values] for values in scaling)
         return f"pixels * ({', '.join(scale)}) + ({', '.join(offset)})"
     mean, std = ([f"{value:.6g}" for value in dict.fromkeys(values)] for values in _MEAN_AND_STD[name])
     shown = (f"({', '.join(values)})" if len(values) > 1 else values[0] for values in (mean, std))

@@ -35,7 +35,8 @@ def refuse(path: Path, config: Any, known: Collection[str]) -> None:
     found = next(_code(config, known, "model"), None)
     if found is not None:
         raise CheckpointError(
-            f"{path} would run Python code: {found}. Where you trust whoever made the file, pass safe_mode=False."
+            f"{path} would run Python code: {found}. Where you trust whoever made the file, open it in Python by "
+            "load_model(path, safe_mode=False), of efficientnet.keras or .tfkeras; compile() takes the model."
         )
 
 

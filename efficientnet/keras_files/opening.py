@@ -29,7 +29,7 @@ from ..exported_files.formats import format_of
 from ..family.variants import get_variant
 from ..keras_graph import marks
 from ..network.backends import deep_recursion
-from . import keras2_config, legacy_code
+from . import keras2_config, keras3_operations, legacy_code
 from .metadata import read_crop, read_preprocessing
 
 logger = get_logger()
@@ -168,7 +168,7 @@ def _explained(path: Path) -> Iterator[None]:
                 "import what defines it and give load_model custom_objects=; the commands and compile() take models "
                 "of Keras' layers only."
             ) from None
-        if isinstance(error, ValueError):
+        if isinstance(error, ValueError) and os.fspath(path) in str(error):
             raise
         raise ValueError(
             f"{plain(path)} cannot be opened: {type(error).__name__}: {plain(str(error)[:500])}. It is damaged, or of "
@@ -245,10 +245,14 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
                     )  # fmt: skip
                 kwargs["compile"] = False
                 _replace_config(opened, keras2_config.modernise(saved.config, layers, known))
+            elif suffix == ".h5" and not _is_legacy(layers):
+                opened = _with_operations(opened, saved.config, Path(folder))
             return models.load_model(os.fspath(opened), **kwargs)
         except keras2_config.Refusal as error:
             raise CheckpointError(_only_legacy(path, saved, str(error))) from None
         except Exception as error:  # of any class, as Keras meets with it
+            if "safe_mode" in str(error):  # Keras 3 refuses such parts itself
+                legacy_code.refuse(path, saved.config, known)
             if (function := legacy_code.unknown_function(saved.config, known)) is not None:
                 raise CheckpointError(
                     f"{path} calls the function {function!r} in a Lambda layer, which is not in the file: pass "
@@ -259,6 +263,16 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             reason = f"Keras 3 does not open it ({plain(first[:200])})"
             raise CheckpointError(_only_legacy(path, saved, reason)) from None
+
+
+def _with_operations(path: Path, config: Any, folder: Path) -> Path:
+    """Return the file, or a copy in a folder whose operations Keras 3 takes for such."""
+    named = keras3_operations.with_modules(config)
+    if named is config:
+        return path
+    changed = Path(shutil.copyfile(path, folder / "operations.h5"))
+    _replace_config(changed, named)
+    return changed
 
 
 def _check_packages(path: Path, config: Any, known: Collection[str]) -> None:

@@ -47,7 +47,8 @@ def input_layer(graph: Graph, options: Options) -> Any:
         given = "input_shape" if tensor is None else "an input_tensor of shape "
         raise ValueError(f"in_channels={channels} with {given}={shape}: make them equal, or leave in_channels out.")
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
-    if any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
+    # A given tensor may be smaller, as for 1.1.1: the network pads, and halves a single place to one.
+    if tensor is None and any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
         raise ValueError(
             f"input_shape={shape}: height and width have to be at least {scaling.MIN_RESOLUTION} pixels, since the "
             "network halves them five times; enlarge the images."

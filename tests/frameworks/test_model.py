@@ -301,6 +301,19 @@ def test_bad_options_are_named(eff, options, message):
 
 
 @pytest.mark.once_per_keras
+@pytest.mark.once_per_keras
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+def test_an_input_tensor_may_be_smaller_than_an_input_shape(tiny, keras, padding):
+    """MNIST's 28 pixels, as programs for 1.1.1 have them, and a single one."""
+    any_size = tiny(weights=None, include_top=False, input_shape=(None, None, 3), padding=padding)
+    for side in (28, 1):
+        tensor = keras.layers.Input((side, side, 3))
+        model = tiny(weights=None, include_top=False, input_tensor=tensor, padding=padding)
+        model.set_weights(any_size.get_weights())
+        x = np.random.default_rng(0).normal(size=(1, side, side, 3)).astype("float32")
+        np.testing.assert_allclose(model.predict(x, verbose=0), any_size.predict(x, verbose=0), atol=1e-6)
+
+
 def test_an_array_is_no_input_tensor(eff):
     with pytest.raises(TypeError, match=r"ndarray.*layers\.Input"):
         eff.EfficientNetB0(weights=None, input_tensor=np.zeros((1, 64, 64, 3)))
