@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..common.text import lines, notify, plain, print_what_can_be
+from ..network import backends
 from . import pixel_options
 
 # What the loader of libraries, C++ and Python say where a limit is reached.
@@ -51,6 +52,7 @@ def command() -> NoReturn:
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     # TensorFlow takes oneDNN's kernels by itself only where a processor has VNNI; others train faster with them, too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    backends.is_command()
     signal.signal(signal.SIGINT, _Interrupt())
     status = main()
     if status == INTERRUPTED:

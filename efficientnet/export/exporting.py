@@ -26,7 +26,7 @@ from ..inference.sources import ModelSource
 from ..keras_graph import onnx
 from ..keras_graph.detours import keras_outputs
 from ..keras_graph.fold import fold_batch_norm
-from ..keras_graph.tensorflow import Options
+from ..keras_graph.tensorflow import Options, channels_first_error
 from ..keras_graph.walk import backend_of
 from .comparison import MOST_COMPARED, compare, compared_samples, network_inputs
 from .deployments import DEPLOYMENTS, Exported
@@ -155,11 +155,8 @@ def export(
     file_format = deployment.format if deployment else format
     compared = require_runtime(file_format, f"The check of an export as {format}")
     loaded, spec = (model if isinstance(model, ModelSource) else ModelSource.of_model(model, keep=False)).load()
-    if not spec.channels_last and format in ("litert", "saved_model"):
-        raise ValueError(
-            f"{spec.name} is channels_first, which TensorFlow does not compute on a processor: export it as onnx or "
-            "openvino."
-        )
+    if format in ("litert", "saved_model") and (error := channels_first_error(loaded)):
+        raise error
     if deployment:
         deployment.check(name, spec)
     taken, scaling = spec, None

@@ -23,7 +23,7 @@ from ..images.pixel_scaling import Scaling
 from . import onnx as onnx_graph
 from . import openvino as openvino_graph
 from .fold import fold_batch_norm
-from .tensorflow import Options, write_with_tensorflow
+from .tensorflow import Options, channels_first_error, write_with_tensorflow
 from .walk import backend_of, data_formats, functional, output_names
 
 logger = get_logger()
@@ -106,6 +106,8 @@ def litert_bytes(model: Any) -> bytes:
         >>> Path("small.tflite").write_bytes(litert_bytes(model)) > 0
         True
     """
+    if error := channels_first_error(model):
+        raise error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         write_with_tensorflow(fold_batch_norm(model), path, "litert", Options())
@@ -113,8 +115,17 @@ def litert_bytes(model: Any) -> bytes:
 
 
 def keras_outputs(model: Any, batch: np.ndarray) -> list[np.ndarray]:
-    """Return a model's outputs for a batch, in their order."""
-    outputs = model.predict_on_batch(batch)
+    """Return a model's outputs for a batch, in their order.
+
+    Raises:
+        ValueError: Its Keras cannot compute it, as the channels come first.
+    """
+    try:
+        outputs = model.predict_on_batch(batch)
+    except Exception as error:
+        if backend_of(model) == "tensorflow" and (reason := channels_first_error(model)):
+            raise reason from error
+        raise
     if names := output_names(model):
         outputs = [outputs[name] for name in names]
     return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..images.pixel_scaling import Scaling
 from .onnx import tensor_names
-from .walk import backend_of, functional
+from .walk import backend_of, data_formats, functional, keras_of
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
 
@@ -45,6 +45,16 @@ class Options(NamedTuple):
     scaling: Scaling | None = None
     input_type: str = "float32"
     floating: Sequence[str] = ()
+
+
+def channels_first_error(model: Any) -> ValueError | None:
+    """Return the error for a model that TensorFlow cannot compute, or computes wrongly in LiteRT; None for others."""
+    if data_formats(model) != {"channels_first"}:
+        return None
+    return ValueError(
+        f"{model.name} is channels_first, which TensorFlow does not compute on a processor: predict by OpenVINO or "
+        "ONNX Runtime, and export for these, with Keras on another backend (KERAS_BACKEND=jax or torch)."
+    )
 
 
 def write_with_tensorflow(model: Any, path: Path, format: str, options: Options) -> None:
@@ -142,11 +152,12 @@ def _write_saved_model(model: Any, path: Path, options: Options) -> None:
 
 
 def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> None:
+    data_format = keras_of(model).config.image_data_format()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / _MODEL)
         order = options._replace(samples=None)._asdict()
-        (folder / _ORDER).write_text(json.dumps([str(path.absolute()), format, order]))
+        (folder / _ORDER).write_text(json.dumps([str(path.absolute()), format, data_format, order]))
         if options.samples is not None:
             np.save(folder / _SAMPLES, options.samples)
         done = subprocess.run(
@@ -165,9 +176,10 @@ def _write_elsewhere(model: Any, path: Path, format: str, options: Options) -> N
 def _main(folder: Path) -> None:
     import keras
 
-    path, format, order = json.loads((folder / _ORDER).read_text())
+    path, format, data_format, order = json.loads((folder / _ORDER).read_text())
     scaling = None if order["scaling"] is None else Scaling(*order["scaling"])
     samples = np.load(folder / _SAMPLES) if (folder / _SAMPLES).exists() else None
+    keras.config.set_image_data_format(data_format)  # by which some layers go while they compute
     model = keras.models.load_model(folder / _MODEL, compile=False)
     write_with_tensorflow(model, Path(path), format, Options(**{**order, "samples": samples, "scaling": scaling}))
 

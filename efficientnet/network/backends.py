@@ -20,7 +20,17 @@ _RECURSION_LIMIT = 10_000
 
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
+_is_command = False
 _EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [openvino], which cannot train)"
+
+
+def is_command() -> None:
+    """Have ``import_keras`` set the order of channels last, which the commands build and read in.
+
+    A program sets an order itself, and means it; Keras' configuration file may have one of years ago.
+    """
+    global _is_command
+    _is_command = True
 
 
 def import_keras() -> Any:
@@ -41,7 +51,10 @@ def import_keras() -> Any:
             raise ImportError(f"Keras is installed, but nothing for it to run on: {_EXTRAS}.")
         os.environ["KERAS_BACKEND"] = installed[0]
         logger.warning("Keras runs on %s, since TensorFlow is not installed; KERAS_BACKEND chooses.", installed[0])
-    return importlib.import_module("keras")
+    keras = importlib.import_module("keras")
+    if _is_command:
+        keras.config.set_image_data_format("channels_last")
+    return keras
 
 
 def import_tensorflow_keras() -> Any:

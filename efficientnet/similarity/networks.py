@@ -19,7 +19,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import EVALUATION_CROP
 from ..inference import ModelSource, Predictor, compile
 from ..keras_files.opening import is_saved_model
-from ..keras_graph.walk import functional, keras_layer, keras_of
+from ..keras_graph.walk import data_formats, functional, keras_layer, keras_of
 from ..model_io.describing import check_view, describe_model
 from ..model_io.spec import InputSpec
 
@@ -216,5 +216,6 @@ def _before_classifier(model: Any) -> Any:
             "network that returns features. Of a training in folds, take the model of one fold."
         )
     if len(output.shape) == 4:
-        output = keras.layers.GlobalAveragePooling2D()(output)
+        order = "channels_first" if data_formats(graph) == {"channels_first"} else "channels_last"
+        output = keras.layers.GlobalAveragePooling2D(data_format=order)(output)
     return keras.Model(graph.inputs, output, name=f"{model.name}_features")

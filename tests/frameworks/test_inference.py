@@ -120,6 +120,17 @@ def test_channels_first(tiny, backend, channels_first):
         check(model, x, backend)
 
 
+@pytest.mark.once_per_keras
+def test_channels_first_where_tensorflow_computes_is_refused(tiny, backend, is_legacy, channels_first):
+    """LiteRT answers otherwise, without an error."""
+    model = tiny(weights=None, classes=5, input_shape=(3, 64, 64))
+    expected = r"is channels_first, which TensorFlow does not compute on a processor: predict by OpenVINO"
+    for engine in ("keras", "litert"):
+        if engine == "litert" or backend == "tensorflow":
+            with pytest.raises(ValueError, match=expected):
+                compile(model, engine, preprocessing="none")(pixels(1, 3, 64, 64))
+
+
 @pytest.mark.slow
 @pytest.mark.once_per_keras
 def test_an_unknown_layer_is_named_and_auto_falls_back(tiny_lite, keras, monkeypatch):

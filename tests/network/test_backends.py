@@ -93,3 +93,23 @@ def test_legacy_keras_that_is_not_installed(run):
     pytest.importorskip("tensorflow")
     _, said = run(hidden=("tf_keras",), module="efficientnet.tfkeras", TF_USE_LEGACY_KERAS="1")
     assert "pip install 'efficientnet[legacy]>=2'" in said
+
+
+@pytest.mark.slow
+def test_the_command_builds_with_the_channels_last(tmp_path):
+    """Though Keras' configuration file, as one of years ago may, has them first."""
+    (tmp_path / "keras.json").write_text(json.dumps({"image_data_format": "channels_first"}))
+    code = """
+import keras
+from efficientnet.keras import EfficientNet
+keras.config.set_image_data_format("channels_last")
+EfficientNet(0.25, 0.25, 32, weights=None, include_preprocessing=True).save("last.keras")
+"""
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "EFFICIENTNET_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    image = os.path.join(os.path.dirname(__file__), "..", "..", "misc", "panda.jpg")
+    run = [sys.executable, "-m", "efficientnet", "predict", os.path.abspath(image), "--model", "last.keras"]
+    done = subprocess.run(
+        [*run, "--engine", "keras", "--csv"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

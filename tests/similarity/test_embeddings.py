@@ -188,6 +188,16 @@ def test_the_features_of_a_network_without_a_classifier(tmp_path):
         np.testing.assert_allclose(predictor.predict(np.full((1, 8, 8, 3), 0.5, np.float32)), [[0.5] * 3])
 
 
+def test_feature_maps_with_the_channels_first_are_averaged_by_channel(tmp_path):
+    """Whatever order of channels is set for new layers."""
+    maps = keras.layers.MaxPooling2D(data_format="channels_first")
+    keras.Sequential([keras.Input((3, 8, 8)), maps]).save(tmp_path / "first.keras")
+    pixels = np.arange(3 * 64, dtype=np.float32).reshape(1, 3, 8, 8) / 255
+    with network_of(str(tmp_path / "first.keras")).compile() as predictor:
+        largest = pixels.reshape(1, 3, 4, 2, 4, 2).max(axis=(3, 5))
+        np.testing.assert_allclose(predictor.predict(pixels), largest.mean(axis=(2, 3)), rtol=1e-6)
+
+
 def test_a_run_that_ended_before_its_first_part_blocks_no_other(photos, network, tmp_path):
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / "unscaled.keras")
     with pytest.raises(ValueError, match="does not record how its pixels are scaled"):
