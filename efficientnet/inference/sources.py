@@ -21,6 +21,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling, formula, scale_and_offset
 from ..keras_files import metadata, opening
 from ..keras_graph import marks
+from ..keras_graph.fold import in_float32
 from ..model_io.describing import describe_model
 from ..model_io.outputs import assumed_names
 from ..model_io.spec import InputSpec
@@ -87,7 +88,7 @@ class ModelSource:
             key = cache.model_key(model) if keep else None
             return None if key is None else f"{key} {spec}"
 
-        load = functools.cache(lambda: (check_model(model, model.name), spec))
+        load = functools.cache(lambda: (in_float32(check_model(model, model.name)), spec))
         return cls(load, functools.cache(content), model.name)
 
     @classmethod
@@ -115,7 +116,7 @@ class ModelSource:
         def load() -> tuple[Any, InputSpec]:
             from .. import keras
 
-            model = check_model(keras.load_model(path, compile=False), path)
+            model = in_float32(check_model(keras.load_model(path, compile=False), path))
             names = metadata.read_class_names(path) if class_names is None else class_names
             mark = marks.read_mark(model)
             spec = describe_model(model, preprocessing, crop, interpolation, names)
@@ -173,7 +174,8 @@ class ModelSource:
                 *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),
                 *checkpoints.remarks(reading),
             )  # fmt: skip
-            return model, describe_model(model, class_names=given.class_names or names)._replace(remarks=remarks)
+            spec = describe_model(model, class_names=given.class_names or names)._replace(remarks=remarks)
+            return in_float32(model), spec
 
         def content() -> str | None:
             file = _file(weights, chosen) if keep else None

@@ -1,4 +1,6 @@
-"""A network without its batch norms: each is a scale and an offset, which the layer beside it can do as well.
+"""A network as it is to predict: in float32, and without its batch norms.
+
+Each of these is a scale and an offset, which the layer beside it can do as well.
 
 Nor does a reshape follow a global pooling, which can keep its dimensions: many runtimes compute the shape that Keras'
 ``Reshape`` gives with each image anew, outside of their fast kernels.
@@ -20,6 +22,7 @@ from . import marks
 from .walk import LayerCall, functional, is_idle, keras_layer, keras_of, run, structure, tree_of
 
 _LINEAR = ("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
+_OTHER_FLOATS = ("float16", "bfloat16", "float64")
 _POOLING = tuple(f"Global{kind}Pooling{rank}D" for kind in ("Average", "Max") for rank in (1, 2, 3))
 
 
@@ -37,24 +40,50 @@ def fold_batch_norm(model: Any) -> Any:
             head. It stays unchanged.
 
     Returns:
-        A functional model of the same Keras with new layers, which plain Keras saves and loads. The
-        layers that are left keep names and ``trainable`` flags. Models within the model are taken apart into their
-        layers; where one's name is taken, that of its model stands in front, ``"body_stem_conv"``. A dropout of rate 0
-        before the first convolution says how pixels are scaled, which the convolution itself said without a bias.
+        A functional model of the same Keras with new layers, in float32, which plain Keras saves and loads. The layers
+        that are left keep names and ``trainable`` flags. Models within the model are taken apart into their layers;
+        where one's name is taken, that of its model stands in front, ``"body_stem_conv"``. A dropout of rate 0 before
+        the first convolution says how pixels are scaled, which the convolution itself said without a bias.
 
     Raises:
         ValueError: The model has no graph of layers.
     """
     steps, outputs = _steps(model)
+    copies = _copies(model, steps)
+    return _build(model, steps, outputs, copies, _fold(steps, outputs, copies, keras_of(model)))
+
+
+def in_float32(model: Any) -> Any:
+    """Return a network that predicts in float32: the model itself, or a copy of one with another dtype policy.
+
+    A model that was built in mixed precision, or in 16 or 64 bits, computes so wherever it is opened. Engines and
+    exported files compute in float32, and are to be compared with what Keras computes so.
+
+    Args:
+        model: As in :func:`fold_batch_norm`; the copy is made in the same manner.
+    """
+    steps, outputs = _steps(model)
+    if not any(_has_other_policy(step.call.layer) for step in steps):
+        return model
+    return _build(model, steps, outputs, _copies(model, steps), {})
+
+
+def _has_other_policy(layer: Any) -> bool:
+    """Whether a layer computes in floating numbers of other than 32 bits."""
+    return getattr(layer, "compute_dtype", None) in _OTHER_FLOATS and not getattr(layer, "quantization_mode", None)
+
+
+def _copies(model: Any, steps: list[_Step]) -> dict[int, _Copy]:
+    """Return a copy of each layer, by its identity; operations have none, and are called unchanged."""
     copies: dict[int, _Copy] = {}
     names = {layer.name for layer in functional(model).layers}
     for step in steps:
         layer, is_inner = step.call.layer, "/" in step.call.name
-        if hasattr(layer, "get_weights") and id(layer) not in copies:  # operations have none, and are called unchanged
+        if hasattr(layer, "get_weights") and id(layer) not in copies:
             name = step.call.name.replace("/", "_") if is_inner and layer.name in names else layer.name
             names.add(name)
             copies[id(layer)] = _Copy(layer, name)
-    return _build(model, steps, outputs, copies, _fold(steps, outputs, copies, keras_of(model)))
+    return copies
 
 
 class _Step(NamedTuple):
@@ -73,10 +102,13 @@ class _Copy:
         self._mark = marks.of_layer(layer)
         self._kind = type(layer)
         self._config = {**layer.get_config(), "name": name}
+        if _has_other_policy(layer):
+            self._config["dtype"] = "float32"
         if callable(getattr(layer, "activation", None)):
             self._config["activation"] = layer.activation  # itself, since not every function is found by its name
         self._weights: list[np.ndarray] = layer.get_weights()
-        self._layer: Any = None
+        # A Lambda itself: Keras refuses to make another one of its function.
+        self._layer: Any = layer if keras_layer(layer) == "Lambda" else None
 
     @property
     def has_plain_weights(self) -> bool:
@@ -205,7 +237,12 @@ def _build(
 ) -> Any:
     keras, graph = keras_of(model), functional(model)
     inputs = [
-        keras.layers.Input(tensor.shape[1:], tensor.shape[0], dtype=tensor.dtype, name=tensor._keras_history[0].name)
+        keras.layers.Input(
+            tensor.shape[1:],
+            tensor.shape[0],
+            dtype="float32" if tensor.dtype in _OTHER_FLOATS else tensor.dtype,
+            name=tensor._keras_history[0].name,
+        )
         for tensor in graph.inputs
     ]
     values: dict[int, Any] = dict(enumerate(inputs))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet.keras_graph.fold import fold_batch_norm
+from efficientnet.keras_graph.fold import fold_batch_norm, in_float32
 
 IDLE = {"BatchNormalization", "Dropout"}
 GONE = IDLE | {"Reshape"}  # of networks whose gates alone reshape
@@ -119,6 +119,59 @@ def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, se
     assert not kinds(folded) & IDLE
     assert not folded.get_layer("stem_conv").trainable
     assert folded.get_layer("mine").trainable
+
+
+def precisions(model):
+    """In which the layers compute; an input computes nothing."""
+    return {layer.compute_dtype for layer in model.layers if type(layer).__name__ != "InputLayer"}
+
+
+@pytest.fixture
+def policy(keras):
+    """Sets the dtype policy of new layers."""
+    yield keras.mixed_precision.set_global_policy
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.once_per_keras
+@pytest.mark.parametrize("name", ["mixed_float16", "bfloat16", "float64"])
+def test_another_precision_is_float32_in_the_copy(tiny, keras, policy, backend, name):
+    """What Keras computes in float32 with the same weights is right, and 16 bits are far from it."""
+    options = {"weights": None, "classes": 5, "classifier_activation": None, "include_preprocessing": True}
+    policy(name)
+    model = with_statistics(tiny(**options))
+    body = keras.models.Model(model.input, model.get_layer("avg_pool").output, name="body")
+    inputs = keras.layers.Input((64, 64, 3))
+    around = keras.models.Model(inputs, keras.layers.Dense(3, name="mine")(body(inputs)))
+    policy("float32")
+    plain = tiny(**options)
+    plain.set_weights(model.get_weights())
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    for convert in (fold_batch_norm, in_float32):
+        assert precisions(check(plain, pixels, backend, convert(model))) == {"float32"}
+        assert precisions(convert(around)) == {"float32"}  # also of a model within the model
+    assert model.get_layer("stem_conv").compute_dtype == name.removeprefix("mixed_")
+
+
+def test_float32_is_no_copy(tiny):
+    model = tiny(weights=None)
+    assert in_float32(model) is model
+
+
+@pytest.mark.once_per_keras
+def test_a_policy_for_new_layers_changes_no_copy(tiny, policy):
+    model = tiny(weights=None, include_preprocessing=True)
+    policy("mixed_float16")
+    assert precisions(fold_batch_norm(model)) == {"float32"}
+
+
+@pytest.mark.once_per_keras
+def test_a_lambda_stays(keras, backend):
+    inputs = keras.layers.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda pixels: pixels / 127.5 - 1, name="mine")(inputs)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(x))
+    folded = check(with_statistics(keras.models.Model(inputs, x)), noise(2, 8, 8, 3), backend)
+    assert not kinds(folded) & IDLE
 
 
 @pytest.mark.once_per_keras

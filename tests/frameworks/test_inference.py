@@ -111,6 +111,24 @@ def test_a_model_inside_a_model(tiny_lite, keras, backend):
 
 
 @pytest.mark.slow
+@pytest.mark.once_per_keras
+def test_mixed_precision_is_float32_in_every_engine(tiny, keras, backend):
+    options = {"weights": None, "classes": 4, "classifier_activation": None, "include_preprocessing": True}
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        mixed = tiny(**options)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    plain, x = tiny(**options), pixels(2, 64, 64, 3)
+    plain.set_weights(mixed.get_weights())
+    expected = np.asarray(plain.predict_on_batch(x))
+    assert np.abs(np.asarray(mixed.predict_on_batch(x), "float32") - expected).max() > 2e-5  # as 16 bits do
+    for engine in ("keras", "openvino", "onnxruntime"):
+        tolerance = 0.1 if backend == "openvino" else 2e-6
+        np.testing.assert_allclose(compile(mixed, engine)(x), expected, atol=tolerance)
+
+
+@pytest.mark.slow
 def test_channels_first(tiny, backend, channels_first):
     model = tiny(weights=None, input_shape=(3, 64, 64), classes=4, include_preprocessing=True)
     x = pixels(2, 3, 64, 64)
