@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from efficientnet.errors import UnsupportedLayerError
 from efficientnet.keras_graph import onnx, openvino
 
 keras = pytest.importorskip("keras")
@@ -55,6 +56,8 @@ FORMS = {
     "average pooling": lambda x: layers.AveragePooling2D((3, 2), strides=2, padding="same")(x),
     "average pooling uneven": lambda x: layers.AveragePooling2D(3, strides=2, padding="same")(x),
     "average pooling by 1": lambda x: layers.AveragePooling2D(3, strides=1, padding="same")(x),
+    "max pooling of single pixels": lambda x: layers.MaxPooling2D(1, strides=2, padding="same")(x),
+    "pooling with gaps": lambda x: layers.AveragePooling2D((2, 1), strides=(3, 4), padding="same")(x),
     "pooling 1d": lambda x: layers.MaxPooling1D(3)(layers.Reshape((72, 4))(x)),
     "pooling 3d": lambda x: layers.AveragePooling3D(2)(layers.Reshape((3, 3, 8, 4))(x)),
     "two pools": lambda x: layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]),
@@ -181,3 +184,10 @@ def test_activations(runtime):
     alone = [layers.Activation(name)(x) for name in ACTIVATIONS]
     behind = [layers.Conv2D(4, 1, activation=name)(x) for name in ACTIVATIONS]
     check(keras.Model(inputs, layers.Concatenate()([*alone, *behind])), runtime, pixels(2, 3, 4, 4))
+
+
+def test_what_is_over_several_axes_at_once_is_named():
+    inputs = keras.Input((3, 4, 4))
+    model = keras.Model(inputs, layers.Softmax(axis=(1, 2), name="mine")(inputs))
+    with pytest.raises(UnsupportedLayerError, match=r"'mine', a Softmax, is over the axes \[1, 2\] at once"):
+        onnx.convert(model)

@@ -232,6 +232,8 @@ def _prelu_layer(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def _softmax_layer(writer: Writer, layer: Any, x: Value) -> Value:
+    if len(np.atleast_1d(layer.axis)) > 1:
+        raise unsupported(layer, f"is over the axes {list(layer.axis)} at once")
     return softmax(writer, x, axis=layer.axis)
 
 

@@ -16,30 +16,40 @@ def pool(writer: Writer, operation: str, x: Value, size: Any, strides: Any, how:
     x = writer.channels_second(x, data_format or "channels_last")
     sides = each(size, x.rank - 2)
     steps = each(size if strides is None else strides, x.rank - 2)
-    if operation == "AveragePool" and writer.backend == "torch" and how.lower() == "same":
-        x, how = _with_edges(writer, x, sides, steps, 2 if data_format == "channels_first" else 1)
+    first = 2 if data_format == "channels_first" else 1
+    how = how.lower()
+    if operation == "AveragePool" and writer.backend == "torch" and how == "same":
+        x, how = _with_edges(writer, x, sides, steps, first)
     around = padding(how, sides, steps, (1,) * len(sides))
+    if how == "same" and any(side < step for side, step in zip(sides, steps, strict=True)):
+        # ONNX Runtime would pad less than nothing where windows leave pixels out at the end.
+        around = {"pads": [width for part in zip(*_widths(writer, sides, steps, first), strict=True) for width in part]}
     return writer.write(operation, x, kernel_shape=sides, strides=steps, **around)
+
+
+def _widths(writer: Writer, sides: tuple[int, ...], steps: tuple[int, ...], first: int) -> list[tuple[int, int]]:
+    """How much is padded before and after each side, the first of which is this axis of Keras'."""
+    sizes = writer.input_shape[first : first + len(sides)]
+    widths = []
+    for size, side, step in zip(sizes, sides, steps, strict=True):
+        if size is None and step > 1:
+            raise UnsupportedLayerError(
+                f"Layer {writer.layer!r} pads by the image's size: give the model's input a height and a width."
+            )
+        size = size or side
+        total = max(0, (-(-size // step) - 1) * step + side - size)
+        widths.append((total // 2, total - total // 2))
+    return widths
 
 
 def _with_edges(
     writer: Writer, x: Value, sides: tuple[int, ...], steps: tuple[int, ...], first: int
 ) -> tuple[Value, str]:
     """Where the padding is uneven, Keras on PyTorch repeats the edge, and averages over it, too."""
-    sizes = writer.input_shape[first : first + len(sides)]
-    widths = {}
-    for axis, (size, side, step) in enumerate(zip(sizes, sides, steps, strict=True), first):
-        if size is None and step > 1:
-            raise UnsupportedLayerError(
-                f"Layer {writer.layer!r} averages over padding that depends on the image's size, as Keras on PyTorch "
-                "alone does it: give the model's input a height and a width."
-            )
-        size = size or side
-        total = max(0, (-(-size // step) - 1) * step + side - size)
-        widths[axis] = (total // 2, total - total // 2)
-    if all(before == after for before, after in widths.values()):
+    widths = _widths(writer, sides, steps, first)
+    if all(before == after for before, after in widths):
         return x, "same"
-    return pad(writer, x, widths, "edge"), "valid"
+    return pad(writer, x, dict(enumerate(widths, first)), "edge"), "valid"
 
 
 def _pooling(operation: str) -> Callable[[Writer, Any, Value], Value]:
