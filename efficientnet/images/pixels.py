@@ -41,7 +41,9 @@ def is_pillow(value: Any) -> TypeGuard[Image.Image]:
 
 
 def as_array(levels: Any) -> NDArray[Any]:
-    """Numbers as an array of NumPy's own types, from an array, a tensor of any framework and device, or nested lists.
+    """Numbers as an array of NumPy's own types and order of bytes.
+
+    They may be an array, a tensor of any framework and device, or nested lists.
 
     Raises:
         ValueError: it is none of these, or some of the numbers are masked.
@@ -57,7 +59,9 @@ def as_array(levels: Any) -> NDArray[Any]:
         ) from None
     if hasattr(levels, "mask") and np.ma.is_masked(levels):  # np.ma takes 25 ms to import
         raise ValueError("Some pixels are masked. Fill them first, with white for instance: array.filled(255).")
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # files have others, such as FITS and raw TIFF
 
 
 def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -> str | None:

@@ -120,6 +120,8 @@ def overlap(
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead = 2 * threads + group_size * most_groups
     remaining = iter(sources)
+    # A generator may fill one array with each image, before those that it gave earlier are read.
+    may_change = remaining is sources
     loading: deque[tuple[Any, Future[np.ndarray]]] = deque()
     predicting: deque[tuple[_Members, Future[list[Predicted]]]] = deque()
     members: _Members = []
@@ -128,7 +130,8 @@ def overlap(
     try:
         while True:
             for source in itertools.islice(remaining, ahead - len(loading)):
-                loading.append((source, readers.submit(functools.partial(load, source))))
+                content = source.copy() if may_change and isinstance(source, np.ndarray) else source
+                loading.append((source, readers.submit(functools.partial(load, content))))
             if predicting and (predicting[0][1].done() or len(predicting) >= most_groups or not (loading or members)):
                 yield from _finish_group(*predicting.popleft())
             elif len(images) == group_size or (members and not _comes(loading, predicting)):

@@ -114,6 +114,12 @@ def test_numbers_of_every_framework_are_taken():
         np.testing.assert_array_equal(rgb_of_array(given), IMAGE)
 
 
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">i4", ">f4"])
+def test_the_order_of_bytes_is_of_no_account(dtype):
+    native = IMAGE.astype(np.dtype(dtype).newbyteorder("=")) * (257 if "u2" in dtype else 1)
+    np.testing.assert_array_equal(rgb_of_array(native.astype(dtype)), rgb_of_array(native))
+
+
 def test_raw_numbers_with_opacity_have_to_be_pixels():
     with pytest.raises(ValueError, match=r"look like 0\.\.1"):
         rgb_of_array(np.dstack([IMAGE, OPACITY]) / 255, are_pixels=False)

@@ -44,6 +44,21 @@ def test_order_is_kept_and_bad_files_are_told(predictor, folder):
         np.testing.assert_allclose(records[index].outputs, predictor([paths[index]])[0], atol=1e-6)
 
 
+def test_a_generator_may_fill_one_array_again_and_again(predictor):
+    """As cameras and videos are read."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    frame = np.empty_like(images[0])
+
+    def frames():
+        for image in images:
+            frame[:] = image
+            yield frame
+
+    found = [record.outputs for record in predictor.stream(frames())]
+    np.testing.assert_allclose(found, predictor(list(images)), atol=1e-6)
+    np.testing.assert_allclose(predictor(frames()), predictor(list(images)), atol=1e-6)
+
+
 def test_an_array_gives_what_predict_makes_of_it(predictor):
     """One of the model's shape is neither cropped nor resized; images of others are, as in a list."""
     pixels = np.random.default_rng(0).integers(0, 256, (5, *predictor.spec.image_sides, 3), np.uint8)
