@@ -186,6 +186,16 @@ def test_activations(runtime):
     check(keras.Model(inputs, layers.Concatenate()([*alone, *behind])), runtime, pixels(2, 3, 4, 4))
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_fractions_of_an_input_of_whole_numbers_are_cut_off(runtime):
+    inputs = keras.Input((3, 4, 4), dtype="uint8")
+    model = keras.Model(inputs, layers.Rescaling(1 / 255)(inputs))
+    x = np.linspace(0, 255, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    (found,) = RUNTIMES[runtime](model)(x)
+    np.testing.assert_allclose(found, np.trunc(x) / 255, atol=1e-6)
+    np.testing.assert_allclose(found, model.predict_on_batch(x), atol=1e-6)
+
+
 def test_what_is_over_several_axes_at_once_is_named():
     inputs = keras.Input((3, 4, 4))
     model = keras.Model(inputs, layers.Softmax(axis=(1, 2), name="mine")(inputs))

@@ -84,6 +84,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     values = [Value(x.name, len(tensor.shape)) for x, tensor in zip(inputs, graph.inputs, strict=True)]
     if scaling is not None:
         values = [_scaled(writer, x, scaling, model) for x in values]
+    values = [_as_typed(writer, onnx, x, tensor) for x, tensor in zip(values, graph.inputs, strict=True)]
     results = run(model, values, lambda call, given: _write(writer, call, given))
     for result, output in zip(results, outputs, strict=True):
         writer.result(result, output.name)
@@ -109,6 +110,15 @@ def tensor_names(model: Any) -> tuple[list[str], list[str]]:
 
     inputs = [unique(tensor._keras_history[0].name) for tensor in graph.inputs]
     return inputs, [*map(unique, output_names(model) or [tensor._keras_history[0].name for tensor in graph.outputs])]
+
+
+def _as_typed(writer: Writer, onnx: Any, x: Value, tensor: Any) -> Value:
+    """An input as the model takes it: of one for whole numbers, Keras cuts fractions off."""
+    dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
+    if "float" in dtype:
+        return x
+    whole = writer.write("Cast", x, to=getattr(onnx.TensorProto, dtype.upper()))
+    return writer.write("Cast", whole, to=onnx.TensorProto.FLOAT)
 
 
 def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
