@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", type=_setting, action="append", default=[], metavar="FIELD=VALUE",
         help="field of the recipe to change, such as patience=3; may be repeated (default: none)")  # fmt: skip
     add("--epochs", type=int, metavar="N", help="epochs to train in all, those of the head and of a resumed run "
-        "included (default: the recipe's, 10 for finetune)")  # fmt: skip
+        "included (default: the recipe's, 16 for finetune)")  # fmt: skip
     add("--batch-size", type=int, metavar="N",
         help="images per step (default: the recipe's, fewer for small data sets)")  # fmt: skip
     add("--accumulate", type=int, metavar="N", help="parts that a batch is computed in, one after the other, for less "

@@ -16,7 +16,7 @@ from ..images.loading import load_image
 from ..images.pixel_scaling import EVALUATION_CROP
 
 _SMALL = 64  # pixels, the shorter side: as in CIFAR-10, MNIST, Tiny ImageNet and EuroSAT
-_ENLARGED = 3  # times its own size, in steps of the network's stride
+_ENLARGED = 4  # times its own size, in steps of the network's stride
 _STRIDE = 32
 _LEAST = 96  # below it, the last features are of less than 3 x 3 places
 _SAMPLED = 15  # files
@@ -42,8 +42,8 @@ def fitting_size(side: float | None, largest: int) -> int:
     """Return the side to train images at whose shorter side is usually ``side``: ``largest`` unless they are small.
 
     Example:
-        >>> fitting_size(8, 224), fitting_size(64, 224), fitting_size(500, 224), fitting_size(8, 32)
-        (96, 192, 224, 32)
+        >>> fitting_size(8, 224), fitting_size(28, 224), fitting_size(500, 224), fitting_size(8, 32)
+        (96, 128, 224, 32)
     """
     if side is None or side > _SMALL:
         return largest

@@ -113,7 +113,7 @@ class Recipe:
     """
 
     name: str = "finetune"
-    epochs: int = 10
+    epochs: int = 16
     head_epochs: int = 1
     head_steps: int = 1000
     epoch_steps: int = 96

@@ -56,3 +56,11 @@ def test_the_defaults_of_a_short_training():
 
     for field, _, text in TRAINING:
         assert text.endswith(f"(default: {getattr(recipe, field)})")
+
+
+def test_the_defaults_of_the_recipe_for_fine_tuning():
+    recipe = pytest.importorskip("efficientnet.training").FINETUNE
+    helps = {action.dest: action.help for action in PARSERS["efficientnet train"]._actions}
+    assert helps["epochs"].endswith(f"(default: the recipe's, {recipe.epochs} for finetune)")
+    for field in ("accumulate", "precision"):
+        assert helps[field].endswith(f"(default: the recipe's, {getattr(recipe, field)})")

@@ -349,7 +349,7 @@ def test_numbers_have_an_order_if_they_are_finite_and_differ(tmp_path):
             classes(*labels)
 
 
-@pytest.mark.parametrize(("side", "fitted", "crop"), [(8, 96, 1.0), (40, 128, 1.0), (64, 192, 1.0), (65, 224, 0.875)])
+@pytest.mark.parametrize(("side", "fitted", "crop"), [(8, 96, 1.0), (28, 128, 1.0), (40, 160, 1.0), (65, 224, 0.875)])
 def test_small_images_are_kept_whole_and_enlarged_less(tmp_path, side, fitted, crop):
     """A frame of white around black stays where the image is small, and is cut off where it is not."""
     for name in ("a", "b"):
