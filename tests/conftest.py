@@ -36,7 +36,7 @@ sys.modules["openvino_telemetry"] = None  # nor does this process find it, which
 gc.set_threshold(10_000)  # a search for garbage goes through all frameworks' objects: not after each 700 new ones
 
 DATA = Path(__file__).resolve().parent / "data"
-LONGEST = 2  # seconds of a test that is not marked as slow
+LONGEST = 3  # seconds of a test that is not marked as slow
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
