@@ -104,8 +104,13 @@ def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
     for idle in (layers.RandomFlip(), layers.Dropout(0.1), layers.ZeroPadding2D(1)):
         shape = (62, 62, 3) if isinstance(idle, layers.ZeroPadding2D) else (64, 64, 3)
         assert marks.read_mark(model(idle, shape=shape)) == LITE
+    levels = np.random.default_rng(0).uniform(size=(4, 64, 64, 3)).astype("float32")
+    adapted = {greatest: layers.Normalization() for greatest in (1, 255)}
+    for greatest, layer in adapted.items():
+        layer.adapt(greatest * levels)
     taken_raw = LITE._replace(preprocessing="none")
     for steps in (
+        [adapted[255]],
         [layers.Rescaling(1 / 255)],
         [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1)],
         [lambda x: x / 255.0],
@@ -121,6 +126,7 @@ def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
         assert marks.read_mark(model(*steps)) == taken_raw, steps
     # What is given are levels of 0..1, or -1..1, or nobody knows what.
     for steps in (
+        [adapted[1]],
         [layers.Rescaling(255.0)],
         [lambda x: x * 255.0],
         [layers.Rescaling(1.0, -0.5)],
