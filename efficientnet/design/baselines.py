@@ -142,9 +142,7 @@ class Baseline:
             return keras.create(
                 self.scaled(factors), weights=None, classes=classes, include_preprocessing=True, drop_connect_rate=0.0
             )
-        assert self.function is not None  # one of the two is there
-        with deep_recursion():
-            model = self.function(factors.width, factors.depth, self.pixels(factors), classes)
+        model = self.call_function(factors.width, factors.depth, self.pixels(factors), classes)
         if model.output_shape != (None, classes):
             raise ValueError(
                 f"{self.name} gives outputs of shape {model.output_shape}: expected (None, {classes}), a probability "
@@ -152,13 +150,30 @@ class Baseline:
             )
         return model
 
+    def call_function(self, width: float, depth: float, pixels: int, classes: int) -> Any:
+        """Return the model of the baseline's function.
+
+        Raises:
+            ValueError: The function failed, whatever its error, or returned something else.
+        """
+        assert self.function is not None  # or else there is a variant
+        called = f"{self.name} with width={width:g}, depth={depth:g}, resolution={pixels}"
+        try:
+            with deep_recursion():
+                model = self.function(width, depth, pixels, classes)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{called} failed with {type(error).__name__}: {error}") from error
+        if not hasattr(model, "layers"):
+            raise ValueError(f"{called} returned {model!r}: expected a Keras model.")
+        return model
+
 
 @functools.cache
 def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Cost:
     """Build a function's network and count its cost."""
-    assert baseline.function is not None
-    with deep_recursion():
-        found = profile(baseline.function(width, depth, pixels, baseline.classes))
+    found = profile(baseline.call_function(width, depth, pixels, baseline.classes))
     if found.uncounted:
         layers = some([f"{layer.name} ({layer.kind})" for layer in found.uncounted], most=5)
         raise ValueError(

@@ -277,6 +277,14 @@ def test_functions_that_cannot_be_used():
     with pytest.raises(ValueError, match=r"fixed gives outputs of shape \(None, 7\): expected \(None, 3\)"):
         fixed.build(Factors(), classes=3)
 
+    def broken(width, depth, resolution):
+        return {}[resolution]
+
+    with pytest.raises(ValueError, match=r"^broken with width=1, depth=1, resolution=48 failed with KeyError: 48$"):
+        Baseline.from_function(broken, 48)
+    with pytest.raises(ValueError, match=r"empty with width=1, .* returned None: expected a Keras model"):
+        Baseline.from_function(lambda width, depth, resolution: None, name="empty")
+
 
 def test_a_function_with_layers_of_unknown_cost():
     import keras
