@@ -50,8 +50,8 @@ def input_layer(graph: Graph, options: Options) -> Any:
     # A given tensor may be smaller, as for 1.1.1: the network pads, and halves a single place to one.
     if tensor is None and any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
         raise ValueError(
-            f"input_shape={shape}: height and width have to be at least {scaling.MIN_RESOLUTION} pixels, since the "
-            "network halves them five times; enlarge the images."
+            f"input_shape={shape}: expected {order}, height and width of at least {scaling.MIN_RESOLUTION} pixels, as "
+            "the network halves them five times; enlarge smaller images."
         )
     return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
 

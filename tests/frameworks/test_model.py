@@ -291,6 +291,7 @@ def test_mixed_precision(tiny, keras, backend, trainable, policy):
         ({"dropout_rate": 1.5}, "dropout_rate=1.5"),
         ({"drop_connect_rate": -0.1}, "drop_connect_rate=-0.1"),
         ({"input_shape": (31, 64, 3)}, r"\(31, 64, 3\).*at least 32 pixels"),
+        ({"input_shape": (3, 64, 64)}, r"expected \(height, width, channels\)"),
         ({"input_shape": (64, 64)}, r"\(64, 64\).*\(height, width, channels\)"),
         ({"input_shape": (64, 64, None)}, "channels may not"),
     ],
