@@ -137,6 +137,8 @@ def policy(keras):
 @pytest.mark.parametrize("name", ["mixed_float16", "bfloat16", "float64"])
 def test_another_precision_is_float32_in_the_copy(tiny, keras, policy, backend, name):
     """What Keras computes in float32 with the same weights is right, and 16 bits are far from it."""
+    if (backend, name) == ("jax", "float64"):
+        pytest.skip("JAX has no float64 unless it is asked for")
     options = {"weights": None, "classes": 5, "classifier_activation": None, "include_preprocessing": True}
     policy(name)
     model = with_statistics(tiny(**options))
