@@ -228,8 +228,9 @@ def _is_legacy(layers: Any) -> bool:
 def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **kwargs: Any) -> Any:
     suffix, saved = _inspect(path)
     _check_packages(path, saved.config, known)
-    is_old = int(saved.keras_version.split(".")[0]) < 3 and not _is_legacy(layers)
-    if (is_old or _is_legacy(layers)) and kwargs.get("safe_mode", True):
+    is_of_keras_2, is_legacy = int(saved.keras_version.split(".")[0]) < 3, _is_legacy(layers)
+    is_old = is_of_keras_2 and not is_legacy
+    if (is_old or is_legacy) and kwargs.get("safe_mode", True):
         legacy_code.refuse(path, saved.config, known)
     with tempfile.TemporaryDirectory() as folder:
         opened = path
@@ -245,7 +246,7 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
                     )  # fmt: skip
                 kwargs["compile"] = False
                 _replace_config(opened, keras2_config.modernise(saved.config, layers, known))
-            elif suffix == ".h5" and not _is_legacy(layers):
+            elif suffix == ".h5" and not is_legacy:
                 opened = _with_operations(opened, saved.config, Path(folder))
             return models.load_model(os.fspath(opened), **kwargs)
         except keras2_config.Refusal as error:
@@ -258,7 +259,15 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
                     f"{path} calls the function {function!r} in a Lambda layer, which is not in the file: pass "
                     f"custom_objects={{{function!r}: {function}}} to load_model."
                 ) from None
-            if not is_old or isinstance(error, (OSError, MemoryError)):
+            if isinstance(error, (OSError, MemoryError)):
+                raise
+            if is_legacy and not is_of_keras_2:
+                raise CheckpointError(
+                    f"{plain(path)} was saved by Keras {plain(saved.keras_version)}, which legacy Keras does not open: "
+                    "open it with efficientnet.keras.load_model, without TF_USE_LEGACY_KERAS. Its weights can be read "
+                    "here: build the network, and give the file as weights=."
+                ) from None
+            if not is_old:
                 raise
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             reason = f"Keras 3 does not open it ({plain(first[:200])})"

@@ -5,6 +5,9 @@ import os
 import numpy as np
 import pytest
 
+from efficientnet.errors import CheckpointError
+from efficientnet.keras_files import opening
+
 pytestmark = pytest.mark.once_per_keras
 PIXELS, STEPS, VECTOR = (8, 8, 3), (6, 4), (5,)
 
@@ -212,3 +215,11 @@ def test_a_named_function_that_is_not_in_the_file(eff, keras, is_legacy, tmp_pat
     with pytest.raises(ValueError, match=message):
         eff.load_model(path)
     eff.load_model(path, custom_objects={"doubled": doubled}, safe_mode=not is_legacy)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_legacy_keras_refuses_files_of_keras_3_by_name(legacy, keras, tmp_path, suffix):
+    path = tmp_path / f"new.{suffix}"
+    keras.Sequential([keras.Input(VECTOR), keras.layers.Dense(2)]).save(path)
+    with pytest.raises(CheckpointError, match=rf"new.{suffix} was saved by Keras 3.*open it with efficientnet.keras"):
+        opening.load_model(path, layers=legacy.layers, models=legacy.models, utils=legacy.utils)
