@@ -23,6 +23,7 @@ FOLDS = 5
 _ROUNDS = 2  # the second classifier learns from the labels that the first did not suspect
 _STRENGTHS = (0.2, 2, 20)  # inverse regularisation to choose from, divided by the number of features
 _STEPS = 200
+_ROUNDING = 4 * np.finfo(np.float32).eps  # of a network's feature, relative to it
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,14 @@ def find_label_issues(features: Any, labels: Any, groups: Any = None, folds: int
 
 
 def standardize(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return features of mean 0 and standard deviation 1; a constant one becomes 0."""
+    """Return features of mean 0 and standard deviation 1; one that differs by rounding at most becomes 0."""
     if not len(features):
         return features
-    deviation = features.std(axis=0)
-    scaled: NDArray[np.float32] = (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    # In float32 the mean of many equal numbers is another number: each would differ from it by "a deviation".
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centered = features - mean
+    deviation = centered.std(axis=0)
+    scaled: NDArray[np.float32] = centered / np.where(deviation > _ROUNDING * np.abs(mean), deviation, np.inf)
     return scaled
 
 

@@ -34,6 +34,14 @@ def test_each_copy_is_in_a_pair():
         find_near_duplicates(features, labels, labels, similarity=0)
 
 
+@pytest.mark.parametrize("rounding", [0, np.finfo(np.float32).eps])
+def test_numbers_that_all_images_share_make_no_copies(rounding):
+    shared = 1.7 * (1 + rounding * np.random.default_rng(1).integers(0, 2, (1000, 200)))
+    with_them = np.column_stack([noise(1000), shared])
+    labels, parts = np.arange(1000) % 2, np.zeros(1000)
+    assert find_near_duplicates(with_them, labels, parts) == find_near_duplicates(noise(1000), labels, parts)
+
+
 @pytest.mark.parametrize("block", [1 << 24, 100])
 def test_outliers(monkeypatch, block):
     monkeypatch.setattr(neighbours, "_BLOCK", block)
