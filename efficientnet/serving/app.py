@@ -272,6 +272,8 @@ class _Server:
 
     async def infer(self, request: Request) -> Response:
         name = self.name_of(request)
+        if "inference-header-content-length" in request.headers:
+            raise HTTPException(BAD_REQUEST, protocol.NO_BINARY)
         asked = parse_json(await read_body(request, self.limits))
         sources = await run_in_threadpool(protocol.read_inputs, asked, self.models[name].spec, self.limits)
         return JSONResponse(protocol.response(name, asked, await self.outputs(name, sources)))

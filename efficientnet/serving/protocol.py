@@ -21,7 +21,8 @@ from .gathering import Prepared
 from .limits import Limits
 from .requests import BAD_REQUEST
 
-_TYPES = {"UINT8": np.uint8, "FP32": np.float32}
+_TYPES = ("UINT8", "FP32")
+NO_BINARY = "Binary data is not understood: send numbers in JSON (binary_data=False in tritonclient)."
 INPUT, OUTPUT = "images", "outputs"
 
 
@@ -61,15 +62,30 @@ def read_inputs(request: Mapping[str, Any], spec: InputSpec, limits: Limits) -> 
     expected = list(spec.image_shape(shape[0]))
     if shape != expected:
         raise _wrong(f"shape: the model takes {expected}, got {str(shape)[:80]}.")
-    try:
-        array = np.array(data, np.float32).reshape(-1)
-    except (ValueError, TypeError, OverflowError):
-        raise _wrong("data: expected a list of numbers.") from None
-    if len(array) != math.prod(shape):
-        raise _wrong(f"data: expected {math.prod(shape)} numbers, got {len(array)}.")
+    array = _numbers(data, shape)
     if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 255):
         raise _wrong("data: expected pixels of 0 to 255.")
-    return [Prepared(pixels) for pixels in array.reshape(shape).astype(_TYPES[kind]).astype(np.float32)]
+    if kind == "UINT8" and (array % 1).any():
+        raise _wrong("data: expected whole numbers, as the datatype is UINT8; FP32 has fractions.")
+    return [Prepared(pixels) for pixels in array.astype(np.float32)]
+
+
+def _numbers(data: Any, shape: list[int]) -> NDArray[np.float64]:
+    """Return the numbers of a tensor, which come as one list, or as lists in lists of its shape."""
+    if data is None:
+        raise _wrong(f"data: expected a list of numbers. {NO_BINARY}")
+    # Not at once as numbers, for which texts of digits, True and False are numbers, too.
+    items = np.array(data, object)
+    if not set(map(type, items.flat)) <= {int, float}:
+        raise _wrong("data: expected a list of numbers.")
+    if items.size != math.prod(shape):
+        raise _wrong(f"data: expected {math.prod(shape)} numbers, got {items.size}.")
+    if items.shape not in ((items.size,), tuple(shape)):
+        raise _wrong(f"data: expected one list, or lists of the shape {shape}, got those of {list(items.shape)}.")
+    try:
+        return items.astype(np.float64).reshape(shape)
+    except OverflowError:
+        raise _wrong("data: expected pixels of 0 to 255.") from None
 
 
 def _files(shape: list[int], data: Any) -> list[bytes]:

@@ -175,6 +175,14 @@ def test_bad_bodies(client, name, monkeypatch):
         ({"data": [0] * 5}, "expected 768 numbers"),
         ({"data": [[0], [0, 1]]}, "list of numbers"),
         ({"data": {"a": 1}}, "list of numbers"),
+        ({"data": ["1"] * 768}, "list of numbers"),
+        ({"data": [True] * 768}, "list of numbers"),
+        ({"data": None, "parameters": {"binary_data_size": 3072}}, "binary_data=False"),
+        ({"data": np.zeros((1, 3, 16, 16)).tolist()}, "got those of [1, 3, 16, 16]"),
+        ({"data": [[0] * 768]}, "got those of [1, 768]"),
+        ({"data": [10**60] * 768}, "0 to 255"),
+        ({"data": [10**400, *[0] * 767]}, "0 to 255"),
+        ({"datatype": "UINT8", "data": [0.5] * 768}, "whole numbers"),
         ({"data": [1e9] * 768}, "0 to 255"),
         ({"data": [float("nan")] * 768}, "0 to 255"),
         ({"datatype": "BYTES", "shape": [1], "data": ["%%"]}, "Base64"),
@@ -186,6 +194,21 @@ def test_bad_tensors(client, changes, message):
     found = client.post("/v2/models/colors/infer", content=json.dumps({"inputs": [TENSOR | changes]}))
     assert found.status_code == 400
     assert message in found.json()["error"]
+
+
+def test_lists_in_lists_and_whole_floats_are_pixels(client):
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3))
+    each = [TENSOR | {"data": pixels.reshape(-1).tolist()}, TENSOR | {"data": pixels.tolist()},
+            TENSOR | {"data": pixels.astype(float).tolist(), "datatype": "UINT8"}]  # fmt: skip
+    first, *others = (client.post("/v2/models/colors/infer", json={"inputs": [tensor]}).json() for tensor in each)
+    assert first["outputs"][0]["shape"] == [1, 2]
+    assert others == [first, first]
+
+
+def test_binary_tensors_are_refused_by_name(client):
+    headers = {"inference-header-content-length": "2"}
+    found = client.post("/v2/models/colors/infer", content=b"{}\0\1", headers=headers)
+    assert found.status_code == 400 and "binary_data=False" in found.json()["error"]
 
 
 @pytest.mark.parametrize(
