@@ -14,6 +14,8 @@ from ..common.text import notify, plain
 from .splits import falls_below, keep_rare_labels
 from .tags import join_labels
 
+_LEAST_STEPS = 10  # of float32, that the standard deviation of numbers spans: rounding then takes 0.001 of R² at most
+
 Rows = NDArray[np.integer[Any]]
 
 
@@ -224,7 +226,7 @@ class Values(Targets):
         return self.names
 
     def cells(self, row: int) -> list[str]:
-        return [f"{value:.9g}" for value in self.values[row]]
+        return [str(value).removesuffix(".0") for value in self.values[row]]  # the fewest digits that give the number
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         for part, rows in (("train on", training), ("validate with", validation)):
@@ -238,6 +240,13 @@ class Values(Targets):
                 )
         if not len(training):
             raise ValueError(f"{name} has no readable images to train on: add some, or lower --validation.")
+        values = self.values[training]
+        steps = np.spacing(np.abs(values).max(axis=0).astype(np.float32))
+        if coarse := _lacking(self.names, values.std(axis=0) >= _LEAST_STEPS * steps):
+            raise ValueError(
+                f"{name}: {coarse}: the numbers are so large, and so close together, that the outputs of a network, in "
+                "float32, cannot tell them apart: subtract a number near them, or leave the column out with --columns."
+            )
 
     def describe(self, training: Rows) -> str:
         values = self.values[training]

@@ -130,6 +130,7 @@ def test_probabilities_of_classes(images, trained, tmp_path):
         ("age", "nan", {"targets": "values"}, "line 2: age is 'nan', expected a finite number"),
         ("age", "", {"targets": "values"}, "line 2: age is '', expected a finite number"),
         ("age", "3", {"targets": "values"}, "all images to train on have the same age"),
+        ("time", "17000000INDEX", {"targets": "values"}, "time: the numbers are so large, and so close together"),
         ("age", "3", {"targets": "values", "columns": ["size"]}, "has the columns path, age: expected size, too"),
         ("cat,dog", "0.5,0.6", {"targets": "probabilities"}, "are 0.5, 0.6, 1.1 in sum: expected numbers of 0 or more"),
         ("cat,dog", "-0.5,1.5", {"targets": "probabilities"}, "expected numbers of 0 or more whose sum is 1"),
@@ -142,7 +143,15 @@ def test_probabilities_of_classes(images, trained, tmp_path):
 )
 def test_data_that_is_not_as_described(images, header, row, options, message):
     with pytest.raises(ValueError, match=message):
-        load(images(header, lambda index, level: row), 0.5, 8, **options).check()
+        load(images(header, lambda index, level: row.replace("INDEX", f"{index:02}")), 0.5, 8, **options).check()
+
+
+def test_tables_give_numbers_with_all_their_digits():
+    numbers = [1700000123.0, 0.1, -1e300, 53.0, 48.13713456789]
+    assert [Values(["x"], np.array([[number]])).cells(0) for number in numbers] == [
+        ["1700000123"], ["0.1"], ["-1e+300"], ["53"], ["48.13713456789"]
+    ]  # fmt: skip
+    assert Values(["x"], np.array([[0.1]], np.float32)).cells(0) == ["0.1"]
 
 
 def test_a_row_in_two_lines(tmp_path):
