@@ -317,8 +317,12 @@ class OfOrdinal(Objective):
         return losses.balanced_weights(self.targets.indices[self.training], len(self.targets.names))
 
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
-        of_classes = np.pad(encoded, ((0, 0), (1, 0)), constant_values=1) - np.pad(encoded, ((0, 0), (0, 1)))
-        return of_classes @ self._class_weights if self.balance else 1.0
+        return self._of_classes(encoded) @ self._class_weights if self.balance else 1.0
+
+    @staticmethod
+    def _of_classes(above: Any, ops: Any = np) -> Any:
+        """Return the classes' probabilities, as the saved network gives them, for those to be above each threshold."""
+        return ops.pad(above, ((0, 0), (1, 0)), constant_values=1) - ops.pad(above, ((0, 0), (0, 1)))
 
     def finish(self, outputs: Any) -> tuple[Any, Any]:
         import keras
@@ -331,10 +335,9 @@ class OfOrdinal(Objective):
         above = layer(outputs)
         share = np.clip(self.encode(self.training).mean(axis=0), 1e-3, 1 - 1e-3)
         layer.set_weights([np.ones((1, count)), np.log(share / (1 - share))])
-        differences = np.eye(count, count + 1, 1) - np.eye(count, count + 1)
         classes = keras.layers.Dense(count + 1, activation="relu", name="of_classes", trainable=False)
         probabilities = classes(above)
-        classes.set_weights([differences, np.eye(1, count + 1)[0]])
+        classes.set_weights([np.eye(count, count + 1, 1) - np.eye(count, count + 1), np.eye(1, count + 1)[0]])
         return above, probabilities
 
     def as_trained(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -347,15 +350,13 @@ class OfOrdinal(Objective):
         import keras
 
         def is_right(y_true: Any, y_pred: Any) -> Any:
-            steps = (
-                keras.ops.sum(keras.ops.cast(keras.ops.greater(y, 0.5), "int32"), axis=-1) for y in (y_true, y_pred)
-            )
-            return keras.ops.equal(*steps)
+            classes = (keras.ops.argmax(self._of_classes(above, keras.ops), axis=-1) for above in (y_true, y_pred))
+            return keras.ops.equal(*classes)
 
         return [keras.metrics.MeanMetricWrapper(is_right, self.metric)]
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
-        distance = np.abs((kept > 0.5).sum(axis=1) - self.targets.values[rows])
+        distance = np.abs(self._of_classes(kept).argmax(axis=1) - self.targets.values[rows])
         likelihoods = losses.log_likelihood(kept.astype(np.float64), self.encode(rows) > 0)
         return {
             "loss": self.mean(-likelihoods, rows),
