@@ -59,8 +59,9 @@ def _similar(arguments: argparse.Namespace) -> int:
         table.writerow(["image", "rank", "similar", "similarity"])
     rows: list[SheetRow] = []
     failed = False
+    outdated: set[str] = set()
     search = _duplicates if arguments.duplicates else _neighbours
-    for image, neighbours in search(found, arguments, rows):
+    for image, neighbours in search(found, arguments, rows, outdated):
         if neighbours is None:
             failed = True
         elif arguments.json:
@@ -71,6 +72,11 @@ def _similar(arguments: argparse.Namespace) -> int:
         else:
             print(plain(image), *(f"  {similarity:.3f}  {plain(path)}" for path, similarity in neighbours), sep="\n")
         sys.stdout.flush()
+    if outdated:
+        notify(
+            f"{len(outdated)} of these images are gone, or have changed since they were embedded, such as "
+            f"{plain(min(outdated))}: run `efficientnet embed` again, with another --out to leave out what is gone"
+        )
     if arguments.duplicates and not rows and not (arguments.json or arguments.csv):
         print(f"no near-duplicates among {len(found.paths)} images")
     if arguments.page:
@@ -98,7 +104,7 @@ def _check(arguments: argparse.Namespace) -> None:
 Pairs = Iterator[tuple[str, list[tuple[str, float]] | None]]
 
 
-def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow]) -> Pairs:
+def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow], outdated: set[str]) -> Pairs:
     """Yields each image and those that are most similar to it, None if it cannot be read."""
     from ..similarity import FeatureNetwork, find_similar
     from ..similarity.networks import describe
@@ -114,22 +120,23 @@ def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[She
                 notify(about(image, error))
                 yield image, None
                 continue
-            near = [
-                (str(root / found.paths[row]), similarity)
-                for row, similarity in find_similar(found.vectors, vector, arguments.top or _TOP)[0]
-            ]
+            nearest = find_similar(found.vectors, vector, arguments.top or _TOP)[0]
+            near = [(str(root / found.paths[row]), similarity) for row, similarity in nearest]
+            outdated |= {str(root / found.paths[row]) for row, _ in nearest if found.is_outdated(row)}
             shown = [] if image == "-" else [(image, image)]
             rows.append(SheetRow(plain(image), [*shown, *((path, f"{s:.3f}: {path}") for path, s in near)]))
             yield image, near
 
 
-def _duplicates(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow]) -> Pairs:
+def _duplicates(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow], outdated: set[str]) -> Pairs:
     """Yields the first image of each pair of near-duplicates, and the other."""
     from ..similarity import find_duplicates
     from ..similarity.page import SheetRow
 
     root = Path(found.root)
     for pair in find_duplicates(found.vectors, arguments.similarity or _SIMILARITY):
-        first, second = (str(root / found.paths[row]) for row in (pair.first, pair.second))
+        both = (pair.first, pair.second)
+        first, second = (str(root / found.paths[row]) for row in both)
+        outdated |= {str(root / found.paths[row]) for row in both if found.is_outdated(row)}
         rows.append(SheetRow(f"{pair.similarity:.3f}", [(first, first), (second, second)]))
         yield first, [(second, pair.similarity)]

@@ -67,6 +67,7 @@ class Embeddings:
         paths: Path of each image, relative to the folder.
         vectors: (images, numbers) float32.
         settings: Model that the vectors are of; see ``FeatureNetwork.settings``.
+        files: Each image as it was embedded; empty if that is not known.
 
     Example:
         >>> import numpy as np
@@ -78,6 +79,7 @@ class Embeddings:
     paths: list[str]
     vectors: NDArray[np.float32]
     settings: dict[str, Any]
+    files: Sequence[File] = ()
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Embeddings:
@@ -90,16 +92,26 @@ class Embeddings:
         place = Path(arguments.path("folder", folder, "the folder of embeddings"))
         settings = _read_settings(place)
         rows: dict[str, tuple[int, int]] = {}
+        latest: dict[str, File] = {}
         parts = []
         for number, part in enumerate(_parts(place)):
             files, vectors = _read_part(part)
             parts.append(vectors)
             rows |= {file.path: (number, row) for row, file in enumerate(files)}  # the latest of a changed file
+            latest |= {file.path: file for file in files}
         if not rows:
             raise FileNotFoundError(f"{plain(place)} has no embeddings yet: go on with `efficientnet embed`.")
         paths = sorted(rows)
         vectors = np.stack([parts[number][row] for number, row in map(rows.__getitem__, paths)])
-        return cls(settings["root"], paths, vectors, settings["network"])
+        return cls(settings["root"], paths, vectors, settings["network"], [latest[path] for path in paths])
+
+    def is_outdated(self, row: int) -> bool:
+        """Whether an image is gone, or has changed since it was embedded, so that its vector is another image's."""
+        root = Path(self.root)
+        try:
+            return bool(self.files) and _file(root, root / self.paths[row]) != self.files[row]
+        except OSError:
+            return True
 
 
 def embed(

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -75,6 +76,32 @@ def test_near_duplicates(photos, model, tmp_path, capsys):
     assert main(["embed", str(folder), "--out", str(tmp_path / "new"), "--model", model]) == 0
     assert main(["similar", "--in", str(tmp_path / "new"), "--duplicates", "--similarity", "0.9999"]) == 0
     assert "no near-duplicates among 8 images" in capsys.readouterr().out
+
+
+def test_images_that_are_gone_or_have_changed_are_named(photos, model, tmp_path, capsys):
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(photos / "red", folder)
+    for name in ("gone", "changed"):
+        Image.open(folder / "3.png").save(folder / f"{name}.bmp")
+    assert main(["embed", str(folder), "--out", str(out), "--model", model]) == 0
+    searches = (["similar", "--in", str(out), *given] for given in (
+        ["--duplicates", "--similarity", "0.9999", "--csv"], [str(photos / "red" / "3.png"), "--csv"],
+        [str(photos / "red" / "3.png"), "--top", "1", "--csv"],
+    ))  # fmt: skip
+    duplicates, all_of_them, nearest = searches
+    capsys.readouterr()
+    assert main(duplicates) == main(all_of_them) == 0
+    assert "embedded" not in capsys.readouterr().err
+    (folder / "gone.bmp").unlink()
+    Image.new("RGB", (80, 80), (0, 0, 255)).save(folder / "changed.bmp")
+    for command in (duplicates, all_of_them):
+        assert main(command) == 0
+        assert (
+            f"2 of these images are gone, or have changed since they were embedded, such as {folder / 'changed.bmp'}"
+            in (capsys.readouterr().err)
+        )
+    assert main(nearest) == 0  # 3.png itself, or a copy of it
+    assert "2 of these" not in capsys.readouterr().err
 
 
 def test_classes_from_examples(photos, model, tmp_path, capsys):
