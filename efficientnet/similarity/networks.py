@@ -211,9 +211,10 @@ def _before_classifier(model: Any) -> Any:
     dense = [layer for layer in graph.layers if keras_layer(layer) == "Dense"]
     output = dense[-1].input if dense else graph.outputs[0]
     if len(graph.outputs) != 1 or len(output.shape) not in (2, 4):
+        place = "its last dense layer takes" if dense else "no dense layer; the first output is"
         raise ValueError(
-            f"{model.name} has {len(graph.outputs)} outputs and no dense layer of its own: expected a classifier, or a "
-            "network that returns features. Of a training in folds, take the model of one fold."
+            f"{model.name} has {len(graph.outputs)} outputs, and {place} {tuple(output.shape)}: expected one output, "
+            "and vectors or feature maps there. Of a training in folds, take the model of one fold."
         )
     if len(output.shape) == 4:
         order = "channels_first" if data_formats(graph) == {"channels_first"} else "channels_last"

@@ -175,6 +175,14 @@ def test_a_model_that_describes_nothing(tmp_path):
         network_of(str(tmp_path / "odd.keras"), size=32)
 
 
+def test_the_error_about_two_classifiers_says_what_is_there(tmp_path):
+    image = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, [keras.layers.Dense(2)(pooled), keras.layers.Dense(4)(pooled)]).save(tmp_path / "two.keras")
+    with pytest.raises(ValueError, match=r"2 outputs, and its last dense layer takes \(None, 3\)"):
+        network_of(str(tmp_path / "two.keras")).compile()
+
+
 def test_a_model_that_does_not_record_how_pixels_are_scaled_is_refused_once(photos, tmp_path):
     keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save(tmp_path / "unscaled.keras")
     with pytest.raises(ValueError, match="does not record how its pixels are scaled"):
