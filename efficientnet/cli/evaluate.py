@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", type=given_path, metavar="DATA",
         help="folder with a folder of images per class, named by the model's label or id; or a CSV file with the "
-        "columns path and label (several labels as cat|dog), path and a column of 1 and 0 per label, or path and a "
-        "column per number",
+        "columns path and label (several labels as cat|dog), path and a column of 1 and 0 per label, path and a "
+        "column of probabilities per class, or path and a column per number",
     )  # fmt: skip
     parser.add_argument(
         "--part", choices=PARTS[::-1],

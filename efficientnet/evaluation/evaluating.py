@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..common import arguments
 from ..common.text import some
 from ..datasets.numbers import read_numbers
-from ..datasets.samples import Sample, find_samples, match_classes
+from ..datasets.samples import Sample, Samples, find_samples, match_classes, read_table
 from ..datasets.splits import PARTS, select, select_rows
 from ..model_io.outputs import have_names
 from .labels import LabelEvaluation
@@ -49,8 +49,10 @@ def evaluate_predictor(
     Args:
         predictor: Model, compiled by ``efficientnet.inference.compile``.
         data: Folder with a folder of images per class, or CSV file with the columns path and label; the classes have
-            the model's names or ids. For a multi-label model (several sigmoids), data as for ``tags.find_tagged``. For
-            a model that predicts numbers, a CSV file with the column path and one for each number, of its name.
+            the model's names or ids. Or a CSV file with the column path and a column of probabilities for each class,
+            of its name, of which the most probable one counts. For a multi-label model (several sigmoids), data as for
+            ``tags.find_tagged``. For a model that predicts numbers, a CSV file with the column path and one for each
+            number, of its name.
         model: Name to report; the model's name by default.
         source: Function from an image's path to what the predictor reads.
         as_logits: Whether to take a softmax of the outputs.
@@ -110,7 +112,7 @@ def evaluate_predictor(
             "numbers are measured for models that `efficientnet train --targets values` saved."
         )
     classes = spec.classes
-    samples = find_samples(data)
+    samples = _samples(data, [name for _, name in classes])
     if run is not None:
         samples = select(samples, run, part)
     labels = Counter(sample.label for sample in samples.found)
@@ -144,6 +146,16 @@ def evaluate_predictor(
         model, str(data), _unique(classes), predicted, joined, unreadable, notes, spec.channels,
         spec.targets == "ordinal", temperature,
     )  # fmt: skip
+
+
+def _samples(data: Path, names: Sequence[str]) -> Samples:
+    """Find images and their classes, in a table of probabilities the most probable ones."""
+    columns = read_table(data)[0] if data.is_file() else []
+    if "label" in columns or not set(names) <= set(columns):
+        return find_samples(data)
+    numbers = read_numbers(data, names)
+    found = zip(numbers.paths, numbers.values.argmax(axis=1), strict=True)
+    return Samples([Sample(path, names[index]) for path, index in found], numbers.notes)
 
 
 def _evaluate_labels(

@@ -20,6 +20,7 @@ from efficientnet.cli.main import main
 from efficientnet.datasets import load
 from efficientnet.datasets.data import Data
 from efficientnet.datasets.targets import Classes, Ordinal, Values
+from efficientnet.evaluation.evaluating import _samples
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE
 from efficientnet.training.batches import Batches
@@ -113,14 +114,16 @@ def test_ordinal_classes(images, trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_probabilities_of_classes(images, trained, tmp_path):
+def test_probabilities_of_classes(images, trained, tmp_path, capsys):
     """The tables of the parts name the most probable class."""
     table = images("dark,light", lambda index, level: f"{1 - index / 39:.3f},{index / 39:.3f}")
-    listed = str(tmp_path / "run" / "validation.csv")
-    _, rows, found = trained(table, "--targets", "probabilities", "--balance", evaluated=listed)
+    _, rows, found = trained(table, "--targets", "probabilities", "--balance")
     assert found["top1"]["value"] == pytest.approx(float(rows[-1]["val_accuracy"]), abs=0.3)
     assert list(rows[0])[4:-1] == ["loss", "accuracy", "val_loss", "val_accuracy", "val_mean_recall"]
     assert float(rows[-1]["val_loss"]) < np.log(2)
+    listed = str(tmp_path / "run" / "validation.csv")
+    assert main(["evaluate", str(tmp_path / "run" / "model.keras"), listed, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == found["top1"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +147,11 @@ def test_probabilities_of_classes(images, trained, tmp_path):
 def test_data_that_is_not_as_described(images, header, row, options, message):
     with pytest.raises(ValueError, match=message):
         load(images(header, lambda index, level: row.replace("INDEX", f"{index:02}")), 0.5, 8, **options).check()
+
+
+def test_the_most_probable_classes_of_a_table_are_evaluated(tmp_path):
+    (tmp_path / "set.csv").write_text("path,voters,red,blue\na.png,1,0.4,0.6\nb.png,2,1,0\n")
+    assert [sample.label for sample in _samples(tmp_path / "set.csv", ["blue", "red"]).found] == ["blue", "red"]
 
 
 def test_tables_give_numbers_with_all_their_digits():
