@@ -74,8 +74,8 @@ def _similar(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     if outdated:
         notify(
-            f"{len(outdated)} of these images are gone, or have changed since they were embedded, such as "
-            f"{plain(min(outdated))}: run `efficientnet embed` again, with another --out to leave out what is gone"
+            f"gone, or changed since they were embedded: {len(outdated)} of these images, such as "
+            f"{plain(min(outdated))}; run `efficientnet embed` again, with another --out to leave out what is gone"
         )
     if arguments.duplicates and not rows and not (arguments.json or arguments.csv):
         print(f"no near-duplicates among {len(found.paths)} images")
@@ -90,7 +90,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if bool(arguments.images) == arguments.duplicates:
         raise ValueError("Nothing to find, or two things at once: pass images, or --duplicates without them.")
     if arguments.duplicates and arguments.top:
-        raise ValueError(f"--top={arguments.top} is for images: --duplicates finds all pairs over --similarity.")
+        raise ValueError(f"--top={arguments.top} is for images: --duplicates finds pairs of images over --similarity.")
     if arguments.similarity is not None and not arguments.duplicates:
         raise ValueError(f"--similarity={arguments.similarity:g} is for --duplicates: --top says how many to find.")
     if arguments.page:

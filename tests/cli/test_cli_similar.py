@@ -97,7 +97,7 @@ def test_images_that_are_gone_or_have_changed_are_named(photos, model, tmp_path,
     for command in (duplicates, all_of_them):
         assert main(command) == 0
         assert (
-            f"2 of these images are gone, or have changed since they were embedded, such as {folder / 'changed.bmp'}"
+            f"gone, or changed since they were embedded: 2 of these images, such as {folder / 'changed.bmp'}"
             in (capsys.readouterr().err)
         )
     assert main(nearest) == 0  # 3.png itself, or a copy of it
