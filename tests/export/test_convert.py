@@ -16,7 +16,7 @@ from efficientnet.checkpoints.names.torch import LUKEMELAS, TIMM
 from efficientnet.cli.main import main
 from efficientnet.export import convert
 from efficientnet.family import arrays as layout
-from efficientnet.family.variants import get_variant
+from efficientnet.family.variants import get_variant, save_variant
 from efficientnet.inference import ModelSource
 
 pytest.importorskip("keras")
@@ -140,6 +140,17 @@ def test_what_cannot_be_converted(source, tmp_path, target, options, message):
     with pytest.raises(ValueError, match=message):
         convert.convert_weights(source, tmp_path / target, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_custom_variant(tmp_path, tiny_lite):
+    """Its weights are of none of the table, which the error says, and are converted by its description."""
+    variant, weights = tmp_path / "tiny-lite.json", tmp_path / "tiny-lite.weights.h5"
+    save_variant(tiny_lite.args[0], variant)
+    tiny_lite(weights=None, classes=2).save_weights(weights)
+    with pytest.raises(ValueError, match=r"No variant of the table has such weights; a custom variant is given as its"):
+        convert.convert_weights(weights, tmp_path / "out.safetensors")
+    reading = convert.convert_weights(weights, tmp_path / "out.safetensors", variant=variant)
+    assert (reading.variant.name, reading.classes) == ("tiny-lite", 2)
 
 
 @pytest.mark.slow
