@@ -96,9 +96,8 @@ def test_images_that_are_gone_or_have_changed_are_named(photos, model, tmp_path,
     Image.new("RGB", (80, 80), (0, 0, 255)).save(folder / "changed.bmp")
     for command in (duplicates, all_of_them):
         assert main(command) == 0
-        assert (
-            f"gone, or changed since they were embedded: 2 of these images, such as {folder / 'changed.bmp'}"
-            in (capsys.readouterr().err)
+        assert f"gone, or changed since they were embedded: 2 of these images, such as {folder / 'changed.bmp'}" in (
+            capsys.readouterr().err
         )
     assert main(nearest) == 0  # 3.png itself, or a copy of it
     assert "2 of these" not in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_evidence_against_a_class_is_none_for_it_beside_it(model):
     pixels[20:30, 20:30, 1] = 200
     inputs = keras.Input((8, 8, 3))
     dense = keras.layers.Dense(2)
-    against = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1)(inputs))))
+    against = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))))
     dense.set_weights([np.array([[0, 0], [-1, 0], [0, 0]], "float32"), np.zeros(2, "float32")])
     assert not explain(against, pixels, class_index=0, crop=1.0)[0].heat_map.any()
 
@@ -156,7 +156,7 @@ def test_a_compiled_model_is_explained_by_occlusion(model, wide, tmp_path):
 def test_weights_that_are_nan(wide):
     inputs = keras.Input((8, 8, 3))
     dense = keras.layers.Dense(2)
-    model = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1)(inputs))))
+    model = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))))
     dense.set_weights([np.full((3, 2), np.nan, "float32"), np.zeros(2, "float32")])
     with pytest.raises(ValueError, match="NaN"):
         explain(model, wide)

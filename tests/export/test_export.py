@@ -281,7 +281,7 @@ def test_channels_first_is_not_tensorflows(tmp_path):
     pytest.importorskip("ai_edge_litert")
     inputs = keras.Input((3, 8, 8))
     pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(inputs)
-    with pytest.raises(ValueError, match="export it as onnx or openvino"):
+    with pytest.raises(ValueError, match="channels_first, which TensorFlow does not compute on a processor"):
         export(keras.Model(inputs, pooled), tmp_path / "a.tflite", "litert")
 
 
