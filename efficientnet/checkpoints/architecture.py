@@ -247,8 +247,7 @@ def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndar
             for role in ("mean", "variance")
         )
         if mean is not None and variance is not None and (_numbers(variance) >= 0).all():
-            scale = 1 / np.maximum(np.sqrt(_numbers(variance)), 1e-7)
-            return scale, -_numbers(mean) * scale
+            return normalization(_numbers(mean), _numbers(variance))
     factor_and_summand: tuple[float, float] | None = None
     match node.kind, node.numbers:
         case "Concatenate", _:  # of grey pixels, as RGB
@@ -262,6 +261,12 @@ def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndar
         case "Subtract", (None, float() | int() as number):
             factor_and_summand = 1, -number
     return None if factor_and_summand is None else (_numbers(factor_and_summand[0]), _numbers(factor_and_summand[1]))
+
+
+def normalization(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return factor and summand of Keras' layer Normalization with these statistics."""
+    scale = 1 / np.maximum(np.sqrt(variance), 1e-7)
+    return scale, -mean * scale
 
 
 def _numbers(value: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checkpoints.architecture import normalization
 from ..checkpoints.marks import IDLE, Mark, of_config
 from ..images.pixel_scaling import Scaling, is_of_pixels
 from .walk import LayerCall, functional, keras_layer, keras_operation, run
@@ -216,8 +217,7 @@ def _normalized(layer: Any, levels: _Levels) -> _Levels | None:
     if len(numbers) != 2 or config.get("invert"):
         return None
     mean, variance = (np.asarray(value, float) for value in numbers)
-    deviation = np.maximum(np.sqrt(variance), 1e-7)
-    return levels.then(1 / deviation, -mean / deviation)
+    return levels.then(*normalization(mean, variance))
 
 
 def _calculated(operation: str, call: LayerCall, levels: _Levels) -> _Levels | None:
