@@ -7,6 +7,7 @@ import os
 from importlib.util import find_spec
 
 from ..common.files import check_writable
+from ..common.packages import missing
 from ..common.text import notify, print_json
 from ..family.variants import get_variant
 from . import pixel_options
@@ -57,9 +58,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_writable(arguments.out, is_folder=True)
     if not find_spec("sklearn"):
-        raise ImportError("clean needs scikit-learn: pip install 'efficientnet[training]>=2'.")
+        raise missing("clean needs scikit-learn", "training")
     if arguments.out and not find_spec("jinja2"):
-        raise ImportError("--out needs Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
+        raise missing("--out needs Jinja2", "design", ", or leave it out")
     fit, largest = arguments.image_size is None, arguments.image_size or get_variant(arguments.model).resolution
     data = datasets.load(arguments.data, arguments.validation, largest, channels=arguments.in_channels, fit=fit)
     size = pixel_options.training_size(data, largest, fit)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.files import check_apart, check_writable
+from ..common.packages import missing
 from ..common.text import about, notify, plain, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
@@ -64,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
         check_writable(arguments.out, is_folder=True)
         check_apart(arguments.out, Path(arguments.data))
     if arguments.out and not (find_spec("matplotlib") and find_spec("jinja2")):
-        raise ImportError("--out needs Matplotlib and Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
+        raise missing("--out needs Matplotlib and Jinja2", "design", ", or leave it out")
     name = f"{arguments.model} ({arguments.weights})" if arguments.weights else arguments.model
     source = model_options.model_source(arguments)
     if arguments.save_calibrated:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..common.files import check_writable, write_file
+from ..common.packages import missing
 from ..common.text import about, notify, plain
 from . import image_arguments, model_options
 from .number_types import positive
@@ -53,7 +54,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     check_writable(arguments.out, is_folder=True)
     if not find_spec("jinja2"):
-        raise ImportError("The page needs Jinja2: pip install 'efficientnet[design]>=2'.")
+        raise missing("The page needs Jinja2", "design")
     from ..explain.explaining import Explainer
     from ..explain.overlay import overlay
     from ..explain.page import MOST_IMAGES, Explained, score_text, to_page

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.packages import missing
 from ..common.text import plain
 from . import model_options, pixel_options
 from .number_types import positive, seconds
@@ -57,8 +58,8 @@ def _port(text: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    if missing := [name for name in _NEEDED if not find_spec(name)]:
-        raise ImportError(f"serve needs {', '.join(missing)}: pip install 'efficientnet[serve]>=2'.")
+    if lacking := [name for name in _NEEDED if not find_spec(name)]:
+        raise missing(f"serve needs {', '.join(lacking)}", "serve")
     from ..serving import Limits, create_app
     from ..serving.app import check_name, check_token
     from ..serving.running import check_address, create_server

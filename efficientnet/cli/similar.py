@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.files import check_writable, write_file
+from ..common.packages import missing
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import image_arguments, model_options
 from .number_types import positive, share
@@ -98,7 +99,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--page {plain(arguments.page)}: a page is HTML; give a name that ends in .html.")
         check_writable(arguments.page)
         if not find_spec("jinja2"):
-            raise ImportError("--page needs Jinja2: pip install 'efficientnet[design]>=2', or leave it out.")
+            raise missing("--page needs Jinja2", "design", ", or leave it out")
 
 
 Pairs = Iterator[tuple[str, list[tuple[str, float]] | None]]

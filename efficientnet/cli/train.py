@@ -13,6 +13,7 @@ import numpy as np
 
 from ..common.files import check_apart, check_writable
 from ..common.json_files import read_object
+from ..common.packages import install
 from ..common.text import lines, notify, plain
 from ..datasets import BUILTIN, KINDS
 from ..family.variants import get_variant
@@ -264,7 +265,7 @@ def _report(trained: Task | CrossValidation, out: Path) -> None:
     from ..training.report import REPORT
 
     if not report.can_report():
-        notify(f"no {REPORT}: it needs Matplotlib and Jinja2 (pip install 'efficientnet[training]>=2')")
+        notify(f"no {REPORT}: it needs Matplotlib and Jinja2 ({install('training')})")
         return
     try:
         if isinstance(trained, CrossValidation):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoints.facts import MOST_CLASSES
+from ..common.packages import missing
 from ..common.text import notify, plain
 from ..errors import UnreadableImageError
 from ..images.bands import of_image, with_channels
@@ -99,9 +100,7 @@ def load_tfrecords(
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise ImportError(
-            "TFRecord files are read by TensorFlow: pip install 'efficientnet[tensorflow]>=2'."
-        ) from error
+        raise missing("TFRecord files are read by TensorFlow", "tensorflow") from error
     paths = sorted(glob.glob(pattern))
     if not paths:
         raise FileNotFoundError(f"No file matches {pattern}: expected TFRecord files.")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.files import replacing
+from ..common.packages import missing
 from .samples import Samples
 
 PARTS = ("training", "validation")
@@ -170,7 +171,7 @@ def assign_folds(
     try:
         from sklearn.model_selection import StratifiedKFold
     except ImportError as error:
-        raise ImportError("Folds need scikit-learn: pip install 'efficientnet[training]>=2'.") from error
+        raise missing("Folds need scikit-learn", "training") from error
     _, first, copies = np.unique(np.asarray(content), return_index=True, return_inverse=True)
     splitter = StratifiedKFold(min(folds, np.bincount(groups[first]).max()), shuffle=True, random_state=seed)
     fold = np.zeros(len(first), np.int64)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..common.files import replacing
 from ..common.json_files import read_object
+from ..common.packages import missing
 from ..common.text import get_logger
 from ..family import costs
 from ..family.scaling import AnyVariant, Factors
@@ -167,7 +168,7 @@ def _solve(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         from scipy.optimize import nnls
     except ImportError as error:
-        raise ImportError("A model of times needs SciPy: pip install 'efficientnet[design]>=2'.") from error
+        raise missing("A model of times needs SciPy", "design") from error
     scale = np.maximum(rows.max(axis=0), 1e-30)
     return np.asarray(nnls(rows / scale, np.ones(len(rows)))[0] / scale, np.float64)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..common.packages import missing
 from ..common.text import get_logger, plain
 
 logger = get_logger()
@@ -32,7 +33,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ImportError("Searching and comparing need Optuna: pip install 'efficientnet[design]>=2'.") from error
+        raise missing("Searching and comparing need Optuna", "design") from error
     return optuna
 
 

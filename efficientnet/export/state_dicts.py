@@ -13,6 +13,7 @@ from ..checkpoints.facts import KEY, write_archive, write_hdf5
 from ..checkpoints.names.base import Origin
 from ..checkpoints.soundness import check_array
 from ..common.files import replacing
+from ..common.packages import missing
 from ..family import arrays as layout
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -93,9 +94,8 @@ def _save_state_dict(path: Path, arrays: Mapping[str, Stored]) -> None:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            "Writing .pth needs PyTorch: pip install 'efficientnet[torch]>=2'. A .safetensors file needs nothing, and "
-            "PyTorch reads it as well."
+        raise missing(
+            "Writing .pth needs PyTorch", "torch", ". A .safetensors file needs nothing, and PyTorch reads it as well"
         ) from error
     tensors = {name: torch.from_numpy(np.array(stored)) for name, stored in arrays.items()}
     with path.open("wb") as file:  # Python's own, which says why it cannot be written

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..checkpoints import describe_format
 from ..common.files import check_is_file
+from ..common.packages import missing
 from ..common.text import plain
 from ..errors import CheckpointError
 from .onnx_file import external_files
@@ -142,5 +143,5 @@ def require_runtime(format: str, what: str) -> str:
 
     known = FORMATS[format]
     if find_spec(known.module) is None:
-        raise ImportError(f"{what} needs {known.runtime}: pip install 'efficientnet[{known.extra}]>=2'.")
+        raise missing(f"{what} needs {known.runtime}", known.extra)
     return f"{known.package} {version(known.package)}"

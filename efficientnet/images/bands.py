@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.packages import missing
 from .pixels import (
     ORIENTATION,
     WHITE_LEVELS,
@@ -120,9 +121,7 @@ def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[n
 def _read_tiff(content: bytes, channels: int, most_pixels: int | None) -> tuple[NDArray[Any], int, bool]:
     """Return a file's numbers, their orientation (EXIF), and whether 0 is white."""
     if find_spec("tifffile") is None:
-        raise ImportError(
-            "TIFF files of more channels or bits than Pillow reads need tifffile: pip install 'efficientnet[tiff]>=2'"
-        )
+        raise missing("TIFF files of more channels or bits than Pillow reads need tifffile", "tiff")
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as file:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..common import arguments
+from ..common.packages import missing
 from ..common.text import get_logger, plain
 from ..exported_files.formats import FORMATS, require_runtime
 from ..exported_files.opening import reason_of
@@ -202,9 +203,7 @@ def _is_installed(name: str) -> bool:
 
 def _make(name: str, request: CompileRequest) -> Engine:
     if not _is_installed(name):
-        raise ImportError(
-            f"engine={name!r} needs the package {_NEEDS[name]}: pip install 'efficientnet[{_EXTRAS[name]}]>=2'."
-        )
+        raise missing(f"engine={name!r} needs the package {_NEEDS[name]}", _EXTRAS[name])
     return _MAKERS[name](request)
 
 
@@ -245,7 +244,7 @@ def _fastest(request: CompileRequest) -> Predictor:
             if best is None or timings[label] < best[0]:
                 best = timings[label], candidate
     if best is None:
-        raise ImportError(f"No engine is installed: pip install 'efficientnet[{_EXTRAS['openvino']}]>=2'.")
+        raise missing("No engine is installed", _EXTRAS["openvino"])
     return Predictor(best[1], request.precision, timings)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from ..common.packages import missing
 from ..common.private_imports import import_privately
 from ..keras_graph import openvino
 
@@ -26,7 +27,7 @@ def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) ->
         ImportError: nncf is not installed; the message names the extra.
     """
     if find_spec("nncf") is None:
-        raise ImportError("precision='int8' needs nncf: pip install 'efficientnet[int8]>=2'.")
+        raise missing("precision='int8' needs nncf", "int8")
     runtime, nncf = import_privately("openvino"), import_privately("nncf")
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet

@@ -23,6 +23,7 @@ from ..checkpoints.zip_members import check_sizes, read_member
 from ..common import arguments
 from ..common.files import check_is_file
 from ..common.json_files import parse
+from ..common.packages import install
 from ..common.text import get_logger, plain
 from ..errors import CheckpointError
 from ..exported_files.formats import format_of
@@ -188,7 +189,7 @@ def _load_folder(path: Path, layers: Any, models: Any, known: Collection[str], *
     if not _is_legacy(layers):
         raise CheckpointError(
             f"{path} is a SavedModel folder, which Keras 3 does not open: set TF_USE_LEGACY_KERAS=1, open it with "
-            "efficientnet.tfkeras.load_model (pip install 'efficientnet[legacy]>=2') and save it as .keras, or call it "
+            f"efficientnet.tfkeras.load_model ({install('legacy')}) and save it as .keras, or call it "
             f"as keras.layers.TFSMLayer({os.fspath(path)!r}, call_endpoint='serving_default')."
         )
     configs = [parse(text, f"{path}: its configuration") for text in _layer_texts(path) if text]
@@ -297,9 +298,9 @@ def _check_packages(path: Path, config: Any, known: Collection[str]) -> None:
 
 def _only_legacy(path: Path, saved: SavedModel, reason: str) -> str:
     return (
-        f"{path} was saved by Keras {saved.keras_version}, and {reason}. Legacy Keras opens it: pip install "
-        "'efficientnet[legacy]>=2', set TF_USE_LEGACY_KERAS=1, open it with efficientnet.tfkeras.load_model, and save "
-        "its weights with model.save_weights for a model that you build on Keras 3."
+        f"{path} was saved by Keras {saved.keras_version}, and {reason}. Legacy Keras opens it: {install('legacy')}, "
+        "set TF_USE_LEGACY_KERAS=1, open it with efficientnet.tfkeras.load_model, and save its weights with "
+        "model.save_weights for a model that you build on Keras 3."
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common import arguments
 from ..common.arguments import MOST_IMAGES
+from ..common.packages import missing
 from ..family.arrays import role
 from . import liveness, onnx, openvino
 from .walk import LayerCall, Tensor, functional, keras_layer, keras_operation, run, visit
@@ -231,7 +232,7 @@ def measure(
             out of its range.
     """
     if find_spec("openvino") is None:
-        raise ImportError("Measuring the time of each layer needs OpenVINO: pip install 'efficientnet[openvino]>=2'.")
+        raise missing("Measuring the time of each layer needs OpenVINO", "openvino")
     arguments.whole("repeats", repeats)
     threads = None if threads is None else arguments.whole("threads", threads)
     if arguments.whole("batch_size", batch_size) > MOST_IMAGES:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.packages import missing
 from ..images.pixel_scaling import Scaling
 from .onnx import tensor_names
 from .walk import backend_of, data_formats, functional, keras_of
@@ -71,7 +72,7 @@ def write_with_tensorflow(model: Any, path: Path, format: str, options: Options)
         ValueError: The other process cannot open or convert the model.
     """
     if find_spec("tensorflow") is None:
-        raise ImportError(f"TensorFlow converts models to {format}: pip install 'efficientnet[tensorflow]>=2'.")
+        raise missing(f"TensorFlow converts models to {format}", "tensorflow")
     if backend_of(model) != "tensorflow":
         _write_elsewhere(model, path, format, options)
     elif format == "litert":

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..common.packages import install, missing
 from ..common.text import get_logger
 
 logger = get_logger()
@@ -21,7 +22,7 @@ _RECURSION_LIMIT = 10_000
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
 _is_command = False
-_EXTRAS = "pip install 'efficientnet[tensorflow]>=2' (or [jax], [torch], or [openvino], which cannot train)"
+_EXTRAS = f"{install('tensorflow')} (or [jax], [torch], or [openvino], which cannot train)"
 
 
 def is_command() -> None:
@@ -64,12 +65,12 @@ def import_tensorflow_keras() -> Any:
         ImportError: TensorFlow, or the Keras that it should use, is missing.
     """
     if find_spec("tensorflow") is None:
-        raise ImportError(
-            "efficientnet.tfkeras needs TensorFlow: pip install 'efficientnet[tensorflow]>=2'; "
-            "efficientnet.keras runs on JAX, PyTorch and OpenVINO as well."
-        )
+        raise missing(
+            "efficientnet.tfkeras needs TensorFlow", "tensorflow",
+            "; efficientnet.keras runs on JAX, PyTorch and OpenVINO as well",
+        )  # fmt: skip
     if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") and find_spec("tf_keras") is None:
-        raise ImportError("TF_USE_LEGACY_KERAS asks for legacy Keras 2: pip install 'efficientnet[legacy]>=2'.")
+        raise missing("TF_USE_LEGACY_KERAS asks for legacy Keras 2", "legacy")
     from tensorflow import keras
 
     return keras

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..common.packages import missing
 from ..common.text import clean
 from .theme import DARK, LIGHT
 
@@ -18,7 +19,7 @@ def render(template: str, **values: Any) -> str:
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
-        raise ImportError("Reports and pages need Jinja2: pip install 'efficientnet[design]>=2'.") from error
+        raise missing("Reports and pages need Jinja2", "design") from error
     environment = Environment(
         loader=PackageLoader("efficientnet.reports"),
         autoescape=template.endswith(".html"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.packages import missing
 from ..common.text import clean
 
 WIDTH = 4.8  # inches: small, so that the letters are still read where a phone shrinks the figure
@@ -58,7 +59,7 @@ def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Figures need Matplotlib: pip install 'efficientnet[design]>=2'.") from error
+        raise missing("Figures need Matplotlib", "design") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..common.files import check_apart, only_writer, replacing, write_file
 from ..common.json_files import read_object
+from ..common.packages import missing
 from ..common.text import about, is_utf_8, json_text, notify, plain
 from ..datasets.folders import find_images
 from .networks import Described, FeatureNetwork, describe
@@ -362,5 +363,5 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError("Parquet needs pyarrow: pip install 'efficientnet[similarity]>=2'.") from error
+        raise missing("Parquet needs pyarrow", "similarity") from error
     return pyarrow, pyarrow.parquet

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..cleaning.neighbours import SIMILARITY, NearDuplicate, comparable, nearest_pairs, ranked, unit
 from ..common import arguments
+from ..common.packages import missing
 
 _BLOCK, _QUERIES = 4096, 1024  # vectors that are compared at a time, with so many queries
 MOST_COMPARED = 100_000  # images of which each pair is compared; of more, faiss finds the pairs
@@ -138,9 +139,8 @@ def _nearest_by_faiss(directions: NDArray[np.float32]) -> tuple[NDArray[np.int64
     try:
         import faiss
     except ImportError as error:
-        raise ImportError(
-            f"{len(directions):,} images are too many to compare each pair: pip install 'efficientnet[similarity]>=2', "
-            "which has faiss."
+        raise missing(
+            f"{len(directions):,} images are too many to compare each pair", "similarity", ", which has faiss"
         ) from error
     size = directions.shape[1]
     cells = int(_CELLS_PER_ROOT * len(directions) ** 0.5)

