@@ -80,7 +80,7 @@ def test_a_folded_network_computes_the_same_with_its_mark(tiny, keras, is_legacy
 
 @pytest.mark.slow
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE], scope="module")
+@pytest.mark.parametrize("mark", [LITE], indirect=True)
 def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
     images, numbers = keras.layers.Input((64, 64, 3)), keras.layers.Input((2,))
     scaled = keras.layers.Rescaling(1 / 255)(images)
@@ -91,7 +91,7 @@ def test_a_folded_network_keeps_what_stands_before_it(keras, body, tmp_path):
 
 
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE], scope="module")
+@pytest.mark.parametrize("mark", [LITE], indirect=True)
 def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
     layers = keras.layers
 
@@ -145,7 +145,7 @@ def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
 
 
 @pytest.mark.once_per_keras
-@pytest.mark.parametrize("mark", [LITE], scope="module")
+@pytest.mark.parametrize("mark", [LITE], indirect=True)
 def test_networks_in_unusual_places(tiny, keras, body, mark):
     layers = keras.layers
     assert marks.read_mark(keras.Sequential([body, layers.Dense(2)])) == LITE  # not built yet
