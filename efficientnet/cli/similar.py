@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..common.files import check_writable, write_file
 from ..common.packages import missing
@@ -62,16 +62,21 @@ def _similar(arguments: argparse.Namespace) -> int:
     failed = False
     outdated: set[str] = set()
     search = _duplicates if arguments.duplicates else _neighbours
-    for image, neighbours in search(found, arguments, rows, outdated):
-        if neighbours is None:
+    for match in search(found, arguments):
+        if match is None:
             failed = True
-        elif arguments.json:
-            print_json({"image": image, "similar": [{"path": path, "similarity": s} for path, s in neighbours]})
+            continue
+        rows.append(match.sheet)
+        outdated |= {_path(found, row) for row in match.rows if found.is_outdated(row)}
+        if arguments.json:
+            similar = [{"path": path, "similarity": similarity} for path, similarity in match.similar]
+            print_json({"image": match.image, "similar": similar})
         elif arguments.csv:
-            for rank, (path, similarity) in enumerate(neighbours, start=1):
-                table.writerow([csv_cell(image), rank, csv_cell(path), f"{similarity:.6f}"])
+            for rank, (path, similarity) in enumerate(match.similar, start=1):
+                table.writerow([csv_cell(match.image), rank, csv_cell(path), f"{similarity:.6f}"])
         else:
-            print(plain(image), *(f"  {similarity:.3f}  {plain(path)}" for path, similarity in neighbours), sep="\n")
+            lines = (f"  {similarity:.3f}  {plain(path)}" for path, similarity in match.similar)
+            print(plain(match.image), *lines, sep="\n")
         sys.stdout.flush()
     if outdated:
         notify(
@@ -102,42 +107,46 @@ def _check(arguments: argparse.Namespace) -> None:
             raise missing("--page needs Jinja2", "design", ", or leave it out")
 
 
-Pairs = Iterator[tuple[str, list[tuple[str, float]] | None]]
+class _Match(NamedTuple):
+    image: str
+    similar: list[tuple[str, float]]  # paths and cosine similarities
+    rows: list[int]  # the embedded images among them
+    sheet: SheetRow
 
 
-def _neighbours(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow], outdated: set[str]) -> Pairs:
-    """Yields each image and those that are most similar to it, None if it cannot be read."""
+def _path(found: Embeddings, row: int) -> str:
+    return str(Path(found.root) / found.paths[row])
+
+
+def _neighbours(found: Embeddings, arguments: argparse.Namespace) -> Iterator[_Match | None]:
+    """Yield each image with those that are most similar to it; None for one that cannot be read."""
     from ..similarity import FeatureNetwork, find_similar
     from ..similarity.networks import describe
     from ..similarity.page import SheetRow
 
     network = FeatureNetwork.of_settings(found.settings)
     images = image_arguments.expanded(arguments)
-    root = Path(found.root)
     with network.compile(**model_options.engine_options(arguments)) as predictor:
         sources = image_arguments.sources(images, arguments, predictor.spec.channels)
         for image, (vector, error) in zip(images, describe(predictor, sources), strict=True):
             if vector is None:
                 notify(about(image, error))
-                yield image, None
+                yield None
                 continue
             nearest = find_similar(found.vectors, vector, arguments.top or _TOP)[0]
-            near = [(str(root / found.paths[row]), similarity) for row, similarity in nearest]
-            outdated |= {str(root / found.paths[row]) for row, _ in nearest if found.is_outdated(row)}
+            similar = [(_path(found, row), similarity) for row, similarity in nearest]
             shown = [] if image == "-" else [(image, image)]
-            rows.append(SheetRow(plain(image), [*shown, *((path, f"{s:.3f}: {path}") for path, s in near)]))
-            yield image, near
+            sheet = SheetRow(plain(image), [*shown, *((path, f"{s:.3f}: {path}") for path, s in similar)])
+            yield _Match(image, similar, [row for row, _ in nearest], sheet)
 
 
-def _duplicates(found: Embeddings, arguments: argparse.Namespace, rows: list[SheetRow], outdated: set[str]) -> Pairs:
-    """Yields the first image of each pair of near-duplicates, and the other."""
+def _duplicates(found: Embeddings, arguments: argparse.Namespace) -> Iterator[_Match]:
+    """Yield the first image of each pair of near-duplicates with the other."""
     from ..similarity import find_duplicates
     from ..similarity.page import SheetRow
 
-    root = Path(found.root)
     for pair in find_duplicates(found.vectors, arguments.similarity or _SIMILARITY):
-        both = (pair.first, pair.second)
-        first, second = (str(root / found.paths[row]) for row in both)
-        outdated |= {str(root / found.paths[row]) for row in both if found.is_outdated(row)}
-        rows.append(SheetRow(f"{pair.similarity:.3f}", [(first, first), (second, second)]))
-        yield first, [(second, pair.similarity)]
+        rows = [pair.first, pair.second]
+        first, second = (_path(found, row) for row in rows)
+        sheet = SheetRow(f"{pair.similarity:.3f}", [(first, first), (second, second)])
+        yield _Match(first, [(second, pair.similarity)], rows, sheet)
