@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..datasets.data import Data
     from ..design import Baseline, Fit, LatencyModel, Network, Results
 
+_BATCH_SIZE = 32  # of a training step whose memory is counted
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``design`` and its function."""
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_timing(parser, ", fastest (measured)")
     add = parser.add_argument
     add("--training", action="store_true", help="count the memory of a training step, not of a prediction")
-    add("--batch-size", type=positive, metavar="N", help="images of a training step (default: 32)")
+    add("--batch-size", type=positive, metavar="N", help=f"images of a training step (default: {_BATCH_SIZE})")
     add("--measure", action="store_true", help="time the result even if milliseconds are no budget")
     add("--predict", action="store_true", help="search for a budget of milliseconds by predicted times, as "
         "`design latency` measures this machine once for, and measure only what is found")  # fmt: skip
@@ -150,7 +152,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         raise ValueError("--batch-size is that of a training step: give --training, too, or leave it out.")
     if arguments.training and arguments.precision == "int8":
         raise ValueError("--precision int8 is for predictions, and --training in f32 or f16: leave one of them out.")
-    training_batch = (arguments.batch_size or 32) if arguments.training else None
+    training_batch = (arguments.batch_size or _BATCH_SIZE) if arguments.training else None
     if arguments.predict and not is_timed:
         raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
     fit = fit_budget(
