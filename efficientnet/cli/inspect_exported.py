@@ -74,7 +74,7 @@ def report(arguments: argparse.Namespace, format: str) -> int:
     for name, value in rows:
         print(plain(f"{name:<9} {value}"))
     for remark in spec.remarks:
-        print(plain(f"but       it {remark}"))
+        print(plain(f"but       it {remark.text}"))
     return 0
 
 

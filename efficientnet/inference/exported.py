@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from ..exported_files.tflite_metadata import Notes, read_notes
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, formula, numbers_for
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..model_io.describing import check_view, named_classes
-from ..model_io.outputs import UNKNOWN, assumed_names, name_classes
+from ..model_io.outputs import UNKNOWN, Remark, assumed_names, name_classes
 from ..model_io.spec import DEFAULT_INTERPOLATION, InputSpec
 
 _FLOATS, _BYTES = ("float16", "float32", "float64"), ("uint8", "int8")
@@ -134,16 +135,16 @@ class ExportedFile:
             labels = None
         return Notes(scaling, labels, problems)
 
-    def _noted(self, spec: InputSpec) -> tuple[InputSpec, tuple[str, ...]]:
+    def _noted(self, spec: InputSpec) -> tuple[InputSpec, tuple[Remark, ...]]:
         """The spec with its notes, and remarks on those that cannot be used and that the caller does not say."""
         notes, given = self.notes(spec), {"scaling": self.preprocessing, "labels": self.class_names}
         if notes.scaling is not None:
             spec = spec._replace(scaling=notes.scaling)
         if notes.labels is not None:
             classes = named_classes(spec.name, spec.activation, spec.outputs, notes.labels)
-            spec = spec.settled("--classes")._replace(classes=classes)
+            spec = spec.settled("classes")._replace(classes=classes)
         return spec, tuple(
-            f"has TFLite Metadata, whose {what} cannot be used: {problem}."
+            Remark(f"has TFLite Metadata, whose {what} cannot be used: {problem}.")
             for what, problem in notes.problems.items() if given[what] is None
         )  # fmt: skip
 
@@ -158,12 +159,12 @@ class ExportedFile:
                 f"{spec.name} takes {given.dtype}, raw pixels, and scales them itself: leave preprocessing out "
                 "(--preprocessing)."
             )
-        remarks = spec.settled("--preprocessing").remarks
+        remarks = spec.settled("scaling").remarks
         if spec.scaling is not None and spec.scaling != scaling:
-            remarks = (
-                *remarks,
-                f"gets pixels scaled as given, {formula(scaling)}, and not as it says itself, {formula(spec.scaling)}.",
+            text = (
+                f"gets pixels scaled as given, {formula(scaling)}, and not as it says itself, {formula(spec.scaling)}."
             )
+            remarks = (*remarks, Remark(text))
         spec = spec._replace(scaling=scaling, remarks=remarks)
         return spec._replace(takes_pixels=spec.is_scaled)
 
@@ -172,7 +173,7 @@ class ExportedFile:
         if self.class_names is None:
             return spec
         classes = named_classes(spec.name, spec.activation, spec.outputs, self.class_names)
-        return spec.settled("--classes")._replace(classes=classes)
+        return spec.settled("classes")._replace(classes=classes)
 
     def refuse(self) -> NoReturn:
         """Raise the error of what needs the layers of a Keras model.
@@ -232,7 +233,9 @@ def _recorded(name: str, metadata: dict[str, Any], ports: Ports) -> InputSpec:
         raise CheckpointError(
             f"{name} does not fit what it says of itself, or that is damaged ({plain(error)}): export it again."
         ) from None
-    return spec._replace(remarks=tuple(f"was exported from a model that {remark}" for remark in spec.remarks))
+    return spec._replace(
+        remarks=tuple(Remark(f"was exported from a model that {text}", subject) for text, subject in spec.remarks)
+    )
 
 
 def _check(spec: InputSpec, ports: Ports) -> None:
@@ -243,7 +246,7 @@ def _check(spec: InputSpec, ports: Ports) -> None:
     if spec.outputs != _count(ports) and not is_map:
         raise ValueError(f"{spec.outputs} outputs, where it has {_count(ports)}")
     names = [label for pair in spec.classes for label in pair]
-    texts = [spec.name, spec.activation, spec.targets, *names, *spec.remarks, *spec.output_names]
+    texts = [spec.name, spec.activation, spec.targets, *names, *itertools.chain(*spec.remarks), *spec.output_names]
     for text in texts:
         facts.short_text(text)
     classes = name_classes(spec.activation, spec.outputs, spec.classes or None)

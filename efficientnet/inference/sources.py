@@ -23,7 +23,7 @@ from ..keras_files import metadata, opening
 from ..keras_graph import marks
 from ..keras_graph.fold import in_float32
 from ..model_io.describing import describe_model
-from ..model_io.outputs import assumed_names
+from ..model_io.outputs import Remark, assumed_names
 from ..model_io.spec import InputSpec
 from ..weights import finding, published
 from . import cache
@@ -64,7 +64,7 @@ class ModelSource:
     def remind(self, spec: InputSpec) -> None:
         """Log a spec's remarks, as loading does, if a cached engine has made that unnecessary."""
         if not self.load.cache_info().currsize:
-            log_remarks(self.name, spec.remarks)
+            log_remarks(self.name, (remark.text for remark in spec.remarks))
 
     @classmethod
     def of_model(
@@ -122,7 +122,7 @@ class ModelSource:
             spec = describe_model(model, preprocessing, crop, interpolation, names)
             assumed = () if names is not None or _is_imagenets(model, mark) else assumed_names(spec.classes)
             spec = spec._replace(remarks=(*_remarks(mark, preprocessing), *assumed))
-            log_remarks(path, spec.remarks)
+            log_remarks(path, (remark.text for remark in spec.remarks))
             return model, spec.with_targets(metadata.read_targets(path), metadata.read_thresholds(path))
 
         def content() -> str | None:
@@ -168,12 +168,11 @@ class ModelSource:
                 batch_norm_epsilon=given.epsilon, preprocessing=given.preprocessing, **keras.FRAMEWORK._asdict(),
             )  # fmt: skip
             said = finding.of_reading(reading) if chosen is None else finding.of_set(chosen)
+            subject = "scaling" if "preprocessing" in found.trained.unknown else ""
             assumed = finding.unknown_message(found.trained, variant)
-            contradictions = finding.contradictions(said, given)
-            remarks = (
-                *filter(None, [assumed]), *map(finding.contradiction_message, contradictions),
-                *checkpoints.remarks(reading),
-            )  # fmt: skip
+            others = [*map(finding.contradiction_message, finding.contradictions(said, given))]
+            others += checkpoints.remarks(reading)
+            remarks = (*([Remark(assumed, subject)] if assumed else []), *map(Remark, others))
             spec = describe_model(model, class_names=given.class_names or names)._replace(remarks=remarks)
             return in_float32(model), spec
 
@@ -186,20 +185,22 @@ class ModelSource:
         return cls(functools.cache(load), functools.cache(content), weights)
 
 
-def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[str, ...]:
-    """What to say of a scaling of pixels that is not sure to be the one that a saved model was trained with."""
+def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[Remark, ...]:
+    """Return what to report where the scaling of pixels may not be the one that a saved model was trained with."""
     if mark.preprocessing is None:
         return ()
     if preprocessing is not None and scale_and_offset(preprocessing) != scale_and_offset(mark.preprocessing):
-        return (
+        text = (
             f"gets pixels scaled as given, {formula(preprocessing)}, and not as it says itself, "
-            f"{formula(mark.preprocessing)}.",
+            f"{formula(mark.preprocessing)}."
         )
+        return (Remark(text),)
     if preprocessing is None and not mark.is_known:
-        return (
+        text = (
             "was built without weights, and does not say how its pixels were scaled in training; assumed: "
-            f"{formula(mark.preprocessing)}. preprocessing= (in a command: --preprocessing) says it.",
+            f"{formula(mark.preprocessing)}. preprocessing= (in a command: --preprocessing) says it."
         )
+        return (Remark(text, "scaling"),)
     return ()
 
 

@@ -42,6 +42,18 @@ _OPERATION_ACTIVATIONS = {
 }  # fmt: skip
 
 
+class Remark(NamedTuple):
+    """Something to report about a model.
+
+    Attributes:
+        text: Text after the name of the model's file.
+        subject: Fact that it is about, ``"classes"`` or ``"scaling"``, if another source of this fact settles it.
+    """
+
+    text: str
+    subject: str = ""
+
+
 class Prediction(NamedTuple):
     """Prediction for one image.
 
@@ -138,14 +150,15 @@ def name_classes(activation: str, count: int, names: Any) -> Classes | None:
     return tuple((str(key), str(name)) for key, name in pairs)
 
 
-def assumed_names(classes: Classes) -> tuple[str, ...]:
-    """Return what to say of the classes of a model that does not name them; empty where they have only numbers."""
+def assumed_names(classes: Classes) -> tuple[Remark, ...]:
+    """Return what to report about the classes of a model that does not name them; nothing if they are only numbered."""
     if classes != imagenet_class_names():
         return ()
-    return (
+    text = (
         f"has {len(classes):,} outputs, and does not say of which classes: taken for ImageNet's. class_names= (in a "
-        "command: --classes) says others.",
+        "command: --classes) says others."
     )
+    return (Remark(text, "classes"),)
 
 
 def have_names(classes: Classes) -> bool:

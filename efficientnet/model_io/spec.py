@@ -16,6 +16,7 @@ from .outputs import (
     UNKNOWN,
     Kind,
     Prediction,
+    Remark,
     are_distributions,
     are_shares,
     best_first,
@@ -54,7 +55,7 @@ class InputSpec(NamedTuple):
         output_names: Names of the outputs, in their order, if the model returns a dictionary.
         targets: Kind of targets that the model was trained on, as ``datasets.targets`` has them; empty if unknown.
         thresholds: Least probability of each label that counts as predicted; empty for 0.5 of all.
-        remarks: Assumptions to report whenever the model is opened, after the name of its file.
+        remarks: Assumptions to report whenever the model is opened.
 
     Example:
         >>> InputSpec("mine", sides=(64, 64), channels=3, channels_last=True, scaling=None).input_shape(8)
@@ -74,7 +75,7 @@ class InputSpec(NamedTuple):
     activation: str = UNKNOWN
     outputs: int = 0
     output_names: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     targets: str = ""
     thresholds: tuple[float, ...] = ()
 
@@ -89,7 +90,7 @@ class InputSpec(NamedTuple):
                 "scaling": None if scaling is None else Scaling(*map(tuple, scaling)),
                 "classes": tuple((key, label) for key, label in values["classes"]),
                 "output_names": tuple(values["output_names"]),
-                "remarks": tuple(values["remarks"]),
+                "remarks": tuple(Remark(*remark) for remark in values["remarks"]),
                 "thresholds": tuple(values.get("thresholds", ())),
             }
         )
@@ -104,9 +105,9 @@ class InputSpec(NamedTuple):
             raise ValueError(f"{self.name} has {self.outputs} outputs but {len(thresholds)} thresholds: save it again.")
         return self._replace(targets=targets or "", thresholds=thresholds or ())
 
-    def settled(self, option: str) -> InputSpec:
-        """Return the spec without the remarks on what an option of a command now says; they name it."""
-        return self._replace(remarks=tuple(remark for remark in self.remarks if option not in remark))
+    def settled(self, subject: str) -> InputSpec:
+        """Return the spec without the remarks on a fact that another source has settled."""
+        return self._replace(remarks=tuple(remark for remark in self.remarks if remark.subject != subject))
 
     @property
     def is_scaled(self) -> bool:
