@@ -42,7 +42,7 @@ _MODULES = ("backend", "layers", "models", "utils")
 
 
 def get_submodules_from_kwargs(kwargs: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
-    """``backend, layers, models, utils`` out of keyword arguments; None where one is not given."""
+    """Take ``backend, layers, models, utils`` out of keyword arguments; None where one is not given."""
     unknown = [key for key in kwargs if key not in _MODULES]
     if unknown:
         raise TypeError(f"Invalid keyword argument: {', '.join(unknown)}; accepted are {', '.join(_MODULES)}.")
@@ -51,12 +51,12 @@ def get_submodules_from_kwargs(kwargs: dict[str, Any]) -> tuple[Any, Any, Any, A
 
 
 def inject_keras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
-    """``func`` with the modules of ``keras`` as keyword arguments."""
+    """Return ``func`` with the modules of ``keras`` as keyword arguments."""
     return _inject(func, import_keras())
 
 
 def inject_tfkeras_modules(func: Callable[..., Any]) -> Callable[..., Any]:
-    """``func`` with the modules of ``tensorflow.keras`` as keyword arguments."""
+    """Return ``func`` with the modules of ``tensorflow.keras`` as keyword arguments."""
     return _inject(func, import_tensorflow_keras())
 
 
@@ -69,12 +69,12 @@ def _inject(func: Callable[..., Any], keras: Any) -> Callable[..., Any]:
 
 
 def init_keras_custom_objects() -> None:
-    """Registers ``swish`` and ``FixedDropout`` with ``keras``; importing ``efficientnet.keras`` has done so."""
+    """Register ``swish`` and ``FixedDropout`` with ``keras``; importing ``efficientnet.keras`` has done so."""
     _register(import_keras())
 
 
 def init_tfkeras_custom_objects() -> None:
-    """Registers ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as ``efficientnet.tfkeras`` has done."""
+    """Register ``swish`` and ``FixedDropout`` with ``tensorflow.keras``, as ``efficientnet.tfkeras`` has done."""
     _register(import_tensorflow_keras())
 
 
@@ -83,12 +83,12 @@ def _register(keras: Any) -> None:
 
 
 def get_swish(**kwargs: Any) -> Any:
-    """The swish activation of the Keras handed in, x * sigmoid(x) (arXiv 1710.05941)."""
+    """Return the swish activation of the given Keras, x * sigmoid(x) (arXiv 1710.05941)."""
     return _custom_object("swish", kwargs)
 
 
 def get_dropout(**kwargs: Any) -> Any:
-    """A dropout layer that takes None in ``noise_shape``: nowadays Keras' own."""
+    """Return a dropout layer that takes None in ``noise_shape``: nowadays Keras' own."""
     return _custom_object("FixedDropout", kwargs)
 
 
@@ -100,7 +100,7 @@ def _custom_object(name: str, kwargs: dict[str, Any]) -> Any:
 
 
 def round_filters(filters: float, width_coefficient: float, depth_divisor: int) -> int:
-    """Scales a number of filters and rounds it to a multiple of ``depth_divisor``."""
+    """Scale a number of filters and round it to a multiple of ``depth_divisor``."""
     return _round_filters(filters, width_coefficient, depth_divisor)
 
 

@@ -225,7 +225,7 @@ def assemble(
 
 
 def _advised(assemble: Callable[P, T]) -> Callable[P, T]:
-    """``assemble``, which then logs how pixels are to be scaled, where ``preprocess_input(x)`` alone is not right."""
+    """Return ``assemble``, which then logs how to scale pixels if ``preprocess_input(x)`` alone is not right."""
     known = inspect.signature(assemble).parameters
 
     @functools.wraps(assemble)

@@ -110,12 +110,12 @@ def _refuse_unknown(kwargs: Mapping[str, Any], models: Any) -> None:
 
 
 def _packages(x: Any) -> set[str]:
-    """The packages that the type of `x` and its base types come from, found without an import."""
+    """Return the packages that the type of `x` and its base types come from, found without an import."""
     return {base.__module__.partition(".")[0] for base in type(x).__mro__}
 
 
 def _as_floating(x: Any) -> Any:
-    """The tensor or array `x`, cast to float32 unless it is of a floating type."""
+    """Return the tensor or array `x`, cast to float32 unless it is of a floating type."""
     packages = _packages(x)
     is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
     if not is_tensor:
@@ -142,7 +142,7 @@ def _as_floating(x: Any) -> Any:
 
 
 def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:
-    """`values` in this shape, as an operand that leaves the type and the device of `x` alone."""
+    """Return `values` in this shape, as an operand that leaves the type and the device of `x` alone."""
     if "torch" in _packages(x):
         return x.new_tensor(values).reshape(shape)
     dtype = getattr(x.dtype, "as_numpy_dtype", x.dtype)  # TensorFlow's types are not NumPy's

@@ -131,7 +131,7 @@ def _parse(text: bytes) -> dict[str, Any]:
 
 
 def _place(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
-    """Type, shape, first byte and end of a tensor, checked against each other; bytes count from the header's end."""
+    """Return type, shape, first byte and end of a tensor, all checked; bytes count from the header's end."""
     match entry:
         case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": [int() as begin, int() as stop]} if (
             bool not in (type(begin), type(stop))

@@ -125,7 +125,7 @@ def _stored(entry: _Entry, file: str, buffer: Buffer, name: str) -> Stored:
 
 
 def _checksum(buffer: Buffer, start: int, size: int) -> int:
-    """CRC32C, masked as LevelDB does lest a checksum of checksums degenerate."""
+    """Return CRC32C, masked as LevelDB does lest a checksum of checksums degenerate."""
     checksum = 0
     for at in range(start, start + size, 1 << 20):  # google_crc32c takes nothing but bytes, so these are copied
         checksum = google_crc32c.extend(checksum, buffer[at : min(at + (1 << 20), start + size)])

@@ -147,7 +147,7 @@ def read_baseline(arguments: argparse.Namespace) -> Baseline:
 
 
 def check_out(path: Path | None, baseline: Baseline) -> None:
-    """Check, before any work, that the network can be saved.
+    """Check before any work that the network can be saved.
 
     Raises:
         ValueError, OSError: It is no variant, or the file has another suffix or cannot be written.

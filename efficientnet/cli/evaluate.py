@@ -100,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check_calibrated(arguments: argparse.Namespace, source: ModelSource) -> None:
-    """Refuses, before the evaluation, a model or a file that cannot be calibrated or written."""
+    """Refuse, before the evaluation, a model or a file that cannot be calibrated or written."""
     from ..evaluation.calibrated import check_target, find_classifier
 
     check_writable(check_target(arguments.save_calibrated, source))
@@ -108,7 +108,7 @@ def _check_calibrated(arguments: argparse.Namespace, source: ModelSource) -> Non
 
 
 def _save_calibrated(found: TemperatureScaling | str, arguments: argparse.Namespace, source: ModelSource) -> bool:
-    """Writes the calibrated model if there is a temperature, and returns whether there is."""
+    """Write the calibrated model if there is a temperature, and return whether there is."""
     from ..evaluation import save_calibrated
 
     path = arguments.save_calibrated

@@ -23,7 +23,7 @@ _NOT_WITH_EXAMPLES = {
 
 
 def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[Any], Prediction]]:
-    """Returns the predictor of vectors, and the function from the vector of an image to its prediction.
+    """Return the predictor of vectors, and the function from the vector of an image to its prediction.
 
     Raises:
         ValueError, OSError: There are no examples of two classes, no such model, or an option that does not apply.

@@ -122,7 +122,7 @@ def _check_apart(out: Path, images: list[str]) -> None:
 
 
 def _class_index(name: str, spec: InputSpec) -> int:
-    """The index of the class that the command line names."""
+    """Return the index of the class that the command line names."""
     from ..datasets.samples import match_classes
 
     spec.check_vector()
@@ -133,7 +133,7 @@ def _class_index(name: str, spec: InputSpec) -> int:
 
 
 def _file_name(image: str, taken: set[str]) -> str:
-    """A name for an image's overlays, which no other image of this command has."""
+    """Return a file name for an image's overlays that no other image of this command has."""
     stem = "stdin" if image == "-" else Path(urlsplit(image).path if "://" in image else image).stem
     stem = re.sub(r"[^\w.-]+", "_", stem).strip(".")[:_LONGEST_NAME] or "image"
     name, number = stem, 2

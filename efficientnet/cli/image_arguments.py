@@ -17,7 +17,7 @@ from .number_types import seconds
 
 
 def add_options(parser: argparse.ArgumentParser, optional: bool = False) -> None:
-    """Adds what :func:`expanded` and :func:`sources` read; the images may be ``optional``."""
+    """Add the options that :func:`expanded` and :func:`sources` read; the images may be ``optional``."""
     add = parser.add_argument
     add("images", nargs="*" if optional else "+", metavar="IMAGE", help="file, folder, glob, URL, or - for stdin")
     add("--timeout", type=seconds, metavar="S", help="seconds for the download of an image (default: 60)")
@@ -26,12 +26,12 @@ def add_options(parser: argparse.ArgumentParser, optional: bool = False) -> None
 
 
 def expanded(arguments: argparse.Namespace) -> list[str]:
-    """All images that the command line names."""
+    """Return all images that the command line names."""
     return [image for given in arguments.images for image in expand(given, arguments.recursive)]
 
 
 def expand(given: str, recursive: bool) -> list[str]:
-    """What one argument stands for: a folder's images, a glob's files, or itself."""
+    """Return the images that one argument stands for: a folder's, a glob's, or itself."""
     if given == "-" or "://" in given:
         return [given]
     if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
@@ -44,7 +44,7 @@ def expand(given: str, recursive: bool) -> list[str]:
 
 
 def images_in(folder: Path, recursive: bool) -> list[Path]:
-    """A folder's images in the order of their names; one line on stderr says what is left out."""
+    """Return a folder's images in the order of their names; one line on stderr reports what is left out."""
     found = find_images(folder, recursive)
     if note := found.note(folder):
         hint = "; --recursive looks into folders" if "folders" in found.left_out else ""
@@ -53,7 +53,7 @@ def images_in(folder: Path, recursive: bool) -> list[Path]:
 
 
 def sources(images: Sequence[str], arguments: argparse.Namespace, channels: int) -> Iterator[Any]:
-    """What a model of so many channels is given for each image; one that cannot be read raises OSError when read."""
+    """Yield each image as a model of this number of channels takes it; a missing one raises OSError when it is read."""
     standard_input = _standard_input()
     without_images = _Missing(
         "a folder without images: give another"
@@ -78,7 +78,7 @@ class _Missing:
 
 
 def _standard_input() -> Iterator[bytes | _Missing]:
-    """What stands for each ``-`` of a command line."""
+    """Yield the content of standard input for the first ``-`` of a command line, and an error for each other."""
     yield _Missing("stdin is closed.") if sys.stdin is None else sys.stdin.buffer.read()
     while True:
         yield _Missing("stdin has been read already: give - once.")

@@ -83,7 +83,7 @@ def _named(names: list[str]) -> str:
 
 
 def _source(given: Any, recorded: Any) -> str:
-    """Where a value comes from."""
+    """Return where a value comes from."""
     return " (given)" if given is not None else " (recorded)" if recorded else " (assumed)"
 
 

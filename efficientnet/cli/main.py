@@ -74,7 +74,7 @@ class _Interrupt:
 
 
 def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
-    """Repeats a Ctrl-C that came while a callback ran, those of imports among them, out of which nothing is raised."""
+    """Repeat a Ctrl-C that came during a callback, such as those of imports, which nothing can be raised out of."""
     if lost.exc_type is KeyboardInterrupt:
         threading.Timer(0.01, _thread.interrupt_main).start()  # once the callback is over
     else:
@@ -82,7 +82,7 @@ def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
+    """Run the command; return its exit status: 0, 1 where an image failed, 2 for a wrong call, 130 after Ctrl-C."""
     try:
         argv = sys.argv[1:] if argv is None else argv
         return run(_parser(argv), argv)
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Does what a command line asks for, by its ``run``; returns the exit status, and reports on stderr what is wrong.
+    """Run the function of a command line, report errors on stderr, and return the exit status.
 
     Whatever is raised becomes a line there. With ``EFFICIENTNET_TRACEBACK`` in the environment what no user can have
     caused is raised further, for a report.
@@ -140,7 +140,7 @@ def _drop_output() -> None:
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: what loads modules of C++ makes an ImportError of it."""
+    """Return whether Ctrl-C is behind an error: loaders of C++ modules turn it into an ImportError."""
     if getattr(signal.getsignal(signal.SIGINT), "came", False):
         return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
@@ -149,7 +149,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _open_streams() -> None:
-    """Makes sure that there are stdout and stderr, and that any text can be printed on them.
+    """Make sure that there are stdout and stderr, and that any text can be printed on them.
 
     Where one is closed, the next file that is opened would otherwise stand in its place and get what is printed.
     """
@@ -174,7 +174,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """The parser of a command line, with the arguments of the commands that it names; without one, of all.
+    """Return the parser of a command line, with the arguments of the commands that it names; without one, of all.
 
     Importing a command's module takes time, which the other commands do not pay for.
     """

@@ -25,7 +25,7 @@ MODEL = "variant, saved model (.keras, .h5), or exported one (.onnx, .xml, .tfli
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what :func:`open_predictor` reads besides ``model``."""
+    """Add the options that :func:`open_predictor` reads besides ``model``."""
     add = parser.add_argument
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_agreement(parser: argparse.ArgumentParser) -> None:
-    """Adds what int8 has to keep of the predictions in float."""
+    """Add the option of how far int8 has to agree with the predictions in float."""
     parser.add_argument(
         "--agreement", type=share, metavar="SHARE",
         help="for int8: least share of views of held-out calibration images that keep their class, 0 to 1; the mean "
@@ -45,7 +45,7 @@ def add_agreement(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the runtime and what it takes at a time."""
+    """Add the options of the runtime and of how many images it takes at a time."""
     add = parser.add_argument
     add("--engine", default="auto",
         help="runtime: openvino, onnxruntime, litert, keras, fastest (measured), or auto (default: auto)")  # fmt: skip
@@ -54,12 +54,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the options of :func:`add_engine_options` say, as ``inference.compile`` takes it."""
+    """Return the options of :func:`add_engine_options`, as ``inference.compile`` takes them."""
     return {"engine": arguments.engine, "batch_size": arguments.batch_size, "threads": arguments.threads}
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what a model or its weights may not say of themselves; :func:`network_facts` reads it."""
+    """Add the options for facts that a model or its weights may lack; :func:`network_facts` reads them."""
     add = parser.add_argument
     add("--padding", choices=PADDINGS, help="padding of the convolutions (default: what the weights record)")
     add(
@@ -75,7 +75,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 
 
 def network_facts(arguments: argparse.Namespace) -> Facts:
-    """What the options of :func:`add_network_options` say.
+    """Return the facts in the options of :func:`add_network_options`.
 
     Raises:
         OSError, ValueError: the file of classes cannot be read.
@@ -88,7 +88,7 @@ def network_facts(arguments: argparse.Namespace) -> Facts:
 
 
 def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
-    """Raises ValueError where the command line says other things of a published set than are known of it."""
+    """Raise ValueError where the command line contradicts the known facts of a published set."""
     from ..weights import finding, published
 
     chosen = published.resolve(weights, get_variant(variant))
@@ -101,7 +101,7 @@ def refuse_contradictions(variant: str, weights: str, given: Facts) -> None:
 
 
 def preprocessing(text: str) -> str | Scaling:
-    """A mode, or mean and standard deviation of levels 0..1, of all channels or of each: ``0.5,0.5,0.5/0.25``."""
+    """Read a mode, or mean and standard deviation of levels 0..1, of all channels or of each: ``0.5,0.5,0.5/0.25``."""
     if text in MODES:
         return text
     mean, slash, std = text.partition("/")
@@ -125,7 +125,7 @@ def preprocessing(text: str) -> str | Scaling:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Adds how a model's outputs are read, for commands that call :func:`threshold`."""
+    """Add the options of how a model's outputs are read, for commands that call :func:`threshold`."""
     parser.add_argument("--softmax", action="store_true", help="turn logits into probabilities")
     parser.add_argument(
         "--threshold", type=share, metavar="P",
@@ -147,7 +147,7 @@ def threshold(arguments: argparse.Namespace, spec: InputSpec) -> float | None:
 
 
 def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
-    """Where the model comes from that a command line names.
+    """Return the source of the model that a command line names.
 
     Args:
         model: a variant or the file of a saved or exported model.
@@ -176,13 +176,13 @@ def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
 
 
 def report_folder(variant: str) -> None:
-    """Prints a line on stderr where a variant's name is that of a folder, too."""
+    """Print a line on stderr if a folder has the name of a variant, too."""
     if os.path.isdir(variant):
         notify(f"{variant} is taken for the variant; ./{variant} is the folder of that name.")
 
 
 def require_preprocessing(scaling: Scaling | None, model: str) -> None:
-    """Raises ValueError where neither a model nor the command line says how pixels are scaled."""
+    """Raise ValueError if neither a model nor the command line says how pixels are scaled."""
     if scaling is None:
         raise ValueError(
             f"{model} does not say how its pixels are scaled: give --preprocessing, the way that it was trained with "
@@ -191,7 +191,7 @@ def require_preprocessing(scaling: Scaling | None, model: str) -> None:
 
 
 def calibration_images(given: str) -> list[Path]:
-    """The images of the folder that ``--calibrate`` names, those of the folders within it too.
+    """Return the images of the folder that ``--calibrate`` names, and of the folders within it.
 
     Raises:
         ValueError: there is no such folder, or no image in it.
@@ -204,14 +204,14 @@ def calibration_images(given: str) -> list[Path]:
 
 
 def model_source(arguments: argparse.Namespace) -> ModelSource:
-    """Where the model comes from that the command line names, which loads it when asked for."""
+    """Return the source of the model that the command line names; it loads the model when asked for."""
     # Little of what TensorFlow logs matters for predictions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return find_source(arguments.model, arguments.weights, network_facts(arguments))
 
 
 def open_predictor(arguments: argparse.Namespace, source: ModelSource | None = None) -> Predictor:
-    """The predictor of the model that the command line names; ``source`` is what :func:`model_source` gives for it."""
+    """Return the predictor of the model that the command line names; ``source`` is that of :func:`model_source`."""
     from ..inference import compile
 
     predictor = compile(

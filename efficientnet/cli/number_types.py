@@ -15,32 +15,32 @@ _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """Read a whole number of at least 1."""
     return _number(int, text, lambda value: value >= 1, "is not at least 1")
 
 
 def several(text: str) -> int:
-    """A whole number of at least 2."""
+    """Read a whole number of at least 2."""
     return _number(int, text, lambda value: value >= 2, "is not at least 2")
 
 
 def natural(text: str) -> int:
-    """A whole number that is not negative."""
+    """Read a whole number that is not negative."""
     return _number(int, text, lambda value: value >= 0, "is negative")
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1."""
+    """Read a number from 0 to 1."""
     return _number(float, text, lambda value: 0 <= value <= 1, "is not between 0 and 1")
 
 
 def epsilon(text: str) -> float:
-    """A number greater than 0, at most 1."""
+    """Read a number greater than 0, at most 1."""
     return _number(float, text, lambda value: 0 < value <= 1, "is not more than 0 and at most 1")
 
 
 def amount(text: str) -> float:
-    """A number greater than 0, perhaps with a unit: "1.8G"."""
+    """Read a number greater than 0, perhaps with a unit: "1.8G"."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kMGB]?)", text)
     value = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not value:
@@ -49,7 +49,7 @@ def amount(text: str) -> float:
 
 
 def whole_amount(text: str) -> int:
-    """The same, of things that are counted: at least 1."""
+    """Read a whole number of at least 1, perhaps with a unit."""
     value = int(amount(text))
     if not value:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
@@ -57,7 +57,7 @@ def whole_amount(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A time, as ``daemons.read_seconds`` takes it."""
+    """Read a time, as ``daemons.read_seconds`` takes it."""
     try:
         return read_seconds(text)
     except ValueError as error:
@@ -65,7 +65,7 @@ def seconds(text: str) -> float:
 
 
 def _number(kind: Callable[[str], T], text: str, fits: Callable[[T], bool], otherwise: str) -> T:
-    """What ``kind``, int or float, makes of a text, if it fits."""
+    """Read a text by ``kind``, int or float, if the number fits."""
     try:
         value = kind(text)
     except ValueError:

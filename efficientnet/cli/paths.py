@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty: of an empty text, Python makes the folder that the command runs in."""
+    """Read a path that is not empty: of an empty text, Python makes the folder that the command runs in."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: argparse.ArgumentParser, reduces: bool = False) -> None:
-    """Adds ``--max-pixels``; with ``reduces`` also ``--reduce-larger``, for commands that call :func:`source`."""
+    """Add ``--max-pixels``; with ``reduces`` also ``--reduce-larger``, for commands that call :func:`source`."""
     parser.add_argument(
         "--max-pixels",
         type=whole_amount,
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser, reduces: bool = False) -> None:
 
 @contextlib.contextmanager
 def limited(max_pixels: int | None) -> Iterator[None]:
-    """``--max-pixels`` is Pillow's own limit, which every reader of images keeps, while a command runs."""
+    """Make ``--max-pixels`` Pillow's own limit, which every reader of images keeps, while a command runs."""
     if max_pixels is None:
         yield
         return
@@ -48,7 +48,7 @@ def limited(max_pixels: int | None) -> Iterator[None]:
 
 
 def training_size(data: Data, largest: int, fit: bool) -> int:
-    """Returns the side to train images at, at most ``largest``; with ``fit`` less for small ones, which is reported."""
+    """Return the side to train images at, at most ``largest``; with ``fit`` less for small ones, which is reported."""
     from ..datasets.sizes import fitting_size
 
     size = fitting_size(data.side, largest) if fit else largest
@@ -58,7 +58,7 @@ def training_size(data: Data, largest: int, fit: bool) -> int:
 
 
 def source(image: Any, arguments: argparse.Namespace, channels: int) -> Any:
-    """What a predictor of so many channels is given for a path, an address or a content."""
+    """Return the input of a predictor of this number of channels for a path, an address or a content."""
     options = {"reduce": arguments.reduce_larger, "timeout": getattr(arguments, "timeout", None)}
     if not any(options.values()):
         return image

@@ -88,7 +88,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[Any], Prediction]]:
-    """Returns the model's predictor, and the function from its outputs for an image to the prediction."""
+    """Return the model's predictor, and the function from its outputs for an image to the prediction."""
     predictor = model_options.open_predictor(arguments)
     _check(predictor.spec, arguments)
     threshold = model_options.threshold(arguments, predictor.spec)
@@ -96,7 +96,7 @@ def _open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[
 
 
 def _check(spec: InputSpec, arguments: argparse.Namespace) -> None:
-    """Refuses models that give nothing to print, and options that mean nothing for the model."""
+    """Refuse models that give nothing to print, and options without a meaning for the model."""
     spec.check_vector()
     spec.check_images()
     if arguments.softmax:
@@ -120,7 +120,7 @@ def _hint(spec: InputSpec) -> str:
 def _results(
     inputs: Sequence[str], predictor: Predictor, predict: Callable[[Any], Prediction], arguments: argparse.Namespace
 ) -> Iterator[Result]:
-    """Yields the results in the order of the inputs."""
+    """Yield the results in the order of the inputs."""
     sources = image_arguments.sources(inputs, arguments, predictor.spec.channels)
     for image, record in zip(inputs, predictor.stream(sources), strict=True):
         if record.error is not None:
@@ -164,5 +164,5 @@ def _writer(kind: str, arguments: argparse.Namespace) -> Callable[[str, Predicti
 
 
 def _shown(prediction: Prediction, top: int | None) -> list[tuple[str, str, float]]:
-    """What is printed of a prediction; without a number of classes, all labels and numbers but few other classes."""
+    """Return the values to print; without a number of classes, all labels and numbers but few other classes."""
     return prediction.first(_TOP) if top is None else prediction.classes[:top]

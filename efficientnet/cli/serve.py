@@ -101,7 +101,7 @@ def named(given: str) -> tuple[str, str]:
 
 
 def _heat_maps(source: ModelSource, predictor: Predictor) -> Callable[[bytes], bytes]:
-    """The function from the content of an image to a JPEG of the map of its best class.
+    """Return the function from the content of an image to a JPEG of the map of its best class.
 
     An exported model has no layers for Grad-CAM, and gets maps by occlusion.
     """

@@ -147,7 +147,7 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def fraction_or_path(text: str) -> float | Path:
-    """What ``--validation`` is: a fraction, or a folder or file that is there."""
+    """Read ``--validation``: a fraction, or a folder or file that is there."""
     if text and Path(text).exists():  # the path "" would be the folder that the command runs in
         return Path(text)
     try:
@@ -251,7 +251,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
 
 
 def _report_folds(found: CrossValidation, out: Path) -> int:
-    """Prints the scores of a cross-validation, and writes its pages."""
+    """Print the scores of a cross-validation, and write its pages."""
     print(f"{plain(out / 'model.keras')}: mean of {len(found.tasks)} networks; {found.text}")
     for number, task in enumerate(found.tasks, 1):
         _report(task, out / f"fold-{number}")
@@ -260,7 +260,7 @@ def _report_folds(found: CrossValidation, out: Path) -> int:
 
 
 def _report(trained: Task | CrossValidation, out: Path) -> None:
-    """Writes the page of the training; what prevents it is reported, since the model is there."""
+    """Write the page of the training; an error is only reported, since the model is there."""
     from ..training import CrossValidation, report
     from ..training.report import REPORT
 
@@ -326,7 +326,7 @@ def _with_teacher(
 
 
 def _complete(arguments: argparse.Namespace) -> Path:
-    """Fills in what the command line does not say, from the run that it resumes or by default; returns its folder.
+    """Complete the command line from the run that it resumes, or by default; return its folder.
 
     Raises:
         ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
@@ -367,7 +367,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
 
 
 def _stored(out: Path) -> dict[str, Any]:
-    """What the run in a folder was started with; nothing where there is none."""
+    """Return the settings that the run in a folder was started with; nothing if there is none."""
     path = out / RUN_SETTINGS
     return read_object(path) if path.is_file() else {}
 

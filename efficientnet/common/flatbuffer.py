@@ -62,18 +62,18 @@ class Table:
             yield Table(self._data, start + offset)
 
     def _find(self, field: int) -> int:
-        """The place of a field; 0 if it is not set."""
+        """Return the place of a field; 0 if it is not set."""
         layout, slot = self._place - self._at(self._place, "<i"), 4 + 2 * field
         offset = self._at(layout + slot, "<H") if slot < self._at(layout, "<H") else 0
         return self._place + offset if offset else 0
 
     def _follow(self, field: int) -> int:
-        """The place that the offset in a field leads to; 0 if it is not set."""
+        """Return the place that the offset in a field leads to; 0 if it is not set."""
         place = self._find(field)
         return place + self._at(place) if place else 0
 
     def _at(self, place: int, kind: str = "<I") -> int:
-        """The whole number at a place."""
+        """Return the whole number at a place."""
         if not 0 <= place <= len(self._data) - struct.calcsize(kind):
             raise ValueError("it is damaged: an offset leads out of it")
         return int(struct.unpack_from(kind, self._data, place)[0])

@@ -31,7 +31,7 @@ class Timed(NamedTuple):
     threads: int | None = None
 
     def checked(self) -> Timed:
-        """Itself.
+        """Return the settings unchanged.
 
         Raises:
             ValueError: The precision, the engine or the number of threads is none.

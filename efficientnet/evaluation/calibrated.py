@@ -167,7 +167,7 @@ def find_classifier(model: Any, as_logits: bool = False) -> Any:
 
 
 def _after(call: LayerCall, head: _Head) -> _Head | None:
-    """The head behind a call that leaves its numbers, or applies the activation that they lack; None behind others."""
+    """Return the head behind a call that keeps its numbers, or applies the activation that they lack; else None."""
     operation = (keras_operation(call.layer) or "").rsplit(".", 1)[-1].lower()
     is_activation = keras_layer(call.layer) in ("Activation", "Softmax") or operation in _ACTIVATIONS
     if not (is_activation or is_idle(call) or operation in ("cast", "identity")):

@@ -231,7 +231,7 @@ def _chunks(
     source: Callable[[Path], Any],
     unreadable: list[tuple[Path, str]],
 ) -> Iterator[list[tuple[Item, NDArray[Any]]]]:
-    """Items with what the model gives for their images; files that give nothing finite go to ``unreadable``."""
+    """Yield items with the model's outputs for their images; files without finite outputs go to ``unreadable``."""
     records = predictor.stream(source(path) for path in paths)
     progress = tqdm(records, total=len(paths), unit="image", leave=False, disable=None)
     triples = zip(items, paths, progress, strict=True)
@@ -253,7 +253,7 @@ def _chunks(
 def _temperature(
     spec: InputSpec, as_logits: bool, kept: Sequence[NDArray[Any]], labels: NDArray[np.int64]
 ) -> TemperatureScaling | str:
-    """The temperature that calibrates the model, or why there is none."""
+    """Return the temperature that calibrates the model, or why there is none."""
     if spec.activation not in ("softmax", "sigmoid") and not as_logits:
         return f"the model ends in {spec.activation}, and not in a softmax or sigmoid of logits"
     if not kept:
@@ -265,7 +265,7 @@ def _temperature(
 
 
 def _shared(matched: Mapping[str, int], classes: Sequence[tuple[str, str]]) -> list[str]:
-    """What should be known where several classes of the data are one of the model's, such as cat and Cat."""
+    """Return a remark where several classes of the data are one of the model's, such as cat and Cat."""
     labels: dict[int, list[str]] = {}
     for label, index in matched.items():
         labels.setdefault(index, []).append(label)
@@ -277,7 +277,7 @@ def _shared(matched: Mapping[str, int], classes: Sequence[tuple[str, str]]) -> l
 
 
 def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str]:
-    """What should be known where images of some classes are missing."""
+    """Return a remark where images of some classes are missing."""
     notes = []
     if lacking := [name for index, (_, name) in enumerate(classes) if index not in present]:
         notes.append(
@@ -291,6 +291,6 @@ def _coverage(present: set[int], classes: Sequence[tuple[str, str]]) -> list[str
 
 
 def _unique(classes: Sequence[tuple[str, str]]) -> list[str]:
-    """Names of the classes; with the id where two have the same, as ImageNet's two cranes."""
+    """Return the names of the classes; with the id where two have the same, as ImageNet's two cranes."""
     counts = Counter(name for _, name in classes)
     return [name if counts[name] == 1 else f"{name} ({key})" for key, name in classes]

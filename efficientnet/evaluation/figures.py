@@ -212,7 +212,7 @@ def fit_thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _most_confused(outcomes: Outcomes) -> NDArray[np.int64]:
-    """The classes to show, in their order: all, or those that occur, or those most often confused."""
+    """Return the classes to show, in their order: all, or those that occur, or those most often confused."""
     if outcomes.classes <= _MOST_CLASSES:
         return np.arange(outcomes.classes)
     pairs = confusions(outcomes)
@@ -222,7 +222,7 @@ def _most_confused(outcomes: Outcomes) -> NDArray[np.int64]:
 
 
 def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
-    """(rows, columns, 3) RGB, 0..1."""
+    """Return the colors of the cells, (rows, columns, 3) RGB, 0..1."""
     from matplotlib.colors import to_rgb
 
     share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))

@@ -23,17 +23,17 @@ _MOST_LINES = 25  # of a table in the text; the files have it all
 
 
 def percent(share: float | None) -> str:
-    """A share with one decimal; a dash for one that cannot be computed."""
+    """Format a share with one decimal; a dash for one that cannot be computed."""
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def or_none(value: float | None) -> float | None:
-    """A number as JSON has it, which knows no NaN."""
+    """Return a number for JSON, which knows no NaN."""
     return None if value is None or math.isnan(value) else value
 
 
 def rows_of(what: str, names: Sequence[str], each: PerClass, **more: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """A row for each name, under the key ``what``: counts, shares and further columns; None is what is not known."""
+    """Return a row for each name, under the key ``what``: counts, shares and further columns; None for unknown ones."""
     counts = {name: getattr(each, name) for name in ("images", "predicted", "correct")}
     shares = {name: getattr(each, name) for name in ("precision", "recall", "f1")}
     columns = {key: map(or_none, values.tolist()) for key, values in {**counts, **more, **shares}.items()}
@@ -56,14 +56,14 @@ def table_of(rows: Sequence[dict[str, Any]], shares: Sequence[str]) -> tuple[lis
 
 
 def unreadable_rows(unreadable: Sequence[tuple[Path, str]]) -> list[dict[str, str]]:
-    """Files that could not be read, as JSON has them."""
+    """Return the files that could not be read, for JSON."""
     return [{"path": str(path), "error": reason} for path, reason in unreadable]
 
 
 def write_summary(
     folder: Path, measures: dict[str, Any], text: str, unreadable: Sequence[tuple[Path, str]], notes: Sequence[str]
 ) -> None:
-    """Writes ``metrics.json``, and ``report.md`` with what was left out at its end, into a folder, which is made."""
+    """Write ``metrics.json``, and ``report.md`` with what was left out at its end, into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     items = [*(about(path, reason) for path, reason in unreadable), *notes]
     write_file(folder / "metrics.json", json_text(measures, indent=1).encode())
@@ -71,7 +71,7 @@ def write_summary(
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes at least one row; all have the same keys."""
+    """Write at least one row; all have the same keys."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         remaining = iter(rows)
         first = next(remaining)

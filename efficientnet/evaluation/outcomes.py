@@ -108,7 +108,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
 
 
 def checked(outcomes: Any, least: int = 0) -> Outcomes:
-    """Themselves.
+    """Return the outcomes unchanged.
 
     Raises:
         TypeError: they are something else.

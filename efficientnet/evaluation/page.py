@@ -159,7 +159,7 @@ def _draw_calibration(outcomes: Outcomes, temperature: TemperatureScaling | str)
 
 
 def _calibration(tables: Mapping[str, Table], temperature: TemperatureScaling | str) -> Section:
-    """How far confidence is from accuracy, and the temperature that brings them together."""
+    """Return the section on how far confidence is from accuracy, and the temperature that brings them together."""
     figure = _FIGURES["reliability"]
     if isinstance(temperature, str):
         return Section("Calibration", (figure, Paragraph(f"No temperature scaling: {temperature}.")))
@@ -176,7 +176,7 @@ def _calibration(tables: Mapping[str, Table], temperature: TemperatureScaling | 
 
 
 def _of_classes(tables: Mapping[str, Table], has_mistakes: bool, without_maps: str) -> list[Section]:
-    """The sections on classes; ``without_maps`` says why the mistakes have no heat maps, if so."""
+    """Return the sections on classes; ``without_maps`` says why the mistakes have no heat maps, if so."""
     sections = [Section("Measures", (tables["measures"],))]
     if has_mistakes:
         figure = _FIGURES["mistakes"]

@@ -126,7 +126,7 @@ def as_pairs(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDA
 
 
 def _best_inverse(p: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """The inverse temperature, in which the likelihood is convex: by Newton's method, kept between known bounds."""
+    """Find the inverse temperature, in which the likelihood is convex: by Newton's method, within known bounds."""
     low, high, inverse = 0.0, math.inf, 1.0
     for _ in range(200):
         slope, curvature = _slope(p, labels, inverse)
@@ -141,7 +141,7 @@ def _best_inverse(p: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
 
 def _slope(p: NDArray[Any], labels: NDArray[np.int64], inverse: float) -> tuple[float, float]:
-    """The first and second derivative of the mean negative log-likelihood by the inverse temperature."""
+    """Return the first and second derivative of the mean negative log-likelihood by the inverse temperature."""
     first = second = 0.0
     for rows in _chunks(p):
         logs = _logarithms(p[rows])
@@ -157,7 +157,7 @@ def _at(temperature: float, p: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _logarithms(p: NDArray[Any]) -> NDArray[np.float64]:
-    """Logits, but for a summand of each image's own, which a softmax does not see."""
+    """Return logits, up to a summand for each image, which a softmax does not see."""
     logs: NDArray[np.float64] = np.log(np.maximum(p.astype(np.float64), _LEAST_OF_TWO if p.shape[1] == 2 else _LEAST))
     return logs
 

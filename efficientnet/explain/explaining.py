@@ -145,7 +145,7 @@ def explain(
 
 
 def _spec(model: Any, preprocessing: str | Scaling | None, crop: float | None, interpolation: str | None) -> InputSpec:
-    """The spec of a model that says how its pixels are scaled."""
+    """Return the spec of a model that says how its pixels are scaled."""
     if not isinstance(model, Predictor):
         if preprocessing is None:
             model_preprocessing(model)  # which raises where nobody says it
@@ -205,14 +205,14 @@ class Explainer:
         ]  # fmt: skip
 
     def _outputs(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The model's outputs, (batch, outputs), of images as ``InputSpec.image`` returns them."""
+        """Return the model's outputs, (batch, outputs), for images that ``InputSpec.image`` returned."""
         if isinstance(self._model, Predictor):
             return np.asarray(self._model.predict_prepared(images))
         outputs: NDArray[np.float32] = keras_outputs(self._model, self.spec.scale(images))[0]
         return outputs
 
     def _prepare(self, pixels: Any, decides: bool) -> tuple[NDArray[np.float32], tuple[int, int], Box]:
-        """An image as the model takes it before the scaling, its height and width, and the part of it that is kept."""
+        """Return an image before the scaling, its height and width, and the part of it that is kept."""
         height, width = (*as_array(pixels).shape, 0, 0)[:2]
         if (height, width) != self.spec.image_sides or height == width:
             return self.spec.image(pixels, decides), (height, width), self.spec.seen(height, width)

@@ -87,7 +87,7 @@ class CutNetwork:
             run(self._model, [_tensor(batch, self._model)], apply)
 
         def finish(at: Any, layers: dict[int, Any]) -> Any:
-            """The outputs, (1, classes), for these feature maps; with other layers in the place of some."""
+            """Return the outputs, (1, classes), for these feature maps; with other layers in the place of some."""
             known = {_Later(self._target, 0): at}
             for number, values in inputs.items():
                 call = self._calls[number]
@@ -113,7 +113,7 @@ class CutNetwork:
         return maps if self._channels_last else maps.transpose(1, 2, 0)
 
     def _find(self, layer: str | None) -> int:
-        """The number of the call whose output is looked at."""
+        """Return the number of the call whose output is looked at."""
         needed = {self._last}
         for number in range(self._last, -1, -1):
             if number in needed:
@@ -137,7 +137,7 @@ class CutNetwork:
         )
 
     def _is_spatial(self, number: int) -> bool:
-        """Whether a call gives feature maps of more than one pixel."""
+        """Return whether a call gives feature maps of more than one pixel."""
         shapes = [tuple(tensor.shape) for tensor in self._calls[number].outputs]
         if len(shapes) != 1 or len(shapes[0]) != 4:
             return False
@@ -145,7 +145,7 @@ class CutNetwork:
         return sides != (1, 1)
 
     def _find_behind(self) -> set[int]:
-        """The numbers of the calls that depend on the layer's output."""
+        """Return the numbers of the calls that depend on the layer's output."""
         behind = {self._target}
         for number, makers in enumerate(self._makers):
             if not behind.isdisjoint(makers):
@@ -153,7 +153,7 @@ class CutNetwork:
         return behind - {self._target}
 
     def _without_last_activation(self) -> dict[int, Any]:
-        """What to compute instead of the last softmax or sigmoid, by the number of the call."""
+        """Return what to compute instead of the last softmax or sigmoid, by the number of the call."""
         number = self._last
         while number in self._behind:
             call = self._calls[number]
@@ -167,7 +167,7 @@ class CutNetwork:
         return {}
 
     def _closed_form(self) -> NDArray[np.float32]:
-        """The gradient of each class score, (channels, classes), if global average pooling and a dense layer follow.
+        """Return each class score's gradient, (channels, classes), if global average pooling and a dense layer follow.
 
         It is the same everywhere: by pixels, a weight of the dense layer.
         """
@@ -264,7 +264,7 @@ def _unchanged(x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _linear_copy(call: LayerCall) -> Any:
-    """A copy of a layer, with its weights and without its activation."""
+    """Return a copy of a layer, with its weights and without its activation."""
     copy = type(call.layer).from_config({**call.layer.get_config(), "activation": "linear"})
     copy.build(tuple(call.inputs[0].shape))
     copy.set_weights(call.layer.get_weights())
@@ -272,7 +272,7 @@ def _linear_copy(call: LayerCall) -> Any:
 
 
 def _gradient(function: Callable[[Any], Any], at: Any, backend: str) -> Any:
-    """The gradient of a scalar function at a tensor."""
+    """Return the gradient of a scalar function at a tensor."""
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -291,7 +291,7 @@ def _gradient(function: Callable[[Any], Any], at: Any, backend: str) -> Any:
 
 
 def _no_gradients(backend: str) -> contextlib.AbstractContextManager[Any]:
-    """PyTorch keeps nothing for a gradient that nobody asks for; other backends do not by themselves."""
+    """Keep PyTorch from storing values for gradients; other backends store none by themselves."""
     if backend != "torch":
         return contextlib.nullcontext()
     import torch
@@ -300,7 +300,7 @@ def _no_gradients(backend: str) -> contextlib.AbstractContextManager[Any]:
 
 
 def _tensor(batch: NDArray[np.float32], model: Any) -> Any:
-    """An array as a tensor of the model's Keras."""
+    """Return an array as a tensor of the model's Keras."""
     keras = keras_of(model)
     if hasattr(keras, "ops"):
         return keras.ops.convert_to_tensor(batch)

@@ -42,7 +42,7 @@ class Occlusion:
             return copy
 
         def predict(images: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-            """Always of so many images, so that Keras compiles the model once."""
+            """Predict batches that are all of one size, so that Keras compiles the model once."""
             return outputs_of(np.stack(images)).astype(np.float32, copy=False)
 
         self.outputs = predict([image] * _PLACES)[0]
@@ -61,7 +61,7 @@ class Occlusion:
 
 
 def _window(side: int, place: int) -> slice:
-    """The pixels along one side that a square hides: the first place is at its start, the last at its end."""
+    """Return the pixels along one side that a square hides: the first place is at its start, the last at its end."""
     length = max(1, round(side * _SQUARE))
     start = round((side - length) * place / (_PLACES - 1))
     return slice(start, start + length)

@@ -47,7 +47,7 @@ class Explained(NamedTuple):
 
 
 def score_text(found: Explanation, spec: InputSpec) -> str:
-    """The output for the class: in per cent if it is a probability."""
+    """Format the output for the class: in per cent if it is a probability."""
     is_probability = spec.kind in ("probabilities", "binary", "labels")
     return f"{found.score:.1%}" if is_probability else f"{found.score:.4g}"
 
@@ -102,7 +102,7 @@ def _section(number: int, image: Explained, spec: InputSpec, files: dict[str, by
 
 
 def _place(found: Explanation) -> str:
-    """Where the map is strongest, in words."""
+    """Describe in words where the map is strongest."""
     if not found.heat_map.any():
         return f"There is no evidence for {found.label}."
     row, column = np.unravel_index(found.heat_map.argmax(), found.heat_map.shape)

@@ -236,7 +236,7 @@ def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
 
 @contextlib.contextmanager
 def _staged(path: Path, size: int) -> Iterator[Path]:
-    """A path in a separate folder to write to; all that is there then takes its place beside ``path``, or nothing.
+    """Yield a path in a separate folder to write to; then move all that is there beside ``path``, or nothing.
 
     What is at ``path`` goes first and comes last, so that no file stands beside one of another export. About ``size``
     bytes will be written.

@@ -31,7 +31,7 @@ def _write_onnx(model: Any, path: Path, options: Options) -> None:
 
 
 def _take_bytes(model: Any) -> None:
-    """Has an ONNX model take uint8 where it takes floats."""
+    """Make an ONNX model take uint8 in place of floats."""
     import onnx
 
     (given,) = model.graph.input
@@ -44,7 +44,7 @@ def _take_bytes(model: Any) -> None:
 
 
 def _store_in_half(model: Any) -> None:
-    """Keeps an ONNX model's weights in float16, which the runtime makes float32 of before it computes."""
+    """Store an ONNX model's weights in float16, which the runtime converts to float32 before it computes."""
     import onnx
 
     casts = []

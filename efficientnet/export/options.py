@@ -52,7 +52,7 @@ def check(
 
 
 def _is_export(folder: Path, format: str) -> bool:
-    """Whether a folder is that of an earlier export in this format."""
+    """Return whether a folder is that of an earlier export in this format."""
     if format in DEPLOYMENTS:
         return (folder / DEPLOYMENTS[format].marker.format(name=folder.name)).is_file()
     return format == "saved_model" and (folder / "saved_model.pb").is_file()

@@ -73,7 +73,7 @@ def read_notes(path: Path, channels: int) -> Notes:
 
 
 def _graph(content: memoryview) -> Table | None:
-    """The metadata of a model's first graph; None without any."""
+    """Return the metadata of a model's first graph; None without any."""
     model = Table(content)
     piece = next((piece for piece in model.tables(_PIECES) if piece.text(_PIECE_NAME) == _NAME), None)
     if piece is None:
@@ -118,7 +118,7 @@ def _labels(graph: Table, path: Path) -> tuple[str, ...] | None:
 
 
 def _first(graph: Table, tensors: int, field: int, kind_field: int, kind: int) -> Table | None:
-    """The first table of a kind that is recorded of the first input or output."""
+    """Return the first table of a kind that is recorded for the first input or output."""
     tables: Iterator[Table] = (
         table for tensor in itertools.islice(graph.tables(tensors), 1) for table in tensor.tables(field)
     )

@@ -22,7 +22,7 @@ HEAD = ("top_conv", "top_bn", "probs")
 
 
 def role(weight_name: str) -> str:
-    """``"block1a_dwconv/depthwise_kernel:0"`` -> ``"kernel"``: Keras 2 and 3 name one weight differently."""
+    """Return a weight's role: ``"kernel"`` of ``"block1a_dwconv/depthwise_kernel:0"``; Keras 2 and 3 differ in it."""
     last = weight_name.rsplit("/", 1)[-1].split(":", 1)[0]
     return "kernel" if last == "depthwise_kernel" else last
 

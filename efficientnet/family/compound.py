@@ -180,7 +180,7 @@ def checked_rule(rule: Any) -> Rule:
 
 
 def checked_coefficients(coefficients: Any) -> Coefficients:
-    """Itself.
+    """Return the coefficients unchanged.
 
     Raises:
         TypeError: The argument is not ``Coefficients``.

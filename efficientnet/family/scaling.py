@@ -75,7 +75,7 @@ class Factors(NamedTuple):
     resolution: float = 1.0
 
     def checked(self) -> Factors:
-        """Itself.
+        """Return the factors unchanged.
 
         Raises:
             ValueError: A factor is not greater than 0, or not finite.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @cache
 def class_names() -> tuple[tuple[str, str], ...]:
-    """The classes in the order of the network's outputs.
+    """Return the classes in the order of the network's outputs.
 
     Returns:
         1,000 pairs of WordNet id and label, such as ("n02510455", "giant_panda") at index 388.

@@ -108,7 +108,7 @@ def _load_bands(file: IO[bytes], channels: int) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
-    """Makes an UnreadableImageError of whatever Pillow raises; damaged files raise nearly anything within it."""
+    """Turn whatever Pillow raises into an UnreadableImageError; damaged files raise nearly anything within it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -134,7 +134,7 @@ def _explained(name: str, file: IO[bytes] | None = None) -> Iterator[None]:
 
 
 def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
-    """A name for messages, and a seekable binary file."""
+    """Return a name for messages, and a seekable binary file."""
     if isinstance(source, os.PathLike):
         source = os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -176,7 +176,7 @@ def _download(url: str, seconds: float) -> bytes:
 
 
 def _receive(url: str, deadline: float) -> bytes:
-    """What is at an address; ends soon after the deadline even where a server never stops sending."""
+    """Return the content at an address; end soon after the deadline even where a server never stops sending."""
     import requests
     from urllib3.exceptions import HTTPError
 
@@ -200,7 +200,7 @@ def _receive(url: str, deadline: float) -> bytes:
 
 
 def _identify(file: IO[bytes]) -> Image.Image:
-    """What ``Image.open`` does, but for its limit of pixels, which would refuse a file that is to be reduced.
+    """Open an image as ``Image.open`` does, but without its limit of pixels, which would refuse a file to be reduced.
 
     Every format that Pillow reads is tried, except EPS, which it would hand to a program, Ghostscript.
     """
@@ -256,7 +256,7 @@ def _limit_scans(image: Image.Image, file: IO[bytes]) -> None:
 
 
 def _describe(head: bytes) -> str:
-    """What a file that begins like this is, if not an image."""
+    """Describe what a file with this beginning is, if not an image."""
     text = head.lstrip().lower()
     if not head:
         return "empty (0 bytes)"

@@ -35,13 +35,13 @@ _PREPROCESSED_WHITE = 2.65
 
 
 def is_pillow(value: Any) -> TypeGuard[Image.Image]:
-    """Whether this is an image of Pillow, which is not imported for it."""
+    """Return whether this is an image of Pillow, which is not imported for it."""
     kind = getattr(sys.modules.get("PIL.Image"), "Image", None)  # None also while another thread imports it
     return kind is not None and isinstance(value, kind)
 
 
 def as_array(levels: Any) -> NDArray[Any]:
-    """Numbers as an array of NumPy's own types and order of bytes.
+    """Return numbers as an array of NumPy's own types and byte order.
 
     They may be an array, a tensor of any framework and device, or nested lists.
 
@@ -65,7 +65,7 @@ def as_array(levels: Any) -> NDArray[Any]:
 
 
 def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -> str | None:
-    """Why numbers cannot be the levels of pixels, and what to pass instead; None where they can.
+    """Return why numbers cannot be the levels of pixels, and what to pass instead; None where they can.
 
     White is 255, in uint16 65535. A floating level may be a little below 0 or above 255, as resizing leaves it. An
     image in floating numbers without a level above 1 may be one in 0..1, or a nearly black one in 0..255: it is
@@ -111,14 +111,14 @@ def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -
 
 
 def scaled(levels: NDArray[Any]) -> NDArray[Any]:
-    """Levels whose white is 255: uint16 as uint8, all others unchanged."""
+    """Return levels whose white is 255: uint16 as uint8, all others unchanged."""
     if levels.dtype != np.uint16:
         return levels
     return ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
-    """Levels 0..255 for a function that scales them, of any shape.
+    """Return levels 0..255, of any shape, for a function that scales them.
 
     Whole numbers that cannot be levels are refused, and uint16 is scaled. Floating ones are left alone, since one image
     of many may be nearly black; where they look like others, a warning says so.
@@ -138,7 +138,7 @@ def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
 
 
 def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> NDArray[Any]:
-    """An image as RGB levels.
+    """Return an image as RGB levels.
 
     Args:
         array: (height, width) or (height, width, channels): 1 channel of grey, 2 of grey and opacity, 3 of RGB, 4 of
@@ -191,7 +191,7 @@ def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> N
 
 
 def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
-    """A Pillow image of any mode, which is left unchanged, as RGB levels (height, width, 3).
+    """Return a Pillow image of any mode, which is left unchanged, as RGB levels (height, width, 3).
 
     Raises:
         ValueError, OSError: it has no pixels or NaN levels, nothing says what white is, or its file cannot be decoded.
@@ -222,14 +222,14 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def turned_upright(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """An image (height, width, …) as a camera meant it that noted this orientation (EXIF)."""
+    """Turn an image (height, width, …) upright, by the orientation that a camera noted (EXIF)."""
     upright = _empty_upright(stored.shape, stored.dtype, orientation)
     _as_stored(upright, orientation)[...] = stored
     return upright
 
 
 def is_misread(image: Image.Image) -> bool:
-    """Whether this is a TIFF file whose pixels Pillow gets wrong without an error.
+    """Return whether this is a TIFF file whose pixels Pillow gets wrong without an error.
 
     These are channels that lie apart in 16 bits, or with a fourth one; compressed numbers of more than 8 bits or
     floating ones in the other order of bytes, which it swaps twice; and numbers of 8 bits with a sign.
@@ -244,7 +244,7 @@ def is_misread(image: Image.Image) -> bool:
 
 
 def _tags(image: Image.Image) -> Any:
-    """The tags of a TIFF file; none of other images."""
+    """Return the tags of a TIFF file; none for other images."""
     return getattr(image, "tag_v2", {})
 
 
@@ -255,7 +255,7 @@ def _empty_upright(shape: tuple[int, ...], dtype: DTypeLike, orientation: int) -
 
 
 def _as_stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The same memory as a camera stored it that noted this orientation (EXIF)."""
+    """Return the same memory in the order in which a camera with this orientation (EXIF) stored it."""
     views = {
         2: lambda: upright[:, ::-1],
         3: lambda: upright[::-1, ::-1],
@@ -295,7 +295,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _white_level(image: Image.Image) -> float:
-    """The level that stands for white."""
+    """Return the level that stands for white."""
     highest = -np.inf
     for _, strip in _strips(image):
         levels = np.asarray(strip)
@@ -311,6 +311,6 @@ def _white_level(image: Image.Image) -> float:
 
 
 def to_8_bits(levels: NDArray[Any], white: float) -> NDArray[np.uint8]:
-    """Levels 0..255 of levels whose white is another number; darker than black is black."""
+    """Return levels 0..255 for levels whose white is another number; darker than black becomes black."""
     scaled_levels: NDArray[np.float64] = np.clip(levels, 0, white) * (255 / white)
     return np.rint(scaled_levels).astype(np.uint8)

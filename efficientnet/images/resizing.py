@@ -123,7 +123,7 @@ def _resize_rows(image: NDArray[Any], bands: tuple[Band, ...]) -> NDArray[Any]:
 
 
 def _transposed(image: NDArray[Any]) -> NDArray[Any]:
-    """The first two axes swapped, in memory too; whole pixels are moved, which takes half as long as by channels."""
+    """Swap the first two axes, in memory too; whole pixels are moved, which takes half as long as by channels."""
     pixel = np.dtype((np.void, image[0, 0].nbytes))
     pixels = image.reshape(*image.shape[:2], -1).view(pixel)[..., 0]
     shape = (image.shape[1], image.shape[0], *image.shape[2:])
@@ -132,7 +132,7 @@ def _transposed(image: NDArray[Any]) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _resize_bands(size: int, new_size: int, order: int, dtype: DTypeLike) -> tuple[Band, ...]:
-    """The resizing matrix of one axis without most of its zeros, for ``new = matrix @ old``.
+    """Return the resizing matrix of one axis without most of its zeros, for ``new = matrix @ old``.
 
     A new sample depends on a few old ones only, so the matrix (new_size, size) is cut into bands
     of rows, each narrowed to the columns that it uses.
@@ -148,7 +148,7 @@ def _resize_bands(size: int, new_size: int, order: int, dtype: DTypeLike) -> tup
 
 
 def _resize_matrix(size: int, new_size: int, order: int, spline_radius: int) -> Floats:
-    """Smoothing, spline filter and interpolation of one axis as a matrix (new_size, size)."""
+    """Return smoothing, spline filter and interpolation of one axis as a matrix (new_size, size)."""
     kernel: Floats = np.ones(1)
     factor = size / new_size
     if factor > 1:
@@ -178,25 +178,25 @@ def _resize_matrix(size: int, new_size: int, order: int, spline_radius: int) -> 
 
 
 def _centers(size: int, new_size: int) -> Floats:
-    """Where the centres of the new samples lie, counted in old samples."""
+    """Return where the centres of the new samples lie, counted in old samples."""
     return (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
 
 
 def _first_samples(center: Floats, order: int) -> NDArray[np.intp]:
-    """The first of the order + 1 old samples under the B-spline around each centre."""
+    """Return the first of the order + 1 old samples under the B-spline around each centre."""
     first: NDArray[np.intp] = np.floor(center - (order - 1) / 2).astype(np.intp)
     return first
 
 
 def _symmetric(half: Floats) -> Floats:
-    """The kernel whose centre and right side are `half`, with sum 1."""
+    """Return the kernel whose centre and right side are `half`, with sum 1."""
     kernel: Floats = np.concatenate([half[:0:-1], half])
     kernel /= kernel.sum()
     return kernel
 
 
 def _b_spline(distance: Floats, order: int) -> Floats:
-    """The centred B-spline of this order at points within its support."""
+    """Return the centred B-spline of this order at points within its support."""
     x: Floats = np.abs(distance)
     if order == 0:
         return np.ones_like(x)

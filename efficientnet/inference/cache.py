@@ -107,14 +107,14 @@ def write(key: str, entry: Entry) -> None:
 
 
 def _digest(notes: bytes, content: bytes | bytearray) -> bytes:
-    """The first line of a file, which shows damage of the others."""
+    """Return the first line of a file, which shows damage of the others."""
     hashed = hashlib.sha256(notes)
     hashed.update(content)
     return hashed.hexdigest().encode() + b"\n"
 
 
 def _fault(directory: Path) -> str | None:
-    """Why somebody else may have put engines into a folder; None where nobody can, or that is wanted."""
+    """Return why somebody else may have put engines into a folder; None where nobody can, or that is wanted."""
     if os.name != "posix" or os.environ.get("EFFICIENTNET_TRUST_CACHE") == "1":
         return None
     try:
@@ -147,7 +147,7 @@ def _stat(paths: Iterable[Path]) -> list[tuple[Path, os.stat_result]]:
 
 
 def _code() -> list[tuple[str, int, int]]:
-    """What this package consists of: another version writes other graphs."""
+    """Return the files of this package: another version writes other graphs."""
     root = Path(__file__).parents[1]
     statuses = sorted(_stat(root.rglob("*.py")))
     return [(str(path.relative_to(root)), status.st_size, status.st_mtime_ns) for path, status in statuses]

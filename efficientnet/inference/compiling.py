@@ -147,7 +147,7 @@ def compile(
 
 
 def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predictor:
-    """The predictor of an exported file, which leaves no choice of engine and precision."""
+    """Return the predictor of an exported file, which leaves no choice of engine and precision."""
     known, name = FORMATS[file.format], plain(file.path)
     if engine not in ("auto", known.engine):
         raise ValueError(
@@ -175,12 +175,12 @@ def _of_file(file: ExportedFile, engine: str, request: CompileRequest) -> Predic
 
 
 def _flat(run: Run, count: int) -> Run:
-    """The same function, where a vector that comes as a map of one place becomes (batch, count); no change for 0."""
+    """Return a function whose vectors are (batch, count), even if the engine returns maps of one place; none if 0."""
     return (lambda batch: [run(batch)[0].reshape(len(batch), count)]) if count else run
 
 
 def _reporting(run: Run, name: str, runtime: str) -> Run:
-    """The same function, where what a runtime raises becomes an error about the file."""
+    """Return the same function, where an error of a runtime becomes an error about the file."""
 
     def run_reporting(batch: np.ndarray) -> list[np.ndarray]:
         try:
@@ -208,7 +208,7 @@ def _make(name: str, request: CompileRequest) -> Engine:
 
 
 def _first(request: CompileRequest) -> Predictor:
-    """The first engine that is installed and knows every layer; Keras knows them all."""
+    """Return the first engine that is installed and knows every layer; Keras knows them all."""
     *others, last = _AUTO
     for name in filter(_is_installed, others):
         try:
@@ -219,13 +219,13 @@ def _first(request: CompileRequest) -> Predictor:
 
 
 def _report(engine: str, request: CompileRequest, error: Exception) -> None:
-    """Logs why an engine cannot run a model; where the model cannot even be opened, raises the reason instead."""
+    """Log why an engine cannot run a model; if the model cannot even be opened, raise the reason instead."""
     request.source.load()
     logger.warning("%s cannot run this model, and a slower engine may have to: %s", engine, error)
 
 
 def _fastest(request: CompileRequest) -> Predictor:
-    """The engine, and the micro-batch, that takes least for an image alone and sixteen together."""
+    """Return the engine and micro-batch that take least for a single image and sixteen together."""
     timings: dict[str, float] = {}
     best: tuple[float, Engine] | None = None
     for name in filter(_is_installed, _MAKERS):

@@ -97,7 +97,7 @@ def keras(request: CompileRequest) -> Engine:
 
 
 def _running(name: str, format: str, request: CompileRequest, micro_batch: int) -> Engine:
-    """The engine of an exported model: the file that is to be compiled, or a Keras model that is exported for it."""
+    """Return the engine of an exported model: the file itself, or a Keras model that is exported for it."""
     if request.source.exported is not None:
         model, spec = request.source.exported.open(request.threads)
     else:
@@ -127,7 +127,7 @@ def padded(run: Run, count: int | None) -> Run:
 
 
 def _exported(request: CompileRequest, kind: str) -> tuple[InputSpec, bytes, list[str]]:
-    """The model in another format, and the names of its outputs there; from the cache where it is."""
+    """Return the model in another format, and the names of its outputs there; from the cache where it is."""
     key = request.source.key(kind, require_runtime(kind, "the engine"))
     entry = key and cache.read_entry(key)
     if entry:

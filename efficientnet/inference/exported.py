@@ -92,7 +92,7 @@ class ExportedFile:
         return with_outputs(graph, self._output_names(ports))
 
     def _output_names(self, ports: Ports) -> list[str]:
-        """The names of the outputs in the model's order, which a runtime may not keep."""
+        """Return the names of the outputs in the model's order, which a runtime may not keep."""
         names: list[str] = (self.metadata or {}).get("output_tensors", _names(ports))
         return names
 
@@ -136,7 +136,7 @@ class ExportedFile:
         return Notes(scaling, labels, problems)
 
     def _noted(self, spec: InputSpec) -> tuple[InputSpec, tuple[Remark, ...]]:
-        """The spec with its notes, and remarks on those that cannot be used and that the caller does not say."""
+        """Return the spec with its notes, and remarks on those that cannot be used and that the caller lacks."""
         notes, given = self.notes(spec), {"scaling": self.preprocessing, "labels": self.class_names}
         if notes.scaling is not None:
             spec = spec._replace(scaling=notes.scaling)
@@ -149,7 +149,7 @@ class ExportedFile:
         )  # fmt: skip
 
     def _scaled(self, spec: InputSpec, given: Tensor) -> InputSpec:
-        """The spec with the scaling of pixels that the caller says."""
+        """Return the spec with the scaling of pixels that the caller gives."""
         if self.preprocessing is None:
             return spec
         scaling = numbers_for(self.preprocessing, spec.channels)
@@ -169,7 +169,7 @@ class ExportedFile:
         return spec._replace(takes_pixels=spec.is_scaled)
 
     def _named(self, spec: InputSpec) -> InputSpec:
-        """The spec with the names of classes that the caller says."""
+        """Return the spec with the names of classes that the caller gives."""
         if self.class_names is None:
             return spec
         classes = named_classes(spec.name, spec.activation, spec.outputs, self.class_names)
@@ -201,7 +201,7 @@ def _single_input(name: str, ports: Ports) -> Tensor:
 
 
 def _derived(name: str, given: Tensor, ports: Ports) -> InputSpec:
-    """The spec of a file that records none."""
+    """Return the spec of a file that records none."""
     second, last = given.shape[1], given.shape[3]
     if second == last:
         raise ValueError(
@@ -224,7 +224,7 @@ def _derived(name: str, given: Tensor, ports: Ports) -> InputSpec:
 
 
 def _recorded(name: str, metadata: dict[str, Any], ports: Ports) -> InputSpec:
-    """The spec that a file records, which has to fit it."""
+    """Return the spec that a file records, which has to fit it."""
     try:
         spec = InputSpec.from_json({field: metadata[field] for field in InputSpec._fields})
         _check(spec, ports)
@@ -269,7 +269,7 @@ def _names(ports: Ports) -> list[str]:
 
 
 def _count(ports: Ports) -> int:
-    """The numbers per image; 0 without a vector of them.
+    """Return the number of outputs per image; 0 without a vector of them.
 
     A classifier that ends in a convolution gives (batch, classes, 1, 1) or (batch, 1, 1, classes).
     """

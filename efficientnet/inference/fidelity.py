@@ -52,13 +52,13 @@ class Fidelity(NamedTuple):
         return f"{text}; {len(self.floating)} of {self.layers} layers are kept in float: {', '.join(self.floating)}"
 
     def reaches(self, agreement: float) -> bool:
-        """Whether this is good enough for a least agreement."""
+        """Return whether this is good enough for a least agreement."""
         if self.agreement is None or self.shift is None:
             return self.difference <= _MOST_DIFFERENCE
         return self.agreement >= agreement and self.shift <= most_shift(agreement)
 
     def asked(self, agreement: float) -> str:
-        """What :meth:`reaches` asks for, in words."""
+        """Return what :meth:`reaches` asks for, in words."""
         if self.agreement is None:
             return f"a difference of at most {_MOST_DIFFERENCE}"
         return f"{agreement:.1%}, and a shift of at most {most_shift(agreement):.3f}"

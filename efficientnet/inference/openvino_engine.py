@@ -81,7 +81,7 @@ class _Compiler:
         return Engine("openvino", spec, run, bulk, micro_batch, streams, notes["deviation"], fixed or 1, fidelity)
 
     def compile(self, batch: int, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """The compiled model for so many images, and what is noted of it."""
+        """Return the compiled model for this number of images, and its notes."""
         # Left to itself OpenVINO computes in bfloat16 wherever the processor can, several per cent off; it forgets
         # the options of a compiled model, too, so that imported ones need them again.
         options["INFERENCE_PRECISION_HINT"] = "bf16" if self.request.precision == "bf16" else "f32"
@@ -121,12 +121,12 @@ class _Compiler:
         return compiled, notes
 
     def spec(self) -> InputSpec:
-        """The spec of the model, which is loaded for it."""
+        """Return the spec of the model, which is loaded for it."""
         file = self.request.source.exported
         return self.request.source.load()[1] if file is None else file.describe(ports_of(self.exact()))
 
     def fixed_batch(self) -> int | None:
-        """The number of images that an exported file takes; None for any."""
+        """Return the number of images that an exported file takes; None for any."""
         return None if self.request.source.exported is None else ports_of(self.exact()).inputs[0].shape[0]
 
     def _exact(self) -> Any:
@@ -141,7 +141,7 @@ class _Compiler:
         return self.eight_bits()[0] if self.request.precision == "int8" else self.exact()
 
     def _eight_bits(self) -> tuple[Any, Fidelity]:
-        """The graph in 8 bits, and how well it keeps the predictions of float32."""
+        """Return the graph in 8 bits, and how well it keeps the predictions of float32."""
         from ..keras_graph.detours import openvino_of
         from ..keras_graph.fold import fold_batch_norm
         from . import eight_bits
@@ -165,12 +165,12 @@ class _Compiler:
         return graph, fidelity
 
     def _runner_of(self, graph: Any) -> Run:
-        """The function of a graph in float32, or in 8 bits, for any number of images."""
+        """Return the function of a graph in float32, or in 8 bits, for any number of images."""
         run = _runner(self.core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}))
         return lambda pixels: run(pixels.astype(np.float32))
 
     def _deviation(self, compiled: Any) -> float | None:
-        """The largest difference of outputs from float32's, on random images."""
+        """Return the largest difference of outputs from float32's, on random images."""
         if self.request.precision == "f32":
             return None
         from ..keras_graph.detours import relative_difference
@@ -187,7 +187,7 @@ class _Compiler:
 
 
 def _runner(compiled: Any, scale: Callable[[np.ndarray], np.ndarray] | None = None) -> Run:
-    """The function of a compiled graph; ``scale`` scales pixels for one that does not itself."""
+    """Return the function of a compiled graph; ``scale`` scales the pixels for one that does not."""
     idle: deque[Any] = deque()  # requests are not shared between threads, and are dear to make
     ports = ports_of(compiled)
     given, outputs = ports.inputs[0], list(zip(compiled.outputs, ports.outputs, strict=True))
@@ -208,14 +208,14 @@ def _runner(compiled: Any, scale: Callable[[np.ndarray], np.ndarray] | None = No
 
 
 def _shaped(graph: Any, spec: InputSpec, batch: int) -> Any:
-    """A separate graph for a number of images: what knows its shapes is compiled into something faster."""
+    """Return a separate graph for a number of images: with known shapes, it is compiled into something faster."""
     shaped = graph.clone()
     shaped.reshape(spec.input_shape(batch))
     return shaped
 
 
 def _content(images: Sequence[Any]) -> str:
-    """A key for images by their content."""
+    """Return a key for images by their content."""
     digest = hashlib.sha256()
     for image in images:
         is_path = isinstance(image, (str, Path))

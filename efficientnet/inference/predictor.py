@@ -188,7 +188,7 @@ class Predictor:
         return engine
 
     def _pieces(self, images: np.ndarray) -> list[list[np.ndarray]]:
-        """The outputs of a batch in pieces: micro-batches that all threads work on at once, and single images.
+        """Return the outputs of a batch in pieces: micro-batches that all threads work on at once, and single images.
 
         What does not fill a micro-batch is predicted one by one: so two shapes are compiled, whatever the batch.
         """
@@ -210,7 +210,7 @@ class Predictor:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _report_unscaled(self) -> None:
-        """Log, once, that numbers go to the model unchanged."""
+        """Log once that numbers go to the model unchanged."""
         with self._lock:
             is_first, self._is_reported = not self._is_reported, True
         if is_first:
@@ -253,13 +253,13 @@ class Predictor:
         return overlap(sources, load, start, engine.micro_batch, 2 * engine.workers)
 
     def _load_prepared(self, image: Any) -> np.ndarray:
-        """An image of an array in the model's shape, which ``predict`` neither crops nor resizes."""
+        """Load an array of the model's shape as an image, which ``predict`` neither crops nor resizes."""
         (checked,) = self.spec.check(as_array(image)[np.newaxis])
         return np.asarray(checked)
 
 
 def _each(engine: Engine, bulk: Run | None, images: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The outputs of each image: of all at once, or of few after the other."""
+    """Return the outputs of each image: of all at once, or of few after the other."""
     run, most = (engine.lone, engine.most_alone) if bulk is None else (bulk, len(images))
     pieces = [run(np.stack(images[start : start + most])) for start in range(0, len(images), most)]
     return [list(parts) for piece in pieces for parts in zip(*piece, strict=True)]

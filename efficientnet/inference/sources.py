@@ -205,7 +205,7 @@ def _remarks(mark: Mark, preprocessing: str | Scaling | None) -> tuple[Remark, .
 
 
 def _is_imagenets(model: Any, mark: Mark) -> bool:
-    """Whether a model ends in the classifier of a network that was built with its weights."""
+    """Return whether a model ends in the classifier of a network that was built with its weights."""
     last = model.layers[-1]
     while hasattr(last, "layers"):
         last = last.layers[-1]
@@ -213,6 +213,6 @@ def _is_imagenets(model: Any, mark: Mark) -> bool:
 
 
 def _file(weights: str, chosen: published.PublishedWeights | None) -> Path | None:
-    """The file that weights are read from, where it is a single one on this machine."""
+    """Return the file that weights are read from, if it is a single one on this machine."""
     path = Path(weights).expanduser() if chosen is None else published.path(chosen)
     return path if path.is_file() else None

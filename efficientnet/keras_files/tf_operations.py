@@ -98,7 +98,7 @@ def _has_tensor(value: Any) -> bool:
 
 
 def _get_item(tensor: Any, spec: Any) -> tuple[str, dict[str, Any], list[Any]]:
-    """``x[…]``; Keras 3 cannot read an ellipsis from a file, but takes from the last axis in other ways."""
+    """Convert ``x[…]``; Keras 3 cannot read an ellipsis from a file, but takes from the last axis in other ways."""
     if _has_tensor(spec):
         raise UnknownOperation("takes a part whose place is computed, which has no form in Keras 3 here")
     if not isinstance(spec, list) or not any(isinstance(item, dict) and "start" not in item for item in spec):

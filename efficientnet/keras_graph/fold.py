@@ -69,7 +69,7 @@ def in_float32(model: Any) -> Any:
 
 
 def _has_other_policy(layer: Any) -> bool:
-    """Whether a layer computes in floating numbers of other than 32 bits."""
+    """Return whether a layer computes in floating numbers of other than 32 bits."""
     return getattr(layer, "compute_dtype", None) in _OTHER_FLOATS and not getattr(layer, "quantization_mode", None)
 
 

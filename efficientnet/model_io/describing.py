@@ -86,7 +86,7 @@ def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | N
 
 
 def _own_size(model: Any) -> int:
-    """The resolution of the variant that a model is made of."""
+    """Return the resolution of the variant that a model is made of."""
     shapes = {}
     for weight in model.weights:
         path: str = getattr(weight, "path", weight.name)

@@ -60,12 +60,12 @@ def read_pixels(source: Any, channels: int) -> Any:
 
 
 def is_path_or_content(source: Any) -> bool:
-    """Whether this is a single image's path, URL, content or open file."""
+    """Return whether this is a single image's path, URL, content or open file."""
     return isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(source, "read")
 
 
 def listed(sources: Any) -> Any:
-    """An array of one axis, such as a table's column of paths, as a list; everything else unchanged."""
+    """Return an array of one axis, such as a table's column of paths, as a list; everything else unchanged."""
     is_array = hasattr(sources, "__array__")  # a memoryview, which has a shape, too, is the content of a file
     return list(sources) if is_array and len(getattr(sources, "shape", ())) == 1 else sources
 
@@ -93,7 +93,7 @@ def check_many(sources: Any) -> None:
 
 
 def _is_single(array: Any) -> bool:
-    """Whether this is the array of one image; one of (batch, height, width) gives grey ones."""
+    """Return whether this is the array of one image; one of (batch, height, width) gives grey ones."""
     shape = getattr(array, "shape", None)
     return shape is not None and (len(shape) < 3 or (len(shape) == 3 and shape[-1] in (1, 3, 4)))
 
@@ -148,7 +148,7 @@ def overlap(
 
 
 def _comes(loading: deque[tuple[Any, Future[np.ndarray]]], predicting: deque[tuple[_Members, Future[Any]]]) -> bool:
-    """Whether the next image is there within a moment, or something else to do is.
+    """Return whether the next image is there within a moment, or there is something else to do.
 
     A image that takes longer, from a slow server perhaps, does not keep those before it from being predicted.
     """
@@ -160,13 +160,13 @@ def _wait(
     predicting: deque[tuple[_Members, Future[Any]]],
     seconds: float | None,
 ) -> bool:
-    """Waits for the next image or prediction; returns whether one of them has come."""
+    """Wait for the next image or prediction; return whether one of them has come."""
     first = [loading[0][1], *(future for _, future in itertools.islice(predicting, 1))]
     return bool(wait(first, seconds, FIRST_COMPLETED).done)
 
 
 def _take(loading: deque[tuple[Any, Future[np.ndarray]]], members: _Members, images: list[np.ndarray]) -> None:
-    """Adds the next image to a group; one that failed stands between the others."""
+    """Add the next image to a group; one that failed stands between the others."""
     source, future = loading.popleft()
     try:
         images.append(future.result())

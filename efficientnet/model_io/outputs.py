@@ -85,7 +85,7 @@ class Prediction(NamedTuple):
 
 
 def last_activations(model: Any) -> list[str]:
-    """The activation that each output of a model has gone through last; ``"unknown"`` where its graph does not say.
+    """Return the last activation of each output of a model; ``"unknown"`` where its graph does not show it.
 
     Models within the model and layers that change nothing of it, such as dropout, are looked through.
     """
@@ -97,7 +97,7 @@ def last_activations(model: Any) -> list[str]:
 
 
 def kind_of(activation: str, count: int, has_names: bool) -> Kind:
-    """What the outputs of a model are, as far as its graph says it; see :class:`Prediction`.
+    """Return the kind of a model's outputs, as far as its graph shows it; see :class:`Prediction`.
 
     Args:
         activation: as :func:`last_activations` gives it.
@@ -121,7 +121,7 @@ def kind_of(activation: str, count: int, has_names: bool) -> Kind:
 
 
 def name_classes(activation: str, count: int, names: Any) -> Classes | None:
-    """Ids and labels of a model's classes; None where the number of names does not fit.
+    """Return ids and labels of a model's classes; None where the number of names does not fit.
 
     A single sigmoid has two: the second is the one whose probability it gives.
 
@@ -167,32 +167,32 @@ def have_names(classes: Classes) -> bool:
 
 
 def softmax(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """Probabilities of logits, along the last axis."""
+    """Return probabilities for logits, along the last axis."""
     powers = np.exp(np.asarray(scores, np.float64) - np.max(scores, axis=-1, keepdims=True))
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
 
 
 def are_distributions(scores: NDArray[Any]) -> bool:
-    """Whether numbers are 0 or more, and 1 in sum along the last axis."""
+    """Return whether numbers are 0 or more, and 1 in sum along the last axis."""
     sums = np.asarray(scores, np.float64).sum(axis=-1)
     return are_shares(scores) and bool((np.abs(sums - 1) < _TOLERANCE).all())
 
 
 def are_shares(scores: NDArray[Any]) -> bool:
-    """Whether each number is between 0 and 1."""
+    """Return whether each number is between 0 and 1."""
     return bool(((scores > -_TOLERANCE) & (scores < 1 + _TOLERANCE)).all())
 
 
 def best_first(
     scores: Sequence[float] | NDArray[Any], classes: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str, float]]:
-    """Id, label and score of each class; of equal ones the first comes first."""
+    """Return id, label and score of each class; of equal ones the first comes first."""
     return [(*classes[index], float(scores[index])) for index in np.argsort(-np.asarray(scores), kind="stable")]
 
 
 def activation_after(call: LayerCall, values: Sequence[str]) -> str:
-    """The activation that what a call gives has gone through last, where its inputs have gone through these."""
+    """Return the last activation of a call's outputs, where these are the last activations of its inputs."""
     before = values[0] if len(set(values)) == 1 else UNKNOWN
     operation = keras_operation(call.layer)
     if operation is not None:

@@ -169,7 +169,7 @@ class _Server:
         return [Route(path, self.guarded(path, handler), methods=[method]) for path, handler, method in handlers]
 
     def guarded(self, route: str, handler: Handler) -> Handler:
-        """The same handler, behind the token, and counted."""
+        """Return the same handler, behind the token, and counted."""
 
         @functools.wraps(handler)
         async def handle(request: Request) -> Response:
@@ -200,14 +200,14 @@ class _Server:
             raise HTTPException(_UNAUTHORIZED, "Send the server's token: Authorization: Bearer TOKEN.", headers)
 
     def name_of(self, request: Request) -> str:
-        """The model that a request names, or the first."""
+        """Return the model that a request names, or the first."""
         name = request.path_params.get("model") or request.query_params.get("model") or next(iter(self.models))
         if name not in self.models:
             raise HTTPException(NOT_FOUND, f"There is no model {name[:80]!r}: there are {', '.join(self.models)}.")
         return str(name)
 
     async def outputs(self, name: str, sources: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """The model's outputs for images, once they are predicted."""
+        """Return the model's outputs for images, once they are predicted."""
         gatherer = self.gatherers[name]
         futures = []
         try:
@@ -229,7 +229,7 @@ class _Server:
         return HTTPException(_UNAVAILABLE, f"{message} Try again.", {"Retry-After": "1"})
 
     async def sources(self, request: Request) -> list[Any]:
-        """The images that a request sends, or has fetched."""
+        """Return the images that a request sends, or has fetched."""
         body = await read_body(request, self.limits)
         if not request.headers.get("content-type", "").lower().startswith("application/json"):
             return list(await read_images(request, body, self.limits))

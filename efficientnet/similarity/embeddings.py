@@ -107,7 +107,7 @@ class Embeddings:
         return cls(settings["root"], paths, vectors, settings["network"], [latest[path] for path in paths])
 
     def is_outdated(self, row: int) -> bool:
-        """Whether an image is gone, or has changed since it was embedded, so that its vector is another image's."""
+        """Return whether an image is gone, or has changed since it was embedded, so that its vector is out of date."""
         root = Path(self.root)
         try:
             return bool(self.files) and _file(root, root / self.paths[row]) != self.files[row]

@@ -102,7 +102,7 @@ class Task:
         return Batches(self.data, self.recipe, stage, self.seed, share, self.balance, teacher=self.teacher)
 
     def build(self, stage: Stage, steps: int) -> Networks:
-        """A stage's networks, as they start where there is no stage before it."""
+        """Build a stage's networks, as they start where there is no stage before it."""
         import_keras().utils.set_random_seed(self.seed)
         images = len(self.data.training)
         return stages.build(
@@ -111,7 +111,7 @@ class Task:
         )  # fmt: skip
 
     def settings(self) -> dict[str, Any]:
-        """All that the course of the training depends on, and the command."""
+        """Return all that the course of the training depends on, and the command."""
         keras = import_keras()
         return {
             "recipe": to_json(self.recipe), "variant": self.variant.name, "weights": self.weights, "seed": self.seed,
@@ -201,7 +201,7 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[_Stop]:
-    """Takes note of SIGTERM and SIGINT. A second SIGINT interrupts at once."""
+    """Note SIGTERM and SIGINT. A second SIGINT interrupts at once."""
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -279,7 +279,7 @@ class _Training:
         self.checkpoint = Checkpoint(self.state, stages.collect(nets))
 
     def step_through(self, batches: Batches, nets: Networks) -> None:
-        """Does the steps of a stage that are left, and validates after each epoch."""
+        """Do the remaining steps of a stage, and validate after each epoch."""
         state, last = self.state, batches.stage.epochs * batches.steps
         with contextlib.closing(batches.from_step(state.step, last)) as stream, tqdm(
             total=last, initial=state.step, unit="step", leave=False, desc=batches.stage.name,
@@ -313,7 +313,7 @@ class _Training:
 
     @contextlib.contextmanager
     def saving_where_unreadable(self, nets: Networks) -> Iterator[None]:
-        """Saves what has been trained where a file, or all of them, are gone."""
+        """Save what has been trained if a file, or all of them, are gone."""
         try:
             yield
         except OSError as error:
@@ -321,28 +321,28 @@ class _Training:
             raise OSError(f"{error}. A checkpoint was written: once that is mended, go on with --resume.") from None
 
     def progress(self) -> str:
-        """The best score so far, and all epochs' scores as a row of bars."""
+        """Return the best score so far, and all epochs' scores as a row of bars."""
         history, score = self.state.history, f"val_{self.objective.score}"
         best = self.objective.best(history)[score]  # of errors it is the lowest
         return f"best {best:.4g} {sparkline([row[score] for row in history])}"
 
     def rows(self, batches: Batches) -> list[dict[str, Any]]:
-        """Those of the stage in the log."""
+        """Return the rows of the stage in the log."""
         return [row for row in self.state.history if row["stage"] == batches.stage.name]
 
     def epochs_to_validate(self, batches: Batches) -> int:
-        """Epochs of the stage whose steps are done and which are not in the log: 0 or 1."""
+        """Return the number of epochs of the stage whose steps are done and which are not in the log: 0 or 1."""
         return self.state.step // batches.steps - len(self.rows(batches))
 
     def is_over(self, batches: Batches) -> bool:
-        """Whether a stage has had all its epochs, or its patience has come to an end."""
+        """Return whether a stage has had all its epochs, or its patience has come to an end."""
         rows = self.rows(batches)
         best = max(range(len(rows)), key=lambda index: self.objective.quality(rows[index]), default=0)
         patience = self.task.recipe.patience
         return len(rows) >= batches.stage.epochs or (patience is not None and len(rows) > best + patience)
 
     def end_epoch(self, batches: Batches, nets: Networks) -> None:
-        """Validates and writes all files, the checkpoint last: with it the epoch counts, without it is repeated."""
+        """Validate and write all files, the checkpoint last: with it the epoch counts, without it is repeated."""
         started, state = time.monotonic(), self.state
         with stages.averaged(nets):
             found = validate(nets.trained, batches, self.processes)
@@ -365,7 +365,7 @@ class _Training:
         self.say("  ".join(f"{key} {value}" for key, value in state.history[-1].items()))
 
     def save_model(self, network: Any, thresholds: tuple[float, ...] | None) -> None:
-        """Writes the model. All processes make it: on TensorFlow they have to create variables together."""
+        """Write the model. All processes make it: on TensorFlow they have to create variables together."""
         model = stages.in_float32(network)
         with self.objective.in_units(model):
             if self.processes.rank == 0:
@@ -377,7 +377,7 @@ class _Training:
             self.run_folder.save(checkpoint)
 
     def with_features(self, batches: Batches, nets: Networks) -> Batches:
-        """The same batches, of the frozen body's features of each image."""
+        """Return the same batches, of the frozen body's features of each image."""
         size = batches.stage.image_size
         images = all_images(self.task.data, size, batches.size)
         features = [predict(nets.body, pixels, batches.size, self.processes) for pixels in images]

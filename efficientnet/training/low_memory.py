@@ -34,7 +34,7 @@ def with_recomputed_blocks(model: Any) -> Any:
 
 
 def _parts(model: Any, keras: Any) -> list[Any]:
-    """The model as a chain of models that share its layers: up to the stem, each block, and the rest."""
+    """Return the model as a chain of models that share its layers: up to the stem, each block, and the rest."""
     last = {layer.name.split("_")[0]: layer for layer in model.layers}
     ends = [layer.output for part, layer in last.items() if part.startswith(("stem", "block"))]
     tensors = [model.input, *ends, model.output]
@@ -42,7 +42,7 @@ def _parts(model: Any, keras: Any) -> list[Any]:
 
 
 def _recomputed(part: Any, x: Any, keras: Any) -> Any:
-    """A part's outputs in training, of which no gradient needs more than its input.
+    """Return a part's outputs in training, of which no gradient needs more than its input.
 
     To compute it twice must change nothing: so it takes all variables as they are now, and changes none.
     """

@@ -227,7 +227,7 @@ class Recipe:
         return self.epochs - self.head_epochs
 
     def batch(self, images: int, trained: str) -> int:
-        """Images of a step of a stage that trains this ("head", "blocks" or "all"), of so many to train on."""
+        """Return the batch size of a stage that trains this ("head", "blocks" or "all") on this number of images."""
         fitting = _BATCH if trained == "head" else max(_LEAST_BATCH, min(_BATCH, images // _LEAST_STEPS))
         return self.in_equal_parts(min(self.batch_size or max(fitting, self.accumulate), max(1, images)))
 
@@ -242,11 +242,11 @@ class Recipe:
         return size - size % self.accumulate
 
     def parts(self, trained: str) -> int:
-        """Parts that a batch is computed in, in a stage that trains this; features of the head take little memory."""
+        """Return the parts that a batch of a stage is computed in; features of the head take little memory."""
         return 1 if trained == "head" else self.accumulate
 
     def plan_stages(self, variant: Variant, image_size: int) -> list[Stage]:
-        """The stages in their order; ``image_size`` is that of the last, pixels."""
+        """Return the stages in their order; ``image_size`` is that of the last, pixels."""
         dropout = self.dropout or (variant.dropout_rate, variant.dropout_rate)
         found = []
         if self.head_epochs:
@@ -265,7 +265,7 @@ class Recipe:
         return found
 
     def rate(self, trained: str, steps: int) -> float:
-        """The highest learning rate of stages of so many steps that train this ("head", "blocks" or "all")."""
+        """Return the highest learning rate of so many steps of stages that train this ("head", "blocks" or "all")."""
         if trained == "head":
             highest = self.head_learning_rate
         else:
@@ -274,7 +274,7 @@ class Recipe:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a value, of JSON perhaps, is of a field's type; numbers are finite."""
+    """Return whether a value, of JSON perhaps, is of a field's type; numbers are finite."""
     if isinstance(kind, types.UnionType):
         return any(_is_of(value, one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:

@@ -162,7 +162,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
-    """The evaluation of the validation images."""
+    """Return the evaluation of the validation images."""
     from ..evaluation import evaluate_predictor
     from ..inference import compile
 
@@ -171,7 +171,7 @@ def _evaluate(model: ModelSource, folder: Path) -> AnyEvaluation:
 
 
 def _summary(task: Task, folder: Path, history: Sequence[Mapping[str, Any]], found: AnyEvaluation | None) -> Page:
-    """The page's head: title, outcome, findings."""
+    """Return the page's head: title, outcome, findings."""
     from ..evaluation.page import findings_of
 
     objective = task.objective
@@ -199,7 +199,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _evaluation_of(found: CrossValidation) -> AnyEvaluation:
-    """The evaluation of the predictions out of fold."""
+    """Return the evaluation of the predictions out of fold."""
     from ..evaluation import Evaluation, LabelEvaluation, ValueEvaluation, score
 
     data, outputs = found.task.data, found.outputs.astype(np.float64)
@@ -235,7 +235,7 @@ def _usage(task: Task, what: str, found: AnyEvaluation | None = None) -> Section
 
 
 def _settings(known: Mapping[str, Any]) -> Section:
-    """All settings of the training, as it recorded them."""
+    """Return all settings of the training, as it recorded them."""
     recipe = tuple((field.replace("_", " "), _shown(value)) for field, value in known["recipe"].items())
     others = tuple(
         (key.replace("_", " "), _shown(known[key]))
@@ -252,7 +252,7 @@ def _shown(value: Any) -> str:
 
 
 def _front_matter(task: Task) -> str:
-    """What a hub reads of a model card."""
+    """Return what a hub reads of a model card."""
     tags = ["efficientnet", task.variant.name]
     head = {"library_name": "keras", "pipeline_tag": "image-classification", "tags": tags}
     return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in head.items()) + "---\n\n"

@@ -162,7 +162,7 @@ _OPENERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the recipe and those beside it that are numbers or names."""
+    """Return the settings of the recipe, and those beside it, that are numbers or names."""
     beside = {key: value for key, value in settings.items() if isinstance(value, (str, int, float))}
     return {**beside, **settings.get("recipe", {})}
 

@@ -50,12 +50,12 @@ class Entry(NamedTuple):
 
 
 def same(theirs: str, ours: str, shape: Shape) -> Entry:
-    """The entry of an array that both lay out alike."""
+    """Return the entry of an array that both lay out alike."""
     return Entry(theirs, shape, ours, shape, shape, tuple(range(len(shape))))
 
 
 def transposed(theirs: str, ours: str, shape: Shape, axes: Shape) -> Entry:
-    """The entry of an array whose axes they have in another order: ours are their ``axes``."""
+    """Return the entry of an array whose axes they have in another order: ours are their ``axes``."""
     view = tuple(shape[axis] for axis in np.argsort(axes))
     return Entry(theirs, view, ours, shape, view, axes)
 

@@ -58,7 +58,7 @@ def _by_number(layers: Sequence[Layer]) -> Iterator[Entry]:
 
 
 def _numbered_within(before: str, name: str) -> str | None:
-    """The name of a numbered array in the model that stands ``before`` it, or that of a layer around that model."""
+    """Return the name of a numbered array in the model that stands ``before`` it, or that of a layer around it."""
     group, _, layer = name.rpartition("/")[0].rpartition("/")
     is_within = before.startswith(f"{group}/" if group else "")
     return f"{layer}/{name.rpartition('/')[2]}" if is_within and (not group or before) else None

@@ -57,7 +57,7 @@ def _entries(layers: Sequence[Layer], type_of: Callable[[Block], str]) -> Iterat
 
 
 def _within(before: str, name: str) -> str | None:
-    """The classifier stands beside the backbone."""
+    """Return a name relative to ``before``; the classifier stands beside the backbone."""
     return name.removeprefix(before) if name.startswith(before) else NUMBERED.within(before, name)
 
 

@@ -53,7 +53,7 @@ def _layer(layer: Layer, names: set[str]) -> str:
 
 
 def _experts(layer: Layer, number: int) -> Entry:
-    """Kernels of experts, each flattened; these layers are numbered over the whole network.
+    """Return the entry of the experts' kernels, each flattened; these layers are numbered over the whole network.
 
     In each block there is a further pointwise one, whose numbers never came into use.
     """

@@ -17,7 +17,7 @@ _BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
 
 
 def _entries(layers: Sequence[Layer], name: Callable[[Layer], str]) -> Iterator[Entry]:
-    """The table of an implementation that calls its layers by ``name``; what they hold, PyTorch itself names."""
+    """Yield the table of an implementation that calls its layers by ``name``; what they hold, PyTorch itself names."""
     for layer in layers:
         for role, shape in layer.shapes.items():
             ours = f"{layer.name}/{role}"
@@ -35,7 +35,7 @@ def _entries(layers: Sequence[Layer], name: Callable[[Layer], str]) -> Iterator[
 
 
 def _experts(theirs: str, ours: str, layer: Layer, place: Place) -> Entry:
-    """A row of kernels, each flattened."""
+    """Return the entry of a row of kernels, each flattened."""
     block, shape = place.block, layer.shapes["kernel"]
     if layer.kind == "DepthwiseConv2D":  # (experts, channels · h · w) -> (h, w, channels, experts)
         view, axes = (block.experts, block.expanded_filters, block.kernel_size, block.kernel_size), (2, 3, 1, 0)
@@ -84,7 +84,7 @@ _LUKEMELAS_BLOCK = {
 def _numbered(
     layers: Sequence[Layer], parts: Mapping[str, str], blocks: str, block_parts: Mapping[str, str]
 ) -> Iterator[Entry]:
-    """The table of an implementation that numbers all blocks through, as ``blocks``."""
+    """Yield the table of an implementation that numbers all blocks through, as ``blocks``."""
 
     def name(layer: Layer) -> str:
         if layer.place is None:
@@ -143,7 +143,7 @@ _MMPRETRAIN_SINGLE = {"project_conv": "conv", "project_bn": "bn"}
 
 
 def _mmpretrain(layers: Sequence[Layer]) -> Iterator[Entry]:
-    """V2's stages are numbered; in the other families, one without a stride goes on in the stage before it."""
+    """Yield V2's table, whose stages are numbered; elsewhere a stage without a stride continues the one before it."""
     places = {layer.place.number: layer.place for layer in layers if layer.place}
     is_v2 = any(place.block.fused and not place.block.expands for place in places.values())
     paths: dict[int, str] = {}

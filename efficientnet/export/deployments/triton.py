@@ -17,7 +17,7 @@ def _complete(exported: Exported, runtime: Path | None) -> None:
 
 
 def _config(exported: Exported, labels: str | None) -> str:
-    """The text of a ModelConfig. Where Triton makes the batches, shapes are without their axis."""
+    """Return the text of a ModelConfig. Where Triton makes the batches, shapes are without their axis."""
     spec = exported.spec
     batch = [] if exported.batch is None else [exported.batch]
     together = _MOST_TOGETHER if exported.batch is None else 0

@@ -71,7 +71,7 @@ def _complete(exported: Exported, runtime: Path | None) -> None:
 
 
 def _settings(exported: Exported, has_runtime: bool) -> dict[str, Any]:
-    """What the page has to know of the model and the runtime."""
+    """Return what the page has to know of the model and the runtime."""
     spec = exported.spec
     size = spec.check_images()
     are_classes = spec.kind in ("probabilities", "binary", "labels", "unknown")

@@ -47,7 +47,7 @@ _LAYERS: dict[str, Callable[[Writer, Any, Value], Value]] = {
 
 
 def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = None) -> Any:
-    """The ONNX model of a functional or sequential Keras model, in float32.
+    """Return the ONNX model of a functional or sequential Keras model, in float32.
 
     Args:
         model: of either Keras, on any backend, in either channel order.
@@ -99,7 +99,7 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
 
 
 def tensor_names(model: Any) -> tuple[list[str], list[str]]:
-    """What a functional model's inputs and outputs are called, without repetitions.
+    """Return the names of a functional model's inputs and outputs, without repetitions.
 
     Outputs have the names that the model gives them in a dictionary, else those of the layers that they come from.
     """
@@ -114,7 +114,7 @@ def tensor_names(model: Any) -> tuple[list[str], list[str]]:
 
 
 def _as_typed(writer: Writer, onnx: Any, x: Value, tensor: Any) -> Value:
-    """An input as the model takes it: of one for whole numbers, Keras cuts fractions off."""
+    """Convert an input to the type that the model takes: for whole numbers, Keras cuts fractions off."""
     dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
     if "float" in dtype:
         return x
@@ -123,7 +123,7 @@ def _as_typed(writer: Writer, onnx: Any, x: Value, tensor: Any) -> Value:
 
 
 def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
-    """An image with its colours scaled.
+    """Scale an image's colors.
 
     It stays a multiplication and an addition: a convolution that pads with zeros cannot absorb the offset, since its
     border would be another colour; and the multiplication takes 0.02 ms.
@@ -134,7 +134,7 @@ def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
 
 
 def _write(writer: Writer, call: LayerCall, inputs: list[Value]) -> list[Value]:
-    """Writes one call of a layer or an operation."""
+    """Write one call of a layer or an operation."""
     writer.begin(call)
     if is_idle(call):
         return inputs
@@ -162,7 +162,7 @@ def _write_layer(writer: Writer, layer: Any, kind: str, inputs: list[Value], tra
 
 
 def _write_pipeline(writer: Writer, call: LayerCall, x: Value) -> Value:
-    """Writes layers that are one layer, of which Keras has no calls of their own."""
+    """Write the layers of a pipeline, which Keras does not call one by one."""
     for layer in call.layer._pipeline_layers:
         shape = tuple(layer.compute_output_shape(writer.input_shape))
         if not (only_trains(layer) and shape == writer.input_shape):

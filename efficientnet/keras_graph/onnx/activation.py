@@ -17,7 +17,7 @@ _LIBRARIES = ("keras", "tf_keras", "tensorflow")
 def relu(
     writer: Writer, x: Value, /, *, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> Value:
-    """x where it is above the threshold, no more than ``max_value``; below, ``negative_slope * (x - threshold)``."""
+    """Write x where it is above the threshold, at most ``max_value``; below, ``negative_slope * (x - threshold)``."""
     if threshold:
         is_above = writer.write("Greater", x, writer.floats(threshold, "threshold"))
         above = writer.write("Where", is_above, x, writer.floats(0, "zero"))
@@ -32,37 +32,37 @@ def relu(
 
 
 def leaky_relu(writer: Writer, x: Value, /, *, negative_slope: float = 0.2) -> Value:
-    """x, or where it is negative ``negative_slope * x``."""
+    """Write x, or where it is negative ``negative_slope * x``."""
     return writer.write("LeakyRelu", x, alpha=float(negative_slope))
 
 
 def clip(writer: Writer, x: Value, low: float, high: float) -> Value:
-    """x between two numbers."""
+    """Write x between two numbers."""
     return writer.write("Clip", x, writer.floats(low, "min"), writer.floats(high, "max"))
 
 
 def softmax(writer: Writer, x: Value, /, *, axis: int = -1) -> Value:
-    """exp(x) / Σ exp(x)."""
+    """Write exp(x) / Σ exp(x)."""
     return writer.write("Softmax", x, axis=writer.axis(x, _one(axis)))
 
 
 def log_softmax(writer: Writer, x: Value, /, *, axis: int = -1) -> Value:
-    """The logarithm of the softmax."""
+    """Write the logarithm of the softmax."""
     return writer.write("LogSoftmax", x, axis=writer.axis(x, _one(axis)))
 
 
 def elu(writer: Writer, x: Value, /, *, alpha: float = 1.0) -> Value:
-    """x, or where it is negative alpha · (exp(x) - 1)."""
+    """Write x, or where it is negative alpha · (exp(x) - 1)."""
     return writer.write("Elu", x, alpha=float(alpha))
 
 
 def celu(writer: Writer, x: Value, /, *, alpha: float = 1.0) -> Value:
-    """max(x, 0) + min(alpha · (exp(x / alpha) - 1), 0)."""
+    """Write max(x, 0) + min(alpha · (exp(x / alpha) - 1), 0)."""
     return writer.write("Celu", x, alpha=float(alpha))
 
 
 def gelu(writer: Writer, x: Value, /, *, approximate: bool = True) -> Value:
-    """x times the normal distribution's share below x, exact or with tanh."""
+    """Write x times the normal distribution's share below x, exact or with tanh."""
     if approximate:
         cubic = writer.combine("Add", x, writer.combine("Mul", writer.chain("Mul", [x, x, x]), 0.044715))
         inner = writer.write("Tanh", writer.combine("Mul", cubic, math.sqrt(2 / math.pi)))
@@ -72,17 +72,17 @@ def gelu(writer: Writer, x: Value, /, *, approximate: bool = True) -> Value:
 
 
 def silu(writer: Writer, x: Value, /) -> Value:
-    """x times its sigmoid; ``swish`` in legacy Keras."""
+    """Write x times its sigmoid; ``swish`` in legacy Keras."""
     return writer.combine("Mul", x, writer.write("Sigmoid", x))
 
 
 def mish(writer: Writer, x: Value, /) -> Value:
-    """x · tanh(log(1 + exp(x)))."""
+    """Write x · tanh(log(1 + exp(x)))."""
     return writer.combine("Mul", x, writer.write("Tanh", writer.write("Softplus", x)))
 
 
 def hard_sigmoid(writer: Writer, x: Value, /) -> Value:
-    """Keras 3's relu6(x + 3) / 6."""
+    """Write Keras 3's relu6(x + 3) / 6."""
     return writer.write("HardSigmoid", x, alpha=1 / 6, beta=0.5)
 
 
@@ -92,49 +92,49 @@ def legacy_hard_sigmoid(writer: Writer, x: Value, /) -> Value:
 
 
 def hard_silu(writer: Writer, x: Value, /) -> Value:
-    """x times its hard sigmoid; ``hard_swish``."""
+    """Write x times its hard sigmoid; ``hard_swish``."""
     return writer.combine("Mul", x, hard_sigmoid(writer, x))
 
 
 def log_sigmoid(writer: Writer, x: Value, /) -> Value:
-    """The logarithm of the sigmoid."""
+    """Write the logarithm of the sigmoid."""
     return writer.write("Neg", writer.write("Softplus", writer.write("Neg", x)))
 
 
 def hard_tanh(writer: Writer, x: Value, /) -> Value:
-    """x between -1 and 1."""
+    """Write x between -1 and 1."""
     return clip(writer, x, -1.0, 1.0)
 
 
 def relu6(writer: Writer, x: Value, /) -> Value:
-    """x between 0 and 6."""
+    """Write x between 0 and 6."""
     return clip(writer, x, 0.0, 6.0)
 
 
 def sparse_sigmoid(writer: Writer, x: Value, /) -> Value:
-    """(x + 1) / 2, between 0 and 1."""
+    """Write (x + 1) / 2, between 0 and 1."""
     return writer.write("HardSigmoid", x, alpha=0.5, beta=0.5)
 
 
 def squareplus(writer: Writer, x: Value, /, *, b: float = 4) -> Value:
-    """(x + √(x² + b)) / 2."""
+    """Write (x + √(x² + b)) / 2."""
     root = writer.write("Sqrt", writer.combine("Add", writer.combine("Mul", x, x), b))
     return writer.combine("Mul", writer.combine("Add", x, root), 0.5)
 
 
 def tanh_shrink(writer: Writer, x: Value, /) -> Value:
-    """x - tanh(x)."""
+    """Write x - tanh(x)."""
     return writer.combine("Sub", x, writer.write("Tanh", x))
 
 
 def glu(writer: Writer, x: Value, /, *, axis: int = -1) -> Value:
-    """The first half of the channels times the sigmoid of the second."""
+    """Write the first half of the channels times the sigmoid of the second."""
     first, second = writer.write_parts(2, "Split", x, axis=writer.axis(x, axis))
     return writer.combine("Mul", first, writer.write("Sigmoid", second))
 
 
 def unary(operation: str) -> Callable[[Writer, Value], Value]:
-    """The writer of what is one operation of ONNX without settings."""
+    """Return the writer of what is one operation of ONNX without settings."""
 
     def write(writer: Writer, x: Value, /) -> Value:
         return writer.write(operation, x)
@@ -175,7 +175,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
 
 
 def activate(writer: Writer, layer: Any, x: Value) -> Value:
-    """Writes the activation that a layer ends in."""
+    """Write the activation that a layer ends in."""
     function = layer.activation
     if isinstance(getattr(type(function), "call", None), Callable):  # type: ignore[arg-type]
         write = LAYERS.get(_own_kind(function))
@@ -199,7 +199,7 @@ def _own_kind(layer: Any) -> str:
 
 
 def _one(axis: Any) -> int:
-    """An axis, which Keras takes in a list as well."""
+    """Return a single axis, which Keras takes in a list as well."""
     axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     if len(axes) != 1:
         raise TypeError(f"the axes {axes} and not one")

@@ -11,20 +11,20 @@ from .writer import Value, Writer, unsupported, weights_of
 
 
 def convolution(writer: Writer, layer: Any, x: Value) -> Value:
-    """Conv1D to Conv3D, whose kernel is (height, width, inputs / groups, outputs)."""
+    """Write Conv1D to Conv3D, whose kernel is (height, width, inputs / groups, outputs)."""
     weights = weights_of(layer, "kernel", "bias")
     kernel = np.moveaxis(weights["kernel"], (-1, -2), (0, 1))
     return activate(writer, layer, _convolve(writer, layer, x, kernel, layer.groups, weights))
 
 
 def depthwise_convolution(writer: Writer, layer: Any, x: Value) -> Value:
-    """DepthwiseConv1D and 2D, whose kernel is (height, width, inputs, multiplier)."""
+    """Write DepthwiseConv1D and 2D, whose kernel is (height, width, inputs, multiplier)."""
     weights = weights_of(layer, "kernel", "bias")
     return activate(writer, layer, _depthwise(writer, layer, x, weights))
 
 
 def separable_convolution(writer: Writer, layer: Any, x: Value) -> Value:
-    """SeparableConv1D and 2D: depthwise, then of one pixel."""
+    """Write SeparableConv1D and 2D: a depthwise convolution, then one of one pixel."""
     weights = weights_of(layer, "kernel", "pointwise_kernel", "bias")
     x = _depthwise(writer, layer, x, {"kernel": weights["kernel"]})
     kernel = np.moveaxis(weights["pointwise_kernel"], (-1, -2), (0, 1))
@@ -32,7 +32,7 @@ def separable_convolution(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def transposed_convolution(writer: Writer, layer: Any, x: Value) -> Value:
-    """Conv1DTranspose to Conv3DTranspose, whose kernel is (height, width, outputs, inputs)."""
+    """Write Conv1DTranspose to Conv3DTranspose, whose kernel is (height, width, outputs, inputs)."""
     weights = weights_of(layer, "kernel", "bias")
     kernel = weights["kernel"]
     rank = kernel.ndim - 2
@@ -62,7 +62,7 @@ def transposed_convolution(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def dense(writer: Writer, layer: Any, x: Value) -> Value:
-    """A matrix product over the last axis."""
+    """Write a matrix product over the last axis."""
     weights = weights_of(layer, "kernel", "bias")
     x = writer.write("MatMul", writer.natural(x), writer.floats(weights["kernel"], "kernel"))
     if "bias" in weights:
@@ -71,7 +71,7 @@ def dense(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def padding(kind: str, sides: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> dict[str, Any]:
-    """Keras' padding of a window with these sides, as ONNX has it; the odd pixel goes to the bottom and right."""
+    """Return Keras' padding of a window with these sides, for ONNX; the odd pixel goes to the bottom and right."""
     kind = kind.lower()
     if kind == "valid":
         return {"auto_pad": "VALID"}
@@ -104,13 +104,13 @@ def _convolve(
 
 
 def _operands(writer: Writer, kernel: np.ndarray, weights: dict[str, np.ndarray]) -> list[Value]:
-    """A kernel in ONNX's order, and the bias if there is one."""
+    """Write a kernel in ONNX's order, and the bias if there is one."""
     bias = [writer.floats(weights["bias"], "bias")] if "bias" in weights else []
     return [writer.floats(kernel, "kernel"), *bias]
 
 
 def each(value: Any, rank: int) -> tuple[Any, ...]:
-    """A setting for each dimension, where Keras has it once for all as well."""
+    """Return a setting for each dimension, which Keras also takes as one for all."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
 
 

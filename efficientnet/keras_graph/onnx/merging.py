@@ -21,7 +21,7 @@ def _average(writer: Writer, layer: Any, *inputs: Value) -> Value:
 
 
 def _of_one_rank(writer: Writer, inputs: Sequence[Value]) -> list[Value]:
-    """The inputs, those with fewer axes with further ones behind the batch's, as Keras merges them."""
+    """Give all inputs the same number of axes: Keras inserts the missing ones behind that of the batch."""
     rank = max(x.rank for x in inputs)
     return [
         x
@@ -38,7 +38,7 @@ def _concatenate(writer: Writer, layer: Any, *inputs: Value) -> Value:
 
 
 def concatenate(writer: Writer, inputs: Sequence[Value], axis: int) -> Value:
-    """Values side by side along one of Keras' axes, in the order that most of them have."""
+    """Write values side by side along one of Keras' axes, in the order that most of them have."""
     moved = 2 * sum(x.moved for x in inputs) >= len(inputs) and inputs[0].rank > 2 and any(x.moved for x in inputs)
     aligned = [writer.channels_second(x, "channels_last") if moved else writer.natural(x) for x in inputs]
     return writer.write("Concat", *aligned, axis=writer.axis(aligned[0], axis))
@@ -65,7 +65,7 @@ def _dot(writer: Writer, layer: Any, first: Value, second: Value) -> Value:
 
 
 def _stored(moved: bool, letters: Sequence[str]) -> str:
-    """The axes' letters in the graph's order."""
+    """Return the axes' letters in the graph's order."""
     return "".join([letters[0], letters[-1], *letters[1:-1]] if moved else letters)
 
 

@@ -12,7 +12,7 @@ from .writer import Value, Writer, unsupported, weights_of
 
 
 def scale(writer: Writer, x: Value, factor: Any, offset: Any) -> Value:
-    """Multiplies with and adds what can be broadcast with the value in Keras."""
+    """Multiply by numbers and add numbers that can be broadcast with the value in Keras."""
     if x.rank == 4 and any(np.shape(value)[-1:] > (1,) for value in (factor, offset)):
         # With the channels second a runtime computes a whole map at a time; of three channels last, three numbers.
         x = writer.channels_second(x, "channels_last")
@@ -20,13 +20,13 @@ def scale(writer: Writer, x: Value, factor: Any, offset: Any) -> Value:
 
 
 def unit_length(writer: Writer, x: Value, axes: Sequence[int], epsilon: float = 1e-12) -> Value:
-    """x over its Euclidean length along these axes."""
+    """Write x over its Euclidean length along these axes."""
     squares = writer.reduce("ReduceSum", writer.combine("Mul", x, x), axes)
     return writer.combine("Div", x, writer.write("Sqrt", writer.combine("Max", squares, epsilon)))
 
 
 def standardize(writer: Writer, x: Value, axes: Sequence[int], epsilon: float) -> Value:
-    """x less its mean, over its standard deviation along these axes."""
+    """Write x less its mean, over its standard deviation along these axes."""
     centred = writer.combine("Sub", x, writer.reduce("ReduceMean", x, axes))
     return writer.combine("Div", centred, _root_mean_square(writer, centred, axes, epsilon))
 
@@ -37,7 +37,7 @@ def _root_mean_square(writer: Writer, x: Value, axes: Sequence[int], epsilon: fl
 
 
 def _along(value: np.ndarray, axes: Sequence[int], rank: int) -> np.ndarray:
-    """Numbers for these axes, in ascending order, with a one for each of the others."""
+    """Return numbers for these axes, in ascending order, with a one for each of the others."""
     places = sorted(axis % rank for axis in axes)
     sides = dict(zip(places, value.shape, strict=True))
     return value.reshape([sides.get(place, 1) for place in range(rank)])
@@ -94,7 +94,7 @@ def _normalization(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def _numbers(tensor: Any) -> np.ndarray:
-    """A tensor of any of Keras' backends as numbers."""
+    """Return a tensor of any of Keras' backends as numbers."""
     return np.asarray(tensor.detach().cpu() if hasattr(tensor, "detach") else tensor)
 
 
@@ -106,7 +106,7 @@ def _rescaling(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def _is_channels_first(layer: Any) -> bool:
-    """Whether a layer of Keras 3 goes by the order of channels that is set for all layers, and that is this one."""
+    """Return whether a layer goes by Keras 3's order of channels for all layers, and that has the channels first."""
     if not type(layer).__module__.startswith("keras."):
         return False
     import keras

@@ -23,7 +23,7 @@ _ALIASES = {
 
 
 def write_operation(writer: Writer, call: Any, values: Sequence[Value], name: str) -> list[Value]:
-    """Writes the call of a function, which ``keras_operation`` gives this name.
+    """Write the call of a function, to which ``keras_operation`` gives this name.
 
     Raises:
         UnsupportedLayerError: it has no form here, or not with these arguments.
@@ -41,7 +41,7 @@ def write_operation(writer: Writer, call: Any, values: Sequence[Value], name: st
 
 
 def _given(call: Any, values: Sequence[Value]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a function was called with, by name and in order, and the values that it takes by default."""
+    """Return a function's arguments, by name and in order, and the values that it takes by default."""
     args, kwargs = call.arguments(values)
     layer = call.layer
     if hasattr(layer, "function") or hasattr(layer, "symbol"):
@@ -63,7 +63,7 @@ def _given(call: Any, values: Sequence[Value]) -> tuple[dict[str, Any], dict[str
 def _bound(
     write: Callable[..., Any], given: dict[str, Any], defaults: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """What one of the functions below is to be called with: values in order, and settings by Keras' names.
+    """Return the arguments of one of the functions below: values in order, and settings by Keras' names.
 
     Raises:
         TypeError: there is a setting that the function does not know.
@@ -82,7 +82,7 @@ def _bound(
 
 
 def _operand(value: Any) -> Operand:
-    """A value, or a constant of any of Keras' backends as numbers."""
+    """Return a value, or a constant of any of Keras' backends as numbers."""
     if isinstance(value, Value):
         return value
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, np.float32)
@@ -146,7 +146,7 @@ def _identity(writer: Writer, x: Any, /, dtype: Any = None) -> Value:
 
 
 def _integers(values: Any) -> list[int]:
-    """Numbers that are known, such as a shape without tensors in it."""
+    """Return numbers that are known, such as a shape without tensors in it."""
     return [int(value) for value in (np.atleast_1d(values) if np.ndim(values) <= 1 else np.ravel(values))]
 
 

@@ -12,7 +12,7 @@ from .writer import Value, Writer
 
 
 def pool(writer: Writer, operation: str, x: Value, size: Any, strides: Any, how: str, data_format: str | None) -> Value:
-    """``MaxPool`` or ``AveragePool``, with the settings as Keras has them; an average leaves the padding out."""
+    """Write ``MaxPool`` or ``AveragePool``, with the settings as Keras has them; an average leaves the padding out."""
     x = writer.channels_second(x, data_format or "channels_last")
     sides = each(size, x.rank - 2)
     steps = each(size if strides is None else strides, x.rank - 2)
@@ -28,7 +28,7 @@ def pool(writer: Writer, operation: str, x: Value, size: Any, strides: Any, how:
 
 
 def _widths(writer: Writer, sides: tuple[int, ...], steps: tuple[int, ...], first: int) -> list[tuple[int, int]]:
-    """How much is padded before and after each side, the first of which is this axis of Keras'."""
+    """Return the padding before and after each side, the first of which is this axis of Keras'."""
     sizes = writer.input_shape[first : first + len(sides)]
     widths = []
     for size, side, step in zip(sizes, sides, steps, strict=True):
@@ -45,7 +45,7 @@ def _widths(writer: Writer, sides: tuple[int, ...], steps: tuple[int, ...], firs
 def _with_edges(
     writer: Writer, x: Value, sides: tuple[int, ...], steps: tuple[int, ...], first: int
 ) -> tuple[Value, str]:
-    """Where the padding is uneven, Keras on PyTorch repeats the edge, and averages over it, too."""
+    """Repeat the edge where the padding is uneven, as Keras on PyTorch does, which averages over it, too."""
     widths = _widths(writer, sides, steps, first)
     if all(before == after for before, after in widths):
         return x, "same"

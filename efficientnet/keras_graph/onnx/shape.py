@@ -46,12 +46,12 @@ def _repeat_vector(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def _sides(layer: Any, x: Value) -> range:
-    """Keras' axes of height and width, or of as many sides as there are."""
+    """Return Keras' axes of height and width, or of as many sides as there are."""
     return range(2, x.rank) if getattr(layer, "data_format", None) == "channels_first" else range(1, x.rank - 1)
 
 
 def _pairs(value: Any) -> Sequence[tuple[int, int]]:
-    """(before, after) for each side; of layers with one side Keras has it without a list around."""
+    """Return (before, after) for each side; for a layer with one side, Keras has no list around it."""
     return [tuple(value)] if isinstance(value[0], int) else value
 
 
@@ -62,7 +62,7 @@ def _zero_padding(writer: Writer, layer: Any, x: Value) -> Value:
 def pad(
     writer: Writer, x: Value, widths: dict[int, tuple[int, int]], mode: str = "constant", value: float = 0
 ) -> Value:
-    """Adds (before, after) along Keras' axes."""
+    """Add (before, after) along Keras' axes."""
     pads = np.zeros((2, x.rank), np.int64)
     for axis, around in widths.items():
         pads[:, writer.axis(x, axis)] = around
@@ -107,7 +107,7 @@ def _resizing(writer: Writer, layer: Any, x: Value) -> Value:
 
 
 def resize(writer: Writer, x: Value, size: Sequence[int], interpolation: str, data_format: str) -> Value:
-    """Images of another height and width."""
+    """Resize images to another height and width."""
     x = writer.channels_second(x, data_format)
     batch_and_channels = writer.write("Slice", writer.write("Shape", x, rank=1), *_first_two(writer), rank=1)
     whole = writer.write("Concat", batch_and_channels, writer.integers(size, "size"), axis=0)

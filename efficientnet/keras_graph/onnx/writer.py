@@ -18,7 +18,7 @@ from ..walk import LayerCall
 
 
 def unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
-    """The error for a layer, or an operation of ``keras.ops``, that cannot be written for this reason."""
+    """Return the error for a layer, or an operation of ``keras.ops``, that cannot be written for this reason."""
     return UnsupportedLayerError(f"Layer {layer.name!r}, a {type(layer).__name__}, {reason}")
 
 
@@ -64,24 +64,24 @@ class Writer:
         self.maps: dict[str, Value] = {}
 
     def begin(self, call: LayerCall) -> None:
-        """What is written from now on is named after this call of a layer."""
+        """Name what is written from now on after this call of a layer."""
         self.layer = call.name
         self.input_shape = tuple(call.inputs[0].shape) if call.inputs else ()
 
     def unique(self, name: str) -> str:
-        """The name, with a number behind it where it was seen before."""
+        """Return the name, with a number behind it if it was seen before."""
         self._seen[name] += 1
         return name if self._seen[name] == 1 else f"{name}_{self._seen[name]}"
 
     def write(self, operation: str, *inputs: Value, rank: int | None = None, **attributes: Any) -> Value:
-        """Writes an operation, named after the layer, whose result has its first input's order, and rank by default."""
+        """Write an operation, named after the layer; its result has its first input's order, and rank by default."""
         (value,) = self.write_parts(1, operation, *inputs, rank=rank, **attributes)
         return value
 
     def write_parts(
         self, count: int, operation: str, *inputs: Value, rank: int | None = None, **attributes: Any
     ) -> list[Value]:
-        """The same for an operation that gives several values."""
+        """Write an operation that gives several values."""
         name = self.unique(f"{self.layer}:{operation}")
         names = [name] if count == 1 else [f"{name}.{number}" for number in range(count)]
         self.nodes.append(
@@ -90,12 +90,12 @@ class Writer:
         return [Value(part, inputs[0].rank if rank is None else rank, inputs[0].moved) for part in names]
 
     def result(self, x: Value, name: str) -> None:
-        """Gives a value of the model out, under this name."""
+        """Name a value of the model as one of its outputs."""
         natural = self.natural(x)
         self.nodes.append(self._onnx.helper.make_node("Identity", [natural.name], [name], name=name))
 
     def drop_unused(self, results: Iterable[str]) -> None:
-        """Leaves out operations and constants that these results do not need."""
+        """Remove operations and constants that these results do not need."""
         needed, nodes = set(results), []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
@@ -105,11 +105,11 @@ class Writer:
         self.constants = [constant for constant in self.constants if constant.name in needed]
 
     def natural(self, x: Value) -> Value:
-        """A value with its axes in Keras' order."""
+        """Return a value with its axes in Keras' order."""
         return self._turn(x, (0, *range(2, x.rank), 1), False) if x.moved else x
 
     def channels_second(self, x: Value, data_format: str) -> Value:
-        """A value with its channels on the second axis, of a layer that has this format in Keras."""
+        """Return a value with its channels on the second axis, for a layer that has this format in Keras."""
         if data_format == "channels_first":
             return self.natural(x)
         return x if x.moved else self._turn(x, (0, x.rank - 1, *range(1, x.rank - 1)), True)
@@ -121,28 +121,28 @@ class Writer:
         return self._turned[x.name]
 
     def axis(self, x: Value, axis: int) -> int:
-        """Where an axis of Keras' is in the graph."""
+        """Return where an axis of Keras' is in the graph."""
         axis %= x.rank
         if not x.moved or axis == 0:
             return axis
         return 1 if axis == x.rank - 1 else axis + 1
 
     def constant(self, value: np.ndarray, what: str) -> Value:
-        """A constant, unchanged; ``what`` is a part of its name."""
+        """Return a constant, unchanged; ``what`` is a part of its name."""
         name = self.unique(f"{self.layer}:{what}")
         self.constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
         return Value(name, value.ndim)
 
     def floats(self, value: Any, what: str) -> Value:
-        """The same in float32."""
+        """Return a constant in float32."""
         return self.constant(np.asarray(value, np.float32), what)
 
     def integers(self, value: Any, what: str) -> Value:
-        """The same in int64, as ONNX wants shapes and axes."""
+        """Return a constant in int64, as ONNX wants shapes and axes."""
         return self.constant(np.asarray(value, np.int64), what)
 
     def combine(self, operation: str, *operands: Operand) -> Value:
-        """An elementwise operation of values and constants, which NumPy's rules make one size of."""
+        """Write an elementwise operation on values and constants, which are broadcast by NumPy's rules."""
         values = [x for x in operands if isinstance(x, Value)]
         rank = max(x.rank if isinstance(x, Value) else np.ndim(x) for x in operands)
         # Together in the order that spares a transposition, if all have as many axes.
@@ -159,7 +159,7 @@ class Writer:
         return self.write(operation, *aligned, rank=rank)._replace(moved=moved)
 
     def chain(self, operation: str, operands: Sequence[Operand]) -> Value:
-        """The same of any number of operands, two by two."""
+        """Write an elementwise operation on any number of operands, two by two."""
         first, *others = operands
         for other in others:
             first = self.combine(operation, first, other)
@@ -168,7 +168,7 @@ class Writer:
         return first
 
     def reduce(self, operation: str, x: Value, axes: Sequence[int] | None = None, keepdims: bool = True) -> Value:
-        """A reduction such as ``ReduceMean`` over Keras' axes; over all by default."""
+        """Write a reduction such as ``ReduceMean`` over Keras' axes; over all by default."""
         axes = range(x.rank) if axes is None else axes
         if x.moved and not keepdims and not _leaves_order({axis % x.rank for axis in axes}, x.rank):
             x = self.natural(x)
@@ -182,23 +182,23 @@ class Writer:
         return result if keepdims else result._replace(moved=False)
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
-        """A value in Keras' order with another shape; a zero keeps the size of that axis."""
+        """Write a value in Keras' order with another shape; a zero keeps the size of that axis."""
         return self.write("Reshape", self.natural(x), self.integers(shape, "shape"), rank=len(shape))
 
     def slice(self, x: Value, cuts: Sequence[tuple[int, int, int, int]]) -> Value:
-        """Cuts along Keras' axes, each (axis, start, end, step)."""
+        """Cut along Keras' axes, each (axis, start, end, step)."""
         axes, starts, ends, steps = zip(*((self.axis(x, axis), *cut) for axis, *cut in cuts), strict=True)
         parts = (("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps))
         return self.write("Slice", x, *(self.integers(value, what) for what, value in parts))
 
 
 def _leaves_order(axes: set[int], rank: int) -> bool:
-    """Whether without these axes of Keras' the others are in the same order with the channels second."""
+    """Return whether the other axes, with the channels second, keep their order without these axes of Keras'."""
     return rank - 1 in axes or axes >= set(range(1, rank - 1))
 
 
 def weights_of(layer: Any, *roles: str) -> dict[str, np.ndarray]:
-    """A layer's weights by role, kernel, bias, …, in float32.
+    """Return a layer's weights by role, kernel, bias, …, in float32.
 
     Raises:
         UnsupportedLayerError: it has others than these, such as adapters (LoRA), or numbers of 8 bits.

@@ -1,0 +1,19 @@
+"""Docstrings of functions begin with a verb in the imperative: "Return the …", not "Returns …", "The …" or "Whether …"."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "efficientnet"
+NO_VERBS = r"(A|All|An|Each|How|In|Of|The|Those|What|Where|Whether|Why|[A-Z][a-z]+[^s\W]s)\b"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstrings_of_functions_begin_with_a_verb(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (text := ast.get_docstring(node)):
+            is_property = any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+            is_verb = re.match(r"[A-Z][a-z-]+\b", text) and not re.match(NO_VERBS, text)
+            assert is_property or is_verb, f"{path}:{node.lineno}: {text.splitlines()[0]}"
