@@ -1,4 +1,4 @@
-"""Docstrings of functions begin with a verb in the imperative: "Return the …", not "Returns …", "The …" or "Whether …"."""
+"""Docstrings of functions begin with a verb: "Return the …", not "Returns the …", "The …" or "Whether …"."""
 
 import ast
 import re

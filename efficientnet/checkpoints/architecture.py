@@ -174,7 +174,7 @@ def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:
     # all sides where it is odd.
     if "even" in found:
         return "same"
-    # Of the full convolutions with a stride the first is the stem, all others are fused.
+    # The first full convolution with a stride is the stem, all others are fused.
     is_fused = [number > 0 and node.kind == "Conv2D" for number, node in enumerate(strided)]
     return padding_of(zip(is_fused, (name == "symmetric" for name in found), strict=True))
 
@@ -233,7 +233,7 @@ def _preprocessing(
             scale, offset = scale * step[0], offset * step[0] + step[1]
         except ValueError:  # for another number of channels, or no numbers
             return None
-    # Layers that are given levels of 0..1, say, do not tell what becomes of pixels.
+    # Layers that take levels of 0..1, for example, do not show how pixels are scaled.
     return of_scale_and_offset(scale, offset) if is_of_pixels(scale, offset) else None
 
 
@@ -250,7 +250,7 @@ def _step(node: Node, arrays: Mapping[str, Stored]) -> tuple[np.ndarray, np.ndar
             return normalization(_numbers(mean), _numbers(variance))
     factor_and_summand: tuple[float, float] | None = None
     match node.kind, node.numbers:
-        case "Concatenate", _:  # of grey pixels, as RGB
+        case "Concatenate", _:  # grey pixels as RGB
             factor_and_summand = 1, 0
         case "TrueDivide" | "Divide", (None, float() | int() as number) if number:
             factor_and_summand = 1 / number, 0

@@ -10,7 +10,7 @@ from . import zip_members
 _STATE_DICT = "open it where it was written, and save torch.save(module.state_dict(), PATH)"
 _SOURCE = "its numbers are those of the runtime, not of a training: give the file that it was exported from"
 
-# Of a zip archive: a pattern of a member's name, what the archive is, and what to do.
+# Zip archives: a pattern of a member's name, what the archive is, and what to do.
 _ARCHIVES = (
     (r"[^/]+/constants\.pkl", "is a program of TorchScript", f"{_STATE_DICT}, of torch.jit.load(PATH)"),
     (r"([^/]+/)?(archive_format|serialized_exported_program\.json)", "is a program of torch.export", _STATE_DICT),

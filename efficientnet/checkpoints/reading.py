@@ -30,7 +30,7 @@ ORIGINS = (
     AUTHORS,
 )  # fmt: skip
 
-# Of differences in a message, and of networks in a file, which may have more of them in an attack only.
+# Differences to show in a message, and networks to read in a file: only an attack has more.
 _MOST_SHOWN, _MOST_NETWORKS = 8, 16
 
 READ = (

@@ -182,7 +182,9 @@ def _class_names(meta: dict[object, object]) -> tuple[str, ...] | None:
 def _weights(content: object) -> tuple[dict[str, Tensor], bool]:
     """Pick the state dict out of what a file holds; and whether it is one of moving averages."""
     found, averaged = _find(content, depth=2)
-    if isinstance(content, dict) and "message_hub" in content:  # of MMEngine, which exchanges averages and weights
+    if (
+        isinstance(content, dict) and "message_hub" in content
+    ):  # a file of MMEngine, which exchanges averages and weights
         found, averaged = content.get("state_dict"), "ema_state_dict" in content
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}, not a dict")

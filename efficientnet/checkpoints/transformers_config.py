@@ -14,7 +14,7 @@ from .timm_config import class_names_of
 
 _PREPROCESSOR = "preprocessor_config.json"
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-_HALF = (0.5, 0.5, 0.5)  # of EfficientNetImageProcessor, where the file does not say otherwise
+_HALF = (0.5, 0.5, 0.5)  # default of EfficientNetImageProcessor
 
 
 def of_config(config: Mapping[str, Any], path: Path) -> Facts:

@@ -17,7 +17,7 @@ from ..common.text import plain
 # says of its members, the zipfile module makes ten times as much.
 _LARGEST_DIRECTORY = 4 * 2**20
 
-# Of members together: so much more than the archive they may be, bytes and times.
+# Limits of the members together: bytes that are always allowed, and beyond these a multiple of the archive's size.
 _SMALL, _MOST_UNPACKED = 64 * 2**20, 20
 
 # What zipfile raises where a directory is damaged; a name of no length is an IndexError.

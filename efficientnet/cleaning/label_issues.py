@@ -23,7 +23,7 @@ FOLDS = 5
 _ROUNDS = 2  # the second classifier learns from the labels that the first did not suspect
 _STRENGTHS = (0.2, 2, 20)  # inverse regularisation to choose from, divided by the number of features
 _STEPS = 200
-_ROUNDING = 4 * np.finfo(np.float32).eps  # of a network's feature, relative to it
+_ROUNDING = 4 * np.finfo(np.float32).eps  # relative rounding error of a network's feature
 
 
 @dataclass(frozen=True)

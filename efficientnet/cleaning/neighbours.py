@@ -13,7 +13,7 @@ from .label_issues import standardize
 
 Number = TypeVar("Number", np.float32, np.float64)
 
-SIMILARITY = 0.9  # of copies, as measured: see docs/clean.md
+SIMILARITY = 0.9  # least similarity of copies, as measured: see docs/clean.md
 _NEAREST = 10  # neighbours that an image that belongs somewhere has
 _MOST_REFERENCES = 10_000  # images to find neighbours among
 _BLOCK = 1 << 24  # numbers in memory at a time

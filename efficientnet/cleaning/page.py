@@ -15,8 +15,8 @@ from ..reports.page import Block, Page, Paragraph, Photo, Photos, Section, Table
 from .report import KINDS, Image, Issue, Issues, percent, write_issues
 
 _MOST_IMAGES = 40  # issues of a kind that are shown, so that a browser can open the page
-_MOST_ROWS = 200  # of a table; the file has them all
-_SIDE = 400  # of an image on the page, pixels
+_MOST_ROWS = 200  # rows of a table; the file has all
+_SIDE = 400  # side of an image on the page, pixels
 
 
 def write_report(found: Issues, folder: Path) -> None:

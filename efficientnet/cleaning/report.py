@@ -19,7 +19,7 @@ KINDS = {
     "duplicate": "near-duplicates across classes or parts",
     "outlier": "images unlike all others",
 }
-_MOST_ROWS = 25  # of each kind in the text; the file has them all
+_MOST_ROWS = 25  # rows of each kind in the text; the file has all
 
 
 class Image(NamedTuple):

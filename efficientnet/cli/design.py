@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..datasets.data import Data
     from ..design import Baseline, Fit, LatencyModel, Network, Results
 
-_BATCH_SIZE = 32  # of a training step whose memory is counted
+_BATCH_SIZE = 32  # for the memory of a training step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

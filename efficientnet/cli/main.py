@@ -129,7 +129,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         print(f"{parser.prog}: error: {lines(message)}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # of a full disk
+        except OSError:  # the disk is full
             _drop_output()
         return USAGE
 

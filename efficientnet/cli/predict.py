@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUCCESS, SOME_FAILED = 0, 1
 _TOP = 5
-_MOST_NUMBERS = 20  # of an image in the text; JSON and CSV have them all
+_MOST_NUMBERS = 20  # for an image in the text; JSON and CSV have all
 
 
 class Result(NamedTuple):

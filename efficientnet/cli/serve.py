@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..inference import ModelSource, Predictor
 
 SUCCESS = 0
-_MAP_SIDE = 720  # of a heat map, pixels
+_MAP_SIDE = 720  # side of a heat map, pixels
 TOKEN = "EFFICIENTNET_TOKEN"
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client", "jinja2")
 

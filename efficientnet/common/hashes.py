@@ -14,7 +14,7 @@ _HASH = re.compile(
     r"(?:sha256:)?(?P<sha256>[0-9a-f]{64})|sha256:(?P<start>[0-9a-f]{8})|(?:md5:)?(?P<md5>[0-9a-f]{32})", re.IGNORECASE
 )
 _CHUNK = 1 << 20  # bytes
-_SETTLED = 1.0  # seconds; some file systems do not tell apart the times of two writes within one
+_SETTLED = 1.0  # seconds; some file systems record the same time for two writes within one
 
 
 class Expected(NamedTuple):

@@ -11,9 +11,9 @@ from .files import read_bounded
 from .text import plain
 
 _HUGE = 1e300
-# Of a file; a network's description, a recipe or a run's settings take some kilobytes.
+# Size limit of a file; a network's description, a recipe or a run's settings take some kilobytes.
 MOST_BYTES = 16 * 2**20
-# Of a text, counted before it is parsed: ImageNet-21k's names take 20,000, EfficientNet-L2's arrays as many.
+# Values in a text, counted before it is parsed: ImageNet-21k's names are 20,000, EfficientNet-L2's arrays as many.
 _MOST_VALUES = 4_000_000
 
 

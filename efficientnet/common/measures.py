@@ -58,7 +58,7 @@ def best_threshold(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
 def _cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return the distinct scores, the highest first, and how many images and true ones have at least that score."""
     order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # of each group of equals
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last of each group of equals
     return scores[order][last], last + 1, np.cumsum(truth[order])[last]
 
 

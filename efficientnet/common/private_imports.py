@@ -14,7 +14,7 @@ _lock = threading.Lock()  # two threads would each take what the other has hidde
 def import_privately(name: str) -> Any:
     """Import ``openvino`` or ``nncf`` without the package by which it reports each import and call to its makers.
 
-    Both do so, unasked, where that package is found. What has been imported before stays as it is.
+    Both do so, unasked, where that package is found. What has been imported before stays unchanged.
     """
     with _lock:
         found = {_TELEMETRY: sys.modules[_TELEMETRY]} if _TELEMETRY in sys.modules else {}

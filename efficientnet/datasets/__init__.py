@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 BUILTIN = ("digits", "fashion-mnist")
-KINDS = ("classes", "labels", "values", "ordinal", "probabilities")  # of targets
+KINDS = ("classes", "labels", "values", "ordinal", "probabilities")  # kinds of targets
 
 __all__ = ["BUILTIN", "KINDS", "load"]
 

@@ -265,7 +265,7 @@ def _items(name: str, source: Any) -> Iterator[Any]:
         ValueError: They do not end.
         TypeError: The source is no iterable.
     """
-    cardinality = getattr(source, "cardinality", None)  # of a tf.data.Dataset, -1 if there is no end
+    cardinality = getattr(source, "cardinality", None)  # a tf.data.Dataset has -1 if it has no end
     if (callable(cardinality) and int(cardinality()) == -1) or getattr(source, "num_batches", 0) is None:
         raise ValueError(f"{name} has no end: leave out repeat(), or take(…) as many batches as one pass has.")
     # PyTorch's data sets, and what Keras trains on by index, may go on beyond their length.

@@ -17,7 +17,7 @@ from .samples import find_samples
 from .tags import read_tags
 from .targets import Classes, Labels, Ordinal, Targets, Values
 
-_SUM_TOLERANCE = 0.01  # of probabilities that were written with few digits
+_SUM_TOLERANCE = 0.01  # probabilities may have been written with few digits
 
 
 @dataclass(frozen=True)

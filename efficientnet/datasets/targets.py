@@ -14,7 +14,7 @@ from ..common.text import notify, plain
 from .splits import falls_below, keep_rare_labels
 from .tags import join_labels
 
-_LEAST_STEPS = 10  # of float32, that the standard deviation of numbers spans: rounding then takes 0.001 of R² at most
+_LEAST_STEPS = 10  # steps of float32 in a standard deviation: rounding then takes at most 0.001 of R²
 
 Rows = NDArray[np.integer[Any]]
 

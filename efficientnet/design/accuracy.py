@@ -16,11 +16,11 @@ from ..family.costs import cost
 from ..family.variants import get_variant, list_variants
 from ..weights.published import list_weights
 
-# Trained on more than ImageNet's 1,000 classes; and timm's network for its own tests.
+# Weights that were trained on more than ImageNet's 1,000 classes, and timm's network for its tests.
 _OTHERS = re.compile(r"noisy|21k|12k|r160")
-# Of the normal distribution, for an interval that holds nine in ten.
+# Standard deviations of a normal distribution on either side of its mean that hold nine in ten.
 _DEVIATIONS = 1.645
-_MIDDLE = 9  # the curve is one of the logarithm of multiply-adds, from that of a billion
+_MIDDLE = 9  # logarithm of the multiply-adds at which the parabola has its origin: a billion
 
 
 class Expected(NamedTuple):
@@ -76,8 +76,8 @@ def expected_top1(macs: float) -> Expected:
 
 class _Curve(NamedTuple):
     coefficients: NDArray[np.floating[Any]]
-    covariance: NDArray[np.floating[Any]]  # of the coefficients
-    variance: float  # of the networks around the curve
+    covariance: NDArray[np.floating[Any]]  # the coefficients' covariance
+    variance: float  # the networks' variance around the curve
     least: float
     most: float
 
@@ -86,7 +86,7 @@ def published_points() -> list[tuple[float, float]]:
     """Return multiply-adds and top-1 of the networks that the curve goes through."""
     rows = [row for name in list_variants() for row in list_weights(get_variant(name))]
     found = {(cost(row.variant, row.resolution).macs, row.top1) for row in rows if not _OTHERS.search(row.name)}
-    tiny = [(net.macs, net.top1) for net in TINYNETS]  # of which the package has no weights
+    tiny = [(net.macs, net.top1) for net in TINYNETS]  # the package has no weights of these
     return [*sorted((macs, top1) for macs, top1 in found if top1 is not None), *tiny]
 
 

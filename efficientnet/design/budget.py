@@ -23,10 +23,10 @@ from .timing import Timed
 # From one number, how far a network has grown, to its factors.
 Growth = Callable[[float], Factors]
 
-_MOST = 32  # φ, or a growth by so many times the baseline's size; then the search gives up
-_PRECISION = 1e-3  # of φ, or of a factor
+_MOST = 32  # largest φ, or growth as a multiple of the baseline's size, before the search gives up
+_PRECISION = 1e-3  # interval of φ, or of a factor, at which the search ends
 _MILLISECONDS_PRECISION = 0.01  # a timing does not resolve finer steps
-_CLOSE = 0.99  # of a budget: a result from here on is near enough
+_CLOSE = 0.99  # share of a budget from which on a result is near enough
 _TRIED = 4  # networks that are measured to correct a model of times
 
 
@@ -359,7 +359,7 @@ def at_equal_cost(
     for way, grow in ways.items():
         least, most = (_Path(baseline, grow, {"macs": end}, Timed()) for end in (0.75 * macs, 4 / 3 * macs))
         ends = least.largest(or_smallest=True)[0], most.largest()[0]
-        # Of several factors that round to the same network, the smallest stays.
+        # If several factors round to the same network, the smallest stays.
         grown = [grow(t) for t in np.linspace(ends[1], ends[0], samples)]
         reachable[way] = {baseline.cost(factors).macs: factors for factors in grown}
     costs = {cost for found in reachable.values() for cost in found}

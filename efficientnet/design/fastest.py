@@ -22,9 +22,9 @@ from .budget import fit_budget
 from .latency import LatencyModel, checked_latency
 from .timing import by_turns
 
-# Of the growth of the multiply-adds: what the resolution keeps, as in fast scaling, and what no dimension exceeds.
+# Shares of the growth of the multiply-adds: the resolution keeps the least, as in fast scaling; none exceeds the most.
 _LEAST_SHARE, _MOST_SHARE = 0.1, 0.5
-_CLOSE = 0.01  # of the multiply-adds, as a fraction
+_CLOSE = 0.01  # relative difference of multiply-adds that is near enough
 _CORRECTIONS = 3
 
 

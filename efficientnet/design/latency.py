@@ -37,11 +37,11 @@ from .timing import Timed, by_turns
 
 logger = get_logger()
 
-NETWORKS = 160  # small ones, in a table
+NETWORKS = 160  # small networks in a table
 # Spread of the reference's times if other programs kept the machine busy. (How fast a virtual machine is changes by
 # half, but not from one run to the next.)
 _BUSY = 1.25
-_FORMAT = 4  # of the table
+_FORMAT = 4  # version of the table's format
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
 _CHANNELS = 16  # that vector units compute at once

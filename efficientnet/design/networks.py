@@ -61,8 +61,8 @@ class _Builder:
         return call_drawing_weights(self._rng, layer, x)
 
 
-# Filters, repeats, stride of the first repeat. Depth does not apply to the first row, which with the stem in front
-# of it makes the network's entry: so scaled, the multiply-adds are those of arXiv 1905.11946, table 3.
+# Filters, repeats, stride of the first repeat. The first row is not scaled in depth: with the stem it is the network's
+# entry. The scaled networks then have the multiply-adds of arXiv 1905.11946, table 3.
 _V1_STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 
 

@@ -13,13 +13,14 @@ from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
 
-# By turns with it the others are timed.
+# The network that the others are timed by turns with.
 REFERENCE = dataclasses.replace(get_variant("b0"), name="reference", resolution=128)
 
 _BASES = ("b0", "lite0", "b0", "v2-b0", "b0", "edgetpu-s")
-# Share of the stages that cost next to nothing, so that each kind of layer counts somewhere; in one of three, none.
+# Shares of thin stages, one of which is drawn. Thin stages cost next to nothing, so that other layers count.
 _THIN = (0.0, 0.45, 0.45)
-_MOST_MACS, _LARGE_MACS, _FEW_LARGE = 2e8, 1e9, 4  # of most networks, and of one in four
+# Most multiply-adds of most networks, and of the few large ones: one in four.
+_MOST_MACS, _LARGE_MACS, _FEW_LARGE = 2e8, 1e9, 4
 
 
 def probe(number: int) -> Variant:

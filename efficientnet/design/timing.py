@@ -13,10 +13,10 @@ import numpy as np
 from ..common import arguments
 from ..family.costs import PRECISIONS
 
-_LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # of a network
+_LEAST_TIMINGS, _LEAST_SECONDS = 10, 1.0  # for one network alone
 _CALIBRATED = 4  # random images: the time in int8 does not depend on them
-_LEAST_ROUNDS, _MOST_ROUNDS, _ROUND_SECONDS = 5, 15, 0.01  # of networks by turns
-_ENOUGH_SECONDS = 5.0  # of all rounds, for each network
+_LEAST_ROUNDS, _MOST_ROUNDS, _ROUND_SECONDS = 5, 15, 0.01  # for networks by turns
+_ENOUGH_SECONDS = 5.0  # for all rounds of a network
 _DECILE = 0.1
 
 # A prediction of one image; returns the seconds that it took.

@@ -155,7 +155,7 @@ def judge_search(results: Results) -> str:
     if best.stopped:
         text += f" Others of its trainings were given up early ({best.stopped}), so its mean flatters it."
     if math.isnan(results.deviation):
-        return f"{text} Each network was trained once, so nothing is known of the noise; more seeds would tell."
+        return f"{text} Each network was trained once, so nothing is known of the noise; more seeds would show it."
     equals = sum(results.within_noise(best, n) for n in others)
     if equals:
         return (

@@ -138,7 +138,7 @@ def find_classifier(model: Any, as_logits: bool = False) -> Any:
     Raises:
         ValueError: The model ends otherwise.
     """
-    calls: dict[int, int] = {}  # of each Dense layer
+    calls: dict[int, int] = {}  # number of calls of each Dense layer
 
     def follow(call: LayerCall, heads: list[_Head | None]) -> list[_Head | None]:
         head = heads[0] if len(heads) == 1 else None

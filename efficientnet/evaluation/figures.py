@@ -18,8 +18,8 @@ from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson
 from .values import ValueEvaluation
 
-_MOST_CLASSES = 30  # of which a page holds names and numbers in letters that can be read
-# Of the contact sheet, in inches: width and height of an image with its captions, the image's side, what is around.
+_MOST_CLASSES = 30  # classes whose names and numbers can be read on a page
+# The contact sheet in inches: width and height of an image with its captions, the image's side, the margin around.
 _COLUMNS = 4
 _CELL, _SIDE, _MARGIN = (1.95, 2.5), 1.8, 0.075
 _PIXELS = 360  # to a side
@@ -131,7 +131,7 @@ def draw_mistakes(
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.
     """
-    places = 2 if maps else 1  # of an image in a row
+    places = 2 if maps else 1  # columns that an image takes in a row
     columns = min(_COLUMNS // places, len(mistakes))
     width, height = columns * places * _CELL[0], -(-len(mistakes) // columns) * _CELL[1]
     figure = new_figure(height, theme, width=width)

@@ -19,7 +19,7 @@ from .statistics import PerClass
 Tables = dict[str, tuple[list[str], list[list[str]]]]  # header and rows by name
 Files = dict[str, Iterable[Mapping[str, Any]]]  # rows of CSV files, by the file's name
 
-_MOST_LINES = 25  # of a table in the text; the files have it all
+_MOST_LINES = 25  # lines of a table in the text; the files have all
 
 
 def percent(share: float | None) -> str:

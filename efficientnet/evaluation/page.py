@@ -108,7 +108,7 @@ def write_report(found: AnyEvaluation, folder: Path, model: Any = None) -> None:
     for name in ("confusion", "reliability", "mistakes") if isinstance(found, Evaluation) else ():
         if content := figures.get(f"{name}-light.png"):
             write_file(folder / f"{name}.png", content)
-        else:  # of an earlier evaluation
+        else:  # a figure of an earlier evaluation
             (folder / f"{name}.png").unlink(missing_ok=True)
 
 

@@ -13,7 +13,7 @@ from ..common import arguments
 from ..common.measures import average_precision
 from .outcomes import Outcomes, checked
 
-BINS = 15  # of confidence, as in arXiv 1706.04599
+BINS = 15  # bins of confidence, as in arXiv 1706.04599
 _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a probability of 0.95
 
 

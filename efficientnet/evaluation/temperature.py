@@ -19,7 +19,7 @@ MOST_PROBABILITIES = 2**26  # that are kept for a fit: 256 MiB; ImageNet's valid
 # Probabilities below these are taken for them. Of two classes, one probability may be 1 minus the other, rounded.
 _LEAST, _LEAST_OF_TWO = float(np.finfo(np.float32).tiny), 2.0**-25
 _CHUNK = 2**20  # probabilities in 64 bits at a time
-_PRECISION = 1e-9  # of the temperature, relative
+_PRECISION = 1e-9  # relative error of the temperature
 
 
 @dataclass(frozen=True)

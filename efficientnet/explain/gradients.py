@@ -69,7 +69,7 @@ class CutNetwork:
     def __call__(self, batch: NDArray[np.float32]) -> WeightedFeatures:
         """Compute the feature maps, and prepare the rest, for a batch of one image as the model takes it."""
         numbers = itertools.count()
-        inputs: dict[int, list[Any]] = {}  # of the calls behind the layer
+        inputs: dict[int, list[Any]] = {}  # inputs of the calls behind the layer, by number
         features: list[Any] = []
 
         def apply(call: LayerCall, values: list[Any]) -> list[Any]:

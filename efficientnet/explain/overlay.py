@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # From little evidence to much: a scale that grows evenly brighter, from violet through red to yellow.
 _COLORS = np.array([[85, 16, 110], [139, 34, 105], [187, 55, 84], [227, 89, 51], [249, 140, 10], [246, 215, 70]]) / 255
 _MAP = "a map of numbers 0..1, (height, width)"
-_OPACITY = 0.8  # of the most evidence
+_OPACITY = 0.8  # where the evidence is greatest
 _UNSEEN = 0.45  # opacity of the grey over what the network does not get
 
 

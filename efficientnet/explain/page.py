@@ -17,7 +17,7 @@ from .explaining import Explanation
 from .overlay import overlay
 
 MOST_IMAGES = 100  # on a page, so that a browser can open it
-_SIDE = 720  # of an image on the page, in pixels
+_SIDE = 720  # side of an image on the page, pixels
 _NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "occlusion": "occlusion sensitivity"}
 
 

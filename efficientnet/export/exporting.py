@@ -33,11 +33,11 @@ from .deployments import DEPLOYMENTS, Exported
 from .formats import WRITERS
 from .options import check
 
-# Of ``ExportReport.difference``. For 8 bits, ``eight_bits`` has the rule.
+# Largest ``ExportReport.difference`` by precision. For 8 bits, ``eight_bits`` has the rule.
 _TOLERANCES = {"f32": 1e-4, "f16": 1e-2}
 # Keras on OpenVINO computes in bfloat16 itself, where the processor can.
 _TOLERANCE_ON_OPENVINO = 0.1
-# Of a weight.
+# Bytes of a weight.
 _BYTES = {"f32": 4, "f16": 2, "int8": 1}
 
 
@@ -181,7 +181,7 @@ def export(
         (given,), names = onnx.tensor_names(folded)
 
         def written(floating: tuple[str, ...] = ()) -> Run:
-            for earlier in file.parent.iterdir():  # of the attempt before, which its runtime may still have open
+            for earlier in file.parent.iterdir():  # files of the last attempt, which its runtime may still have open
                 earlier.unlink()
             WRITERS[file_format](folded, file, options._replace(floating=floating))
             return open_exported(file, file_format).ordered(names).run

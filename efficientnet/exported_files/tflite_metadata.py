@@ -100,7 +100,7 @@ def _scaling(graph: Table, channels: int) -> Scaling | None:
 
 
 def _labels(graph: Table, path: Path) -> tuple[str, ...] | None:
-    file = _first(graph, _OUTPUTS, _FILES, _FILE_KIND, _LABELS)  # of several languages the first is the default
+    file = _first(graph, _OUTPUTS, _FILES, _FILE_KIND, _LABELS)  # with several languages, the first is the default
     if file is None:
         return None
     name = short_text(file.text(_FILE_NAME))

@@ -10,7 +10,7 @@ from typing import Any
 from ..common import arguments
 
 PADDINGS = ("same", "symmetric", "edgetpu")
-ROUNDINGS = ("up", "nearest")  # of a scaled number of repeats
+ROUNDINGS = ("up", "nearest")  # how a scaled number of repeats is rounded
 
 # What a file may ask for, several times what the largest published network, L2, has.
 _LARGEST_FACTOR = 100

@@ -26,7 +26,7 @@ __all__ = [
     "save_variant",
 ]  # fmt: skip
 
-# Of the files that save_variant writes.
+# Version of the files that save_variant writes.
 _FORMAT = 1
 
 # arXiv 1905.11946, table 1, rows 2 to 8.

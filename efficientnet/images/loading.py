@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ACCEPTED = "Accepted are images such as JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP and PPM, and arrays of NumPy (.npy)."
 _MAX_DOWNLOAD_BYTES = 100_000_000
-DOWNLOAD_SECONDS = 60.0  # of a whole image
+DOWNLOAD_SECONDS = 60.0  # time limit for a whole image
 _TIMEOUTS = (10, 30)  # seconds to connect, and between two pieces of the response
 _PIECE = 1 << 16  # bytes
 # Scans of a progressive JPEG file with the most pixels, each of which passes over them all; encoders write a dozen.
@@ -88,7 +88,7 @@ def load_image(
         try:
             image = _identify(file)
         except UnidentifiedImageError:
-            if bands.is_tiff(start) and find_spec("tifffile"):  # of 16 bits in each of several channels, for example
+            if bands.is_tiff(start) and find_spec("tifffile"):  # such as one with 16 bits in each of several channels
                 return _load_bands(file, channels)
             raise
         with image:

@@ -215,7 +215,7 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
         numbers = np.asarray(strip)
         levels = to_8_bits(numbers, white)
         levels = 255 - levels if is_inverted else levels
-        if isinstance(transparent, int):  # of a PNG file of 16 bits
+        if isinstance(transparent, int):  # as in a PNG file of 16 bits
             levels[numbers == transparent] = 255
         stored[rows] = levels[:, :, np.newaxis]
     return upright

@@ -25,7 +25,7 @@ MOST_IMAGES = 300
 _HELD_OUT_SHARE = 0.5
 # At 224 x 224 pixels; of larger images fewer, down to the least.
 _MOST_VIEWS, _LEAST_VIEWS, _VIEW_SIDE = 1000, 100, 224
-_LEAST_SIDE = 0.7  # of a view, as a share of the image's shorter side
+_LEAST_SIDE = 0.7  # least side of a view, as a share of the image's shorter side
 _RANKED_ON = 8  # images
 _BATCH = 4
 # Layers in float that are tried; with more of them, 8 bits save little.

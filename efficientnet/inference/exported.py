@@ -242,7 +242,7 @@ def _check(spec: InputSpec, ports: Ports) -> None:
     sides = tuple(None if side == -1 else side for side in spec.input_shape(1)[1:])
     if sides != ports.inputs[0].shape[1:]:
         raise ValueError(f"images of {sides}, where it takes {ports.inputs[0]}")
-    is_map = not spec.outputs and len(ports.outputs[0].shape) == 4  # of a single place, as a small image leaves it
+    is_map = not spec.outputs and len(ports.outputs[0].shape) == 4  # with a single place if the image is small
     if spec.outputs != _count(ports) and not is_map:
         raise ValueError(f"{spec.outputs} outputs, where it has {_count(ports)}")
     names = [label for pair in spec.classes for label in pair]

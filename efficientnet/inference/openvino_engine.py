@@ -73,7 +73,7 @@ class _Compiler:
             return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0], scale)
 
         if self.request.precision == "int8":
-            bulk()  # of the same quantisation, which takes long
+            bulk()  # both graphs come from one quantisation, which takes long
 
         run = padded(_runner(lone, scale), fixed)
         found = notes["fidelity"]

@@ -20,11 +20,11 @@ _MODELS = ("Functional", "Model", "Sequential")
 # Keys that Keras 2 wrote and Keras 3's layers do not know, with the values at which they have no effect on the
 # outputs; None where no value has one.
 _IDLE: dict[str, tuple[Any, ...] | None] = {
-    "gain": (1.0,),  # of Identity, which has no use for it
-    "groups": None,  # of layers that have no groups; Conv2D, which has, keeps it
+    "gain": (1.0,),  # an option of Identity, which does not use it
+    "groups": None,  # where the layer has no groups; Conv2D, which has some, keeps it
     "implementation": None,  # how fast, not what
     "input_length": None,
-    "kernel_constraint": None,  # of SeparableConv, whose two kernels have options of their own
+    "kernel_constraint": None,  # SeparableConv has separate options for its two kernels
     "kernel_initializer": None,
     "kernel_regularizer": None,
     "key_shape": None,  # found again when the layer is called
@@ -34,7 +34,7 @@ _IDLE: dict[str, tuple[Any, ...] | None] = {
     "rng_type": None,
     "softmax_robust_masking": (False,),
     "time_major": (False,),
-    "trainable": None,  # of layers without weights
+    "trainable": None,  # where the layer has no weights
     "value_shape": None,
     "virtual_batch_size": (None,),
     "vocabulary_size": None,  # written beside the vocabulary

@@ -252,7 +252,7 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
             return models.load_model(os.fspath(opened), **kwargs)
         except keras2_config.Refusal as error:
             raise CheckpointError(_only_legacy(path, saved, str(error))) from None
-        except Exception as error:  # of any class, as Keras meets with it
+        except Exception as error:  # errors of any class: Keras meets anything in a file
             if "safe_mode" in str(error):  # Keras 3 refuses such parts itself
                 legacy_code.refuse(path, saved.config, known)
             if (function := legacy_code.unknown_function(saved.config, known)) is not None:

@@ -161,7 +161,7 @@ class _Copy:
         if is_new:
             self._layer.set_weights(self._weights)
             if keras_layer(self._layer) == "Normalization":
-                self._layer.finalize_state()  # of which it makes what it computes with
+                self._layer.finalize_state()  # it computes with values derived from the weights
         return result
 
 

@@ -73,7 +73,7 @@ def carrier(layers: Any, mark: Mark, name: str) -> Any:
         mark: Mark that it holds.
         name: Name of the convolution.
     """
-    # Of this type whatever policy is set for new layers, or it would round the pixels.
+    # Always float32, whatever policy is set for new layers, or it would round the pixels.
     return layers.Dropout(0.0, seed=mark.to_text(), name=f"{name}_mark", dtype="float32")
 
 

@@ -18,7 +18,7 @@ from ..images.pixels import is_pillow
 from .spec import InputSpec
 
 Predicted = TypeVar("Predicted")
-# Of a group: each image, and why it could not be loaded.
+# A group: each image, and why it could not be loaded.
 _Members = list[tuple[Any, Exception | None]]
 
 _PATIENCE = 0.1  # seconds that a group waits for its next image

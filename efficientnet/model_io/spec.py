@@ -26,10 +26,10 @@ from .outputs import (
 )
 
 DEFAULT_INTERPOLATION = "bicubic"
-DEFAULT_THRESHOLD = 0.5  # of a label's probability
+DEFAULT_THRESHOLD = 0.5  # least probability of a label that counts as predicted
 # Kinds of outputs that a model's last activation does not show, by the kind of its targets.
 _KINDS: Mapping[str, Kind] = {"values": "numbers", "ordinal": "probabilities"}
-# Of images for a model that takes any size and is none of the family.
+# Side of images for a model that takes any size and is not of the family.
 ANY_SIZE = 224
 
 

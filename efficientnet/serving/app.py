@@ -57,7 +57,7 @@ def create_app(
     """Create the server's application, which any ASGI server runs.
 
     Args:
-        models: Predictors by the name that requests call them; the first answers requests that name none.
+        models: Predictors by the name that requests call them; the first serves requests that name none.
         limits: What a request may take.
         token: Secret that requests have to send (``Authorization: Bearer TOKEN``); none by default.
         allow_urls: Whether a request may have an image fetched from an address. Who can send requests then reaches

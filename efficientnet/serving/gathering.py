@@ -127,7 +127,7 @@ class Gatherer:
         self.on_batch(len(read))
         try:
             outputs = self.predictor.predict_prepared(np.stack(images))
-        except Exception as error:  # of the engine: the thread goes on with others
+        except Exception as error:  # any error of the engine: the thread goes on with other images
             for job in read:
                 job.future.set_exception(error)
             return

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from .limits import Limits
 
 BAD_REQUEST, FORBIDDEN, NOT_FOUND, TIMEOUT, TOO_LARGE = 400, 403, 404, 408, 413
-# Of a JSON text, the parsing of which holds up all requests. 32 images of 224 x 224 have fewer pixels.
+# Lists in a JSON text: parsing it holds up all requests. 32 images of 224 x 224 have fewer pixels.
 _MOST_LISTS = 2_000_000
 
 

@@ -52,7 +52,7 @@ def check_address(host: str, port: int) -> None:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
                 trial.bind(address)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error  # of a name that DNS cannot have
+        reason = error.strerror if isinstance(error, OSError) else error  # a UnicodeError: DNS cannot have such a name
         raise OSError(
             f"Cannot listen on {plain(host)}, port {port}: {reason}. Choose an address of this machine (--host), such "
             "as 127.0.0.1 or 0.0.0.0, and a free port (--port; 0 takes any)."

@@ -13,7 +13,7 @@ from ..cleaning.neighbours import unit
 from ..common import arguments
 from ..model_io.outputs import softmax
 
-_STRENGTH = 0.3  # of the regularization, relative to the examples' mean square
+_STRENGTH = 0.3  # regularization, relative to the examples' mean square
 _TEMPERATURES = np.geomspace(0.02, 2, 60)  # to choose from
 
 

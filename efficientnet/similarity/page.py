@@ -11,8 +11,8 @@ from ..images.loading import load_image
 from ..images.thumbnails import to_jpeg
 from ..reports.page import Block, Page, Paragraph, Photo, Photos, Section, to_html
 
-_SIDE = 240  # of an image on the page, pixels
-MOST_ROWS = 100  # of a page, so that a browser can open it
+_SIDE = 240  # side of an image on the page, pixels
+MOST_ROWS = 100  # on a page, so that a browser can open it
 
 
 class SheetRow(NamedTuple):

@@ -36,7 +36,7 @@ _AHEAD = 2  # batches to prepare while a step computes
 _AT_A_TIME = 4  # images that a thread is given: for small ones, handing them over takes as long as making them
 _ASPECTS = (3 / 4, 4 / 3)  # width to height of a random crop
 _CROP_TRIALS = 10
-_ERASED_AREA = (0.02, 0.33)  # of the image's
+_ERASED_AREA = (0.02, 0.33)  # fractions of the image's area
 _ERASED_ASPECT = math.log(1 / 0.3)
 
 # Purposes of random numbers; each has its own stream.

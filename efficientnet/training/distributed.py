@@ -92,7 +92,7 @@ class Distributed(ABC):
 
     rank: int
     size: int
-    devices: int  # of all processes
+    devices: int  # devices of all processes together
 
     def share(self, size: int) -> slice:
         """Return this process' rows of a batch of so many images.

@@ -196,7 +196,7 @@ def train(
 
 
 class _Stop:
-    number: int | None = None  # of the signal that asks to stop, once there was one
+    number: int | None = None  # number of the signal that asked to stop, if one has come
 
 
 @contextlib.contextmanager
@@ -323,7 +323,7 @@ class _Training:
     def progress(self) -> str:
         """Return the best score so far, and all epochs' scores as a row of bars."""
         history, score = self.state.history, f"val_{self.objective.score}"
-        best = self.objective.best(history)[score]  # of errors it is the lowest
+        best = self.objective.best(history)[score]  # the lowest for errors, the highest for other scores
         return f"best {best:.4g} {sparkline([row[score] for row in history])}"
 
     def rows(self, batches: Batches) -> list[dict[str, Any]]:

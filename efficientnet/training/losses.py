@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST = 1e-7  # probability whose logarithm is taken, as in Keras' own losses
-# Of arXiv 2009.14119, section 2.4 and table 1: negatives of a probability below the margin count nothing, and what is
-# above counts by its fourth power; positives as in binary cross-entropy.
+# As in arXiv 2009.14119, section 2.4 and table 1. Negatives whose probability is below the margin do not count. What a
+# probability exceeds the margin by counts to the fourth power. Positives count as in binary cross-entropy.
 _MARGIN, _FOCUS = 0.05, 4
 
 

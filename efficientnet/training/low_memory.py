@@ -15,7 +15,7 @@ def with_recomputed_blocks(model: Any) -> Any:
     It differs in nothing else: outputs, gradients, random numbers and moving statistics are the same.
 
     Args:
-        model: Functional Keras model of a network of this package; the layers' names tell the blocks.
+        model: Functional Keras model of a network of this package; the layers' names show the blocks.
     """
     import keras
 

@@ -22,7 +22,7 @@ _SIGNED = {
     "rotate": math.radians(30.0),
     "shear_x": 0.3,
     "shear_y": 0.3,
-    "translate_x": 100 / 224,  # of the width
+    "translate_x": 100 / 224,  # a fraction of the width
     "translate_y": 100 / 224,
     "color": 0.9,
     "contrast": 0.9,

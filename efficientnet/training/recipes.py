@@ -20,7 +20,7 @@ from ..family.variants import Variant
 # Losses that a recipe may choose, by the kind of the targets; the usual ones aside.
 LOSSES: Mapping[str, tuple[str, ...]] = {"labels": ("asymmetric",), "values": ("huber",)}
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-_BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # of a recipe that leaves the batch size open
+_BATCH, _LEAST_BATCH, _LEAST_STEPS = 32, 8, 10  # for a recipe without a batch size
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .recipes import Recipe
 
-DECAY_RATE, DECAY_EPOCHS = 0.97, 2.4  # of "exponential"
+DECAY_RATE, DECAY_EPOCHS = 0.97, 2.4  # for the decay "exponential"
 _RMSPROP = {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}
 
 

@@ -71,8 +71,8 @@ def build(
         features = full.get_layer("avg_pool").output
         body = keras.Model(full.input, features)
         trained = keras.Model(features, outputs)
-        # As much as scikit-learn's logistic regression has by default. A thousand features tell few images apart in
-        # many ways; this takes the one of the smallest weights.
+        # As much as scikit-learn's logistic regression has by default. A thousand features separate few images in many
+        # ways; this selects the one with the smallest weights.
         full.get_layer("probs").kernel.regularizer = keras.regularizers.L2(0.5 / (images * objective.averaged))
     else:
         _freeze(full, recipe, keras)
@@ -97,7 +97,7 @@ def _policy(name: str) -> Iterator[None]:
 
 
 def in_float32(model: Any) -> Any:
-    """Return the model as it is to be saved: itself, or a copy that computes in 32 bits."""
+    """Return the model to save: the model unchanged, or a copy that computes in 32 bits."""
     import keras
 
     if all(layer.compute_dtype == "float32" for layer in model.layers):

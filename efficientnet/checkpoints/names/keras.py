@@ -35,7 +35,7 @@ _KECAM_BLOCK = {
     "expand_conv": "sortcut_conv", "expand_bn": "sortcut_bn", "dwconv": "MB_dw_", "bn": "MB_dw_bn",
     "se_reduce": "se_1_conv", "se_expand": "se_2_conv", "project_conv": "MB_pw_conv", "project_bn": "MB_pw_bn",
 }  # fmt: skip
-_KECAM_SINGLE = {"project_conv": "fu_conv", "project_bn": "fu_bn"}  # of a fused block that does not expand
+_KECAM_SINGLE = {"project_conv": "fu_conv", "project_bn": "fu_bn"}  # in a fused block that does not expand
 
 
 def _kecam(layers: Sequence[Layer]) -> Iterator[Entry]:

@@ -240,7 +240,7 @@ _CHILDREN = (
     (r"\.1\.0\.block\.0\.0\.weight", "features", ("features", "classifier")),
     (r"\.0\.block\.0\.0\.weight", "features.1", tuple(f"features.{number}" for number in range(9))),
 )
-_MOST_PREFIXES = 16  # of the numbers, which more have in an attack only
+_MOST_PREFIXES = 16  # prefixes of the numbers; only an attack has more
 
 
 def name_children(names: Collection[str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def _use_torchvision(network: Network) -> str:
             f"model.features[0][0] = torch.nn.Conv2d({network.channels}, {filters}, 3, stride=2, padding=1, bias=False)"
         )
     epsilon = network.variant.batch_norm_epsilon
-    if epsilon != names.TORCHVISION.epsilon(get_variant(network.variant.name)):  # of which torchvision takes none
+    if epsilon != names.TORCHVISION.epsilon(get_variant(network.variant.name)):  # torchvision takes no other
         changes += [
             "for module in model.modules():",
             "    if isinstance(module, torch.nn.BatchNorm2d):",

@@ -34,7 +34,7 @@ from .writer import Value, Writer, unsupported
 __all__ = ["UnsupportedLayerError", "convert", "tensor_names"]
 
 # The oldest that has every operation needed here, so that older runtimes, too, read the file.
-_MOST_BYTES = 2 << 30  # of a file of protobuf
+_MOST_BYTES = 2 << 30  # size limit of protobuf
 _OPSET, _IR_VERSION = 13, 8
 
 _LAYERS: dict[str, Callable[[Writer, Any, Value], Value]] = {

@@ -61,7 +61,7 @@ def _dot(writer: Writer, layer: Any, first: Value, second: Value) -> Value:
     product = writer.write("Einsum", first, second, rank=len(given), equation=equation)._replace(moved=moved)
     if len(given) > 1:
         return product
-    return writer.write("Unsqueeze", product, writer.integers([1], "axes"), rank=2)  # of vectors Keras keeps the axis
+    return writer.write("Unsqueeze", product, writer.integers([1], "axes"), rank=2)  # Keras keeps the axis for vectors
 
 
 def _stored(moved: bool, letters: Sequence[str]) -> str:

@@ -142,7 +142,7 @@ def _clip(writer: Writer, x: Any, /, x_min: Any, x_max: Any) -> Value:
 
 
 def _identity(writer: Writer, x: Any, /, dtype: Any = None) -> Value:
-    return _value(x)  # of floats, and so in float32
+    return _value(x)  # values are float32 already
 
 
 def _integers(values: Any) -> list[int]:

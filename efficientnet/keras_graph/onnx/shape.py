@@ -21,7 +21,7 @@ _INTERPOLATIONS: dict[str, dict[str, Any]] = {
 def _reshape(writer: Writer, layer: Any, x: Value) -> Value:
     shape = layer.target_shape
     if x.rank == 2 and len(shape) == 3 and shape[:2] == (1, 1):
-        # Of one pixel both orders are the same, and convolutions want this one.
+        # Both orders are the same for one pixel, and convolutions want this one.
         if x.name in writer.maps:
             return writer.maps[x.name]
         return writer.write("Reshape", x, writer.integers([0, shape[2], 1, 1], "shape"), rank=4)._replace(moved=True)
