@@ -13,7 +13,7 @@ Contenders have a process each, with as many threads and cores for everyone, and
 raw pixels of 8 bits in, probabilities out, float32 unless they say otherwise. What cannot run here is skipped, and
 reported. --files adds the way from JPEGs on disk to predictions.
 
---only latency-model measures, for the model of times of ``efficientnet design``, 160 small networks, where this machine
+--only latency-model measures, for the latency model of ``efficientnet design``, 160 small networks, where this machine
 has no table of them yet, and 20 networks that the model has not seen; it prints the median and the worst error.
 
 --only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for one epoch, the head's, and by keras.io's guide to

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "efficientnet"
-NO_VERBS = r"(A|All|An|Each|How|In|Of|The|Those|What|Where|Whether|Why|[A-Z][a-z]+[^s\W]s)\b"
+NO_VERBS = (
+    r"(A|All|An|Each|For|How|In|Of|Our|So|The|Their|They|Those|What|Where|Whether|Who|Why|Without|[A-Z][a-z]+[^s\W]s)\b"
+)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -45,7 +45,7 @@ class Facts:
         interpolation: Interpolation of the resizing after that.
         class_names: Names of the classes in the order of the outputs.
         activation: Keras' name of the classifier's activation; ``"linear"`` for logits.
-        model: timm's name of the network: ``"tf_efficientnet_b0.ns_jft_in1k"``.
+        model: Name of the network in timm: ``"tf_efficientnet_b0.ns_jft_in1k"``.
         targets: Kind of what the network was trained to predict, as ``datasets.targets`` has them: ``"labels"``.
         thresholds: Least probability of each label that applies.
         class_counts: Numbers of classes in files beside the weights, by place: ``"config.json: num_classes"``. They are

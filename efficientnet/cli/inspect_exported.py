@@ -88,7 +88,7 @@ def _source(given: Any, recorded: Any) -> str:
 
 
 def _written(recorded: dict[str, Any], is_noted: bool) -> str:
-    """Who wrote a file, and how far its predictions were from Keras' then."""
+    """Describe who wrote a file, and how far its predictions were from Keras' then."""
     if not recorded:
         return "by another program" + (
             ", with TFLite Metadata" if is_noted else ": it records neither classes nor scaling"

@@ -78,7 +78,7 @@ def network_facts(arguments: argparse.Namespace) -> Facts:
     """Return the facts in the options of :func:`add_network_options`.
 
     Raises:
-        OSError, ValueError: the file of classes cannot be read.
+        OSError, ValueError: The file of classes cannot be read.
     """
     from ..checkpoints import Facts
     from ..datasets.class_files import read_class_file
@@ -150,13 +150,13 @@ def find_source(model: str, weights: str | None, given: Facts) -> ModelSource:
     """Return the source of the model that a command line names.
 
     Args:
-        model: a variant or the file of a saved or exported model.
-        weights: of a variant.
-        given: what the command line says of the network.
+        model: Variant, or the file of a saved or exported model.
+        weights: Published set or file of a variant's weights.
+        given: Facts about the network from the command line.
 
     Raises:
-        ValueError, OSError: nothing of that name, weights for a model that has its own, or what contradicts a model
-            or a published set of weights.
+        ValueError, OSError: There is nothing of that name, the model has its own weights, or the command line
+            contradicts a model or a published set of weights.
     """
     from ..inference import ModelSource
 
@@ -194,7 +194,7 @@ def calibration_images(given: str) -> list[Path]:
     """Return the images of the folder that ``--calibrate`` names, and of the folders within it.
 
     Raises:
-        ValueError: there is no such folder, or no image in it.
+        ValueError: There is no such folder, or no image in it.
     """
     found = images_in(Path(given), recursive=True) if os.path.isdir(given) else []
     if not found:

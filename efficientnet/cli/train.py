@@ -329,7 +329,7 @@ def _complete(arguments: argparse.Namespace) -> Path:
     """Complete the command line from the run that it resumes, or by default; return its folder.
 
     Raises:
-        ValueError: the data is not given, and there is no run that knows it; or an option lacks the one it belongs to.
+        ValueError: The data is not given, and no run records it; or an option lacks the one that it belongs to.
     """
     if arguments.rank is not None and arguments.distributed is None:
         raise ValueError("--rank is this process' place among several: pass --distributed with it.")

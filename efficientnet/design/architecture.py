@@ -94,7 +94,7 @@ def search_architecture(
         budgets: Most of each currency of :func:`fit_budget`, such as ``{"macs": 20e6}``.
         cost: Currency that the search minimises.
         precision: Precision that file and memory are of: ``"f32"``, ``"f16"`` or ``"int8"``.
-        latency: Model of times, which milliseconds, as the cost or as a budget, are predicted by.
+        latency: Latency model that predicts milliseconds, as the cost or as a budget.
         target: Target T of the objective, in the currency of the cost; the first trial's by default.
         w: Exponent of the objective: the weight of the cost.
         recipe: Hyperparameters of each training.
@@ -136,7 +136,7 @@ def search_architecture(
     if latency is not None:
         timed = checked_latency(latency, Baseline.from_variant(baseline)).timed
     elif "milliseconds" in (cost, *budgets):
-        raise ValueError("milliseconds need a model of times: expected latency=latency_model().")
+        raise ValueError("milliseconds need a latency model: expected latency=latency_model().")
     space = _Space(baseline, len(checked_data(data).classes), changed, budgets, cost, timed.precision, latency)
     space.network(import_optuna().trial.FixedTrial(space.unchanged()))  # which raises where no budget is reached
     resized = functools.lru_cache(maxsize=2)(data.resized)

@@ -27,7 +27,7 @@ _MOST = 32  # largest φ, or growth as a multiple of the baseline's size, before
 _PRECISION = 1e-3  # interval of φ, or of a factor, at which the search ends
 _MILLISECONDS_PRECISION = 0.01  # a timing does not resolve finer steps
 _CLOSE = 0.99  # share of a budget from which on a result is near enough
-_TRIED = 4  # networks that are measured to correct a model of times
+_TRIED = 4  # networks that are measured to correct a latency model
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def fit_budget(
         engine: Engine that is timed, as for ``efficientnet.inference.compile``.
         threads: Processor threads that are timed; by default the engine's choice.
         measure: Whether the result is timed even if milliseconds are no budget.
-        latency: Model of this machine's times, of the same precision, engine and threads, to search by. What it finds
-            is measured, and corrects it, so that the result is within the budget as measured.
+        latency: Latency model of the same precision, engine and threads, to search by. The networks that it finds are
+            measured, which corrects it, so that the result is within the budget as measured.
 
     Returns:
         The fit with the largest φ, to a thousandth; for milliseconds, and for a function's networks, which have to be
@@ -168,7 +168,7 @@ def fit_budget(
 
 
 def _largest_by_model(path: _Path, latency: LatencyModel) -> tuple[float, float]:
-    """Return what ``path.largest`` does, searched by a model of times, which is corrected by what it finds."""
+    """Return what ``path.largest`` does, searched by a latency model, which is corrected by what it finds."""
     correction = 1.0
     for _ in range(_TRIED):
         model = _Path(path.baseline, path.grow, path.budgets, path.timed, path.training_batch, latency, correction)

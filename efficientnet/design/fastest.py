@@ -1,8 +1,8 @@
 """The fastest proportions at equal multiply-adds: growth is taken from the resolution, and given to width and depth.
 
 That is where EfficientNet-X (arXiv 2102.05610), fast scaling (arXiv 2103.06877) and EfficientNetV2 (arXiv 2104.00298)
-went from compound scaling, with about the same accuracy at the same multiply-adds, and less time. How far it pays on
-this machine a model of times says for two thousand networks; the best few are measured. Accuracy does not take part.
+went from compound scaling, with about the same accuracy at the same multiply-adds, and less time. A latency model
+predicts the times of two thousand networks on this machine; the best few are measured. Accuracy does not count.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fastest(NamedTuple):
     Attributes:
         factors: Factors of width, depth and resolution.
         macs: Multiply-adds for one image.
-        predicted: Milliseconds by the model of times.
+        predicted: Milliseconds by the latency model.
         measured: Milliseconds as measured by turns with the network of compound scaling.
 
     Example:
@@ -58,7 +58,7 @@ def find_fastest(
     Args:
         baseline: Network to scale.
         macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1 %.
-        latency: Model of this machine's times.
+        latency: Latency model of this machine.
         finalists: Number of networks to measure.
         steps: Shares of the growth that are tried for width, and for depth.
 

@@ -1,4 +1,4 @@
-"""A model of how long networks of the family take on this machine, from small ones that are measured once.
+"""A latency model: it predicts how long networks of the family take on this machine, from small ones measured once.
 
 A network's time is a sum over its layers: so much for each multiply-add of a kind, each number moved, each weight read,
 each layer. What each costs follows from the measured times of a table of small networks, by least squares without
@@ -80,10 +80,10 @@ class LatencyModel:
 
 
 def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None) -> LatencyModel:
-    """Return a model of times unchanged, which has to predict a baseline's networks, as they are timed.
+    """Return a latency model unchanged, which has to predict a baseline's networks, as they are timed.
 
     Raises:
-        TypeError: It is no model of times.
+        TypeError: The argument is no latency model.
         ValueError: The baseline is no EfficientNet, or the model is of another precision, engine or number of threads.
     """
     model = arguments.instance("latency", latency, LatencyModel, "what latency_model gives")
@@ -94,7 +94,7 @@ def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None
 
 
 def check_predictable(baseline: Baseline) -> None:
-    """Check that a model of times predicts a baseline's networks.
+    """Check that a latency model predicts a baseline's networks.
 
     Raises:
         ValueError: The baseline is no EfficientNet, or mixes kernels.
@@ -113,7 +113,7 @@ def latency_model(
     again: bool = False,
     report: Callable[[int, int], None] | None = None,
 ) -> LatencyModel:
-    """Measure a table of small networks on this machine, once, and fit a model of times to it.
+    """Measure a table of small networks on this machine, once, and fit a latency model to it.
 
     That takes some minutes, and a quiet machine; a warning says if it was busy. The table is kept in the folder
     ``latency`` beside the downloaded weights, for each processor, engine, precision, number of threads and release of
@@ -168,7 +168,7 @@ def _solve(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         from scipy.optimize import nnls
     except ImportError as error:
-        raise missing("A model of times needs SciPy", "design") from error
+        raise missing("A latency model needs SciPy", "design") from error
     scale = np.maximum(rows.max(axis=0), 1e-30)
     return np.asarray(nnls(rows / scale, np.ones(len(rows)))[0] / scale, np.float64)
 
@@ -184,7 +184,7 @@ def work(variant: AnyVariant) -> dict[str, float]:
 
     for layer in costs.layers(variant, variant.resolution, variant.classes):
         if layer.experts > 1:
-            raise ValueError(f"{variant.name} mixes kernels for each image: there is no model of its time. Measure it.")
+            raise ValueError(f"{variant.name} mixes kernels for each image: no latency model predicts it. Measure it.")
         add("layers", 1)
         if layer.kind in _DENSE:
             add("dense weights", layer.weights)

@@ -1,4 +1,4 @@
-"""The small networks whose measured times a model of times is fitted to."""
+"""The small networks whose measured times a latency model is fitted to."""
 
 from __future__ import annotations
 

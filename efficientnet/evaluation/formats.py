@@ -44,7 +44,7 @@ def rows_of(what: str, names: Sequence[str], each: PerClass, **more: NDArray[np.
 
 
 def table_of(rows: Sequence[dict[str, Any]], shares: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table for the text, of what :func:`rows_of` gives: the worst rows, if there are many."""
+    """Return header and rows of a table for the text, from those of :func:`rows_of`: the worst, if there are many."""
     what = next(iter(rows[0]))
     header = what
     if len(rows) > _MOST_LINES:

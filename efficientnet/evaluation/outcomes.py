@@ -111,8 +111,8 @@ def checked(outcomes: Any, least: int = 0) -> Outcomes:
     """Return the outcomes unchanged.
 
     Raises:
-        TypeError: they are something else.
-        ValueError: they are of fewer than ``least`` images.
+        TypeError: The argument is something else.
+        ValueError: They are of fewer than ``least`` images.
     """
     found = arguments.instance("outcomes", outcomes, Outcomes, "what score gives")
     if len(found) < least:

@@ -78,7 +78,7 @@ def compare(
 
 
 def _made_up(spec: InputSpec, count: int) -> np.ndarray:
-    """Coloured patches with some noise, always the same."""
+    """Return images of colored patches with some noise, always the same."""
     rng = np.random.default_rng(0)
     height, width = spec.image_sides
     patches = rng.uniform(0, 255, (count, 8, 8, spec.channels))

@@ -46,7 +46,7 @@ def as_array(levels: Any) -> NDArray[Any]:
     They may be an array, a tensor of any framework and device, or nested lists.
 
     Raises:
-        ValueError: it is none of these, or some of the numbers are masked.
+        ValueError: The argument is none of these, or some of the numbers are masked.
     """
     if hasattr(levels, "detach"):  # PyTorch converts neither a tensor that has a gradient, nor bfloat16
         levels = levels.detach().cpu()
@@ -73,9 +73,9 @@ def fault(levels: NDArray[Any], are_pixels: bool = True, decides: bool = True) -
     255.
 
     Args:
-        levels: of one image or of a batch (batch, …), which is judged as a whole. At least one.
-        are_pixels: whether floating numbers have to be levels, too; otherwise they only have to be finite.
-        decides: whether these numbers alone say what white is. Where more follow, an image may be nearly black.
+        levels: At least one level, of one image or of a batch (batch, …), which is judged as a whole.
+        are_pixels: Whether floating numbers have to be levels, too; otherwise they only have to be finite.
+        decides: Whether these numbers alone say what white is. Where more follow, an image may be nearly black.
     """
     if levels.dtype.kind not in "uif":
         advice = " Pass it times 255." if levels.dtype.kind == "b" else ""
@@ -124,7 +124,7 @@ def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
     of many may be nearly black; where they look like others, a warning says so.
 
     Raises:
-        ValueError: they cannot be pixels.
+        ValueError: The levels cannot be pixels.
     """
     if levels.dtype.kind not in "buif" or not levels.size:
         return levels
@@ -143,13 +143,13 @@ def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> N
     Args:
         array: (height, width) or (height, width, channels): 1 channel of grey, 2 of grey and opacity, 3 of RGB, 4 of
             RGB and opacity. Levels 0..255, in uint16 0..65535. Transparent pixels are laid on white, as those of files.
-        are_pixels, decides: as in :func:`fault`.
+        are_pixels, decides: As in :func:`fault`.
 
     Returns:
         (height, width, 3): floating levels in their own type, others as uint8.
 
     Raises:
-        ValueError: it is no image; the message says what to pass.
+        ValueError: The array is no image; the message says what to pass.
     """
     given, array = array, as_array(array)
     if not array.ndim or array.dtype.kind in "OSU":
@@ -194,7 +194,7 @@ def rgb_of_image(image: Image.Image) -> NDArray[np.uint8]:
     """Return a Pillow image of any mode, which is left unchanged, as RGB levels (height, width, 3).
 
     Raises:
-        ValueError, OSError: it has no pixels or NaN levels, nothing says what white is, or its file cannot be decoded.
+        ValueError, OSError: The image has no pixels or NaN levels, its white is unknown, or its file cannot be decoded.
     """
     if not image.width or not image.height:
         raise ValueError("it has no pixels")

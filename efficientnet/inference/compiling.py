@@ -249,7 +249,7 @@ def _fastest(request: CompileRequest) -> Predictor:
 
 
 def _milliseconds(engine: Engine) -> float:
-    """For each of the images, at best."""
+    """Return the time for each of the images, at best."""
     shape = engine.spec.image_shape(1)
     one = np.zeros(shape, np.float32)
     many = np.zeros((_TRIED_TOGETHER, *shape[1:]), np.float32)

@@ -225,7 +225,7 @@ def _content(images: Sequence[Any]) -> str:
 
 
 def _random_images(spec: InputSpec) -> list[np.ndarray]:
-    """Coarse noise, as the model takes it; if it does not record how, of mean 0 and standard deviation 1."""
+    """Return coarse noise as the model takes it; if it does not record how, of mean 0 and standard deviation 1."""
     generator = np.random.default_rng(0)
     shape = spec.image_shape(1)
     if spec.scaling is None:

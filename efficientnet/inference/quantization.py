@@ -24,7 +24,7 @@ def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) ->
         floating: Names of the layers that stay in float32.
 
     Raises:
-        ImportError: nncf is not installed; the message names the extra.
+        ImportError: NNCF is not installed; the message names the extra.
     """
     if find_spec("nncf") is None:
         raise missing("precision='int8' needs nncf", "int8")

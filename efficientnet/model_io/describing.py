@@ -79,7 +79,7 @@ def check_view(crop: float | None, interpolation: str | None) -> None:
 
 
 def _layout(model: Any, shape: Sequence[Any]) -> tuple[tuple[int | None, int | None], int, bool]:
-    """Height and width, channels, and whether these come last."""
+    """Return height and width, channels, and whether these come last."""
     channels_last = data_formats(model) != {"channels_first"}
     height, width, channels = shape[1:] if channels_last else (shape[2], shape[3], shape[1])
     return (height, width), int(channels), channels_last

@@ -108,11 +108,11 @@ def overlap(
     """Load images in threads while those before them are predicted; no more than a few are in memory at a time.
 
     Args:
-        sources: any number of images, asked for as they are needed.
-        load: reads one of them.
-        predict: starts to predict a group of loaded ones.
-        group_size: images to a group, if so many are left.
-        most_groups: in flight at a time.
+        sources: Any number of images, which are asked for as they are needed.
+        load: Function that reads one of them.
+        predict: Function that starts to predict a group of loaded images.
+        group_size: Images in a group, if enough are left.
+        most_groups: Largest number of groups to predict at a time.
 
     Yields:
         Each source in order, with its outputs or with why it could not be loaded.

@@ -80,7 +80,7 @@ class Prediction(NamedTuple):
         }
 
     def first(self, count: int) -> list[tuple[str, str, float]]:
-        """So many of classes that exclude each other; all labels that apply, and all numbers."""
+        """Return this number of classes if they exclude each other; all labels that apply, and all numbers."""
         return self.classes if self.kind in ("labels", "numbers") else self.classes[:count]
 
 
@@ -100,9 +100,9 @@ def kind_of(activation: str, count: int, has_names: bool) -> Kind:
     """Return the kind of a model's outputs, as far as its graph shows it; see :class:`Prediction`.
 
     Args:
-        activation: as :func:`last_activations` gives it.
-        count: of the numbers for an image; 0 where there are several outputs, or feature maps.
-        has_names: whether the classes have names.
+        activation: Activation from :func:`last_activations`.
+        count: Number of outputs for an image; 0 for several tensors, or feature maps.
+        has_names: Whether the classes have names.
 
     Returns:
         ``"unknown"`` where the numbers themselves have to show it; ``"features"`` where there is no single vector.
@@ -126,8 +126,8 @@ def name_classes(activation: str, count: int, names: Any) -> Classes | None:
     A single sigmoid has two: the second is the one whose probability it gives.
 
     Args:
-        activation, count: as in :func:`kind_of`.
-        names: of each, or ids and names; None for ImageNet's where there are 1,000, or else for numbers.
+        activation, count: As in :func:`kind_of`.
+        names: Labels, or ids and labels; None for ImageNet's if there are 1,000, or else for numbers.
     """
     kind = kind_of(activation, count, has_names=False)
     expected = 2 if kind == "binary" else count

@@ -222,7 +222,7 @@ def _stop_requests() -> Iterator[_Stop]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the log's word on the weights that a network begins with, where a checkpoint takes their place."""
+    """Keep the log from naming the weights that a network begins with, where a checkpoint replaces them."""
     logger = get_logger()
     logger.addFilter(_drop)
     try:

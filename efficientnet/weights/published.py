@@ -234,7 +234,7 @@ def facts_of_model(model: str, classes: int | None = None) -> Facts:
     tag the first set counts, which is timm's own default. An address in front (``"hf-hub:timm/…"``) is left out.
 
     Args:
-        model: timm's name of the network.
+        model: Name of the network in timm.
         classes: Number of classes of the weights. If it is that of the published set, they are the set's, and pad as
             the set does; other weights were trained in the network that timm builds.
     """

@@ -1,4 +1,4 @@
-"""Part "latency-model": the model of times on networks that it has not seen, measured by turns."""
+"""Part "latency-model": the latency model on networks that it has not seen, measured by turns."""
 
 from __future__ import annotations
 

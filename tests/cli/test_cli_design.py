@@ -127,7 +127,7 @@ MODEL = LatencyModel(Timed(), {"pointwise": 1e-11, "moved": 1e-10}, 0.03)
 
 @pytest.fixture
 def model(monkeypatch):
-    """A model of times instead of a table, and the times that it predicts instead of measured ones."""
+    """A latency model instead of a table, and the times that it predicts instead of measured ones."""
 
     def compiled(self, variant):
         spent = MODEL.milliseconds(variant) / 1000

@@ -151,7 +151,7 @@ def test_stages_are_searched_within_budgets(data, tmp_path, monkeypatch):
     assert search_architecture(SMALL, data, tmp_path, trials=8, recipe=QUICK, **options) == front
     with pytest.raises(ValueError, match="cost was 'activations' and is 'macs'"):
         search_architecture(SMALL, data, tmp_path, trials=8, recipe=QUICK, **{**options, "cost": "macs"})
-    with pytest.raises(ValueError, match="milliseconds need a model of times"):
+    with pytest.raises(ValueError, match="milliseconds need a latency model"):
         search_architecture(SMALL, data, tmp_path, cost="milliseconds")
     with pytest.raises(ValueError, match="1,000 multiply-adds is too small"):
         search_architecture(SMALL, data, tmp_path / "other", budgets={"macs": 1e3})

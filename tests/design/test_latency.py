@@ -1,4 +1,4 @@
-"""The model of times, on a clock that counts what networks cost instead of running them."""
+"""The latency model, on a clock that counts what networks cost instead of running them."""
 
 import dataclasses
 import json

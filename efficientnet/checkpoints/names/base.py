@@ -20,12 +20,12 @@ class Entry(NamedTuple):
     """One array under both names.
 
     Attributes:
-        theirs: its name in their file.
-        their_shape: its shape there.
-        ours: layer and role, ``"block1a_dwconv/kernel"``.
-        shape: its shape in our model.
-        view: what their array is reshaped to first, …
-        axes: … and transposed by then, before it is reshaped to ``shape``.
+        theirs: Name of the array in their file.
+        their_shape: Shape of the array in their file.
+        ours: Layer and role in our model, ``"block1a_dwconv/kernel"``.
+        shape: Shape of the array in our model.
+        view: Shape that their array is first reshaped to.
+        axes: Order of axes that it is then transposed to, before it is reshaped to ``shape``.
     """
 
     theirs: str
@@ -36,13 +36,13 @@ class Entry(NamedTuple):
     axes: Shape
 
     def to_ours(self, stored: Stored) -> Stored:
-        """Their array in our layout."""
+        """Return their array in our layout."""
         if self.view == self.shape == stored.shape:
             return stored
         return stored.rearranged(self.view, self.axes, self.shape)
 
     def to_theirs(self, stored: Stored) -> Stored:
-        """Our array in their layout."""
+        """Return our array in their layout."""
         if self.view == self.shape == self.their_shape:
             return stored
         view = tuple(self.view[axis] for axis in self.axes)
@@ -74,21 +74,21 @@ def _of_the_variant(variant: Variant) -> float:
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose names a file has.
+    """A package or project whose names a file may have.
 
     Attributes:
-        name: in a word, for options and messages: ``"timm"``.
-        landmark: an array that every file of this origin has, as a pattern of its whole name. What its group ``before``
-            matches stands before all names of that network: ``"encoder."`` where it is a part of something larger.
-        body: arrays that only a network of this origin has before its classifier, as a pattern of what follows
-            ``before``; one without a place in a variant shows that the file is not of this variant.
-        entries: the table for the layers of a network.
-        within: from what stands ``before`` and a name of the file to the name in the network; None where it is none
-            of the network's.
-        normalise: brings what differs from file to file out of a name before it is looked up.
-        ignored: arrays that have no place in a model that predicts, as a pattern.
-        padding: of the networks that this origin trained.
-        epsilon: of their batch norms, by variant.
+        name: Name for options and messages: ``"timm"``.
+        landmark: Pattern of the whole name of an array that every file of this origin has. The match of its group
+            ``before`` stands before all names of that network: ``"encoder."`` if it is a part of something larger.
+        body: Pattern of names behind ``before``: arrays that only a network of this origin has, in front of its classifier;
+            one without a place in a variant shows that the file is not of this variant.
+        entries: Function that yields the table for the layers of a network.
+        within: Function from what stands ``before`` and a name in the file to the name in the network; None if the
+            network has no such array.
+        normalise: Function that removes from a name what differs between files, before it is looked up.
+        ignored: Pattern of the names of arrays that have no place in a model that predicts.
+        padding: Padding of the networks that this origin trained.
+        epsilon: Function from a variant to the epsilon of their batch norms.
     """
 
     name: str

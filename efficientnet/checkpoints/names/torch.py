@@ -187,7 +187,7 @@ def _beside(body: str, classifier: str) -> Callable[[str, str], str | None]:
 
 
 def _torchvision_epsilon(variant: Variant) -> float:
-    """They train B0 to B4 with PyTorch's own, the others with the authors'."""
+    """Return the epsilon of torchvision's training: PyTorch's for B0 to B4, the authors' for the others."""
     small = re.fullmatch(r"efficientnet-b[0-4]", variant.name)
     return 1e-5 if small else variant.batch_norm_epsilon
 

@@ -50,17 +50,17 @@ def convert(model: Any, batch: int | str = "dynamic", scaling: Scaling | None = 
     """Return the ONNX model of a functional or sequential Keras model, in float32.
 
     Args:
-        model: of either Keras, on any backend, in either channel order.
-        batch: how many images each input takes; ``"dynamic"`` for any number.
-        scaling: what is done to the colours of each input image before the model; nothing by default.
+        model: Model of Keras 2 or 3, on any backend, with the channels first or last.
+        batch: Number of images that each input takes; ``"dynamic"`` for any.
+        scaling: Scaling of each input image's colors before the model; none by default.
 
     Returns:
         An ``onnx.ModelProto``. Inputs are named as the model's input layers, outputs as in :func:`tensor_names`.
 
     Raises:
-        UnsupportedLayerError: the model has a layer that is not written down here; the message names it.
-        ValueError: the model has no graph of layers.
-        ImportError: the package ``onnx`` is not installed.
+        UnsupportedLayerError: The model has a layer that cannot be written; the message names it.
+        ValueError: The model has no graph of layers.
+        ImportError: The package ``onnx`` is not installed.
     """
     try:
         import onnx

@@ -87,7 +87,7 @@ def hard_sigmoid(writer: Writer, x: Value, /) -> Value:
 
 
 def legacy_hard_sigmoid(writer: Writer, x: Value, /) -> Value:
-    """Legacy Keras' 0.2 · x + 0.5, between 0 and 1."""
+    """Write legacy Keras' 0.2 · x + 0.5, between 0 and 1."""
     return writer.write("HardSigmoid", x, alpha=0.2, beta=0.5)
 
 

@@ -26,7 +26,7 @@ def write_operation(writer: Writer, call: Any, values: Sequence[Value], name: st
     """Write the call of a function, to which ``keras_operation`` gives this name.
 
     Raises:
-        UnsupportedLayerError: it has no form here, or not with these arguments.
+        UnsupportedLayerError: The function cannot be written, or not with these arguments.
     """
     key = name.rpartition(".")[2].replace("_", "").lower()
     write = _FUNCTIONS.get(_SYNONYMS.get(key, key))
@@ -66,7 +66,7 @@ def _bound(
     """Return the arguments of one of the functions below: values in order, and settings by Keras' names.
 
     Raises:
-        TypeError: there is a setting that the function does not know.
+        TypeError: There is a setting that the function does not know.
     """
     _, *parameters = inspect.signature(write).parameters.values()
     count = sum(parameter.kind is inspect.Parameter.POSITIONAL_ONLY for parameter in parameters)
@@ -261,7 +261,7 @@ def _getitem(writer: Writer, x: Any, key: Any, /) -> Value:
 
 
 def _as_slice(part: Any) -> Any:
-    """Legacy Keras keeps slices as dictionaries."""
+    """Return a slice, which legacy Keras keeps as a dictionary."""
     return slice(part["start"], part["stop"], part["step"]) if isinstance(part, dict) else part
 
 

@@ -23,12 +23,12 @@ def unsupported(layer: Any, reason: str) -> UnsupportedLayerError:
 
 
 class Value(NamedTuple):
-    """What an operation gives.
+    """A result of an operation.
 
     Attributes:
-        name: in the graph.
-        rank: its number of dimensions.
-        moved: whether its last axis in Keras, the channels, comes second in the graph.
+        name: Name in the graph.
+        rank: Number of dimensions.
+        moved: Whether its last axis in Keras, the channels, comes second in the graph.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Writer:
     """A graph that grows, and the layer that is being written.
 
     Attributes:
-        nodes: of ONNX, in the order in which they are computed.
-        constants: of ONNX.
-        input_shape: in Keras, of the first value that the layer takes.
-        layer: its name.
-        backend: of the Keras that the layers compute with.
-        maps: of one pixel, by the names of the vectors that were made of them.
+        nodes: Nodes of ONNX, in the order in which they are computed.
+        constants: Constants of ONNX.
+        input_shape: Shape in Keras of the first value that the layer takes.
+        layer: Name of the layer.
+        backend: Keras' backend that the layers compute with.
+        maps: Feature maps of one pixel, by the names of the vectors that were made of them.
     """
 
     def __init__(self, onnx: Any, backend: str) -> None:
@@ -201,7 +201,7 @@ def weights_of(layer: Any, *roles: str) -> dict[str, np.ndarray]:
     """Return a layer's weights by role, kernel, bias, …, in float32.
 
     Raises:
-        UnsupportedLayerError: it has others than these, such as adapters (LoRA), or numbers of 8 bits.
+        UnsupportedLayerError: The layer has others than these, such as adapters (LoRA), or numbers of 8 bits.
     """
     found = {
         role(weight.name): np.asarray(value) for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
