@@ -14,7 +14,7 @@ from efficientnet.family import costs
 from efficientnet.weights.published import resolve, weights_info
 
 OUT = Path(__file__).resolve().parents[1] / "misc" / "accuracy.png"
-# Weights -> colour, name, and which point the name stands at, how far away, in points.
+# Weights -> color, name, and which point the name stands at, how far away, in points.
 SETS = {
     "noisy-student": ("C1", "Noisy Student", 4, (-60, 14)),
     "imagenet": ("C0", "trained on ImageNet alone", 4, (10, -32)),

@@ -6,7 +6,7 @@ way its fur lies, lit as their common surface is.
 
 All lengths are pixels of a 1600 x 1200 canvas, scaled down at the end. A point is the complex number x + yj, x to the
 right and y down, so that multiplying by exp(1j * angle) turns it clockwise, and `points.view(float)` is x, y, x, y, ...
-as Pillow wants it; z is the height towards the viewer. Colours are sRGB, 0..255.
+as Pillow wants it; z is the height towards the viewer. Colors are sRGB, 0..255.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 Array = np.ndarray[Any, Any]  # of numbers, or of truths
 Rng = np.random.Generator
-Colour = tuple[int, ...]  # red, green, blue and perhaps opacity
+Color = tuple[int, ...]  # red, green, blue and perhaps opacity
 
 SIZE = WIDTH, HEIGHT = 1600, 1200
 GRID, CELL = (800, 600), 2  # the surface is computed per 2 x 2 pixels: fur hides the steps
@@ -41,8 +41,8 @@ EATEN, HELD = (500 + 1056j, 767 + 552j), (985 + 1130j, 1235 + 330j)  # the stalk
 class Ball(NamedTuple):
     """An ellipsoid in front of the viewer, with the fur that grows on it."""
 
-    place: complex  # centre
-    z: float  # height of the centre
+    place: complex  # center
+    z: float  # height of the center
     axes: tuple[float, float, float]  # half axes along x, y and z
     source: complex  # the point that the fur grows away from
     black: float  # 1 for black fur, 0 for white
@@ -75,10 +75,10 @@ def hills(rng: Rng, width: float) -> Array:
     return np.asarray(noise / noise.std())
 
 
-def ramp(colours: Array, shade: Array) -> Array:
-    """Blend (k, 3) colours, dark to light, by shades 0..1 of any shape: (..., 3)."""
-    stops = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(shade, stops, channel) for channel in colours.T], axis=-1)
+def ramp(colors: Array, shade: Array) -> Array:
+    """Blend (k, 3) colors, dark to light, by shades 0..1 of any shape: (..., 3)."""
+    stops = np.linspace(0, 1, len(colors))
+    return np.stack([np.interp(shade, stops, channel) for channel in colors.T], axis=-1)
 
 
 def to_image(array: Array) -> Image.Image:
@@ -86,9 +86,9 @@ def to_image(array: Array) -> Image.Image:
     return Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
 
 
-def fill(image: Image.Image, outline: Array, colour: Array, opacity: int = 255) -> None:
+def fill(image: Image.Image, outline: Array, color: Array, opacity: int = 255) -> None:
     """Fill the polygon with these corners."""
-    rgb = np.clip(colour, 0, 255).astype(int).tolist()
+    rgb = np.clip(color, 0, 255).astype(int).tolist()
     ImageDraw.Draw(image, "RGBA").polygon(outline.view(float).tolist(), (*rgb, opacity))
 
 
@@ -98,12 +98,12 @@ def lay(canvas: Image.Image, layer: Image.Image, sigma: float, spot: complex = 0
     canvas.paste(layer, (int(spot.real), int(spot.imag)), mask=layer.getchannel("A"))
 
 
-def dab(canvas: Image.Image, place: complex, size: complex, colour: Colour, sigma: float) -> None:
+def dab(canvas: Image.Image, place: complex, size: complex, color: Color, sigma: float) -> None:
     """Paint a soft ellipse; `size` holds its half axes."""
     half = size + (3 * sigma + 2) * (1 + 1j)
-    layer = Image.new("RGBA", (int(2 * half.real), int(2 * half.imag)), (*colour[:3], 0))
+    layer = Image.new("RGBA", (int(2 * half.real), int(2 * half.imag)), (*color[:3], 0))
     box = np.array([half - size, half + size]).view(float).tolist()
-    ImageDraw.Draw(layer).ellipse(box, fill=colour)
+    ImageDraw.Draw(layer).ellipse(box, fill=color)
     lay(canvas, layer, sigma, place - half)
 
 
@@ -243,7 +243,7 @@ def cast_shadow(canvas: Image.Image, mask: Array, under: Array, reach: int, dark
 
 
 def grow_fur(rng: Rng, canvas: Image.Image, part: Surface, count: int) -> None:
-    """Paint a part: an undercoat, then `count` thin spindles, each with its own way and colour."""
+    """Paint a part: an undercoat, then `count` thin spindles, each with its own way and color."""
     light = illuminate(part) * (1 + 0.06 * hills(rng, 36))  # sun through leaves
     skin = np.where(part.black[..., None] > 0.5, BLACK_FUR[1], ramp(WHITE_FUR, 0.75 * light))
     canvas.paste(to_image(skin).resize(SIZE), mask=to_image(255 * part.mask).resize(SIZE))
@@ -264,10 +264,10 @@ def grow_fur(rng: Rng, canvas: Image.Image, part: Surface, count: int) -> None:
     shade = light[cell] + 0.09 * hills(rng, 3)[at].mean(1) + rng.normal(0, 0.06, count)
     is_black = part.black[cell] + rng.normal(0, 0.06, count) > 0.5
     sheen = ramp(BLACK_FUR, (0.84 * shade).clip(0, 1) ** 2)
-    colour = np.where(is_black[:, None], sheen, ramp(WHITE_FUR, shade))
+    color = np.where(is_black[:, None], sheen, ramp(WHITE_FUR, shade))
     stain = hills(rng, 90)[cell] + 0.6 * rng.normal(size=count)  # cream to grey
-    colour *= 1 + 0.014 * stain[:, None] * np.array([0.2, -0.4, -2.2])
-    for spindle, rgb in zip(spindles, colour, strict=True):
+    color *= 1 + 0.014 * stain[:, None] * np.array([0.2, -0.4, -2.2])
+    for spindle, rgb in zip(spindles, color, strict=True):
         fill(canvas, spindle, rgb, 215)
 
 
@@ -335,7 +335,7 @@ def paws() -> tuple[Surface, list[tuple[complex, complex]]]:
 
 def draw_skin(canvas: Image.Image) -> None:
     """Draw nose, mouth, eyes and the pads of the feet as soft spots, one over the other."""
-    face: list[tuple[complex, complex, Colour, float]] = [  # place, half axes, colour, softness
+    face: list[tuple[complex, complex, Color, float]] = [  # place, half axes, color, softness
         (176j, 30 + 14j, (36, 20, 18, 255), 4),
         (138j, 3 + 22j, (54, 44, 40, 220), 2),
         (102j, 44 + 22j, (30, 28, 28, 255), 3),  # nose, with a gleam
@@ -350,8 +350,8 @@ def draw_skin(canvas: Image.Image) -> None:
             (x + 13j, 11 + 8j, (46, 30, 20, 255), 2.5),
             (x - 5 + 6j, 4 + 3j, (226, 230, 226, 255), 1),
         ]
-    for place, size, colour, sigma in face:
-        dab(canvas, on_head(place, 205)[0], size, colour, sigma)
+    for place, size, color, sigma in face:
+        dab(canvas, on_head(place, 205)[0], size, color, sigma)
     for sole in SOLES:  # pads
         dab(canvas, sole + 14j, 42 + 22j, (58, 51, 47, 230), 5)
         for toe in sole + 18j - 82j * np.exp(1j * np.linspace(-0.95, 0.95, 5)):

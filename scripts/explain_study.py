@@ -41,7 +41,7 @@ def controls(random: np.random.Generator) -> dict[str, np.ndarray]:
     return {
         "random, 7 x 7": np.asarray(coarse),
         "random, each pixel": random.random((SIDE, SIDE)),
-        "centred Gaussian": np.exp(-((distance / (SIDE / 4)) ** 2) / 2),
+        "centered Gaussian": np.exp(-((distance / (SIDE / 4)) ** 2) / 2),
     }
 
 

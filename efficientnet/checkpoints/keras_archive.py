@@ -47,7 +47,7 @@ _ROLES = {
 }
 
 
-def recognises(path: str | PathLike[str]) -> bool:
+def recognizes(path: str | PathLike[str]) -> bool:
     """Return whether a file is a ``.keras`` archive, by its content; False for other or damaged files.
 
     Raises:

@@ -37,7 +37,7 @@ _STATE = ("optimizer", "metrics", "seed_generator")
 _DEEPEST = 16
 
 
-def recognises(start: bytes) -> bool:
+def recognizes(start: bytes) -> bool:
     """Return whether first bytes are those of a Keras HDF5 file, or of the list of parts of a split one."""
     return start.startswith(SIGNATURE) or _lists_shards(start)
 
@@ -58,7 +58,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         Keras 3's gives ``"conv2d_3/0"``, ``"batch_normalization/2"``, … (see :func:`number_layers`),
         ``"functional/conv2d_3/0"`` from a model within the model, and ``"body/conv2d_3/0"`` from one that is the
         attribute ``body`` of a model of a custom class.
-        State of optimisers, metrics and random numbers is left out.
+        State of optimizers, metrics and random numbers is left out.
 
     Raises:
         CheckpointError: The file is damaged or holds no Keras weights.
@@ -263,7 +263,7 @@ class SavedModel(NamedTuple):
     Attributes:
         config: Configuration of the model, as parsed JSON.
         keras_version: Version of the Keras that saved it: ``"2.2.4-tf"``.
-        compiled: Whether the file holds optimiser, loss and metrics.
+        compiled: Whether the file holds optimizer, loss and metrics.
     """
 
     config: Any

@@ -116,17 +116,17 @@ def _open_file(path: Path) -> StoredWeights:
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(512)
-        if keras_h5.recognises(start):
+        if keras_h5.recognizes(start):
             return keras_h5.read(path)
         if start.startswith(b"PK") and (program := foreign.describe_archive(path)):
             raise CheckpointError(f"{path} {program}. Read are {READ}.")
-        if torch_pickle.recognises(start):
+        if torch_pickle.recognizes(start):
             return torch_pickle.read(path)
-        if keras_archive.recognises(path):
+        if keras_archive.recognizes(path):
             return keras_archive.read(path)
-        if safetensors.recognises(start):
+        if safetensors.recognizes(start):
             return safetensors.read(path)
-    if tf_checkpoint.recognises(path):
+    if tf_checkpoint.recognizes(path):
         return tf_checkpoint.read(path)
     if path.is_dir():
         if program := foreign.describe_folder(path):
@@ -285,8 +285,8 @@ def _part(
             if not (origin.ignored and origin.ignored.fullmatch(name)):
                 aside[name] = stored.shape
         elif not name.startswith(before):
-            around[origin.normalise(inner)] = name
-        elif (inner := origin.normalise(inner)) in names:
+            around[origin.normalize(inner)] = name
+        elif (inner := origin.normalize(inner)) in names:
             raise _several(path, {before})
         else:
             names[inner] = name

@@ -45,7 +45,7 @@ _MAX_HEADER = 100_000_000  # the format's own limit
 _MAX_COMMAS = 1_000_000  # EfficientNet-L2 has some 20,000; without a limit, 100 MB of JSON become gigabytes
 
 
-def recognises(start: bytes) -> bool:
+def recognizes(start: bytes) -> bool:
     """Return whether a file is in this format, or an index of such files, also where the rest of it is damaged.
 
     Args:

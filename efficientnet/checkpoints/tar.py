@@ -14,13 +14,13 @@ from typing import IO, TypeVar
 Kept = TypeVar("Kept")
 
 # Weights hardly compress: float32 1.1-fold, numbers of bfloat16 kept as float32 2.1-fold, these and their averages
-# beside as many zeros of a fresh optimiser 3.7-fold. A bomb reaches 1,000-fold. The rest is for small files, which may
+# beside as many zeros of a fresh optimizer 3.7-fold. A bomb reaches 1,000-fold. The rest is for small files, which may
 # be mostly zeros or the text of a graph.
 _EXPANSION = 8
 _ALLOWANCE = 64 << 20
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Return whether a file is a tar archive, plain or gzipped."""
     try:
         with path.open("rb") as file, _plain(file) as stream:

@@ -32,7 +32,7 @@ _LEFT_OVER_OF_TRAINING = re.compile(
 )
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Return whether ``read`` is the reader of a path: a file, a folder, or the common part of files' names."""
     if not path.is_file():
         return Path(f"{path}.index").is_file() or (path.is_dir() and bool(_names(os.listdir(path))))
@@ -44,7 +44,7 @@ def recognises(path: Path) -> bool:
             return True
     # Numbers begin and end like anything; so does an index that is cut short, for which read has the best message.
     part = _PART.fullmatch(path.name)
-    return (part is not None and len(_files(path.parent, part["name"])) > 1) or tar.recognises(path)
+    return (part is not None and len(_files(path.parent, part["name"])) > 1) or tar.recognizes(path)
 
 
 def read(path: str | PathLike[str]) -> StoredWeights:
@@ -66,7 +66,7 @@ def read(path: str | PathLike[str]) -> StoredWeights:
     """
     path = Path(path)
     try:
-        name, files = _from_archive(path) if path.is_file() and tar.recognises(path) else _from_folder(path)
+        name, files = _from_archive(path) if path.is_file() and tar.recognizes(path) else _from_folder(path)
         arrays, averaged = _weights(tf_bundle.read_bundle(name, files))
         if not arrays:
             raise ValueError("it holds no weights")

@@ -41,7 +41,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 _MAX_NAME = 1000  # characters; EfficientNet-L2's are of 40
 
 
-def recognises(start: bytes) -> bool:
+def recognizes(start: bytes) -> bool:
     """Return whether a file was written by `torch.save`, also where the rest of it is damaged.
 
     Args:
@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> StoredWeights:
     try:
         buffer = map_file(path)
         start = bytes(buffer[:512])
-        if not recognises(start):
+        if not recognizes(start):
             raise ValueError(f"it begins with {start[:16]!r}, as no PyTorch file does")
         is_zip = start.startswith(b"PK")
         content, runs, said = (_read_zip if is_zip else _read_stream)(path, buffer)

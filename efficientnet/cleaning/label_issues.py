@@ -21,7 +21,7 @@ from ..datasets.splits import assign_folds
 
 FOLDS = 5
 _ROUNDS = 2  # the second classifier learns from the labels that the first did not suspect
-_STRENGTHS = (0.2, 2, 20)  # inverse regularisation to choose from, divided by the number of features
+_STRENGTHS = (0.2, 2, 20)  # inverse regularization to choose from, divided by the number of features
 _STEPS = 200
 _ROUNDING = 4 * np.finfo(np.float32).eps  # relative rounding error of a network's feature
 
@@ -161,7 +161,7 @@ def _predict(
     parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     is_suspect: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Return each image's probabilities by the classifier of its fold; suspects are predicted, not learnt from."""
+    """Return each image's probabilities by the classifier of its fold; suspects are predicted, not learned from."""
     from sklearn.metrics import log_loss
 
     # A class all of whose labels are suspect stays, or nothing could be found to belong to it.
@@ -190,7 +190,7 @@ def _one_core_each() -> Iterator[ThreadPoolExecutor]:
     from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor() as threads:
-        warnings.simplefilter("ignore", ConvergenceWarning)  # to stop early is one more regularisation
+        warnings.simplefilter("ignore", ConvergenceWarning)  # to stop early is one more regularization
         yield threads
 
 

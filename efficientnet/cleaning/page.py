@@ -51,7 +51,7 @@ def write_report(found: Issues, folder: Path) -> None:
         findings=(
             f"There are {len(found.of('duplicate'))} {KINDS['duplicate']} and {len(found.of('outlier'))} "
             f"{KINDS['outlier']}.",
-            "All of them are suspects to look at: images that are hard to recognise are among them, too.",
+            "All of them are suspects to look at: images that are hard to recognize are among them, too.",
         ),
         sections=tuple(sections),
     )

@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "labels, the images with and without each count equally (default: each image counts equally)")  # fmt: skip
     add("--teacher", metavar="MODEL",
         help="trained model of the same classes or labels whose predictions for the augmented images are half of what "
-        "is learnt (--set teacher_share=0.5): a saved model, or the folder of a training (default: none)")  # fmt: skip
+        "is learned (--set teacher_share=0.5): a saved model, or the folder of a training (default: none)")  # fmt: skip
     add("--unlabelled", metavar="FOLDER",
         help="folder of images without labels, which are trained on with the probabilities that --teacher predicts "
         "(default: none)")  # fmt: skip

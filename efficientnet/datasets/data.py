@@ -141,7 +141,7 @@ class Data:
         """Check that there is something to learn, and images to train on and to validate with.
 
         Raises:
-            ValueError: The targets cannot be learnt from the training images, or there is nothing to validate with.
+            ValueError: The targets cannot be learned from the training images, or there is nothing to validate with.
         """
         weights = self.targets.weights
         for part, rows in (("train on", self.training), ("validate with", self.validation)):

@@ -21,7 +21,7 @@ CLASS_FOLDERS = "a folder with a folder of images per class"
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 _SHOWN = 3  # names in a sentence
 _HEAD_BYTES = 64
-# What Pillow recognises and load_image does not read: programs, video, drawings and grids that need another program,
+# What Pillow recognizes and load_image does not read: programs, video, drawings and grids that need another program,
 # and what only Microsoft's old photo editors wrote, whose beginning Windows' Thumbs.db shares.
 _UNREAD_FORMATS = frozenset({"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"})
 

@@ -85,7 +85,7 @@ class Targets:
         return "|".join(self.cells(row))
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
-        """Check that these images can be learnt from and validated with; ``name`` is that of the data set.
+        """Check that these images can be learned from and validated with; ``name`` is that of the data set.
 
         Raises:
             ValueError: They cannot.
@@ -184,7 +184,7 @@ class Labels(Targets):
         if lacking := _lacking(self.names, counts):
             raise ValueError(f"No readable images to train on with {lacking}: add some, or take the label out.")
         if always := _lacking(self.names, len(training) - counts):
-            notify(f"all images to train on have {plain(always)}: nothing is learnt of it")
+            notify(f"all images to train on have {plain(always)}: nothing is learned of it")
         held_out = self.counts(validation)
         if len(validation) and not held_out.any():
             raise ValueError("No image to validate with has a label: raise --validation, or lower --folds.")
@@ -235,7 +235,7 @@ class Values(Targets):
             # A single value has no spread to explain.
             if len(rows) and (constant := _lacking(self.names, np.ptp(self.values[rows], axis=0))):
                 raise ValueError(
-                    f"{name}: all images to {part} have the same {constant}, of which nothing can be learnt: add "
+                    f"{name}: all images to {part} have the same {constant}, of which nothing can be learned: add "
                     "images with other values, change --validation or --folds, or leave the column out with --columns."
                 )
         if not len(training):

@@ -46,7 +46,7 @@ class Found(NamedTuple):
         accuracy: Top-1 accuracy on the validation images, 0..1.
         price: What it costs, in the currency of the search; milliseconds are measured on the Pareto front, and
             elsewhere predicted.
-        efficiency: Objective that the paper's search maximises: accuracy · (price / target)^w.
+        efficiency: Objective that the paper's search maximizes: accuracy · (price / target)^w.
 
     Example:
         >>> from efficientnet import get_variant
@@ -92,7 +92,7 @@ def search_architecture(
         changes: What may change: of each stage ``"repeats"`` and ``"filters"`` (its depth and width), ``"kernel"``,
             ``"expansion"`` and ``"se"``; of the network ``"resolution"``.
         budgets: Most of each currency of :func:`fit_budget`, such as ``{"macs": 20e6}``.
-        cost: Currency that the search minimises.
+        cost: Currency that the search minimizes.
         precision: Precision that file and memory are of: ``"f32"``, ``"f16"`` or ``"int8"``.
         latency: Latency model that predicts milliseconds, as the cost or as a budget.
         target: Target T of the objective, in the currency of the cost; the first trial's by default.
@@ -104,7 +104,7 @@ def search_architecture(
         The Pareto front, cheapest first: no other network found is both more accurate and cheaper.
 
     Raises:
-        ValueError: ``trials`` is below 1, the data cannot be learnt from, no network is within the budgets, or
+        ValueError: ``trials`` is below 1, the data cannot be learned from, no network is within the budgets, or
             ``folder`` holds another run.
         ImportError: Optuna is not installed.
 
@@ -273,12 +273,12 @@ def _draw(path: Path, found: Sequence[Found], front: Sequence[Found], currency: 
     figure = new_figure(5, LIGHT, width=8)
     axes = figure.subplots()
     best = max(found, key=lambda one: one.efficiency)
-    for networks, colour, line, label in (
+    for networks, color, line, label in (
         (found, LIGHT.faint, "", "tried"),
         (front, LIGHT.series[0], "-", "Pareto front"),
     ):
         prices, accuracies = ([one.price for one in networks], [100 * one.accuracy for one in networks])
-        axes.plot(prices, accuracies, color=colour, marker="o", linestyle=line, label=label)
+        axes.plot(prices, accuracies, color=color, marker="o", linestyle=line, label=label)
     axes.scatter(
         best.price, 100 * best.accuracy, s=200, facecolors="none", edgecolors=LIGHT.methods["compound"],
         label=f"best accuracy · ({currency} / {target:,.3g})^{w:g}",

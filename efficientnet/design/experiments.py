@@ -101,7 +101,7 @@ def search(
         All networks with their accuracies; ``finished[0]`` is the best one.
 
     Raises:
-        ValueError: The data cannot be learnt from, no candidate is near the target, or ``folder`` holds another run.
+        ValueError: The data cannot be learned from, no candidate is near the target, or ``folder`` holds another run.
         ImportError: Optuna is not installed.
 
     Example:

@@ -65,12 +65,12 @@ def draw_lines(results: Results, lines: Mapping[str, Sequence[Network]], theme: 
     baseline = find_baseline(results)
     start = [baseline] if baseline else []
     for index, (method, networks) in enumerate(lines.items()):
-        colour = (
+        color = (
             theme.ink if method == "baseline" else theme.methods.get(method, theme.series[index % len(theme.series)])
         )
         drawn = [*start, *networks] if method in METHODS else networks
         axes.errorbar(
-            [n.macs for n in drawn], [100 * n.mean for n in drawn], yerr=_error(drawn), color=colour,
+            [n.macs for n in drawn], [100 * n.mean for n in drawn], yerr=_error(drawn), color=color,
             label=method.removeprefix("width ") if "width" in lines and method != "width" else method,
             marker=_MARKERS.get(method, "osD^vP"[index % 6]), linestyle=_LINES.get(method, "-"), markersize=5,
             linewidth=1.8 if method == "compound" else 1.4, elinewidth=1.1, capsize=2.5, zorder=3 + index / 10,
@@ -104,15 +104,15 @@ def draw_search(results: Results, theme: Theme) -> Any:
     legend: dict[str, Any] = {}
     for place, network in enumerate(finished):
         kind = standing(results, network)
-        colour = theme.faint if kind == "worse" else theme.methods["compound"]
-        face = theme.background if kind == "worse" else colour
+        color = theme.faint if kind == "worse" else theme.methods["compound"]
+        face = theme.background if kind == "worse" else color
         seeds = axes.plot(
             [100 * value for value in network.accuracies], [place] * len(network.accuracies),
-            "|", color=colour, markersize=6, alpha=0.55, zorder=2,
+            "|", color=color, markersize=6, alpha=0.55, zorder=2,
         )  # fmt: skip
         legend.setdefault("one training", seeds[0])
         dot = axes.errorbar(
-            [100 * network.mean], [place], xerr=_error([network]), fmt="o", color=colour, markerfacecolor=face,
+            [100 * network.mean], [place], xerr=_error([network]), fmt="o", color=color, markerfacecolor=face,
             markersize=8 if not place else 5.5, elinewidth=1.4, capsize=2.5, zorder=3,
         )  # fmt: skip
         legend.setdefault(kind, dot[0])

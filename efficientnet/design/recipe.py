@@ -74,7 +74,7 @@ def checked_data(data: Any) -> Data:
 
     Raises:
         TypeError: The argument is no data.
-        ValueError: Nothing can be learnt from it.
+        ValueError: Nothing can be learned from it.
     """
     found = arguments.instance("data", data, Data, "what efficientnet.datasets.data loads")
     if found.targets.kind != "classes":

@@ -116,7 +116,7 @@ def judge(results: Results, networks: tuple[Network, ...]) -> Verdict:
 
 
 def headline(outcomes: Sequence[Outcome]) -> str:
-    """Summarise the outcomes at all budgets in a few words."""
+    """Summarize the outcomes at all budgets in a few words."""
     wins = outcomes.count("better")
     if wins and wins == len(outcomes):
         return "Compound scaling was best" + (f" at all {wins} budgets" if wins > 1 else "")
@@ -138,7 +138,7 @@ def standing(results: Results, candidate: Network) -> str:
 
 
 def headline_of_search(results: Results) -> str:
-    """Summarise the best proportions in a few words."""
+    """Summarize the best proportions in a few words."""
     found = results.finished_of("candidate")
     return f"Best found: {proportions(found[0], find_baseline(results))}" if found else "Nothing has been found yet"
 

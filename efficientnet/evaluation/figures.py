@@ -29,13 +29,13 @@ _MOST_PANELS = 8
 def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGHT) -> Any:
     """Draw the confusion matrix: a row for each true class, a column for each prediction. Correct ones are blue.
 
-    A cell is the stronger coloured the larger its share of the row. Of more than 30 classes those are shown that are
+    A cell is the stronger colored the larger its share of the row. Of more than 30 classes those are shown that are
     confused most often, and the others together.
 
     Args:
         outcomes: Outcomes in which every image has a label.
         names: Names of the classes.
-        theme: Colours of the figure.
+        theme: Colors of the figure.
 
     Returns:
         A ``matplotlib.figure.Figure``.
@@ -122,7 +122,7 @@ def draw_mistakes(
     Args:
         mistakes: Predictions to show, at least one, for images of the model's classes.
         thumbnails: The image of each, small, from :func:`load_thumbnail`.
-        theme: Colours of the figure.
+        theme: Colors of the figure.
         maps: The heat map of each, to stand beside it, from ``evidence.draw_evidence``; empty for none.
 
     Returns:
@@ -156,11 +156,11 @@ def draw_mistakes(
             (f"→ {shorten(mistake.predicted, 15)}", percent(mistake.probability), theme.methods["compound"], 8),
             (shorten(mistake.path.name, 32), "", theme.faint, 6),
         )
-        for line, (name, share, colour, size) in enumerate(lines):
+        for line, (name, share, color, size) in enumerate(lines):
             for text, x, side in ((name, 0, "left"), (share, 1, "right")):
                 axes.annotate(
                     text, (x, 0), (0, -4 - 11 * line), "axes fraction", "offset points", ha=side, va="top",
-                    fontsize=size, color=colour, parse_math=False,
+                    fontsize=size, color=color, parse_math=False,
                 )  # fmt: skip
     return figure
 
@@ -228,6 +228,6 @@ def _shade(matrix: NDArray[np.int64], theme: Theme) -> NDArray[np.float64]:
     share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     opacity = 0.85 * np.sqrt(share)[..., np.newaxis]  # by the root, so that rare mistakes are seen, too
     right = np.eye(len(matrix), dtype=bool)[..., np.newaxis]
-    colours = np.where(right, to_rgb(theme.methods["width"]), to_rgb(theme.methods["compound"]))
-    blended: NDArray[np.float64] = (1 - opacity) * np.array(to_rgb(theme.background)) + opacity * colours
+    colors = np.where(right, to_rgb(theme.methods["width"]), to_rgb(theme.methods["compound"]))
+    blended: NDArray[np.float64] = (1 - opacity) * np.array(to_rgb(theme.background)) + opacity * colors
     return blended

@@ -28,7 +28,7 @@ AnyEvaluation = Evaluation | LabelEvaluation | ValueEvaluation
 _FIGURES = {
     "confusion": Figure(
         "confusion", "Confusion matrix.",
-        "A row for each true class, a column for each prediction. The stronger the colour, the larger the share of "
+        "A row for each true class, a column for each prediction. The stronger the color, the larger the share of "
         "the row; correct predictions are blue.", is_wide=True,
     ),
     "reliability": Figure(

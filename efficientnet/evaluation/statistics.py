@@ -179,9 +179,9 @@ def wilson(successes: int, total: int) -> Share:
     if arguments.whole("successes", successes, 0) > arguments.whole("total", total):
         raise ValueError(f"successes={successes}: expected at most the total, {total}.")
     share, z2 = successes / total, _NORMAL_95**2
-    centre = share + z2 / (2 * total)
+    center = share + z2 / (2 * total)
     spread = _NORMAL_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    low, high = ((centre + side * spread) / (1 + z2 / total) for side in (-1, 1))
+    low, high = ((center + side * spread) / (1 + z2 / total) for side in (-1, 1))
     return Share(share, max(0.0, low), min(1.0, high))
 
 

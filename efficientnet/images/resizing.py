@@ -159,7 +159,7 @@ def _resize_matrix(size: int, new_size: int, order: int, spline_radius: int) -> 
         decay = _SPLINE_POLES[order] ** np.arange(spline_radius + 1)
         kernel = np.convolve(kernel, _symmetric(decay))
 
-    # The B-spline around each new centre weighs order + 1 samples, which the kernel spreads.
+    # The B-spline around each new center weighs order + 1 samples, which the kernel spreads.
     center = _centers(size, new_size)
     first = _first_samples(center, order)
     weights = np.zeros((new_size, len(kernel) + order))
@@ -178,25 +178,25 @@ def _resize_matrix(size: int, new_size: int, order: int, spline_radius: int) -> 
 
 
 def _centers(size: int, new_size: int) -> Floats:
-    """Return where the centres of the new samples lie, counted in old samples."""
+    """Return where the centers of the new samples lie, counted in old samples."""
     return (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
 
 
 def _first_samples(center: Floats, order: int) -> NDArray[np.intp]:
-    """Return the first of the order + 1 old samples under the B-spline around each centre."""
+    """Return the first of the order + 1 old samples under the B-spline around each center."""
     first: NDArray[np.intp] = np.floor(center - (order - 1) / 2).astype(np.intp)
     return first
 
 
 def _symmetric(half: Floats) -> Floats:
-    """Return the kernel whose centre and right side are `half`, with sum 1."""
+    """Return the kernel whose center and right side are `half`, with sum 1."""
     kernel: Floats = np.concatenate([half[:0:-1], half])
     kernel /= kernel.sum()
     return kernel
 
 
 def _b_spline(distance: Floats, order: int) -> Floats:
-    """Return the centred B-spline of this order at points within its support."""
+    """Return the centered B-spline of this order at points within its support."""
     x: Floats = np.abs(distance)
     if order == 0:
         return np.ones_like(x)

@@ -73,7 +73,7 @@ class _Compiler:
             return _runner(self.compile(micro_batch, {"NUM_STREAMS": streams})[0], scale)
 
         if self.request.precision == "int8":
-            bulk()  # both graphs come from one quantisation, which takes long
+            bulk()  # both graphs come from one quantization, which takes long
 
         run = padded(_runner(lone, scale), fixed)
         found = notes["fidelity"]
@@ -149,7 +149,7 @@ class _Compiler:
 
         model, spec = self.request.source.load()
         calibration = eight_bits.prepare(self.request.calibration, spec)
-        folded = fold_batch_norm(model)  # whose layers quantisation names
+        folded = fold_batch_norm(model)  # whose layers quantization names
         exact = openvino_of(folded, spec.scaling if spec.is_scaled else None)
         inputs = [image[np.newaxis].astype(np.float32) for image in calibration.images]
         graph = exact

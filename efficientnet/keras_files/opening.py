@@ -100,7 +100,7 @@ def load_model(
 
     Legacy Keras opens what every Keras before it saved. Keras 3 refuses much of that: so its configuration is
     put right in a copy of the file, which itself stays unchanged, and so do Keras' own layers. Such a model comes
-    without optimiser, loss and metrics, whose saved form Keras 3 cannot train on: compile it to train.
+    without optimizer, loss and metrics, whose saved form Keras 3 cannot train on: compile it to train.
 
     Args:
         path: Path of the file or folder. A file's kind is detected by its content, whatever its name.
@@ -242,7 +242,7 @@ def _load_file(path: Path, layers: Any, models: Any, known: Collection[str], **k
             if is_old:
                 if saved.compiled and kwargs.get("compile", True):
                     logger.warning(
-                        "%s was compiled by Keras %s, whose optimiser, loss and metrics Keras 3 does not take over: "
+                        "%s was compiled by Keras %s, whose optimizer, loss and metrics Keras 3 does not take over: "
                         "compile the model to train it.", path, saved.keras_version,
                     )  # fmt: skip
                 kwargs["compile"] = False

@@ -43,7 +43,7 @@ def onnx_of(model: Any, batch: int | None = None, scaling: Scaling | None = None
     Args:
         model: Functional or sequential model of either Keras, on any backend.
         batch: Number of images that it takes; None for any number.
-        scaling: Scaling of the colours of each input image before the model; none by default. All layers need a form.
+        scaling: Scaling of the colors of each input image before the model; none by default. All layers need a form.
 
     Raises:
         UnsupportedLayerError: Neither way leads to a graph with Keras' outputs; the message names the layer.
@@ -61,7 +61,7 @@ def openvino_of(model: Any, scaling: Scaling | None = None) -> Any:
 
     Args:
         model: Functional or sequential model of either Keras, on any backend.
-        scaling: Scaling of the colours of each input image before the model; none by default.
+        scaling: Scaling of the colors of each input image before the model; none by default.
 
     Raises:
         UnsupportedLayerError: Neither way leads to a graph with Keras' outputs; the message names the layer.
@@ -230,7 +230,7 @@ def _difference(model: Any, run_batch: Runner, batch: int | None) -> float:
 
 
 def _scale_inputs(graph: Any, scaling: Scaling, channels_last: bool) -> None:
-    """Make an OpenVINO graph first multiply the colours of its input images, and add to them."""
+    """Make an OpenVINO graph first multiply the colors of its input images, and add to them."""
     from openvino import opset13 as ops
 
     for parameter in graph.get_parameters():

@@ -112,7 +112,7 @@ class _Copy:
 
     @property
     def has_plain_weights(self) -> bool:
-        """Whether these are a kernel and perhaps a bias: no adapters (LoRA), nothing quantised."""
+        """Whether these are a kernel and perhaps a bias: no adapters (LoRA), nothing quantized."""
         return len(self._weights) == 1 + self._config["use_bias"] and self._weights[0].dtype.kind == "f"
 
     @property

@@ -213,7 +213,7 @@ def _normalized(layer: Any, levels: _Levels) -> _Levels | None:
     config = layer.get_config()
     numbers = [config.get("mean"), config.get("variance")]
     if any(value is None for value in numbers):
-        numbers = layer.get_weights()[:2]  # which it has learnt
+        numbers = layer.get_weights()[:2]  # which it has learned
     if len(numbers) != 2 or config.get("invert"):
         return None
     mean, variance = (np.asarray(value, float) for value in numbers)

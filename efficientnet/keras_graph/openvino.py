@@ -58,7 +58,7 @@ def convert(model: Any, scaling: Scaling | None = None) -> Any:
 
     Args:
         model: Model of either Keras, on any backend, in either channel order.
-        scaling: Scaling of the colours of each input image before the model; none by default.
+        scaling: Scaling of the colors of each input image before the model; none by default.
 
     Returns:
         An ``openvino.Model`` with the inputs and outputs of ``model``, named as in its ONNX graph; operations are

@@ -22,7 +22,7 @@ from .walk import LayerCall, Tensor, functional, keras_layer, keras_operation, r
 Shape = tuple[int, ...]
 
 # Layers that multiply nothing by weights, or only what can be folded into a convolution. (The papers count neither
-# normalisation nor activations, nor the sums that pooling takes.)
+# normalization nor activations, nor the sums that pooling takes.)
 _WITHOUT_MULTIPLY_ADDS = re.compile(
     r"(Global|Adaptive)?(Average|Max)Pooling[123]D|(ZeroPadding|Cropping|UpSampling|SpatialDropout)[123]D"
     r"|(Sync)?BatchNormalization|(Group|Layer|RMS|Unit)?Normalization|(Alpha)?Dropout|Gaussian(Dropout|Noise)"
@@ -146,11 +146,11 @@ def profile(
     """Count the cost of a functional or sequential model, of either Keras and on any backend.
 
     Multiply-adds are what the papers call FLOPS: those of convolutions' and dense layers' kernels, one image at a
-    time. Biases, normalisation, activations and pooling are left out. A layer that is called several times counts as
+    time. Biases, normalization, activations and pooling are left out. A layer that is called several times counts as
     often, at the size of each call, its parameters once; the layers of models within the model count one by one.
 
     Args:
-        model: Model of convolutions, dense, pooling, normalisation and merging layers, and other layers of Keras that
+        model: Model of convolutions, dense, pooling, normalization and merging layers, and other layers of Keras that
             multiply by no weights. Layers of another kind are listed in ``uncounted``.
         batch_size: Batch size that the bytes of outputs are counted for.
         input_shape: Shape without the batch, or a list of one for each input; for a model with sides that are None.

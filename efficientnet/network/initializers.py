@@ -1,4 +1,4 @@
-"""How a network's weights start: Keras' initialisers, drawn by NumPy."""
+"""How a network's weights start: Keras' initializers, drawn by NumPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def scaled_conv_initializer(factor: int) -> dict[str, Any]:
-    """Return the initialiser of convolutions for a layer whose fan-out is ``factor`` times a convolution's."""
+    """Return the initializer of convolutions for a layer whose fan-out is ``factor`` times a convolution's."""
     return {
         "class_name": "VarianceScaling",
         "config": {"scale": 2.0 * factor, "mode": "fan_out", "distribution": "untruncated_normal"},
@@ -32,7 +32,7 @@ DENSE_INITIALIZER = _dense_initializer(1 / 3)
 
 
 def classifier_initializer(classes: int) -> dict[str, Any]:
-    """Return the initialiser of a new classifier: the authors' for their 1,000 classes, and no wider for fewer.
+    """Return the initializer of a new classifier: the authors' for their 1,000 classes, and no wider for fewer.
 
     With theirs the logits of 1,000 classes start with a standard deviation of 0.3, those of three with 6.
     """
@@ -45,10 +45,10 @@ def generator() -> np.random.Generator:
 
 
 def call_drawing_weights(rng: np.random.Generator | None, layer: Any, x: Any) -> Any:
-    """Call a new layer, its weights drawn by NumPy from the layer's own initialisers.
+    """Call a new layer, its weights drawn by NumPy from the layer's own initializers.
 
     Keras would draw them on the backend, where JAX compiles one program for each shape: for B0 that is
-    nearly all of the time it takes to build. The layer keeps its initialisers and so its configuration.
+    nearly all of the time it takes to build. The layer keeps its initializers and so its configuration.
     Without ``rng`` random weights stay zero.
     """
     initializers = {name: value for name, value in vars(layer).items() if name.endswith("_initializer")}
@@ -64,7 +64,7 @@ def call_drawing_weights(rng: np.random.Generator | None, layer: Any, x: Any) ->
 def _draw(
     rng: np.random.Generator | None, initializer: Any, shape: Sequence[int], dtype: Any = "float32", **_: Any
 ) -> np.ndarray:
-    """Draw what a Keras initialiser (Zeros, Ones, VarianceScaling by fan-out) would draw."""
+    """Draw what a Keras initializer (Zeros, Ones, VarianceScaling by fan-out) would draw."""
     dtype = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
     kind = type(initializer).__name__
     if kind == "Ones":

@@ -1,4 +1,4 @@
-"""The style of all figures: colours, letters, axes. Nothing of Matplotlib's global state is used."""
+"""The style of all figures: colors, letters, axes. Nothing of Matplotlib's global state is used."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _DOTS_PER_INCH = 200
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure.
+    """Colors of a figure.
 
     Attributes:
         name: ``"light"`` or ``"dark"``.
         background: Background of the page, so that a figure has no edge.
-        ink: Colour of letters.
-        faint: Colour of axes and minor parts.
-        grid: Colour of lines behind the data.
-        methods: Colours of the methods of scaling.
-        series: Colours of further lines, in order.
+        ink: Color of letters.
+        faint: Color of axes and minor parts.
+        grid: Color of lines behind the data.
+        methods: Colors of the methods of scaling.
+        series: Colors of further lines, in order.
     """
 
     name: str
@@ -83,7 +83,7 @@ def render_themes(name: str, draw: Callable[[Theme], Any]) -> dict[str, bytes]:
 
 
 def style(axes: Any, theme: Theme, grid: str) -> None:
-    """Give axes a theme's colours, and lines behind the data across the axis ``grid``, "x", "y" or "both"."""
+    """Give axes a theme's colors, and lines behind the data across the axis ``grid``, "x", "y" or "both"."""
     axes.set_facecolor(theme.background)
     axes.grid(axis=grid, color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)

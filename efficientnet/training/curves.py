@@ -37,9 +37,9 @@ def draw_curves(history: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> A
     fields = [key.removeprefix("val_") for key in history[0] if key.startswith("val_")]
     figure = new_figure(2.9, theme, width=3.3 * len(fields))
     for axes, field in zip(figure.subplots(1, len(fields)), fields, strict=True):
-        for key, label, colour in ((field, "training", theme.faint), (f"val_{field}", "validation", theme.series[0])):
+        for key, label, color in ((field, "training", theme.faint), (f"val_{field}", "validation", theme.series[0])):
             if key in history[0]:
-                axes.plot(epochs, [row[key] for row in history], color=colour, marker=".", label=label)
+                axes.plot(epochs, [row[key] for row in history], color=color, marker=".", label=label)
         for start in starts:
             axes.axvline(start - 0.5, color=theme.faint, linestyle=":")
         axes.set(xlabel="epoch", ylabel=field.replace("_", " "))

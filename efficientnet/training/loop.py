@@ -58,7 +58,7 @@ class Task:
         given: Padding, epsilon and preprocessing, if the weights do not record them.
         left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
             none were searched for, or the folder has them already.
-        teacher: Trained model whose predictions are learnt, too.
+        teacher: Trained model whose predictions are learned, too.
         low_memory: Whether each block keeps only its input for the gradients, and is computed again; in one process.
 
     Example:
@@ -155,7 +155,7 @@ def train(
     Raises:
         Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
         DivergedError: Loss or weights are no longer finite.
-        ValueError: The data cannot be learnt from, or ``out`` holds another training.
+        ValueError: The data cannot be learned from, or ``out`` holds another training.
         OSError: A file cannot be read or written; earlier checkpoints are kept.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a training minimises, measures and saves, by the kind of its targets."""
+"""What a training minimizes, measures and saves, by the kind of its targets."""
 
 from __future__ import annotations
 

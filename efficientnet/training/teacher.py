@@ -19,7 +19,7 @@ from ..keras_files.opening import locate
 if TYPE_CHECKING:
     from ..inference import Predictor
 
-# What a model predicts -> the kind of targets that can be learnt from it.
+# What a model predicts -> the kind of targets that can be learned from it.
 _KINDS = {"probabilities": "classes", "labels": "labels"}
 
 

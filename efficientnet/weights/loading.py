@@ -162,7 +162,7 @@ def _trained_with(name: str, said: Facts, variant: Variant, given: Facts) -> Tra
 
 def _locate(text: str, variant: Variant) -> Path:
     path = locate(text)
-    if not path.exists() and not tf_checkpoint.recognises(path):
+    if not path.exists() and not tf_checkpoint.recognizes(path):
         raise ValueError(published.unknown_message(text, variant))
     return path
 

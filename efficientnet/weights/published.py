@@ -55,7 +55,7 @@ _OUTSIDE = {
     "gc_efficientnetv2_": "it has global context blocks in the place of squeeze-and-excite",
     "efficientnet_x_": "it is an EfficientNet-X, which begins with a convolution from space to depth",
     "efficientnet_h_": "it is an EfficientNet-H, which begins with a convolution from space to depth",
-    "test_efficientnet_": "it normalises by groups, layers or EvoNorm, and all networks here by batches",
+    "test_efficientnet_": "it normalizes by groups, layers or EvoNorm, and all networks here by batches",
 }
 
 

@@ -12,7 +12,7 @@ COUNT, WIDTH, HEIGHT = 500, 800, 600
 
 
 def photographs(count: int) -> Iterator[np.ndarray]:
-    """Ellipses on a slope of colour, and some noise: (600, 800, 3) uint8 each."""
+    """Ellipses on a slope of color, and some noise: (600, 800, 3) uint8 each."""
     from PIL import Image, ImageDraw
 
     random = np.random.default_rng(0)

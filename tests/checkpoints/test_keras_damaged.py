@@ -236,9 +236,9 @@ class TestArchive:
     def test_other_archives(self, path, tmp_path):
         torch = pytest.importorskip("torch")
         torch.save({}, tmp_path / "net.pth")
-        assert not archive_reader.recognises(tmp_path / "net.pth")
+        assert not archive_reader.recognizes(tmp_path / "net.pth")
         path.write_bytes(path.read_bytes()[:-30])
-        assert not archive_reader.recognises(path)
+        assert not archive_reader.recognizes(path)
         self.refuse(path, "damaged or incomplete .keras file")
 
     def test_compressed(self, path):
@@ -272,7 +272,7 @@ class TestArchive:
             archive.filelist += [info] * 200_000
             archive._didModify = True
         assert path.stat().st_size > 2**23
-        assert not archive_reader.recognises(path)
+        assert not archive_reader.recognizes(path)
         self.refuse(path, r"its directory claims \d+ bytes")
 
     def test_one_member_in_another(self, path):

@@ -68,7 +68,7 @@ class TestLayouts:
 
     def test_archive(self, tmp_path):
         keras_archive(tmp_path / "net")
-        assert archive_reader.recognises(tmp_path / "net")
+        assert archive_reader.recognizes(tmp_path / "net")
         checkpoint = archive_reader.read(tmp_path / "net")
         assert (checkpoint.format, checkpoint.layers) == ("Keras 3 model, .keras", tuple(ARRAYS))
         in_order = sorted(BY_NAME, key=lambda name: GROUPS.index(name.split("/")[0]))
@@ -213,7 +213,7 @@ class TestAgainstKeras:
         if is_legacy or not hasattr(keras.src.saving.saving_lib, "ShardedH5IOStore"):
             pytest.skip("this Keras does not save in shards")
         self.network(keras, "net").save_weights(tmp_path / "net.weights.json", max_shard_size=1e-3)
-        assert keras_h5.recognises((tmp_path / "net.weights.json").read_bytes()[:512])
+        assert keras_h5.recognizes((tmp_path / "net.weights.json").read_bytes()[:512])
         self.network(keras, "net").save_weights(tmp_path / "net.weights.h5")
         shards, whole = (keras_h5.read(tmp_path / f"net.weights.{suffix}").arrays for suffix in ("json", "h5"))
         assert shards.keys() == whole.keys()

@@ -136,15 +136,15 @@ def test_damaged_indices(sharded):
         assert round >= 50
 
 
-def test_recognises(sharded):
+def test_recognizes(sharded):
     index = sharded()
     safetensors.write("ours", {"b": B})
     for path in (index, Path("ours")):
-        assert safetensors.recognises(path.read_bytes()[:512])
-    assert safetensors.recognises((2).to_bytes(8, "little") + b"{}")
-    assert safetensors.recognises(b'\n{ "weight_map": {}}')
+        assert safetensors.recognizes(path.read_bytes()[:512])
+    assert safetensors.recognizes((2).to_bytes(8, "little") + b"{}")
+    assert safetensors.recognizes(b'\n{ "weight_map": {}}')
     large = {"metadata": {"total_parameters": 1, "total_size": 4}, "weight_map": {"x" * 600: "a"}}
-    assert safetensors.recognises(json.dumps(large).encode()[:512])
+    assert safetensors.recognizes(json.dumps(large).encode()[:512])
     for other in (
         b"",
         b"{}",
@@ -155,4 +155,4 @@ def test_recognises(sharded):
         bytes(8) + b"{",
         b"\xff" * 8 + b"{",
     ):
-        assert not safetensors.recognises(other)
+        assert not safetensors.recognizes(other)

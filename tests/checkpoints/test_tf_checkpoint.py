@@ -174,18 +174,18 @@ def test_every_way_to_name_a_checkpoint(saved: Path) -> None:
     state.write_text('model_checkpoint_path: "/tpu/elsewhere/model.ckpt"\nall_model_checkpoint_paths: "x"\n')
     archives = [pack(saved.parent.parent / f"{mode[2:]}.bin", parts(saved), mode) for mode in ("w:", "w:gz")]
     for path in (saved, saved.parent, state, saved.parent / INDEX, saved.parent / DATA, *archives):
-        assert tf_checkpoint.recognises(path)
+        assert tf_checkpoint.recognizes(path)
         assert contents(tf_checkpoint.read(str(path))) == expected
 
 
-def test_other_paths_are_not_recognised(tmp_path: Path) -> None:
+def test_other_paths_are_not_recognized(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "stray.data-00000-of-00001").write_bytes(bytes(100))
     with gzip.open(tmp_path / "text.gz", "wb") as file:
         file.write(b"no archive")
     (tmp_path / "cut.gz").write_bytes(b"\x1f\x8b\x08\x00")
     for path in (tmp_path, tmp_path / "absent", *tmp_path.iterdir()):
-        assert not tf_checkpoint.recognises(path), path
+        assert not tf_checkpoint.recognizes(path), path
         with pytest.raises((CheckpointError, FileNotFoundError)):
             tf_checkpoint.read(path)
     with pytest.raises(FileNotFoundError):

@@ -170,7 +170,7 @@ def test_cut_index(copied: Path, tmp_path: Path) -> None:
     whole = (tmp_path / INDEX).read_bytes()
     for size in np.linspace(0, len(whole) - 1, 50, dtype=int):
         (tmp_path / INDEX).write_bytes(whole[:size])
-        assert tf_checkpoint.recognises(tmp_path / INDEX)
+        assert tf_checkpoint.recognizes(tmp_path / INDEX)
         with pytest.raises(CheckpointError, match="cut short"):
             tf_checkpoint.read(copied)
 

@@ -336,15 +336,15 @@ def test_real_weights_of_lite0_against_torch():
         np.testing.assert_array_equal(array, expected[name].numpy(), strict=True)
 
 
-def test_recognises(write):
+def test_recognizes(write):
     data = write(ONE_TENSOR, {"0": SIX})
-    assert torch_pickle.recognises(data[:512])
-    assert torch_pickle.recognises(data[:60])
+    assert torch_pickle.recognizes(data[:512])
+    assert torch_pickle.recognizes(data[:60])
     plain_zip = io.BytesIO()
     with zipfile.ZipFile(plain_zip, "w") as writer:
         writer.writestr("config.json", "{}")
     for other in (b"", b"\x89HDF\r\n\x1a\n", b"<!DOCTYPE html>", plain_zip.getvalue()):
-        assert not torch_pickle.recognises(other)
+        assert not torch_pickle.recognizes(other)
 
 
 def test_what_mmengine_keeps_beside_the_weights(write):

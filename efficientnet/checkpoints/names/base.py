@@ -80,12 +80,12 @@ class Origin:
         name: Name for options and messages: ``"timm"``.
         landmark: Pattern of the whole name of an array that every file of this origin has. The match of its group
             ``before`` stands before all names of that network: ``"encoder."`` if it is a part of something larger.
-        body: Pattern of names behind ``before``: arrays that only a network of this origin has, in front of its classifier;
-            one without a place in a variant shows that the file is not of this variant.
+        body: Pattern of names behind ``before``: arrays that only a network of this origin has before its classifier.
+            One without a place in a variant shows that the file is not of this variant.
         entries: Function that yields the table for the layers of a network.
         within: Function from what stands ``before`` and a name in the file to the name in the network; None if the
             network has no such array.
-        normalise: Function that removes from a name what differs between files, before it is looked up.
+        normalize: Function that removes from a name what differs between files, before it is looked up.
         ignored: Pattern of the names of arrays that have no place in a model that predicts.
         padding: Padding of the networks that this origin trained.
         epsilon: Function from a variant to the epsilon of their batch norms.
@@ -96,7 +96,7 @@ class Origin:
     body: re.Pattern[str]
     entries: Callable[[Sequence[Layer]], Iterator[Entry]]
     within: Callable[[str, str], str | None] = _behind
-    normalise: Callable[[str], str] = _as_it_is
+    normalize: Callable[[str], str] = _as_it_is
     ignored: re.Pattern[str] | None = None
     padding: str = "same"
     epsilon: Callable[[Variant], float] = _of_the_variant

@@ -22,7 +22,7 @@ _ORDER = {
 }
 
 
-def _normalise(name: str) -> str:
+def _normalize(name: str) -> str:
     """Remove the marks of a Keras model, and of batch norm on a TPU."""
     return name.removeprefix("model/").replace("/tpu_batch", "/batch")
 
@@ -75,5 +75,5 @@ AUTHORS = Origin(
     landmark=re.compile(r"(?P<before>[^/]+/)stem/conv2d/kernel"),  # the network's name
     body=re.compile(r"(stem|blocks_\d+|head)/.*"),
     entries=_entries,
-    normalise=_normalise,
+    normalize=_normalize,
 )

@@ -126,7 +126,7 @@ def _scaled(writer: Writer, x: Value, scaling: Scaling, model: Any) -> Value:
     """Scale an image's colors.
 
     It stays a multiplication and an addition: a convolution that pads with zeros cannot absorb the offset, since its
-    border would be another colour; and the multiplication takes 0.02 ms.
+    border would be another color; and the multiplication takes 0.02 ms.
     """
     shape = (-1, 1, 1) if data_formats(model) == {"channels_first"} else (-1,)
     factor, offset = (np.reshape(np.asarray(values, np.float32), shape) for values in scaling)

@@ -1,4 +1,4 @@
-"""Normalisation, and other scaling of channels."""
+"""Normalization, and other scaling of channels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def unit_length(writer: Writer, x: Value, axes: Sequence[int], epsilon: float = 
 
 def standardize(writer: Writer, x: Value, axes: Sequence[int], epsilon: float) -> Value:
     """Write x less its mean, over its standard deviation along these axes."""
-    centred = writer.combine("Sub", x, writer.reduce("ReduceMean", x, axes))
-    return writer.combine("Div", centred, _root_mean_square(writer, centred, axes, epsilon))
+    centered = writer.combine("Sub", x, writer.reduce("ReduceMean", x, axes))
+    return writer.combine("Div", centered, _root_mean_square(writer, centered, axes, epsilon))
 
 
 def _root_mean_square(writer: Writer, x: Value, axes: Sequence[int], epsilon: float) -> Value:

@@ -113,8 +113,8 @@ def _reduction(operation: str) -> Callable[..., Value]:
 
 
 def _var(writer: Writer, x: Any, /, axis: Any = None, keepdims: bool = False) -> Value:
-    centred = writer.combine("Sub", x, writer.reduce("ReduceMean", _value(x), _axes(axis)))
-    return writer.reduce("ReduceMean", writer.combine("Mul", centred, centred), _axes(axis), bool(keepdims))
+    centered = writer.combine("Sub", x, writer.reduce("ReduceMean", _value(x), _axes(axis)))
+    return writer.reduce("ReduceMean", writer.combine("Mul", centered, centered), _axes(axis), bool(keepdims))
 
 
 def _std(writer: Writer, x: Any, /, axis: Any = None, keepdims: bool = False) -> Value:

@@ -10,7 +10,7 @@ import numpy as np
 from .writer import Value, Writer, unsupported
 
 TO_THE_END = np.iinfo(np.int64).max
-# How ONNX calls Keras' ways to resize, which take a pixel for a square with its centre in the middle. (Not "bicubic":
+# How ONNX calls Keras' ways to resize, which take a pixel for a square with its center in the middle. (Not "bicubic":
 # at the border OpenVINO computes that otherwise than Keras.)
 _INTERPOLATIONS: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
