@@ -37,6 +37,7 @@ from tqdm import tqdm
 
 from efficientnet.checkpoints import Facts
 from efficientnet.cli import image_arguments, pixel_options
+from efficientnet.cli.exit_statuses import SOME_FAILED, SUCCESS
 from efficientnet.cli.main import run
 from efficientnet.cli.model_options import find_source
 from efficientnet.cli.number_types import positive
@@ -48,7 +49,6 @@ from efficientnet.preprocessing import MODES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUCCESS, SOME_FAILED = 0, 1
 PREFIXES = ("", "image.")  # of the columns in Parquet
 
 

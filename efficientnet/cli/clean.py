@@ -11,11 +11,11 @@ from ..common.packages import missing
 from ..common.text import notify, print_json
 from ..family.variants import get_variant
 from . import pixel_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .number_types import natural, positive, share
 from .paths import given_path
 from .train import VALIDATION, fraction_or_path
 
-SUCCESS, SOME_FAILED = 0, 1
 _SIMILARITY, _FOLDS = 0.9, 5
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..common.files import check_writable
 from ..common.text import plain
 from . import model_options
+from .exit_statuses import SUCCESS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +67,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             for path in (arguments.source, arguments.target)
         ]
         print(f"largest difference of the predictions for a random image: {convert.largest_difference(*models):.3g}")
-    return 0
+    return SUCCESS
 
 
 def classes_text(classes: int | None) -> str:

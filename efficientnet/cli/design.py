@@ -17,6 +17,7 @@ from ..family.scaling import Factors, scale_filters, stage_repeats
 from ..family.variants import get_variant, save_variant
 from ..reports.tables import table
 from . import design_options as options
+from .exit_statuses import SUCCESS
 from .number_types import amount, natural, positive
 from .paths import given_path
 
@@ -137,7 +138,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
             macs = baseline.cost(factors).macs
             row += [baseline.pixels(factors), f"{macs:,}", f"{macs / least:.3f}"]
     print(table(header, rows))
-    return 0
+    return SUCCESS
 
 
 def _fit(arguments: argparse.Namespace) -> int:
@@ -171,7 +172,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.out:
         save_variant(fit.variant(arguments.out.stem), arguments.out)
         print(f"saved as {arguments.out}, which stands wherever a variant's name does")
-    return 0
+    return SUCCESS
 
 
 def _prices_table(fit: Fit) -> str:
@@ -252,7 +253,7 @@ def _stages(arguments: argparse.Namespace) -> int:
         rows.append([network.variant.name, stages, in_words(network.price), f"{network.accuracy:.2%}"])
     print(table(["", "blocks × filters", CURRENCIES[arguments.cost], "top-1"], rows))
     print(f"\neach is saved in {arguments.out} as NAME.json, which stands wherever a variant's name does")
-    return 0
+    return SUCCESS
 
 
 def _latency(arguments: argparse.Namespace) -> int:
@@ -263,7 +264,7 @@ def _latency(arguments: argparse.Namespace) -> int:
     rows = [[one.name, one.resolution, f"{cost(one).macs:,}", in_words(model.milliseconds(one))] for one in variants]
     print(table(["", "input", "multiply-adds", "milliseconds, predicted"], rows))
     print(f"\nmedian error for the measured networks, each predicted without it: {model.error:.1%}")
-    return 0
+    return SUCCESS
 
 
 def _fastest(arguments: argparse.Namespace) -> int:
@@ -285,7 +286,7 @@ def _fastest(arguments: argparse.Namespace) -> int:
     print(table(["", "width", "depth", "input", "multiply-adds", "ms, predicted", "ms, measured"], rows))
     if arguments.out:
         save_variant(baseline.scaled(found[1].factors, arguments.out.stem), arguments.out)
-    return 0
+    return SUCCESS
 
 
 def _latency_model(arguments: argparse.Namespace, baselines: Iterable[Baseline], again: bool = False) -> LatencyModel:
@@ -320,11 +321,11 @@ def _print_results(results: Results, folder: Path) -> int:
     ]  # fmt: skip
     print(table(["", "width", "depth", "input", "multiply-adds", "top-1", "s.e.", ""], rows))
     print(f"\n`efficientnet design report {folder}` makes pages and figures of it.")
-    return 0
+    return SUCCESS
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from ..design.report import write_report
 
     print(write_report(arguments.folder))
-    return 0
+    return SUCCESS

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from ..common.files import check_writable
 from ..common.text import plain
 from . import model_options, pixel_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .number_types import positive
 from .paths import given_path
 
 if TYPE_CHECKING:
     from ..similarity.embeddings import Compute
-
-SUCCESS, SOME_FAILED = 0, 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

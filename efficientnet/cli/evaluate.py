@@ -13,13 +13,12 @@ from ..common.text import about, notify, plain, print_json
 from ..datasets.splits import PARTS
 from ..keras_files.opening import is_saved_model, locate
 from . import model_options, pixel_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .paths import given_path
 
 if TYPE_CHECKING:
     from ..evaluation import TemperatureScaling
     from ..inference import ModelSource
-
-SUCCESS, SOME_FAILED = 0, 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

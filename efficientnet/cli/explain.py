@@ -15,13 +15,13 @@ from ..common.files import check_writable, write_file
 from ..common.packages import missing
 from ..common.text import about, notify, plain
 from . import image_arguments, model_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .number_types import positive
 from .paths import given_path
 
 if TYPE_CHECKING:
     from ..inference import InputSpec
 
-SUCCESS, SOME_FAILED = 0, 1
 _LONGEST_NAME = 80
 
 

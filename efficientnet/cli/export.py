@@ -9,6 +9,7 @@ from pathlib import Path
 from ..common.files import check_writable
 from ..export.options import FORMATS, INPUT_TYPES, PRECISIONS
 from . import pixel_options
+from .exit_statuses import SUCCESS
 from .model_options import (
     add_agreement,
     add_network_options,
@@ -70,4 +71,4 @@ def _run(arguments: argparse.Namespace) -> int:
         agreement=arguments.agreement,
     )  # fmt: skip
     print(report)
-    return 0
+    return SUCCESS

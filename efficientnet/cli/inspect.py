@@ -17,6 +17,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import formula
 from . import inspect_exported, model_options
 from .convert import classes_text
+from .exit_statuses import SOME_FAILED, SUCCESS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +87,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
             "left aside": reading.aside,
         }
         print(json.dumps({**facts, **differences}))
-        return int(not facts["fits"])
+        return SUCCESS if facts["fits"] else SOME_FAILED
     fit = f", but {reading.differences} arrays differ" if reading.differences else ""
     averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
     print(plain(f"file      {facts['file']}"))
@@ -110,7 +111,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(plain(f"aside     {_some(list(reading.aside))}"))
     if problem:
         print(plain(problem))
-    return int(not facts["fits"])
+    return SUCCESS if facts["fits"] else SOME_FAILED
 
 
 def _some(names: list[str]) -> str:

@@ -11,6 +11,7 @@ from ..exported_files.formats import files_of, require_runtime
 from ..images.pixel_scaling import formula
 from ..model_io.outputs import have_names
 from . import model_options
+from .exit_statuses import SUCCESS
 
 _MOST_NAMES = 8
 
@@ -56,7 +57,7 @@ def report(arguments: argparse.Namespace, format: str) -> int:
     }
     if arguments.json:
         print_json(facts)
-        return 0
+        return SUCCESS
     named = f": {_named(facts['class names'])}" if facts["class names"] else ", without names"
     rows = [
         ("file", facts["file"]),
@@ -75,7 +76,7 @@ def report(arguments: argparse.Namespace, format: str) -> int:
         print(plain(f"{name:<9} {value}"))
     for remark in spec.remarks:
         print(plain(f"but       it {remark.text}"))
-    return 0
+    return SUCCESS
 
 
 def _named(names: list[str]) -> str:

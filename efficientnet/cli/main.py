@@ -20,6 +20,7 @@ from .. import __version__
 from ..common.text import lines, notify, plain, print_what_can_be
 from ..network import backends
 from . import pixel_options
+from .exit_statuses import INTERRUPTED, SOME_FAILED, USAGE
 
 # What the loader of libraries, C++ and Python say where a limit is reached.
 _LIMITS = ("failed to map segment", "cannot allocate memory", "bad_alloc", "can't start new thread")
@@ -41,8 +42,6 @@ _COMMANDS = {
     "similar": "find the images that are most similar to others",
     "serve": "serve models by HTTP, with a page to try them",
 }
-
-SUCCESS, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def command() -> NoReturn:

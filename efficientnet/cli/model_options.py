@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,12 +222,9 @@ def open_predictor(arguments: argparse.Namespace, source: ModelSource | None = N
     )
     require_preprocessing(predictor.spec.scaling, arguments.model)
     for what, milliseconds in predictor.timings.items():
-        print(f"efficientnet: {what}: {milliseconds:.2f} ms per image", file=sys.stderr)
+        notify(f"{what}: {milliseconds:.2f} ms per image")
     if predictor.fidelity is not None:
         notify(f"int8, against float32: {predictor.fidelity}")
     elif predictor.deviation is not None:
-        print(
-            f"efficientnet: {predictor.precision} predictions differ from float32's by up to {predictor.deviation:.2g}",
-            file=sys.stderr,
-        )
+        notify(f"{predictor.precision} predictions differ from float32's by up to {predictor.deviation:.2g}")
     return predictor

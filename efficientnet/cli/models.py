@@ -7,8 +7,7 @@ import argparse
 from ..family import costs
 from ..family.variants import get_variant, list_variants
 from ..weights.published import published_top1
-
-SUCCESS = 0
+from .exit_statuses import SUCCESS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import example_classes, image_arguments, model_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .number_types import positive
 from .paths import given_path
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ..inference import InputSpec, Predictor
     from ..model_io.outputs import Prediction
 
-SUCCESS, SOME_FAILED = 0, 1
 _TOP = 5
 _MOST_NUMBERS = 20  # for an image in the text; JSON and CSV have all
 

@@ -12,6 +12,7 @@ from ..family.variants import get_variant
 from ..keras_files.opening import is_saved_model
 from ..reports.tables import table
 from . import model_options
+from .exit_statuses import SUCCESS
 from .number_types import positive
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if found.uncounted:
         named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
         notify(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
-    return 0
+    return SUCCESS
 
 
 def _load(arguments: argparse.Namespace) -> Any:

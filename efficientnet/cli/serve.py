@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from ..common.packages import missing
 from ..common.text import plain
 from . import model_options, pixel_options
+from .exit_statuses import SUCCESS
 from .number_types import positive, seconds
 
 if TYPE_CHECKING:
     from ..inference import ModelSource, Predictor
 
-SUCCESS = 0
 _MAP_SIDE = 720  # side of a heat map, pixels
 TOKEN = "EFFICIENTNET_TOKEN"
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "prometheus_client", "jinja2")

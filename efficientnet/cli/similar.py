@@ -15,6 +15,7 @@ from ..common.files import check_writable, write_file
 from ..common.packages import missing
 from ..common.text import about, csv_cell, notify, plain, print_json
 from . import image_arguments, model_options
+from .exit_statuses import SOME_FAILED, SUCCESS
 from .number_types import positive, share
 from .paths import given_path
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..similarity import Embeddings
     from ..similarity.page import SheetRow
 
-SUCCESS, SOME_FAILED = 0, 1
 _TOP, _SIMILARITY = 10, 0.9
 
 

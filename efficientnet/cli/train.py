@@ -20,6 +20,7 @@ from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
 from . import model_options, pixel_options
+from .exit_statuses import SUCCESS
 from .number_types import natural, positive, several
 from .paths import given_path
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..training import CrossValidation, Recipe, Task
     from ..training.teacher import Teacher
 
-SUCCESS = 0
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
     "model": "lite0", "weights": None, "image_size": None, "validation": None, "training_images": None,
