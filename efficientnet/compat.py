@@ -88,7 +88,7 @@ def get_swish(**kwargs: Any) -> Any:
 
 
 def get_dropout(**kwargs: Any) -> Any:
-    """Return a dropout layer that takes None in ``noise_shape``: nowadays Keras' own."""
+    """Return a dropout layer that takes None in ``noise_shape``: today Keras' own."""
     return _custom_object("FixedDropout", kwargs)
 
 

@@ -18,7 +18,7 @@ _STEM = "stem_conv/kernel"
 
 
 def with_channels(reading: Reading, channels: int) -> Reading:
-    """Return a reading for images of so many channels; see :func:`adapt`.
+    """Return a reading for images of this number of channels; see :func:`adapt`.
 
     Raises:
         CheckpointError: The weights are for another number of channels, which is neither 1 nor 3.

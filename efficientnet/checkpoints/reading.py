@@ -379,7 +379,7 @@ def explain(reading: Reading) -> str:
         theirs, ours = (len(scaling.scale_blocks(variant)) for variant in (best.variant, reading.variant))
         blocks = f" ({theirs} blocks, where this has {ours})" if theirs != ours else ""
         hint = f" These are weights of {best.variant.name}{blocks}."
-    elif best.unequal:  # which is more than a damaged file of a published variant has
+    elif best.unequal:  # a damaged file of a published variant has no other shapes
         hint = " No variant of the table has such weights; a custom variant is given as its .json file."
     return f"{reading.path} does not hold the weights of {reading.variant.name}.{hint} What differs: {shown}."
 

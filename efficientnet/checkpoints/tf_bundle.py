@@ -125,7 +125,7 @@ def _stored(entry: _Entry, file: str, buffer: Buffer, name: str) -> Stored:
 
 
 def _checksum(buffer: Buffer, start: int, size: int) -> int:
-    """Return CRC32C, masked as LevelDB does lest a checksum of checksums degenerate."""
+    """Return CRC32C, masked as in LevelDB, so that a checksum of checksums does not degenerate."""
     checksum = 0
     for at in range(start, start + size, 1 << 20):  # google_crc32c takes nothing but bytes, so these are copied
         checksum = google_crc32c.extend(checksum, buffer[at : min(at + (1 << 20), start + size)])
@@ -137,7 +137,7 @@ def _table(data: Buffer) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < _FOOTER or data[-8:] != MAGIC:
         raise ValueError("its index is cut short or of another kind, since it does not end as one")
     footer = Cursor(data[-_FOOTER:-8])
-    footer.varint(), footer.varint()  # where a block about the table itself lies, which TensorFlow leaves empty
+    footer.varint(), footer.varint()  # the place of a block about the table itself, which TensorFlow leaves empty
     end = 0
     for _, place in _entries(_block(data, footer.varint(), footer.varint())):
         cursor = Cursor(place)

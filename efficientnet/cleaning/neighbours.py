@@ -128,7 +128,7 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
     """Find images that are unlike all others, by the distance to their 10 nearest images.
 
     An image is an outlier beyond the third quartile by more than three times the distance of the quartiles (Tukey).
-    Of more than 10,000 images, so many drawn at random are what the others are compared with.
+    If there are more than 10,000 images, all are compared with 10,000 of them, drawn at random.
 
     Args:
         features: (images, features) numbers that describe the images, such as a pretrained network's.

@@ -73,6 +73,6 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.out:
             write_report(found, arguments.out)
-    finally:  # what was found is not lost with a full disk
+    finally:  # a full disk does not lose the findings
         print_json(found.as_json()) if arguments.json else print(found.text())
     return SOME_FAILED if found.unreadable else SUCCESS

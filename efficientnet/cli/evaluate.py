@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.out:
             write_report(found, arguments.out, source)
-    finally:  # what was measured is not lost with a full disk
+    finally:  # a full disk does not lose the measures
         print_json(found.as_json()) if arguments.json else print(found.text())
     is_saved = True
     if arguments.save_calibrated and not isinstance(found, ValueEvaluation):

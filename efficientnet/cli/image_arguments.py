@@ -34,13 +34,13 @@ def expand(given: str, recursive: bool) -> list[str]:
     """Return the images that one argument stands for: a folder's, a glob's, or itself."""
     if given == "-" or "://" in given:
         return [given]
-    if os.path.isdir(given):  # which says no of a name that no file system takes, where Path.is_dir raises
+    if os.path.isdir(given):  # Path.is_dir raises for a name that no file system takes
         found = [str(file) for file in images_in(Path(given), recursive)]
     elif os.path.exists(given) or not glob.has_magic(given):
         found = [given]
     else:
         found = sorted(glob.glob(given, recursive=True))
-    return found or [given]  # which cannot be read, and so is reported like any other bad file
+    return found or [given]  # it cannot be read, and is reported like any other bad file
 
 
 def images_in(folder: Path, recursive: bool) -> list[Path]:

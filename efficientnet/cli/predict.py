@@ -69,7 +69,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         results: Iterable[Result] = _results(inputs, predictor, predict, arguments)
         while_printing: Callable[[], AbstractContextManager[None]] = nullcontext
         if len(inputs) > 1 and sys.stderr.isatty():
-            from tqdm import tqdm  # which takes as long to import as an image to predict
+            from tqdm import tqdm  # the import takes as long as the prediction of an image
 
             results = tqdm(results, total=len(inputs), unit="image", leave=False)
             while_printing = partial(tqdm.external_write_mode, file=sys.stdout)

@@ -163,7 +163,7 @@ def _train(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     out = _complete(arguments)
     check_writable(out, is_folder=True)
-    with pixel_options.limited(arguments.max_pixels):  # which a run that is resumed may have set
+    with pixel_options.limited(arguments.max_pixels):  # a resumed run may have set it
         return _train_in(out, arguments)
 
 

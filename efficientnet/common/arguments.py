@@ -183,7 +183,7 @@ def vectors(name: str, value: Any, kind: type[Number]) -> NDArray[Number]:
 
     expected = "(images, numbers), all finite"
     try:
-        with np.errstate(over="ignore"):  # what is too large for the kind becomes infinite, which is refused below
+        with np.errstate(over="ignore"):  # a number too large for the kind becomes infinite, and is refused below
             found = np.asarray(value, kind)
     except (TypeError, ValueError):
         raise ValueError(f"{name} is {_shown(value)}: expected {expected}.") from None

@@ -52,7 +52,7 @@ class Daemons:
             else:
                 future.set_result(result)
                 del result
-            del task, future, call  # what was read is not kept until the next is
+            del task, future, call  # an image is not kept until the next one is read
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:

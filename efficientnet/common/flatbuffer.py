@@ -34,7 +34,7 @@ class Table:
 
     def vector(self, field: int, dtype: str) -> np.ndarray:
         """Return a list of numbers, as a view of the data."""
-        start = self._follow(field)  # where the length is
+        start = self._follow(field)  # the place of the length
         if not start:
             return np.empty(0, dtype)
         count = self._at(start)

@@ -15,7 +15,7 @@ from .data import Data, is_held_out
 from .sizes import fitting_size
 from .targets import Classes
 
-FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package has it
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # the folder of Debian's package
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip

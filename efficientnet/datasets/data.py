@@ -88,7 +88,7 @@ class Data:
         return dataclasses.replace(self, pixels=pixels)
 
     def subset(self, training: int | None, validation: int | None, seed: int) -> Data:
-        """Draw so many images of each part at random; None, or more than there are, keeps all."""
+        """Draw these numbers of images of each part at random; None, or more than there are, keeps all."""
         if training is None and validation is None:
             return self
         rng = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ _HEAD_BYTES = 64
 # and what only Microsoft's old photo editors wrote, whose beginning Windows' Thumbs.db shares.
 _UNREAD_FORMATS = frozenset({"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"})
 
-_OF_TEXTS = {"XBM"}  # whose beginning programs in C and style sheets share, too
+_OF_TEXTS = {"XBM"}  # C programs and style sheets may begin in the same way
 
 
 @dataclass

@@ -120,7 +120,7 @@ def _merged(data: Path, samples: Sequence[Sample], notes: list[str]) -> Tags:
     first: dict[str, Path] = {}
     labels: dict[Path, set[str]] = {}
     for sample in samples:
-        digest = sha256_of(sample.path) or str(sample.path)  # what cannot be read stays by itself
+        digest = sha256_of(sample.path) or str(sample.path)  # an unreadable file is a group of its own
         labels.setdefault(first.setdefault(digest, sample.path), set()).add(sample.label)
     if several := sum(len(found) > 1 for found in labels.values()):
         notes.append(f"{data}: {several} images are in several folders: each counts once, with all of their labels.")

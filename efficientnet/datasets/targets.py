@@ -30,7 +30,7 @@ class Targets:
     """
 
     kind: ClassVar[str]
-    what: ClassVar[str]  # what the names are of, plural
+    what: ClassVar[str]  # the things that are named, plural
 
     names: list[str]
     values: NDArray[Any]

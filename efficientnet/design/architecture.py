@@ -138,7 +138,7 @@ def search_architecture(
     elif "milliseconds" in (cost, *budgets):
         raise ValueError("milliseconds need a latency model: expected latency=latency_model().")
     space = _Space(baseline, len(checked_data(data).classes), changed, budgets, cost, timed.precision, latency)
-    space.network(import_optuna().trial.FixedTrial(space.unchanged()))  # which raises where no budget is reached
+    space.network(import_optuna().trial.FixedTrial(space.unchanged()))  # raises if no budget is reached
     resized = functools.lru_cache(maxsize=2)(data.resized)
 
     def objective(trial: Any) -> tuple[float, float]:

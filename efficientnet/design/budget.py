@@ -254,7 +254,7 @@ class _Path:
             while low > -_MOST and self.load(low) > 1:
                 low, high = min(-1.0, 2 * low), low
         is_timed = "milliseconds" in self.budgets and self.latency is None
-        is_built = is_timed or self.baseline.variant is None  # which takes seconds for each network
+        is_built = is_timed or self.baseline.variant is None  # building takes seconds for each network
         while high - low > (_MILLISECONDS_PRECISION if is_timed else _PRECISION):
             if is_built and _CLOSE <= self.load(low) <= 1:
                 break

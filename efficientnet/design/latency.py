@@ -44,7 +44,7 @@ _BUSY = 1.25
 _FORMAT = 4  # version of the table's format
 _PACKAGES = ("efficientnet", "openvino", "onnxruntime", "ai-edge-litert", "keras")
 
-_CHANNELS = 16  # that vector units compute at once
+_CHANNELS = 16  # channels that vector units compute at once
 _CACHES = (250_000, 1_000_000)  # numbers of feature maps beyond which caches, one after the other, do not hold them
 _KINDS = {"expand": "pointwise", "project": "pointwise", "head": "pointwise"}
 _DENSE = {"squeeze", "excite", "classifier"}

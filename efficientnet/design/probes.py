@@ -46,7 +46,7 @@ def probe(number: int) -> Variant:
 
 
 def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, width: float) -> BlockArgs:
-    """Return a stage that takes so many filters, with all that it may have changed; a thin one for a width of 0."""
+    """Return a stage with these input filters, and the rest changed at random; a thin one for a width of 0."""
     stage = dataclasses.replace(stage, input_filters=filters)
     if not width:
         return dataclasses.replace(stage, output_filters=8, num_repeat=1, expand_ratio=1, se_ratio=None, fused=False)

@@ -156,7 +156,7 @@ def find_classifier(model: Any, as_logits: bool = False) -> Any:
         head is None
         or head.activation not in accepted
         or calls[id(head.dense)] > 1
-        or len(head.dense.get_weights()) != 1 + head.dense.use_bias  # those of LoRA and int8 are no factors of logits
+        or len(head.dense.get_weights()) != 1 + head.dense.use_bias  # LoRA and int8 have others
     ):
         raise ValueError(
             f"{model.name} cannot be calibrated by a temperature: that divides the kernel and the bias of a last layer "

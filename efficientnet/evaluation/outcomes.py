@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 
 _PROBABILITIES = "probabilities of shape (images, classes), at least 2 classes"
-_SUM_TOLERANCE = 0.01  # what float16 leaves of a sum of 1
+_SUM_TOLERANCE = 0.01  # for the rounding of float16
 
 
 @dataclass(frozen=True)

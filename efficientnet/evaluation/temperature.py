@@ -15,7 +15,7 @@ from .formats import Tables, percent
 from .outcomes import Outcomes, checked, join, score
 from .statistics import BINS, measure
 
-MOST_PROBABILITIES = 2**26  # that are kept for a fit: 256 MiB; ImageNet's validation images have 50 million
+MOST_PROBABILITIES = 2**26  # kept for a fit: 256 MiB; ImageNet's validation images have 50 million
 # Probabilities below these are taken for them. Of two classes, one probability may be 1 minus the other, rounded.
 _LEAST, _LEAST_OF_TWO = float(np.finfo(np.float32).tiny), 2.0**-25
 _CHUNK = 2**20  # probabilities in 64 bits at a time

@@ -148,13 +148,13 @@ def _spec(model: Any, preprocessing: str | Scaling | None, crop: float | None, i
     """Return the spec of a model that says how its pixels are scaled."""
     if not isinstance(model, Predictor):
         if preprocessing is None:
-            model_preprocessing(model)  # which raises where nobody says it
+            model_preprocessing(model)  # raises if the scaling is unknown
         return describe_model(model, preprocessing, crop, interpolation)
     given = {"preprocessing": preprocessing, "crop": crop, "interpolation": interpolation}
     if names := [f"{name}={value!r}" for name, value in given.items() if value is not None]:
         raise ValueError(f"{', '.join(names)}: a predictor prepares images by itself. Give it to compile() instead.")
     if model.spec.scaling is None:
-        model.spec.check_images()  # which raises then
+        model.spec.check_images()  # raises the error
     return model.spec
 
 
@@ -229,7 +229,7 @@ class Explainer:
     def _of_class(self, evidence: Evidence, index: int) -> NDArray[np.float32]:
         if self.spec.kind != "binary":
             return evidence.of_class(index)
-        return evidence.of_class(0) * (1 if index else -1)  # what speaks for one class speaks against the other
+        return evidence.of_class(0) * (1 if index else -1)  # evidence for one class is evidence against the other
 
 
 def _laid_over(evidence: NDArray[np.float32], shape: tuple[int, int], seen: Box) -> NDArray[np.float32]:

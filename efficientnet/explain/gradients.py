@@ -253,7 +253,7 @@ class _Later(NamedTuple):
 def _compute(layer: Any, call: LayerCall, values: Sequence[Any]) -> list[Any]:
     """Call a layer as in a prediction."""
     args, kwargs = call.arguments(values)
-    if hasattr(call.node, "arguments") and "training" in kwargs:  # which Keras 3 notes, and undoes in `predict`
+    if hasattr(call.node, "arguments") and "training" in kwargs:  # Keras 3 records it, and overrides it in `predict`
         kwargs = {**kwargs, "training": False}
     results = layer(*args, **kwargs)
     return list(results) if isinstance(results, (list, tuple)) else [results]

@@ -36,7 +36,7 @@ def compared_samples(spec: InputSpec, samples: np.ndarray | None, batch: int | N
     if samples is None:
         return _made_up(spec, count)
     shown = count if batch is not None else min(count, len(samples))
-    return np.resize(samples, (shown, *samples.shape[1:]))  # which repeats them where there are too few
+    return np.resize(samples, (shown, *samples.shape[1:]))  # repeats them if there are too few
 
 
 def compare(

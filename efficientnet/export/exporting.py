@@ -205,7 +205,7 @@ def export(
             if input_type == "uint8":
                 asked = np.rint(asked).astype(np.uint8)
             difference, same = compare(loaded, spec, written(), asked, fixed, scaling)
-            count = len(asked) if samples is None else min(len(asked), len(samples))  # which whole batches repeat
+            count = len(asked) if samples is None else min(len(asked), len(samples))  # whole batches repeat samples
             report = report._replace(difference=difference, agreement=same, images=count)
             _refuse_if_wrong(report, loaded)
         recorded = ("runtime", "difference", "agreement", "images")
@@ -227,7 +227,7 @@ def _refuse_if_wrong(report: ExportReport, model: Any) -> None:
     tolerance = _TOLERANCES[report.precision]
     if backend_of(model) == "openvino":
         tolerance = max(tolerance, _TOLERANCE_ON_OPENVINO)
-    if not report.difference <= tolerance:  # which NaN is not
+    if not report.difference <= tolerance:  # also true for NaN
         raise ValueError(
             f"Not written, since the predictions differ from Keras' more than {report.precision} explains: {report}. "
             "Choose another precision or format."

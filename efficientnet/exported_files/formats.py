@@ -139,7 +139,7 @@ def require_runtime(format: str, what: str) -> str:
     Raises:
         ImportError: The runtime is not installed; the message names the extra.
     """
-    from importlib.metadata import version  # which takes longer than all else here
+    from importlib.metadata import version  # the import takes longer than all else here
 
     known = FORMATS[format]
     if find_spec(known.module) is None:

@@ -13,7 +13,7 @@ import numpy as np
 from .activations import Operation, last_activation
 from .model import ExportedModel, Ports, Tensor
 
-_DELEGATE = "DELEGATE"  # what stands for all operations that a processor's library computes
+_DELEGATE = "DELEGATE"  # stands for all operations that a processor's library computes
 
 
 def open_litert(source: Path | bytes, threads: int | None) -> ExportedModel:

@@ -28,7 +28,7 @@ def open_onnx(source: Path | bytes, threads: int | None) -> ExportedModel:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised, too
+    options.log_severity_level = 4  # errors are raised, too
     if threads is not None:
         options.intra_op_num_threads = threads
     # Otherwise it prints what went wrong, and tries the same once more.

@@ -42,7 +42,7 @@ def is_tiff(start: bytes) -> bool:
 
 
 def with_channels(array: Any, channels: int, are_pixels: bool = True, decides: bool = True) -> NDArray[Any]:
-    """Return an image with so many channels: levels 0..255, floating ones in their own type, others as uint8.
+    """Return an image with this number of channels: levels 0..255, floating ones in their own type, others as uint8.
 
     Args:
         array: As for ``rgb_of_array`` for 1 and 3 channels: grey becomes RGB, and colors their luminance. For other
@@ -51,7 +51,7 @@ def with_channels(array: Any, channels: int, are_pixels: bool = True, decides: b
         are_pixels, decides: As in ``pixels.fault``.
 
     Raises:
-        ValueError: It is no image of so many channels; the message says what to pass.
+        ValueError: It is no image of this number of channels; the message says what to pass.
     """
     if channels in (1, 3):
         rgb = rgb_of_array(array, are_pixels, decides)
@@ -68,7 +68,7 @@ def with_channels(array: Any, channels: int, are_pixels: bool = True, decides: b
 
 
 def of_image(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    """Return a Pillow image with so many channels; for others than 1 and 3 it has to have as many.
+    """Return a Pillow image with this number of channels; for others than 1 and 3 it has to have as many.
 
     Raises:
         ValueError: It has another number.
@@ -100,7 +100,7 @@ def of_file(content: bytes, channels: int, most_pixels: int | None) -> NDArray[n
     """Return the image in the content of an NPY or a TIFF file; channels may be its first axis or its last.
 
     Raises:
-        ValueError: It holds no image of so many channels, or one of too many pixels.
+        ValueError: It holds no image of this number of channels, or one of too many pixels.
         ImportError: The package tifffile, which reads such a TIFF file, is missing.
     """
     if is_npy(content):

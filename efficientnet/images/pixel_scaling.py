@@ -97,7 +97,7 @@ def for_channels(mode: str | Scaling, channels: int) -> str | Scaling:
 
 
 def numbers_for(mode: str | Scaling, channels: int) -> Scaling:
-    """Return a scale and an offset for each of so many channels; see :func:`for_channels`."""
+    """Return a scale and an offset for each channel; see :func:`for_channels`."""
     scale, offset = scale_and_offset(for_channels(mode, channels))
     return Scaling(scale, offset) if len(scale) == channels else Scaling(scale[:1] * channels, offset[:1] * channels)
 

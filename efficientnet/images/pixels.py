@@ -288,7 +288,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         return np.asarray(converted)
     if image.has_transparency_data:
-        if image.mode == "La":  # which Pillow only takes back to where it came from
+        if image.mode == "La":  # Pillow only converts it back to "LA"
             image = image.convert("LA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy it

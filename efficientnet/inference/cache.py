@@ -91,7 +91,7 @@ def read_entry(key: str) -> Entry | None:
 def write(key: str, entry: Entry) -> None:
     """Keep an engine, all of it or nothing; if that is impossible, a warning says why."""
     path = folder() / (key + SUFFIX)
-    if _fault(path.parent):  # which read has reported
+    if _fault(path.parent):  # already reported when it was read
         return
     notes = json.dumps(entry.notes, ensure_ascii=False).encode() + b"\n"
     try:

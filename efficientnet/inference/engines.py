@@ -52,7 +52,7 @@ class Engine(NamedTuple):
         micro_batch: Images that ``bulk`` predicts at a time.
         workers: Threads that may call ``bulk``'s function at once.
         deviation: Largest difference of outputs from those in float32; None for float32 itself.
-        most_alone: Images that ``lone`` takes at most: more than one where a file takes just so many.
+        most_alone: Most images that ``lone`` takes: more than one if a file takes a fixed number.
         fidelity: How well int8 keeps the predictions of float32; None for other precisions.
     """
 
@@ -115,7 +115,7 @@ def _running(name: str, format: str, request: CompileRequest, micro_batch: int) 
 
 
 def padded(run: Run, count: int | None) -> Run:
-    """Return a function for up to so many images of one that takes exactly so many; None for one that takes any."""
+    """Return a function for up to ``count`` images, from one that takes exactly ``count``; the same if that is None."""
     if count is None:
         return run
 
@@ -135,7 +135,7 @@ def _exported(request: CompileRequest, kind: str) -> tuple[InputSpec, bytes, lis
     from ..keras_graph import detours, fold, onnx
 
     model, spec = request.source.load()
-    folded = fold.fold_batch_norm(model)  # as which it is exported; its outputs have other names
+    folded = fold.fold_batch_norm(model)  # it is exported folded; its outputs have other names
     content: bytes = {"onnx": detours.onnx_bytes, "litert": detours.litert_bytes}[kind](folded)
     outputs = onnx.tensor_names(folded)[1]
     if key:

@@ -88,7 +88,7 @@ class ExportedFile:
         with explained(self.path, self.format):
             graph = read_graph(self.path)
         ports = ports_of(graph)
-        self.describe(ports)  # which raises where its metadata does not fit
+        self.describe(ports)  # raises if its metadata does not fit
         return with_outputs(graph, self._output_names(ports))
 
     def _output_names(self, ports: Ports) -> list[str]:

@@ -98,7 +98,7 @@ class _Compiler:
             try:
                 content = self.runtime.Tensor(np.frombuffer(entry.content, np.uint8), shared_memory=True)
                 compiled = self.core.import_model(content, "CPU", options)
-                compiled.content = content  # where it keeps on reading its weights
+                compiled.content = content  # it keeps on reading its weights there
                 return compiled, entry.notes
             except RuntimeError as error:
                 logger.warning("A cached engine cannot be used, and is compiled anew: %s", error)
@@ -132,7 +132,7 @@ class _Compiler:
     def _exact(self) -> Any:
         if self.request.source.exported is not None:
             return self.request.source.exported.graph()
-        from ..keras_graph.detours import openvino_of  # which a cached engine does not need
+        from ..keras_graph.detours import openvino_of  # a cached engine does not need it
 
         model, spec = self.request.source.load()
         return openvino_of(model, spec.scaling if spec.is_scaled else None)
@@ -149,7 +149,7 @@ class _Compiler:
 
         model, spec = self.request.source.load()
         calibration = eight_bits.prepare(self.request.calibration, spec)
-        folded = fold_batch_norm(model)  # whose layers quantization names
+        folded = fold_batch_norm(model)  # quantization names its layers
         exact = openvino_of(folded, spec.scaling if spec.is_scaled else None)
         inputs = [image[np.newaxis].astype(np.float32) for image in calibration.images]
         graph = exact

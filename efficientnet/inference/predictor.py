@@ -86,7 +86,7 @@ class Predictor:
         self._bulk: Run | None = None
         self._workers = ThreadPoolExecutor(engine.workers, "efficientnet-predict")
         self._process = os.getpid()
-        self._is_reported = False  # that its pixels' scaling is unknown
+        self._is_reported = False  # whether the unknown scaling of pixels has been logged
 
     def predict(self, x: Any) -> Outputs:
         """Predict a batch of arrays, or images of any size.

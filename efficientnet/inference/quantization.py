@@ -41,7 +41,7 @@ def quantize(graph: Any, inputs: Sequence[Any], floating: Sequence[str] = ()) ->
     )
     ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}:.*" for name in floating], validate=False)
     logging.getLogger("nncf").setLevel(logging.ERROR)  # it reports each layer that stays in float
-    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars do not get between predictions
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars do not get between predictions
         return openvino.in_own_thread(
             lambda: nncf.quantize(
                 graph,

@@ -97,7 +97,7 @@ class _Conversion:
         if kind in _MODELS:
             return self._model(layer)
         if kind == "Lambda":
-            return {"class_name": kind, "config": config}  # which Keras 3 reads as Keras 2 wrote it
+            return {"class_name": kind, "config": config}  # Keras 3 reads it as Keras 2 wrote it
         if kind in tf_operations.LAYERS:
             return layer  # converted with its calls, which hold its arguments
         name = config.get("name", kind)

@@ -82,7 +82,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
 def custom_objects(layers: Any) -> dict[str, Any]:
     """Return the objects in the older package's saved models that Keras does not know.
 
-    Both are nowadays part of Keras itself, so a model saved again needs neither.
+    Both are now part of Keras itself, so a model saved again needs neither.
     """
     return {"swish": layers.Activation("swish").activation, "FixedDropout": layers.Dropout}
 
@@ -128,7 +128,7 @@ def load_model(
     own = kwargs.pop("custom_objects", None) or {}
     if not isinstance(own, Mapping):
         raise TypeError(f"custom_objects={own!r}: expected a dictionary of names and the classes or functions.")
-    inspect.signature(models.load_model).bind(path, **kwargs)  # which knows the options' names
+    inspect.signature(models.load_model).bind(path, **kwargs)  # refuses unknown options
     # As a scope, since Keras 3 prefers what is registered for the whole process to what its load_model is given.
     known = {**custom_objects(layers), **own}
     with utils.custom_object_scope(known), deep_recursion(), _explained(path):
@@ -146,7 +146,7 @@ def _built_otherwise(path: Path) -> str:
         return ""
     try:
         variant = get_variant(path.name)
-    except ValueError as error:  # which has the nearest names
+    except ValueError as error:  # its message has the nearest names
         return f" {error}"
     return (
         f" {path} is the name of a variant: build {variant.name} with efficientnet.keras.create({path.name!r}), which "

@@ -130,7 +130,7 @@ def model_preprocessing(model: Any) -> str | Scaling:
 
 def _derive(model: Any) -> Mark:
     """Derive the preparation from the graph: the network's mark, and the layers before it."""
-    found: list[tuple[_Levels | None, Mark]] = []  # what arrives at each network, and its mark
+    found: list[tuple[_Levels | None, Mark]] = []  # levels that arrive at each network, and its mark
     scales_first = False
 
     def follow(call: LayerCall, states: list[_Levels | None]) -> list[_Levels | None]:
@@ -213,7 +213,7 @@ def _normalized(layer: Any, levels: _Levels) -> _Levels | None:
     config = layer.get_config()
     numbers = [config.get("mean"), config.get("variance")]
     if any(value is None for value in numbers):
-        numbers = layer.get_weights()[:2]  # which it has learned
+        numbers = layer.get_weights()[:2]  # the learned mean and variance
     if len(numbers) != 2 or config.get("invert"):
         return None
     mean, variance = (np.asarray(value, float) for value in numbers)

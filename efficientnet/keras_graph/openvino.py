@@ -68,7 +68,7 @@ def convert(model: Any, scaling: Scaling | None = None) -> Any:
         UnsupportedLayerError: The model has a layer that has no form in ONNX; the message names it.
         ImportError: The package ``onnx`` is not installed.
     """
-    from . import onnx  # which the runtime alone does not need
+    from . import onnx  # the runtime alone does not need it
 
     return simplified(core().read_model(onnx.convert(model, scaling=scaling).SerializeToString()))
 

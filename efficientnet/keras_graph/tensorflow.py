@@ -180,7 +180,7 @@ def _main(folder: Path) -> None:
     path, format, data_format, order = json.loads((folder / _ORDER).read_text())
     scaling = None if order["scaling"] is None else Scaling(*order["scaling"])
     samples = np.load(folder / _SAMPLES) if (folder / _SAMPLES).exists() else None
-    keras.config.set_image_data_format(data_format)  # by which some layers go while they compute
+    keras.config.set_image_data_format(data_format)  # some layers read it while they compute
     model = keras.models.load_model(folder / _MODEL, compile=False)
     write_with_tensorflow(model, Path(path), format, Options(**{**order, "samples": samples, "scaling": scaling}))
 

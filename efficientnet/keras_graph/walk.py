@@ -181,7 +181,7 @@ def run(
     known = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
     for call in calls:
         values = [known[id(tensor)] for tensor in call.inputs]
-        for tensor in call.inputs:  # what no later call takes is freed: values may be large
+        for tensor in call.inputs:  # values that no later call takes are freed: they may be large
             uses[id(tensor)] -= 1
             if not uses[id(tensor)]:
                 del known[id(tensor)]

@@ -101,7 +101,7 @@ def _scaling(model: Any, given: str | Scaling | None, own: str | Scaling | None,
     if wanted is None:
         return None
     if given is None and len(scale_and_offset(wanted).scale) != channels and for_channels(wanted, channels) != wanted:
-        return None  # what a network within the model wants of another number of channels
+        return None  # the network within the model takes another number of channels
     return numbers_for(wanted, channels)
 
 

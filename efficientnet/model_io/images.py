@@ -44,7 +44,7 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
 
 
 def read_pixels(source: Any, channels: int) -> Any:
-    """Read one image in its own size: a file as an array of so many channels, an array unchanged.
+    """Read one image in its own size: a file as an array of this number of channels, an array unchanged.
 
     Args:
         source: As in :func:`read_image`.

@@ -52,7 +52,7 @@ def model_inputs(
         (1, 32, 32, 3)
     """
     if preprocessing is None:
-        model_preprocessing(model)  # which raises where nobody says it
+        model_preprocessing(model)  # raises if the scaling is unknown
     spec = describe_model(model, preprocessing, crop, interpolation)
     sources, is_batch = as_list(images, spec)
     # A dark image of a batch may have the levels that another alone would have in 0..1.

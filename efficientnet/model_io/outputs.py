@@ -23,7 +23,7 @@ _OTHERS = (
     "linear", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "glu", "silu", "swish", "mish",
     "hard_silu", "hard_swish", "tanh", "hard_tanh", "softplus", "softsign", "exponential", "log_softmax", "log_sigmoid",
 )  # fmt: skip
-_TOLERANCE = 0.01  # what float16 leaves of a sum of 1, and engines of 0 and 1
+_TOLERANCE = 0.01  # for the rounding of float16, and of engines
 
 # Layers whose outputs are of the kind of their inputs, where all of these are of the same kind.
 _UNCHANGED = frozenset({
@@ -211,7 +211,7 @@ def activation_after(call: LayerCall, values: Sequence[str]) -> str:
         return UNKNOWN
     activation = call.layer.activation
     name = "linear" if activation is None else getattr(activation, "__name__", None) or type(activation).__name__
-    if kind == "Activation" and name == "linear":  # which only converts to float32, in mixed precision
+    if kind == "Activation" and name == "linear":  # it only converts to float32, in mixed precision
         return before
     name = str(name).lower().removesuffix("_v2")  # as TensorFlow's own softmax is called
     return name if name in (*_DISTRIBUTIONS, *_SHARES, *_OTHERS) else UNKNOWN

@@ -120,7 +120,7 @@ class InputSpec(NamedTuple):
         return self.takes_pixels and self.scaling is not None
 
     def input_shape(self, batch: int) -> list[int]:
-        """Return the shape of the model's input for so many images; -1 for sides that may be any."""
+        """Return the shape of the model's input for a batch; -1 for sides that may be any."""
         height, width = (-1 if side is None else side for side in self.sides)
         return [batch, height, width, self.channels] if self.channels_last else [batch, self.channels, height, width]
 
@@ -131,7 +131,7 @@ class InputSpec(NamedTuple):
         return height, width
 
     def image_shape(self, batch: int) -> list[int]:
-        """Return the shape of so many prepared images."""
+        """Return the shape of a batch of prepared images."""
         return self._replace(sides=self.image_sides).input_shape(batch)
 
     def scale(self, batch: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ DARK = Theme(
 
 
 def new_figure(height: float, theme: Theme, width: float = WIDTH) -> Any:
-    """Return an empty figure of so many inches.
+    """Return an empty figure; its sides are in inches.
 
     Raises:
         ImportError: Matplotlib is missing; the message names the extra.

@@ -223,7 +223,7 @@ class _Server:
             raise HTTPException(BAD_REQUEST, str(error)) from None
         finally:
             for future in futures:
-                future.cancel()  # those that still wait
+                future.cancel()  # only if it still waits
 
     def busy(self, message: str) -> HTTPException:
         return HTTPException(_UNAVAILABLE, f"{message} Try again.", {"Retry-After": "1"})

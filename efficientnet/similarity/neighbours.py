@@ -11,7 +11,7 @@ from ..cleaning.neighbours import SIMILARITY, NearDuplicate, comparable, nearest
 from ..common import arguments
 from ..common.packages import missing
 
-_BLOCK, _QUERIES = 4096, 1024  # vectors that are compared at a time, with so many queries
+_BLOCK, _QUERIES = 4096, 1024  # vectors, and queries, that are compared at a time
 MOST_COMPARED = 100_000  # images of which each pair is compared; of more, faiss finds the pairs
 _CELLS_PER_ROOT = 4  # faiss' advice: cells of its index for each root of the number of vectors
 _PROBED = 32  # cells of the index to search

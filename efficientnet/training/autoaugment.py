@@ -62,7 +62,7 @@ def auto_augment(images: Sequence[Any], rng: np.random.Generator) -> list[Any]:
 def _strength(name: str, level: int, rng: np.random.Generator) -> tuple[float, float]:
     """Return the strength and the sign of an operation, as ``randaugment.apply`` takes them."""
     part = level / _LEVELS
-    if name in ("posterize", "solarize"):  # whose levels are bits and thresholds that are kept
+    if name in ("posterize", "solarize"):  # their levels are bits and thresholds that are kept
         return 1 - part, 1.0
     if name == "color":  # from nearly grey, 0.1, to nearly twice the color, 1.9
         return abs(2 * part - 1), 1.0 if part >= 0.5 else -1.0

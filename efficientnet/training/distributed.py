@@ -95,7 +95,7 @@ class Distributed(ABC):
     devices: int  # devices of all processes together
 
     def share(self, size: int) -> slice:
-        """Return this process' rows of a batch of so many images.
+        """Return this process' rows of a batch of this number of images.
 
         Raises:
             ValueError: The images cannot be shared evenly.

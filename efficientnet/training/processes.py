@@ -27,7 +27,7 @@ class Processes(Protocol):
     rank: int
 
     def share(self, size: int) -> slice:
-        """Return this process' rows of a batch of so many images; all processes together have all rows."""
+        """Return this process' rows of a batch of this number of images; all processes together have all rows."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return the context in which networks are built and trained."""

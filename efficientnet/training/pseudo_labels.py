@@ -51,7 +51,7 @@ def add_pseudo_labels(
         predicted = np.concatenate([teacher(batch) for batch in all_images(unlabelled, size, _BATCH)])
         kept = [row for row in rows if predicted[row].max() >= least]
         _write(table, data.targets.names, [unlabelled.entries[row].sha256 for row in kept], predicted[kept])
-    stored = _read(table, data.targets.names)  # those that a resumed training has, too, to the last digit
+    stored = _read(table, data.targets.names)  # a resumed training has the same, to the last digit
     kept = [row for row in rows if unlabelled.entries[row].sha256 in stored]
     count, copies = len(unlabelled.training), len(unlabelled.training) - len(rows)
     notify(

@@ -232,7 +232,7 @@ class Recipe:
         return self.in_equal_parts(min(self.batch_size or max(fitting, self.accumulate), max(1, images)))
 
     def in_equal_parts(self, size: int) -> int:
-        """Return the largest batch of at most so many images whose parts are equal.
+        """Return the largest batch of at most ``size`` images whose parts are equal.
 
         Raises:
             ValueError: There are more parts than images.
@@ -265,7 +265,7 @@ class Recipe:
         return found
 
     def rate(self, trained: str, steps: int) -> float:
-        """Return the highest learning rate of so many steps of stages that train this ("head", "blocks" or "all")."""
+        """Return the highest rate in ``steps`` steps of stages that train this part ("head", "blocks" or "all")."""
         if trained == "head":
             highest = self.head_learning_rate
         else:

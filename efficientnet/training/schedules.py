@@ -36,7 +36,7 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
         return schedules.CosineDecay(0.0, steps - warmup, warmup_target=highest, warmup_steps=warmup)
 
     class WarmUp(schedules.LearningRateSchedule):  # type: ignore[misc, name-defined]
-        """A rise from zero in so many steps, followed by another schedule."""
+        """A rise from zero in a number of steps, followed by another schedule."""
 
         def __init__(self, after: Any, steps: int) -> None:
             super().__init__()
@@ -56,7 +56,7 @@ def learning_rate(recipe: Recipe, trained: str, epochs: int, steps_per_epoch: in
 
 
 def average_momentum(recipe: Recipe, steps: int) -> float:
-    """Return the momentum of the weights' moving average: the recipe's, or the papers' code's after so many steps."""
+    """Return the momentum of the weights' moving average: the recipe's, or the papers' code's after these steps."""
     return min(recipe.average, (1 + steps) / (10 + steps))
 
 

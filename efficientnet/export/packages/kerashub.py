@@ -66,7 +66,7 @@ def _configure(network: Network) -> dict[str, Any]:
     files: dict[str, Any] = {
         "metadata.json": {
             "keras_version": "3.15.1",
-            "keras_hub_version": "0.32.0",  # whose format this is
+            "keras_hub_version": "0.32.0",  # the version whose format this is
             "written_by": f"efficientnet {__version__}",
             "tasks": ["ImageClassifier"] if network.classes else [],
         },

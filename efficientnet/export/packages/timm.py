@@ -9,7 +9,7 @@ from ...checkpoints.names.base import Origin
 from ...weights import published
 from .base import Network, Package, refuse
 
-_DEPTH = 32  # by which a network divides the sides of its input
+_DEPTH = 32  # a network divides the sides of its input by it
 
 
 def _origin(network: Network) -> Origin:
@@ -55,7 +55,7 @@ def _configure(network: Network) -> dict[str, Any]:
         "mean": network.mean,
         "std": network.std,
         "num_classes": classes,
-        "first_conv": "conv_stem" if network.channels == 3 else None,  # which timm would fit to these channels
+        "first_conv": "conv_stem" if network.channels == 3 else None,  # timm would adapt it to these channels
         "classifier": "classifier",
     }
     labels = {"label_names": list(network.class_names)} if network.class_names else {}

@@ -31,7 +31,7 @@ def _reshape(writer: Writer, layer: Any, x: Value) -> Value:
 def _flatten(writer: Writer, layer: Any, x: Value) -> Value:
     if x.rank == 1:
         return writer.reshape(x, (0, 1))
-    if layer.data_format == "channels_first" and x.rank > 2:  # which Keras flattens with their channels last
+    if layer.data_format == "channels_first" and x.rank > 2:  # Keras flattens with the channels last
         x = writer.write("Transpose", writer.natural(x), perm=(0, *range(2, x.rank), 1))
     return writer.reshape(x, (0, -1))
 
@@ -102,7 +102,7 @@ def _resizing(writer: Writer, layer: Any, x: Value) -> Value:
             raise unsupported(layer, f"has the option {option}")
     if layer.interpolation not in _INTERPOLATIONS:
         raise unsupported(layer, f"has the interpolation {layer.interpolation!r}")
-    data_format = getattr(layer, "data_format", None) or "channels_last"  # which legacy Keras takes for granted
+    data_format = getattr(layer, "data_format", None) or "channels_last"  # the only format of legacy Keras
     return resize(writer, x, (layer.height, layer.width), layer.interpolation, data_format)
 
 

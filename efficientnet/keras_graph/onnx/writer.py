@@ -175,7 +175,7 @@ class Writer:
         places = sorted({self.axis(x, axis) for axis in axes})
         rank = x.rank if keepdims else x.rank - len(places)
         keep = int(keepdims)
-        if operation == "ReduceSum":  # whose axes are an input already, and an attribute of the others
+        if operation == "ReduceSum":  # its axes are an input already; the others' are an attribute
             result = self.write(operation, x, self.integers(places, "axes"), rank=rank, keepdims=keep)
         else:
             result = self.write(operation, x, rank=rank, axes=places, keepdims=keep)
