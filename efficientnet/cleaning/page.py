@@ -22,6 +22,10 @@ _SIDE = 400  # side of an image on the page, pixels
 def write_report(found: Issues, folder: Path) -> None:
     """Write ``issues.csv`` and ``report.html`` into a folder, which is made; each file is replaced as a whole.
 
+    Args:
+        found: What :func:`find_issues` returned.
+        folder: Folder to write into.
+
     Raises:
         ImportError: Jinja2 is missing; the message names the extra.
         OSError: The files cannot be written.

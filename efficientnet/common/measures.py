@@ -21,6 +21,9 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
     Returns:
         0..1; NaN if no image is of the class.
 
+    Raises:
+        ValueError: The arguments are no scores and truths of the same images.
+
     Example:
         >>> import numpy as np
         >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 3)

@@ -187,6 +187,9 @@ def search_architecture(
 def pareto_front(found: Sequence[Found]) -> list[Found]:
     """Return the networks that no other one beats in both accuracy and cost, cheapest first.
 
+    Args:
+        found: Networks of a search.
+
     Example:
         >>> from efficientnet import get_variant
         >>> b0 = get_variant("b0")

@@ -102,6 +102,10 @@ class Baseline:
     def scaled(self, factors: Factors, name: str | None = None) -> Variant:
         """Return the scaled network as a variant.
 
+        Args:
+            factors: Factors of width, depth and resolution.
+            name: Name of the variant; by default the baseline's, followed by the factors.
+
         Raises:
             ValueError: The baseline is no EfficientNet, or a factor is out of its range.
         """
@@ -116,6 +120,9 @@ class Baseline:
     def cost(self, factors: Factors) -> Cost:
         """Return the cost of the scaled network, all rounding included.
 
+        Args:
+            factors: Factors of width, depth and resolution.
+
         Raises:
             ValueError: A factor is not greater than 0 or not finite, or so small a network cannot be built.
         """
@@ -126,6 +133,10 @@ class Baseline:
 
     def build(self, factors: Factors, classes: int | None = None) -> Any:
         """Build the scaled network with random weights.
+
+        Args:
+            factors: Factors of width, depth and resolution.
+            classes: Number of outputs; the baseline's by default.
 
         Returns:
             A Keras model from (batch, pixels, pixels, 3) raw pixels 0..255 to (batch, classes) probabilities.

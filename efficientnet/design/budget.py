@@ -78,6 +78,9 @@ class Fit:
     def variant(self, name: str | None = None) -> Variant:
         """Return the network as a variant.
 
+        Args:
+            name: Name of the variant; by default the baseline's, followed by the factors.
+
         Raises:
             ValueError: The baseline is no EfficientNet.
         """
@@ -305,6 +308,9 @@ def growths(coefficients: Coefficients = PAPER_COEFFICIENTS) -> dict[str, Growth
     """Return the four ways to grow that the paper compares (section 5.1, table 3); each starts at the baseline.
 
     The number of a single dimension's path is its factor less 1, that of compound scaling is φ; below 0 they shrink.
+
+    Args:
+        coefficients: Coefficients α, β, γ of compound scaling.
 
     Example:
         >>> growths()["depth"](0.5)

@@ -128,6 +128,9 @@ class Results:
 def load_results(path: str | os.PathLike[str]) -> Results:
     """Read what :meth:`Results.save` wrote.
 
+    Args:
+        path: Path of a ``search.json`` or ``compare.json``.
+
     Raises:
         ValueError: The file has other content; the message says what.
         OSError: The file cannot be read.

@@ -123,6 +123,9 @@ def checked(outcomes: Any, least: int = 0) -> Outcomes:
 def join(parts: Sequence[Outcomes]) -> Outcomes:
     """Join the outcomes of one batch after another, at least one of them and all of the same model.
 
+    Args:
+        parts: Outcomes of each batch.
+
     Example:
         >>> join([score([[0.9, 0.1]], [0]), score([[0.2, 0.8]], [1])]).predicted.tolist()
         [0, 1]
@@ -135,6 +138,9 @@ def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
     """Count the pairs of label and prediction that occur: (pairs, 3) of label, prediction and number of images.
 
     The most frequent come first, equally frequent ones in the order of the classes. Every image needs a label.
+
+    Args:
+        outcomes: Outcomes in which every image has a label.
 
     Example:
         >>> confusions(score([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], [0, 0, 1])).tolist()
@@ -155,6 +161,9 @@ def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None
 
     Returns:
         (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.
+
+    Raises:
+        ValueError: ``chosen`` is no list of indices of classes.
 
     Example:
         >>> confusion_matrix(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).tolist()

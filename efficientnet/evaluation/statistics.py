@@ -129,6 +129,9 @@ class Measures:
 def measure(outcomes: Outcomes) -> Measures:
     """Compute all measures.
 
+    Args:
+        outcomes: Outcomes in which every image has a label.
+
     Raises:
         ValueError: There is no image, or one without a label.
 
@@ -157,6 +160,10 @@ def measure(outcomes: Outcomes) -> Measures:
 
 def top_k(outcomes: Outcomes, k: int) -> Share:
     """Return the share of the images whose label is among the best ``k`` classes.
+
+    Args:
+        outcomes: Outcomes of at least one image.
+        k: Number of classes, at least 1.
 
     Example:
         >>> top_k(score([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]], [1, 2]), k=2).value
@@ -187,6 +194,9 @@ def wilson(successes: int, total: int) -> Share:
 
 def per_class(outcomes: Outcomes) -> PerClass:
     """Count the images and predictions of each class.
+
+    Args:
+        outcomes: Outcomes in which every image has a label.
 
     Example:
         >>> per_class(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).correct.tolist()

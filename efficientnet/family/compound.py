@@ -22,6 +22,9 @@ class Rule:
     def factors(self, phi: float) -> Factors:
         """Return the factors of width, depth and resolution.
 
+        Args:
+            phi: Number φ of the rule.
+
         Raises:
             ValueError: φ is not finite, or the rule does not reach it.
         """
@@ -190,6 +193,10 @@ def checked_coefficients(coefficients: Any) -> Coefficients:
 
 def cost_factor(coefficients: Coefficients, phi: float = 1.0) -> float:
     """Return the growth of the multiply-adds without rounding: (α·β²·γ²)^φ (arXiv 1905.11946, section 3.3).
+
+    Args:
+        coefficients: Coefficients α, β, γ.
+        phi: Exponent φ.
 
     Example:
         >>> round(cost_factor(PAPER_COEFFICIENTS), 3)

@@ -99,6 +99,9 @@ class CrossValidation:
     def write(self, folder: Path) -> None:
         """Write ``folds.csv`` and ``out_of_fold.csv``; each file is replaced as a whole.
 
+        Args:
+            folder: Folder that is there.
+
         Raises:
             OSError: A file cannot be written.
         """
