@@ -47,6 +47,7 @@ def read_inputs(request: Mapping[str, Any], spec: InputSpec, limits: Limits) -> 
     Raises:
         HTTPException: The request is not as the protocol has it, or its arrays are not the model's.
     """
+    _check_outputs(request.get("outputs"))
     inputs = request.get("inputs")
     if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict)):
         raise _wrong("inputs: expected a list of one tensor.")
@@ -68,6 +69,22 @@ def read_inputs(request: Mapping[str, Any], spec: InputSpec, limits: Limits) -> 
     if kind == "UINT8" and (array % 1).any():
         raise _wrong("data: expected whole numbers, as the datatype is UINT8; FP32 has fractions.")
     return [Prepared(pixels) for pixels in array.astype(np.float32)]
+
+
+def _check_outputs(asked: Any) -> None:
+    """Check that the tensors that a request asks for are what the response holds; all of them where it names none."""
+    if not (asked is None or (isinstance(asked, list) and all(isinstance(tensor, dict) for tensor in asked))):
+        raise _wrong(f'outputs: expected a list of tensors, such as {{"name": "{OUTPUT}"}}.')
+    for tensor in asked or ():
+        if tensor.get("name") != OUTPUT:
+            raise _wrong(f"outputs: the model gives {OUTPUT!r}, got {str(tensor.get('name'))[:80]!r}.")
+        parameters = tensor.get("parameters") or {}
+        # JSON is also right for who would take binary data; what other parameters ask for is something else.
+        if not isinstance(parameters, dict) or parameters.keys() - {"binary_data"}:
+            raise _wrong(
+                f"outputs: parameters other than binary_data are not understood, got {str(parameters)[:80]}. "
+                "POST /predict returns the best classes."
+            )
 
 
 def _numbers(data: Any, shape: list[int]) -> NDArray[np.float64]:

@@ -205,6 +205,30 @@ def test_lists_in_lists_and_whole_floats_are_pixels(client):
     assert others == [first, first]
 
 
+@pytest.mark.parametrize("asked", [None, [], [{"name": "outputs", "parameters": {"binary_data": True}}]])
+def test_the_output_that_the_model_has(client, asked):
+    found = client.post("/v2/models/colors/infer", json={"inputs": [TENSOR], "outputs": asked}).json()
+    assert [output["name"] for output in found["outputs"]] == ["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("outputs", "expected a list of tensors"),
+        (["outputs"], "expected a list of tensors"),
+        ([{}], "the model gives 'outputs', got 'None'"),
+        ([{"name": "outputs"}, {"name": "probs"}], "the model gives 'outputs', got 'probs'"),
+        ([{"name": "outputs", "parameters": {"classification": 3}}], "/predict returns the best classes"),
+        ([{"name": "outputs", "parameters": {"shared_memory_region": "x"}}], "not understood"),
+        ([{"name": "outputs", "parameters": 3}], "not understood"),
+    ],
+)
+def test_other_outputs_are_refused(client, asked, message):
+    found = client.post("/v2/models/colors/infer", json={"inputs": [TENSOR], "outputs": asked})
+    assert found.status_code == 400
+    assert message in found.json()["error"]
+
+
 def test_binary_tensors_are_refused_by_name(client):
     headers = {"inference-header-content-length": "2"}
     found = client.post("/v2/models/colors/infer", content=b"{}\0\1", headers=headers)
