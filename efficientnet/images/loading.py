@@ -99,6 +99,11 @@ def load_image(
             return bands.of_image(image, channels)
 
 
+def is_address(source: Any) -> bool:
+    """Return whether this is an http(s) URL."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
 def _load_bands(file: IO[bytes], channels: int) -> NDArray[np.uint8]:
     from PIL import Image
 
@@ -139,7 +144,7 @@ def _open(source: Any, timeout: float) -> tuple[str, IO[bytes]]:
         source = os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"The given content ({len(source)} bytes)", io.BytesIO(source)
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+    if is_address(source):
         return plain(source), io.BytesIO(_download(source, timeout))
     if isinstance(source, str):
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from ..common.private_imports import import_privately
 from ..common.text import get_logger
 from ..exported_files.openvino_file import ports_of
+from ..images.loading import is_address
 from ..images.pixels import is_pillow, rgb_of_image
 from ..keras_graph import openvino as openvino_graph
 from ..model_io.spec import InputSpec
@@ -89,9 +91,10 @@ class _Compiler:
         options["ENABLE_CPU_PINNING"] = False
         if self.request.threads is not None:
             options["INFERENCE_NUM_THREADS"] = self.request.threads
-        key = self.request.source.key(
+        calibration = _content(self.request.calibration)
+        key = calibration and self.request.source.key(
             "openvino", self.version, self.processor, self.capabilities, self.request.precision, options, batch,
-            _content(self.request.calibration), self.request.agreement,
+            calibration, self.request.agreement,
         )  # fmt: skip
         entry = key and cache.read_entry(key)
         if entry:
@@ -214,13 +217,19 @@ def _shaped(graph: Any, spec: InputSpec, batch: int) -> Any:
     return shaped
 
 
-def _content(images: Sequence[Any]) -> str:
-    """Return a key for images by their content."""
+def _content(images: Sequence[Any]) -> str | None:
+    """Return a key for images by their content; None if only reading shows it: functions, addresses, open files."""
     digest = hashlib.sha256()
     for image in images:
-        is_path = isinstance(image, (str, Path))
-        pixels = rgb_of_image(image) if is_pillow(image) else image
-        digest.update(Path(image).read_bytes() if is_path else np.asarray(pixels).tobytes())
+        if callable(image) or is_address(image) or hasattr(image, "read"):
+            return None
+        if isinstance(image, (str, os.PathLike)):
+            kind, content = "file", Path(image).read_bytes()
+        else:
+            pixels = rgb_of_image(image) if is_pillow(image) else np.asarray(image)
+            kind, content = f"{pixels.dtype} {pixels.shape}", pixels.tobytes()
+        # The same bytes may be arrays of several shapes, and one image or two.
+        digest.update(f"{kind} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 

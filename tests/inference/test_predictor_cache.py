@@ -14,6 +14,7 @@ from efficientnet.checkpoints import Facts, safetensors
 from efficientnet.checkpoints.names.torch import TIMM
 from efficientnet.family import arrays as layout
 from efficientnet.inference import ModelSource, cache, compile
+from efficientnet.inference.openvino_engine import _content
 
 pytest.importorskip("openvino")
 pytest.importorskip("keras")
@@ -44,6 +45,25 @@ def test_the_second_time_nothing_is_compiled(model, monkeypatch):
     first = compile(model)(IMAGES)
     monkeypatch.setattr("efficientnet.keras_graph.openvino.convert", fail_to_convert)
     np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
+
+
+def test_calibration_images_are_told_apart_by_content_and_shape(tmp_path):
+    file, other = tmp_path / "a.npy", tmp_path / "b.npy"
+    np.save(file, IMAGES[0])
+    np.save(other, IMAGES[0])
+    wide, whole = IMAGES[0].reshape(32, 128, 3), IMAGES[0]
+    halves = [whole[:32], whole[32:]]
+    each = [[file], [whole], [wide], halves, [halves[1], halves[0]], [whole.view(np.int8)], [whole.tobytes()]]
+    assert len({_content(images) for images in each}) == len(each)
+    assert _content([file]) == _content([str(other)])
+
+
+def test_calibration_images_that_only_reading_shows_have_no_key(tmp_path):
+    """A function, an address and an open file are objects whose place in memory says nothing of the image."""
+    (tmp_path / "image").write_bytes(b"x")
+    with open(tmp_path / "image", "rb") as file:
+        for source in (lambda: IMAGES[0], "https://localhost/a.png", file):
+            assert _content([IMAGES[0], source]) is None
 
 
 @pytest.mark.slow
