@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "browser (web); or a model repository for a server (triton, ovms). Then predicts the same images with it, "
         "in that runtime, and with Keras, and prints how far the predictions differ. A file whose predictions differ "
         "more than the precision explains is not kept. In int8, sensitive layers stay in float until views of "
-        "images that were not calibrated on keep their class."
+        "images that were not calibrated on keep their prediction."
     )
     parser.add_argument("model", metavar="MODEL", help="variant, or a saved model (.keras, .h5)")
     parser.add_argument(

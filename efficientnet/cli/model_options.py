@@ -38,8 +38,9 @@ def add_agreement(parser: argparse.ArgumentParser) -> None:
     """Add the option of how far int8 has to agree with the predictions in float."""
     parser.add_argument(
         "--agreement", type=share, metavar="SHARE",
-        help="for int8: least share of views of held-out calibration images that keep their class, 0 to 1; the mean "
-        "shift of its probability may be twice the rest (default: 0.99)",
+        help="for int8: least share of views of held-out calibration images that keep their prediction, 0 to 1; the "
+        "mean shift of its probability may be twice the rest; without classes, share of the outputs' variance that is "
+        "kept (default: 0.99)",
     )  # fmt: skip
 
 

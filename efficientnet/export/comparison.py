@@ -58,7 +58,7 @@ def compare(
 
     Returns:
         The largest difference of an output, relative to the largest output if that is above 1; and the share of
-        samples with the same best class, None for a model without classes.
+        samples with the same prediction, None for a model without classes.
     """
     # Any number of images is tried with two numbers.
     places = [1] if batch is None else range(batch, len(samples), batch)
@@ -73,8 +73,7 @@ def compare(
     difference = float(np.max(differences))  # NaN where any is
     if spec.kind in ("features", "numbers"):
         return difference, None
-    best = [scores[0] > 0.5 if spec.kind == "binary" else scores[0].argmax(axis=-1) for scores in (found, expected)]
-    return difference, float(np.mean(best[0] == best[1]))
+    return difference, spec.agreement(found[0], expected[0])
 
 
 def _made_up(spec: InputSpec, count: int) -> np.ndarray:

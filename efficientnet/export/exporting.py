@@ -50,7 +50,7 @@ class ExportReport(NamedTuple):
         size: Size of all written files, bytes.
         runtime: Name and version of the runtime that was compared.
         difference: Largest difference of an output, relative to the largest output if that is above 1.
-        agreement: Share of the images with the same best class, 0..1; None without classes.
+        agreement: Share of the images with the same prediction, 0..1; None without classes.
         images: Number of images that were compared, crops of an image included.
         input: Input of the file, in words.
         fidelity: For int8, how the comparison was made, and which layers stay in float; None in other precisions.
@@ -77,7 +77,7 @@ class ExportReport(NamedTuple):
         head = f"{plain(self.path)}: {self.format}, {self.precision}, {self.size / 1e6:.1f} MB\ninput {self.input}\n"
         if self.fidelity is not None:
             return f"{head}in {self.runtime}, against Keras: {plain(self.fidelity)}"
-        agreement = "" if self.agreement is None else f"; the best class is the same for {self.agreement:.0%} of them"
+        agreement = "" if self.agreement is None else f"; the prediction is the same for {self.agreement:.0%} of them"
         return (
             f"{head}in {self.runtime}, predictions for {self.images} images differ from Keras' by up to "
             f"{self.difference:.2g}{agreement}"
@@ -104,9 +104,10 @@ def export(
     ``read_metadata``. It takes the model's input, or with ``raw_pixels`` the pixels themselves; the report says which.
 
     For ``"int8"``, half of the calibration images is held out, and 1,000 views of these (fewer of images larger
-    than 224 pixels) are compared: seeded crops, at random places, half of them mirrored. If fewer keep their class
-    than ``agreement`` asks for, or their probability shifts by more, the most sensitive layers stay in float, up to
-    half of all; if that does not help, nothing is written.
+    than 224 pixels) are compared: seeded crops, at random places, half of them mirrored. If fewer keep their
+    prediction (the best class, or all labels) than ``agreement`` asks for, or their probability shifts by more, the
+    most sensitive layers stay in float, up to half of all; if that does not help, nothing is written. Outputs that are
+    no classes have to keep such a share of their variance.
 
     A model with a layer that has no form in ONNX goes through TensorFlow's SavedModel to OpenVINO, and to ONNX if
     tf2onnx is installed.
@@ -130,7 +131,7 @@ def export(
         input_type: Type of the input: ``"float32"``, or for raw pixels ``"uint8"``.
         runtime: For ``"web"``, the folder of the npm package onnxruntime-web, which is copied, so that the page works
             offline; by default the page loads it from the internet, and checks its hashes.
-        agreement: For ``"int8"``, least share of the views that keep their class, 0..1; 0.99 by default. The mean
+        agreement: For ``"int8"``, least share of the views that keep their prediction, 0..1; 0.99 by default. The mean
             shift of the probability of this class may be twice the rest, which is 0.02 at 0.99.
 
     Raises:

@@ -92,8 +92,9 @@ def compile(
             ``"bicubic"``. By default what the model records, or else ``"bicubic"``.
         class_names: Labels, or ids and labels, in the order of the outputs; ImageNet's for 1,000 outputs.
         calibration: Images for ``precision="int8"``, some hundred of the kind that the model will see.
-        agreement: For ``precision="int8"``, least share of views of held-out calibration images that keep their class,
-            0..1; 0.99 by default. Sensitive layers stay in float until it is reached, as in ``export``;
+        agreement: For ``precision="int8"``, least share of views of held-out calibration images that keep their
+            prediction, or without classes of the outputs' variance, 0..1; 0.99 by default. Sensitive layers stay in
+            float until it is reached, as in ``export``;
             ``Predictor.fidelity`` reports which, and what was reached.
         cache: Whether compiled engines are kept on disk, in the folder ``engines`` beside the downloaded weights, and
             taken from there. Up to 2 GiB are kept.

@@ -30,7 +30,7 @@ class CompileRequest:
         threads: Processor threads; None leaves it to the engine.
         micro_batch: Images at a time if there are many; None for the engine's choice.
         calibration: Images to find the ranges of int8 with.
-        agreement: Least share of views of held-out images that keep their class in int8.
+        agreement: Least share of views of held-out images that keep their prediction in int8.
     """
 
     source: ModelSource

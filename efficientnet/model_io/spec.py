@@ -170,6 +170,8 @@ class InputSpec(NamedTuple):
     def image(self, pixels: Any, decides: bool = True) -> np.ndarray:
         """Crop and resize an image of any size to what ``check`` returns for it, without the batch axis.
 
+        A model of images that are not square takes arrays of its own height and width, which stay as they are.
+
         Args:
             pixels: (height, width) or (height, width, 1) of grey levels, (height, width, 3) of RGB, (height, width, 4)
                 with opacity, 0..255, or 0..65535 in uint16. For a model of other than 1 or 3 channels (height, width,
@@ -179,13 +181,20 @@ class InputSpec(NamedTuple):
         Raises:
             ValueError: The array is no image, or the model takes no images of any size.
         """
-        size = self.check_images()
+        size = None if self._is_own_shape(pixels) else self.check_images()
         try:
             levels = with_channels(pixels, self.channels, self._are_pixels, decides)
         except ValueError as error:
             raise ValueError(f"{error}{self._advice(pixels)}") from None
-        square = center_crop_and_resize(levels, size, self._crop_padding(size), self.interpolation).astype(np.float32)
-        return square if self.channels_last else square.transpose(2, 0, 1)
+        if size is not None:
+            levels = center_crop_and_resize(levels, size, self._crop_padding(size), self.interpolation)
+        image = levels.astype(np.float32)
+        return image if self.channels_last else image.transpose(2, 0, 1)
+
+    def _is_own_shape(self, pixels: Any) -> bool:
+        """Return whether an array is as a model of images that are not square takes it, as it cannot be made so."""
+        height, width = self.image_sides
+        return self.scaling is not None and height != width and getattr(pixels, "shape", ())[:2] == (height, width)
 
     def seen(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return the part of an image of this size that :meth:`image` keeps: left, top, right, bottom in pixels."""
@@ -275,6 +284,18 @@ class InputSpec(NamedTuple):
         if as_logits and not (self.kind == "unknown" and are_distributions(scores)):
             return softmax(scores)
         return scores
+
+    def agreement(self, found: np.ndarray, expected: np.ndarray) -> float:
+        """Return the share of images with the same prediction: the same best class, or the same labels.
+
+        Args:
+            found, expected: (images, outputs) of a model with classes.
+        """
+        if self.kind == "labels":
+            chosen = [scores >= self.label_thresholds() for scores in (found, expected)]
+            return float((chosen[0] == chosen[1]).all(axis=-1).mean())
+        best = [self.probabilities(scores).argmax(axis=-1) for scores in (found, expected)]
+        return float((best[0] == best[1]).mean())
 
     def check_vector(self) -> None:
         """Check that the model returns a vector for each image.

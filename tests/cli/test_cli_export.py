@@ -57,7 +57,7 @@ def test_calibration_by_a_folder(saved, tmp_path, capsys):
     (folder / "notes.txt").write_text("no image")
     command = (saved, tmp_path / "mine.onnx", "--format", "onnx", "--precision", "int8", "--calibrate")
     assert main(*command, folder.parent, "--agreement", "0.5") == 0
-    assert "keep their class" in capsys.readouterr().out
+    assert "keep their prediction" in capsys.readouterr().out
     assert read_metadata(tmp_path / "mine.onnx")["verification"]["held_out"] == 1
     with pytest.raises(ValueError, match="is for precision='int8', not for 'f32'"):
         main(saved, tmp_path / "mine.onnx", "--format", "onnx", "--agreement", "0.5")

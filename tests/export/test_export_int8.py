@@ -43,7 +43,7 @@ def test_eight_bits(model, images, tmp_path, few_views, format, batch):
     assert report.agreement >= 0.8
     fidelity = report.fidelity
     assert (report.images, fidelity.held_out) == (fidelity.views, 3)
-    assert "views of 3 images that it was not calibrated on keep their class" in str(report)
+    assert "views of 3 images that it was not calibrated on keep their prediction" in str(report)
     assert read_metadata(tmp_path / NAMES[format])["verification"] == {
         "runtime": report.runtime, "images": report.images, **fidelity._asdict(), "floating": list(fidelity.floating),
     }  # fmt: skip
