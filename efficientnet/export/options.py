@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..common import arguments
@@ -14,6 +15,8 @@ from .deployments.web import runtime_files
 FORMATS = {name: format.suffix for name, format in formats.FORMATS.items()} | dict.fromkeys(DEPLOYMENTS, "")
 PRECISIONS = ("f32", "f16", "int8")
 INPUT_TYPES = ("float32", "uint8")
+# Files of a format that is a folder; the first is always there.
+_FOLDERS = {"saved_model": ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*", "assets.extra/*")}
 
 
 def check(
@@ -48,11 +51,15 @@ def check(
             f"There is no folder {path.absolute().parent} to write {path.name} into: make it first."
         )
     if path.is_dir() and any(path.iterdir()) and not _is_export(path, format):
-        raise FileExistsError(f"{path} is a folder, and not one of an earlier export: choose another name.")
+        raise FileExistsError(
+            f"{path} is a folder, and not one of an earlier export as {format} and nothing else: choose another name."
+        )
 
 
 def _is_export(folder: Path, format: str) -> bool:
-    """Return whether a folder is that of an earlier export in this format."""
-    if format in DEPLOYMENTS:
-        return (folder / DEPLOYMENTS[format].marker.format(name=folder.name)).is_file()
-    return format == "saved_model" and (folder / "saved_model.pb").is_file()
+    """Return whether a folder is that of an earlier export in this format, and holds nothing that would be lost."""
+    patterns = DEPLOYMENTS[format].files if format in DEPLOYMENTS else _FOLDERS.get(format, ())
+    known = [pattern.format(name=folder.absolute().name) for pattern in patterns]
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    are_known = all(any(fnmatchcase(file, pattern) for pattern in known) for file in files)
+    return bool(known) and known[0] in files and are_known

@@ -136,6 +136,7 @@ def test_a_page_with_the_runtime_names_no_address(source, tmp_path):
         ("page", "triton", {"runtime": "missing"}, ValueError, "leave it out"),
         ("two words", "triton", {}, ValueError, "letters, digits"),
         ("ä", "ovms", {}, ValueError, "letters, digits"),
+        ("config.json", "ovms", {}, ValueError, "the server's own file"),
         ("photos", "web", {}, FileExistsError, "choose another name"),
         ("photos", "triton", {}, FileExistsError, "choose another name"),
     ],
@@ -146,6 +147,36 @@ def test_what_is_refused(source, tmp_path, name, format, options, error, message
     with pytest.raises(error, match=message):
         export(source, tmp_path / name, format, **options)
     assert files(tmp_path) == ["photos/photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("format", "others"),
+    [
+        ("ovms", ["config.json", "model.safetensors"]),  # of a network in the format of transformers
+        ("ovms", ["config.json"]),
+        ("ovms", ["config.json", "flowers/1/model.xml", "flowers/1/model.bin", "trees/1/model.xml"]),
+        ("triton", ["flowers/1/model.onnx", "flowers/config.pbtxt", "flowers/2/model.onnx"]),
+        ("triton", ["flowers/1/model.onnx", "flowers/config.pbtxt", "trees/config.pbtxt"]),
+        ("web", ["model.onnx.js", "index.html", "photo.jpg"]),
+        ("saved_model", ["saved_model.pb", "variables/variables.index", "notes.txt"]),
+    ],
+)
+def test_a_folder_that_holds_anything_else_is_not_replaced(source, tmp_path, format, others):
+    """Several models may have been moved together, as the documentation proposes."""
+    for name in others:
+        (tmp_path / "flowers" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "flowers" / name).write_text("mine")
+    with pytest.raises(FileExistsError, match="choose another name"):
+        export(source, tmp_path / "flowers", format)
+    assert files(tmp_path / "flowers") == sorted(others)
+
+
+@pytest.mark.parametrize("format", ["triton", "ovms"])
+def test_an_earlier_repository_is_replaced(source, tmp_path, format):
+    export(source, tmp_path / "flowers", format)
+    first = files(tmp_path / "flowers")
+    export(source, tmp_path / "flowers", format, batch=2)
+    assert files(tmp_path / "flowers") == first
 
 
 @pytest.mark.parametrize(

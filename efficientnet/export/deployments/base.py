@@ -39,7 +39,7 @@ class Deployment(NamedTuple):
     Attributes:
         format: Format of the model in it.
         model: Path of the model in it, where ``{name}`` stands for the name of the folder.
-        marker: Path of a file in it by which an earlier export is known.
+        files: Paths of all files that may be in it; by the first an earlier export is known.
         check: Function that raises ValueError for a name or a spec that it cannot have.
         complete: Function that writes all but the model. Its second argument is the folder of the runtime.
         raw_pixels: Whether the model always scales pixels itself.
@@ -47,7 +47,7 @@ class Deployment(NamedTuple):
 
     format: str
     model: str
-    marker: str
+    files: tuple[str, ...]
     check: Callable[[str, InputSpec], None]
     complete: Callable[[Exported, Path | None], None]
     raw_pixels: bool = False

@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ...model_io.spec import InputSpec
 from .base import Deployment, Exported, check_name, write_labels
+
+_CONFIG = "config.json"
+
+
+def _check(name: str, spec: InputSpec) -> None:
+    check_name(name, spec)
+    if name == _CONFIG:
+        raise ValueError(f"{name!r} is the name of the server's own file in the folder: choose another one.")
 
 
 def _complete(exported: Exported, runtime: Path | None) -> None:
     write_labels(exported.folder / exported.name / "1", exported.spec)
     # Relative to the file, so that the folder may lie anywhere.
     config = {"model_config_list": [{"config": {"name": exported.name, "base_path": exported.name}}]}
-    (exported.folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (exported.folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-OVMS = Deployment("openvino", "{name}/1/model.xml", "config.json", check_name, _complete)
+_MODEL = "{name}/1/model.xml"
+_FILES = (_MODEL, "{name}/1/model.bin", "{name}/1/labels.txt", _CONFIG)
+OVMS = Deployment("openvino", _MODEL, _FILES, _check, _complete)

@@ -37,4 +37,6 @@ def _tensor(kind: str, name: str, dtype: str, shape: Sequence[int], more: str = 
     return f"{kind} [\n  {{\n" + "".join(f"    {line}\n" for line in lines if line) + "  }\n]\n"
 
 
-TRITON = Deployment("onnx", "{name}/1/model.onnx", "{name}/config.pbtxt", check_name, _complete)
+_MODEL = "{name}/1/model.onnx"
+_FILES = (_MODEL, "{name}/config.pbtxt", "{name}/labels.txt")
+TRITON = Deployment("onnx", _MODEL, _FILES, check_name, _complete)

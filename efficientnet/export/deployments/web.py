@@ -91,4 +91,5 @@ def _settings(exported: Exported, has_runtime: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-WEB = Deployment("onnx", _MODEL, f"{_MODEL}.js", _check, _complete, raw_pixels=True)
+_FILES = (f"{_MODEL}.js", "index.html", *(f"{name}.js" for name in _INTEGRITY))
+WEB = Deployment("onnx", _MODEL, _FILES, _check, _complete, raw_pixels=True)
