@@ -193,6 +193,8 @@ def require_preprocessing(scaling: Scaling | None, model: str) -> None:
 def calibration_images(given: str) -> list[Path]:
     """Return the images of the folder that ``--calibrate`` names, and of the folders within it.
 
+    Of more than int8 takes, they are spread evenly over all: the first ones may be of a single class.
+
     Raises:
         ValueError: There is no such folder, or no image in it.
     """
@@ -200,7 +202,10 @@ def calibration_images(given: str) -> list[Path]:
     if not found:
         problem = "there are no images in this folder" if os.path.isdir(given) else "there is no such folder"
         raise ValueError(f"--calibrate={given}: {problem}; expected one with some hundred images.")
-    return found
+    from ..inference.eight_bits import MOST_IMAGES
+
+    count = min(len(found), MOST_IMAGES)
+    return [found[place * len(found) // count] for place in range(count)]
 
 
 def model_source(arguments: argparse.Namespace) -> ModelSource:

@@ -124,8 +124,8 @@ def export(
             has the folder's name.
         precision: ``"f32"``; ``"f16"``, for weights of half the size; ``"int8"``, for weights and activations in
             8 bits. A SavedModel is always ``"f32"``.
-        calibration: Images for ``"int8"``, of the kind that the model will see; the first 300 set the ranges of the
-            8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
+        calibration: Images for ``"int8"``, of the kind that the model will see; the first 300 count, half of
+            which set the ranges of the 8-bit numbers: paths, or arrays (height, width, 3) of 0..255.
         batch: Images that the file takes at a time; ``"dynamic"`` for any number.
         raw_pixels: Whether the file takes pixels 0..255 and scales them itself. Cropping and resizing stay outside.
         input_type: Type of the input: ``"float32"``, or for raw pixels ``"uint8"``.

@@ -91,7 +91,8 @@ def compile(
         interpolation: Interpolation of the resizing after that: ``"nearest"``, ``"bilinear"``, ``"biquadratic"`` or
             ``"bicubic"``. By default what the model records, or else ``"bicubic"``.
         class_names: Labels, or ids and labels, in the order of the outputs; ImageNet's for 1,000 outputs.
-        calibration: Images for ``precision="int8"``, some hundred of the kind that the model will see.
+        calibration: Images for ``precision="int8"``, some hundred of the kind that the model will see; the first
+            300 count.
         agreement: For ``precision="int8"``, least share of views of held-out calibration images that keep their
             prediction, or without classes of the outputs' variance, 0..1; 0.99 by default. Sensitive layers stay in
             float until it is reached, as in ``export``;

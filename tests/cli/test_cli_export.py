@@ -1,12 +1,14 @@
 """The command `efficientnet export`."""
 
 import argparse
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from efficientnet.checkpoints.facts import Facts
 from efficientnet.cli import export
+from efficientnet.cli.model_options import calibration_images
 from efficientnet.export import read_metadata
 from efficientnet.keras_files import metadata as notes
 
@@ -47,6 +49,19 @@ def test_a_saved_model(saved, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_large_folder_is_calibrated_on_by_images_of_all_classes(tmp_path):
+    for place in range(900):
+        folder = tmp_path / "abc"[place // 300]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{place}.jpg").touch()
+    found = calibration_images(str(tmp_path))
+    assert len({*found}) == 300
+    assert Counter(path.parent.name for path in found) == {"a": 100, "b": 100, "c": 100}
+    assert len(calibration_images(str(tmp_path / "a"))) == 300
+    (tmp_path / "a" / "0.jpg").unlink()
+    assert len(calibration_images(str(tmp_path / "a"))) == 299
+
+
 def test_calibration_by_a_folder(saved, tmp_path, capsys):
     pytest.importorskip("nncf")
     folder = tmp_path / "images" / "within"
