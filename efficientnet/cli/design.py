@@ -13,7 +13,7 @@ from ..family import compound
 from ..family.compound import Coefficients
 from ..family.costs import CURRENCIES, cost
 from ..family.costs import amount as in_words
-from ..family.scaling import Factors, scale_filters, stage_repeats
+from ..family.scaling import scale_filters, stage_repeats
 from ..family.variants import get_variant, save_variant
 from ..reports.tables import table
 from . import design_options as options
@@ -131,7 +131,7 @@ def _candidates(arguments: argparse.Namespace) -> int:
     rows: list[list[object]] = [[c.alpha, c.beta, c.gamma, f"{compound.cost_factor(c):.3f}"] for c in grid]
     if arguments.baseline:
         baseline = options.read_baseline(arguments)
-        least = baseline.cost(Factors()).macs
+        least = baseline.cost().macs
         header += ["input", "multiply-adds", "× the baseline's"]
         for row, coefficients in zip(rows, grid, strict=True):
             factors = coefficients.factors(1.0)

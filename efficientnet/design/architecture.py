@@ -20,12 +20,13 @@ from ..errors import DivergedError
 from ..family import costs
 from ..family.compound import efficiency
 from ..family.costs import CURRENCIES
-from ..family.scaling import Factors, scale_resolution
+from ..family.scaling import scale_resolution
 from ..family.variants import BlockArgs, Variant, get_variant
 from ..reports.theme import LIGHT, new_figure, render, style
 from .baselines import Baseline
 from .budget import widest
 from .latency import LatencyModel, checked_latency
+from .probes import build as build_variant
 from .recipe import ShortTraining, checked, checked_data, train
 from .timing import Timed
 from .trials import Stopped, Study, import_optuna
@@ -146,7 +147,7 @@ def search_architecture(
             network = space.network(trial)
         except ValueError:  # too large, or too small, for the budgets
             raise Stopped from None
-        build = functools.partial(Baseline.from_variant(network, len(data.classes)).build, Factors())
+        build = Baseline.from_variant(network, len(data.classes)).build
         try:
             accuracy, _ = train(build, resized(network.resolution), recipe, seed)
         except DivergedError:
@@ -178,7 +179,7 @@ def search_architecture(
     everything = [found(space.network(trial), *trial.values) for trial in trained]
     front = pareto_front(everything)
     if cost == "milliseconds" and latency is not None:  # predicted so far
-        times = [latency.timed.milliseconds(Baseline.from_variant(one.variant).build(Factors())) for one in front]
+        times = [latency.timed.milliseconds(build_variant(one.variant)) for one in front]
         front = pareto_front([found(*one[:2], spent) for one, spent in zip(front, times, strict=True)])
     _draw(folder / "pareto.png", everything, front, CURRENCIES[cost], target, w)
     return front

@@ -22,6 +22,8 @@ from .networks import mobilenet_v1, mobilenet_v2, resnet50
 # (width, depth, resolution in pixels, classes) -> Keras model
 Build = Callable[[float, float, int, int], Any]
 
+UNSCALED = Factors()
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -90,9 +92,9 @@ class Baseline:
             )
         build: Build = function if takes == 4 else lambda width, depth, pixels, _: function(width, depth, pixels)
         baseline = cls(name, resolution, classes, function=build)
-        cost = baseline.cost(Factors())
+        cost = baseline.cost()
         for dimension in Factors._fields:
-            if baseline.cost(Factors()._replace(**{dimension: 2.0})) == cost:
+            if baseline.cost(UNSCALED._replace(**{dimension: 2.0})) == cost:
                 raise ValueError(
                     f"{name} ignores {dimension}: at a factor of 2 it costs the same, {cost.macs:,} multiply-adds. Use "
                     f"the argument {dimension} in the function."
@@ -117,7 +119,7 @@ class Baseline:
         """Return the side of the scaled network's input, pixels; at least 32."""
         return scale_resolution(self.resolution, checked_factors(factors).resolution)
 
-    def cost(self, factors: Factors) -> Cost:
+    def cost(self, factors: Factors = UNSCALED) -> Cost:
         """Return the cost of the scaled network, all rounding included.
 
         Args:
@@ -131,7 +133,7 @@ class Baseline:
             return costs.cost(self.scaled(factors), classes=self.classes)
         return _measured(self, factors.width, factors.depth, self.pixels(factors))
 
-    def build(self, factors: Factors, classes: int | None = None) -> Any:
+    def build(self, factors: Factors = UNSCALED, classes: int | None = None) -> Any:
         """Build the scaled network with random weights.
 
         Args:

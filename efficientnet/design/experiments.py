@@ -21,7 +21,7 @@ from ..errors import DivergedError
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates
 from ..family.scaling import Factors
 from ..network.backends import import_keras
-from .baselines import Baseline, checked
+from .baselines import UNSCALED, Baseline, checked
 from .budget import at_equal_cost, growths, widths
 from .recipe import ShortTraining, checked_data, train
 from .recipe import checked as checked_recipe
@@ -33,26 +33,20 @@ logger = get_logger()
 _IMAGES = 6  # images that are kept for the class activation maps
 
 
-def _network(method: str, baseline: Baseline, factors: Factors) -> Network:
+def _network(method: str, baseline: Baseline, factors: Factors = UNSCALED) -> Network:
     cost = baseline.cost(factors)
     return Network(method, factors.width, factors.depth, baseline.pixels(factors), cost.parameters, cost.macs)
 
 
 def search_networks(
-    baseline: Baseline, grid: Sequence[Coefficients], target: float = 2.0, cost_tolerance: float = 0.1
+    baseline: Baseline, grid: Sequence[Coefficients], target: float, cost_tolerance: float
 ) -> list[Network]:
-    """Return the baseline and the candidates whose rounded networks differ and are near the target's cost.
-
-    Args:
-        baseline: Network to scale.
-        grid: Coefficients from ``candidates``.
-        target: Factor of the multiply-adds to aim at.
-        cost_tolerance: Deviation allowed between a network's multiply-adds and the target, as a fraction.
+    """Return the baseline and the candidates of :func:`search` whose rounded networks differ and are near the target.
 
     Raises:
         ValueError: No candidate is near enough.
     """
-    least = baseline.cost(Factors()).macs
+    least = baseline.cost().macs
     networks: dict[tuple[int, int, int], Network] = {}
     for coefficients in grid:
         network = _network("candidate", baseline, coefficients.factors(1.0))
@@ -65,7 +59,7 @@ def search_networks(
             f"{target:g} times its multiply-adds, since numbers are rounded: take finer steps, a greater "
             "tolerance, or a baseline with more repeats."
         )
-    return [_network("baseline", baseline, Factors()), *networks.values()]
+    return [_network("baseline", baseline), *networks.values()]
 
 
 def search(
@@ -183,7 +177,7 @@ def compare(
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
             raise ValueError(f"widths_at holds {pair!r}: expected pairs of a depth and a resolution factor.")
         Factors(depth=pair[0], resolution=pair[1]).checked()
-    networks, further = [_network("baseline", baseline, Factors())], []
+    networks, further = [_network("baseline", baseline)], []
     for budget in sorted(budgets):
         equal = at_equal_cost(baseline, growths(coefficients), budget, tolerance)
         networks += [_network(way, baseline, factors) for way, factors in equal.items()]

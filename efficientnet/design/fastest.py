@@ -111,13 +111,13 @@ def check_grows(baseline: Baseline, macs: float) -> None:
     Raises:
         ValueError: It is not.
     """
-    if arguments.factor("macs", macs) <= (least := checked(baseline).cost(Factors()).macs):
+    if arguments.factor("macs", macs) <= (least := checked(baseline).cost().macs):
         raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
 
 
 def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) -> Iterator[Factors]:
     """Yield factors at equal multiply-adds, for all shares of the growth that width and depth may take."""
-    growth = math.log(macs / baseline.cost(Factors()).macs)
+    growth = math.log(macs / baseline.cost().macs)
     least = math.log(compound.depth) / growth, 2 * math.log(compound.width) / growth
     seen: set[tuple[int, ...]] = set()
     for depth, width in itertools.product(*(np.linspace(share, _MOST_SHARE, steps) for share in least)):

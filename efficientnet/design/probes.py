@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..family.costs import cost
-from ..family.scaling import Factors
 from ..family.variants import BlockArgs, Variant, get_variant
 from .baselines import Baseline
 
@@ -63,4 +62,4 @@ def _changed(stage: BlockArgs, generator: np.random.Generator, filters: int, wid
 
 def build(variant: Variant) -> Any:
     """Build a network of random weights that takes raw pixels."""
-    return Baseline.from_variant(variant).build(Factors())
+    return Baseline.from_variant(variant).build()

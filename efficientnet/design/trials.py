@@ -63,7 +63,7 @@ class Study:
         settings: Settings that the trials depend on. A study resumes only with the same settings.
         count: Total number of trials.
         jobs: Parameters of each trial if they are fixed; else the sampler draws them.
-        directions, sampler, pruner: Arguments of ``optuna.create_study``.
+        directions, options: Arguments of ``optuna.create_study``.
 
     Raises:
         ImportError: Optuna is not installed.
@@ -77,8 +77,7 @@ class Study:
         count: int,
         jobs: Sequence[dict[str, Any]] = (),
         directions: Sequence[str] = ("maximize",),
-        sampler: Any = None,
-        pruner: Any = None,
+        **options: Any,
     ) -> None:
         optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -91,8 +90,8 @@ class Study:
                 f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}}
             )
             self.optuna = optuna.create_study(
-                storage=self._storage, study_name="design", directions=list(directions), sampler=sampler, pruner=pruner,
-                load_if_exists=True,
+                storage=self._storage, study_name="design", directions=list(directions), load_if_exists=True,
+                **options,
             )  # fmt: skip
             self._check_settings(json.loads(json.dumps(settings)))
             # A process that was killed while it queued them has left only the first ones.
