@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .images.pixel_scaling import EVALUATION_CROP, MODES, Scaling, scale_and_offset
-from .images.pixels import checked, is_pillow, rgb_of_image
+from .images.pixels import checked_levels, is_pillow, rgb_of_image
 from .images.resizing import MAP_INTERPOLATION_TO_ORDER, center_crop_and_resize
 from .keras_graph.marks import model_preprocessing
 
@@ -120,7 +120,7 @@ def _as_floating(x: Any) -> Any:
     is_tensor = not packages.isdisjoint(_TENSOR_PACKAGES)
     if not is_tensor:
         try:
-            x = rgb_of_image(x) if is_pillow(x) else checked(np.asarray(x), "preprocess_input")
+            x = rgb_of_image(x) if is_pillow(x) else checked_levels(np.asarray(x), "preprocess_input")
         except ValueError as error:
             if "inhomogeneous" not in str(error):
                 raise

@@ -27,7 +27,7 @@ from .baselines import Baseline
 from .budget import widest
 from .latency import LatencyModel, checked_latency
 from .probes import build as build_variant
-from .recipe import ShortTraining, checked, checked_data, train
+from .recipe import ShortTraining, checked_data, checked_recipe, train
 from .timing import Timed
 from .trials import Stopped, Study, import_optuna
 
@@ -120,7 +120,7 @@ def search_architecture(
         >>> [network.variant.name for network in found]
         ['small-trial0']
     """
-    baseline, recipe = get_variant(baseline), checked(recipe)
+    baseline, recipe = get_variant(baseline), checked_recipe(recipe)
     arguments.whole("trials", trials)
     arguments.whole("seed", seed, 0)
     arguments.number("w", w, math.isfinite, "a finite exponent, such as -0.07")

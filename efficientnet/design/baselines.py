@@ -207,7 +207,7 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
 _FUNCTIONS: dict[str, Build] = {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "resnet-50": resnet50}
 
 
-def checked(baseline: Any) -> Baseline:
+def checked_baseline(baseline: Any) -> Baseline:
     """Return the baseline unchanged.
 
     Raises:

@@ -16,7 +16,7 @@ from ..family.compound import PAPER_COEFFICIENTS, Coefficients, Rule, checked_co
 from ..family.costs import CURRENCIES, Cost, amount
 from ..family.scaling import Factors
 from ..family.variants import Variant
-from .baselines import Baseline, checked
+from .baselines import Baseline, checked_baseline
 from .latency import LatencyModel, checked_latency
 from .timing import Timed
 
@@ -145,7 +145,7 @@ def fit_budget(
         >>> fit_budget(get_baseline("b0"), memory=8e9, training_batch=32).resolution
         272
     """
-    baseline, rule = checked(baseline), checked_rule(rule)
+    baseline, rule = checked_baseline(baseline), checked_rule(rule)
     given = {
         "macs": macs, "parameters": parameters, "activations": activations, "bytes": bytes, "memory": memory,
         "milliseconds": milliseconds,
@@ -351,7 +351,7 @@ def at_equal_cost(
         >>> sorted(networks)
         ['compound', 'depth', 'resolution', 'width']
     """
-    baseline = checked(baseline)
+    baseline = checked_baseline(baseline)
     for way, grow in arguments.instance("ways", ways, dict, "what growths returns").items():
         arguments.function(f"ways[{way!r}]", grow, "a function from a number to Factors")
     if not ways:

@@ -21,10 +21,9 @@ from ..errors import DivergedError
 from ..family.compound import PAPER_COEFFICIENTS, Coefficients, candidates
 from ..family.scaling import Factors
 from ..network.backends import import_keras
-from .baselines import UNSCALED, Baseline, checked
+from .baselines import UNSCALED, Baseline, checked_baseline
 from .budget import at_equal_cost, growths, widths
-from .recipe import ShortTraining, checked_data, train
-from .recipe import checked as checked_recipe
+from .recipe import ShortTraining, checked_data, checked_recipe, train
 from .results import Network, Results
 from .trials import Stopped, Study, import_optuna
 
@@ -197,7 +196,7 @@ def _checked(
     baseline: Any, data: Any, folder: Any, seeds: Any, recipe: Any
 ) -> tuple[Baseline, Path, list[int], ShortTraining]:
     """Check the arguments that a search and a comparison share; the baseline gets the classes of the data."""
-    baseline = dataclasses.replace(checked(baseline), classes=len(checked_data(data).classes))
+    baseline = dataclasses.replace(checked_baseline(baseline), classes=len(checked_data(data).classes))
     place = Path(arguments.path("folder", folder, "the folder of the run"))
     found = [arguments.whole("seeds", seed, 0) for seed in arguments.iterable("seeds", seeds, "a list of integers")]
     if not found:

@@ -17,7 +17,7 @@ import numpy as np
 from ..common import arguments
 from ..family.scaling import Factors, head_filters, scale_filters, stage_repeats, stem_filters
 from ..family.variants import Variant
-from .baselines import Baseline, checked
+from .baselines import Baseline, checked_baseline
 from .budget import fit_budget
 from .latency import LatencyModel, checked_latency
 from .timing import by_turns
@@ -111,7 +111,7 @@ def check_grows(baseline: Baseline, macs: float) -> None:
     Raises:
         ValueError: It is not.
     """
-    if arguments.factor("macs", macs) <= (least := checked(baseline).cost().macs):
+    if arguments.factor("macs", macs) <= (least := checked_baseline(baseline).cost().macs):
         raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
 
 

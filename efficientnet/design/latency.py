@@ -31,7 +31,7 @@ from ..family import costs
 from ..family.scaling import AnyVariant, Factors
 from ..family.variants import Variant, get_variant
 from ..weights.download import cache_dir
-from .baselines import Baseline, checked
+from .baselines import Baseline, checked_baseline
 from .probes import REFERENCE, build, probe
 from .timing import Timed, by_turns
 
@@ -99,7 +99,7 @@ def check_predictable(baseline: Baseline) -> None:
     Raises:
         ValueError: The baseline is no EfficientNet, or mixes kernels.
     """
-    if checked(baseline).variant is None:
+    if checked_baseline(baseline).variant is None:
         raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
     work(baseline.scaled(Factors()))
 

@@ -56,7 +56,7 @@ class ShortTraining:
         )  # fmt: skip
 
 
-def checked(recipe: Any) -> ShortTraining:
+def checked_recipe(recipe: Any) -> ShortTraining:
     """Return the recipe unchanged; the default one for None.
 
     Raises:

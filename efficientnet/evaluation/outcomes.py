@@ -107,7 +107,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     )
 
 
-def checked(outcomes: Any, least: int = 0) -> Outcomes:
+def checked_outcomes(outcomes: Any, least: int = 0) -> Outcomes:
     """Return the outcomes unchanged.
 
     Raises:
@@ -146,7 +146,7 @@ def confusions(outcomes: Outcomes) -> NDArray[np.int64]:
         >>> confusions(score([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], [0, 0, 1])).tolist()
         [[0, 0, 2], [1, 0, 1]]
     """
-    outcomes = checked(outcomes)
+    outcomes = checked_outcomes(outcomes)
     pairs, counts = np.unique(np.stack([outcomes.labels, outcomes.predicted], axis=1), axis=0, return_counts=True)
     found = np.concatenate([pairs, counts[:, np.newaxis]], axis=1)
     return found[np.argsort(-counts, kind="stable")]
@@ -169,7 +169,7 @@ def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None
         >>> confusion_matrix(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).tolist()
         [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     """
-    outcomes = checked(outcomes)
+    outcomes = checked_outcomes(outcomes)
     if chosen is None:
         chosen = np.arange(outcomes.classes)
     elif np.ndim(chosen) != 1 or not set(np.asarray(chosen).tolist()) <= set(range(outcomes.classes)):

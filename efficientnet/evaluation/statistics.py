@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..common import arguments
 from ..common.measures import average_precision
-from .outcomes import Outcomes, checked
+from .outcomes import Outcomes, checked_outcomes
 
 BINS = 15  # bins of confidence, as in arXiv 1706.04599
 _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a probability of 0.95
@@ -139,7 +139,7 @@ def measure(outcomes: Outcomes) -> Measures:
         >>> measure(score([[0.9, 0.1], [0.2, 0.8]], [0, 1])).top1.value
         1.0
     """
-    if not len(checked(outcomes)) or (outcomes.labels < 0).any():
+    if not len(checked_outcomes(outcomes)) or (outcomes.labels < 0).any():
         raise ValueError(f"Measures need at least one image, and a label for each; got {len(outcomes)} images.")
     each = per_class(outcomes)
     present = each.images > 0
@@ -169,7 +169,7 @@ def top_k(outcomes: Outcomes, k: int) -> Share:
         >>> top_k(score([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]], [1, 2]), k=2).value
         0.5
     """
-    return wilson(int((checked(outcomes, 1).rank <= arguments.whole("k", k)).sum()), len(outcomes))
+    return wilson(int((checked_outcomes(outcomes, 1).rank <= arguments.whole("k", k)).sum()), len(outcomes))
 
 
 def wilson(successes: int, total: int) -> Share:
@@ -202,7 +202,7 @@ def per_class(outcomes: Outcomes) -> PerClass:
         >>> per_class(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).correct.tolist()
         [1, 1]
     """
-    outcomes = checked(outcomes)
+    outcomes = checked_outcomes(outcomes)
     images, predicted, correct = (
         np.bincount(labels, minlength=outcomes.classes)
         for labels in (outcomes.labels, outcomes.predicted, outcomes.labels[outcomes.is_correct])
@@ -224,7 +224,7 @@ def calibrate(outcomes: Outcomes, equal: Literal["width", "mass"], bins: int = B
         >>> bins.counts.tolist(), round(float(bins.accuracy[0]), 3)
         ([3], 0.667)
     """
-    confidence = checked(outcomes, 1).confidence
+    confidence = checked_outcomes(outcomes, 1).confidence
     arguments.choice("equal", equal, ("width", "mass"))
     arguments.whole("bins", bins)
     if equal == "width":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..model_io.outputs import softmax
 from .formats import Tables, percent
-from .outcomes import Outcomes, checked, join, score
+from .outcomes import Outcomes, checked_outcomes, join, score
 from .statistics import BINS, measure
 
 MOST_PROBABILITIES = 2**26  # kept for a fit: 256 MiB; ImageNet's validation images have 50 million
@@ -96,7 +96,7 @@ def fit_temperature(probabilities: Any, labels: Any) -> TemperatureScaling:
         2.0
     """
     p = np.asarray(probabilities)
-    before = checked(score(p, labels), least=1)
+    before = checked_outcomes(score(p, labels), least=1)
     labels = before.labels
     if (labels < 0).any():
         raise ValueError("labels: a temperature needs the class of each image, and -1 is none.")

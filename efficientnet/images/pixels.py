@@ -117,7 +117,7 @@ def scaled(levels: NDArray[Any]) -> NDArray[Any]:
     return ((levels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def checked(levels: NDArray[Any], caller: str) -> NDArray[Any]:
+def checked_levels(levels: NDArray[Any], caller: str) -> NDArray[Any]:
     """Return levels 0..255, of any shape, for a function that scales them.
 
     Whole numbers that cannot be levels are refused, and uint16 is scaled. Floating ones are left alone, since one image
