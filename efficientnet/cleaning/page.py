@@ -12,7 +12,8 @@ from ..images.bands import as_rgb
 from ..images.loading import load_image
 from ..images.thumbnails import to_jpeg
 from ..reports.page import Block, Page, Paragraph, Photo, Photos, Section, Table, to_html
-from .report import KINDS, Image, Issue, Issues, percent, write_issues
+from ..reports.tables import percent
+from .report import KINDS, Image, Issue, Issues, write_issues
 
 _MOST_IMAGES = 40  # issues of a kind that are shown, so that a browser can open the page
 _MOST_ROWS = 200  # rows of a table; the file has all

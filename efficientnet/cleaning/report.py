@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..common.files import replacing
 from ..common.text import csv_cell, markdown, plain
 from ..datasets.data import Data
-from ..reports.tables import table
+from ..reports.tables import percent, table
 
 KINDS = {
     "label": "labels that are probably wrong",
@@ -176,8 +176,3 @@ def _cells(issue: Issue) -> list[str]:
         return [*cells, percent(issue.score), str(issue.suggested), percent(issue.confidence or 0)]
     other = [issue.other.path, issue.other.part, issue.other.label] if issue.other else []
     return [*cells, *other, f"{issue.score:.3f}"]
-
-
-def percent(share: float) -> str:
-    """Return a share with one decimal."""
-    return f"{100 * share:.1f} %"

@@ -30,7 +30,7 @@ from .verdict import (
     judge,
     judge_search,
     listing,
-    percent,
+    points,
     proportions,
     quantity,
     standing,
@@ -145,7 +145,7 @@ def _explain_noise(found: dict[str, Results]) -> str:
     )
     if not spreads:
         return f"{text}; without a network that was trained with two seeds, every difference does."
-    return f"{text}. Seeds alone spread a network's accuracy by {listing([*map(percent, spreads)])} percentage points."
+    return f"{text}. Seeds alone spread a network's accuracy by {listing([*map(points, spreads)])} percentage points."
 
 
 def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Section]:
@@ -167,8 +167,8 @@ def _comparison_figures(results: Results, images: dict[str, bytes]) -> list[Sect
         images |= render_themes(name, functools.partial(draw_lines, results, lines))
         text = f"Line chart of top-1 accuracy against multiply-adds, {alternative}."
         for method, networks in lines.items():
-            points = ", ".join(f"{accuracy(n)} at {quantity(n.macs)}" for n in networks)
-            text += f" {_name(method)}: {points}."
+            reached = ", ".join(f"{accuracy(n)} at {quantity(n.macs)}" for n in networks)
+            text += f" {_name(method)}: {reached}."
         sections.append(Section(title, (Figure(name, text, caption),)))
     return sections
 

@@ -31,16 +31,16 @@ class Verdict(NamedTuple):
     text: str
 
 
-def percent(value: float) -> str:
-    """Format a fraction as a percentage with one decimal: 0.7123 is "71.2"; a dash for NaN."""
+def points(value: float) -> str:
+    """Format a fraction in percentage points with one decimal: 0.7123 is "71.2"; a dash for NaN."""
     return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def accuracy(network: Network) -> str:
     """Format mean ± standard error in per cent, as far as they are known."""
     if math.isnan(network.standard_error):
-        return f"{percent(network.mean)} %" if network.accuracies else "–"
-    return f"{percent(network.mean)} ± {percent(network.standard_error)} %"
+        return f"{points(network.mean)} %" if network.accuracies else "–"
+    return f"{points(network.mean)} ± {points(network.standard_error)} %"
 
 
 def quantity(number: float) -> str:
@@ -174,5 +174,5 @@ def proportions(network: Network, baseline: Network | None) -> str:
 def _difference(results: Results, one: Network, other: Network) -> str:
     """Format the difference of two means, with its standard error."""
     error = results.difference_error(one, other)
-    noise = "" if math.isnan(error) else f" ± {percent(error)}"
-    return f"{percent(abs(one.mean - other.mean))}{noise} percentage points"
+    noise = "" if math.isnan(error) else f" ± {points(error)}"
+    return f"{points(abs(one.mean - other.mean))}{noise} percentage points"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..images.bands import as_rgb
 from ..images.loading import load_image
+from ..reports.tables import percent
 from ..reports.theme import LIGHT, WIDTH, Theme, new_figure, shorten, style
-from .formats import percent
 from .outcomes import Outcomes, confusion_matrix, confusions
 from .report import ImagePrediction
 from .statistics import BINS, calibrate, wilson

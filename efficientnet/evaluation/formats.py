@@ -14,17 +14,13 @@ from numpy.typing import NDArray
 
 from ..common.files import replacing, write_file
 from ..common.text import about, csv_cell, json_text, markdown
+from ..reports.tables import percent
 from .statistics import PerClass
 
 Tables = dict[str, tuple[list[str], list[list[str]]]]  # header and rows by name
 Files = dict[str, Iterable[Mapping[str, Any]]]  # rows of CSV files, by the file's name
 
 _MOST_LINES = 25  # lines of a table in the text; the files have all
-
-
-def percent(share: float | None) -> str:
-    """Format a share with one decimal; a dash for one that cannot be computed."""
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def or_none(value: float | None) -> float | None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..common.measures import average_precision, mean_of_known
 from ..common.text import markdown
 from ..datasets.tags import join_labels
-from ..reports.tables import table
-from .formats import Files, Tables, or_none, percent, rows_of, table_of, unreadable_rows
+from ..reports.tables import percent, table
+from .formats import Files, Tables, or_none, rows_of, table_of, unreadable_rows
 from .outcomes import Outcomes, score
 from .statistics import PerClass, Share, wilson
 from .temperature import TemperatureScaling, as_pairs, json_of, tables_of

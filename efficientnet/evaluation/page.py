@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ..common.files import write_file
 from ..common.text import about
 from ..reports.page import Code, Figure, Page, Paragraph, Section, Table, to_html
+from ..reports.tables import percent
 from ..reports.theme import render_themes
 from .evidence import draw_worst
 from .figures import draw_confusion, draw_mistakes, draw_reliability, draw_values, load_thumbnail
-from .formats import percent, write_summary, write_table
+from .formats import write_summary, write_table
 from .labels import LabelEvaluation
 from .outcomes import Outcomes
 from .report import Evaluation

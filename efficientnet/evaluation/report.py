@@ -12,8 +12,8 @@ import numpy as np
 
 from ..common.text import markdown
 from ..datasets.samples import Sample
-from ..reports.tables import table
-from .formats import Files, Tables, or_none, percent, rows_of, table_of, unreadable_rows
+from ..reports.tables import percent, table
+from .formats import Files, Tables, or_none, rows_of, table_of, unreadable_rows
 from .outcomes import Outcomes, confusions
 from .statistics import BINS, Calibration, Measures, Share, measure, per_class
 from .temperature import TemperatureScaling, json_of, tables_of

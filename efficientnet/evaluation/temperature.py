@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model_io.outputs import softmax
-from .formats import Tables, percent
+from ..reports.tables import percent
+from .formats import Tables
 from .outcomes import Outcomes, checked_outcomes, join, score
 from .statistics import BINS, measure
 

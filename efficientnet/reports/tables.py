@@ -1,7 +1,8 @@
-"""Tables in plain text."""
+"""Tables and shares in plain text."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from ..common.text import markdown
@@ -21,3 +22,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
+
+
+def percent(share: float | None) -> str:
+    """Format a share with one decimal; a dash for one that cannot be computed.
+
+    Example:
+        >>> percent(0.7123)
+        '71.2 %'
+    """
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
