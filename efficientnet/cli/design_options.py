@@ -124,7 +124,6 @@ def pair(text: str) -> tuple[float, float]:
 
 def read_baseline(arguments: argparse.Namespace) -> Baseline:
     """Return the network to scale."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..design import Baseline, get_baseline
 
     name = arguments.baseline

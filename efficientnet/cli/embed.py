@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,6 @@ def _embed(arguments: argparse.Namespace) -> int:
 
 def embed_folder(arguments: argparse.Namespace, compute: Compute, images_per_part: int) -> int:
     """Do what the command line says, with vectors from ``compute``; return the exit status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..similarity.embeddings import embed_images, images_of
     from ..similarity.networks import network_for
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from ..common.files import check_writable
@@ -57,7 +56,6 @@ def _batch(text: str) -> int | str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..export import export
 
     check_writable(Path(arguments.out))

@@ -6,12 +6,11 @@ Of exported models, ``inspect_exported`` has the report.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints.soundness import check_array
-from ..common.text import plain
+from ..common.text import plain, print_json
 from ..exported_files.formats import format_of
 from ..family.variants import get_variant
 from ..images.pixel_scaling import formula
@@ -86,7 +85,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
             "left over": reading.left_over,
             "left aside": reading.aside,
         }
-        print(json.dumps({**facts, **differences}))
+        print_json({**facts, **differences})
         return SUCCESS if facts["fits"] else SOME_FAILED
     fit = f", but {reading.differences} arrays differ" if reading.differences else ""
     averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"

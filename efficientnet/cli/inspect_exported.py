@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from ..common.text import plain, print_json
@@ -27,7 +26,6 @@ def report(arguments: argparse.Namespace, format: str) -> int:
         ImportError: Its runtime is not installed.
         OSError, ValueError: It cannot be opened, takes no images, or an option is for files of weights.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..inference.describing import describe_input
 
     if arguments.variant is not None:

@@ -99,6 +99,7 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """
     _open_streams()
     arguments = parser.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # little of what TensorFlow logs matters to users
     try:
         with pixel_options.limited(getattr(arguments, "max_pixels", None)):
             status = int(arguments.run(arguments))

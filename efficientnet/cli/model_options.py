@@ -210,8 +210,6 @@ def calibration_images(given: str) -> list[Path]:
 
 def model_source(arguments: argparse.Namespace) -> ModelSource:
     """Return the source of the model that the command line names; it loads the model when asked for."""
-    # Little of what TensorFlow logs matters for predictions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return find_source(arguments.model, arguments.weights, network_facts(arguments))
 
 

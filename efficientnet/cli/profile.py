@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
-from ..common.text import notify, plain
+from ..common.text import notify, plain, print_json
 from ..family.variants import get_variant
 from ..keras_files.opening import is_saved_model
 from ..reports.tables import table
@@ -42,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ..keras_graph.profile import measure, profile
 
     model = _load(arguments)
@@ -51,7 +48,10 @@ def _run(arguments: argparse.Namespace) -> int:
     shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size is not None else None
     found = profile(model, arguments.batch_size, shape)
     seconds = dict(measure(model, arguments.batch_size, shape)) if arguments.measure else None
-    print(_as_json(found, seconds) if arguments.json else _as_table(found, seconds, arguments.layers))
+    if arguments.json:
+        print_json(_as_json(found, seconds))
+    else:
+        print(_as_table(found, seconds, arguments.layers))
     if found.uncounted:
         named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
         notify(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
@@ -73,7 +73,7 @@ def _load(arguments: argparse.Namespace) -> Any:
     )
 
 
-def _as_json(found: Profile, seconds: dict[str, float] | None) -> str:
+def _as_json(found: Profile, seconds: dict[str, float] | None) -> dict[str, Any]:
     layers = [
         {
             "name": layer.name, "kind": layer.kind, "block": layer.block, "output_shape": layer.output_shape,
@@ -84,7 +84,7 @@ def _as_json(found: Profile, seconds: dict[str, float] | None) -> str:
         for layer in found.layers
     ]  # fmt: skip
     totals = {name: getattr(found, name) for name in ("parameters", "macs", "activations", "output_bytes")}
-    return json.dumps({"model": found.name, "batch_size": found.batch_size, **totals, "layers": layers})
+    return {"model": found.name, "batch_size": found.batch_size, **totals, "layers": layers}
 
 
 def _as_table(found: Profile, seconds: dict[str, float] | None, by_layer: bool) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -160,7 +159,6 @@ def fraction_or_path(text: str) -> float | Path:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     out = _complete(arguments)
     check_writable(out, is_folder=True)
     with pixel_options.limited(arguments.max_pixels):  # a resumed run may have set it
