@@ -1,13 +1,14 @@
-"""JSON in untrusted files: read completely or refused, and never without a limit."""
+"""JSON files: written whole or not at all; read completely or refused, and never without a limit."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from .files import read_bounded
+from .files import read_bounded, write_file
 from .text import plain
 
 _HUGE = 1e300
@@ -62,3 +63,12 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{plain(path)} holds {type(value).__name__} in JSON, and not an object of names and values.")
     return value
+
+
+def write_json(path: Path, value: Any, indent: int = 1) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        OSError: The path cannot be written; the error names it.
+    """
+    write_file(path, (json.dumps(value, indent=indent) + "\n").encode())

@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common import arguments
-from ..common.files import replacing
-from ..common.json_files import read_object
+from ..common.json_files import read_object, write_json
 from ..common.packages import missing
 from ..common.text import get_logger
 from ..family import costs
@@ -249,9 +248,7 @@ class _Table:
                 with self.timed.compiled(build(probe(number))) as run:
                     times, usual = by_turns([run, reference])
                 self.measured[number] = [times.seconds, *usual]
-                with replacing(self.path) as part:
-                    content = {"format": _FORMAT, **self.about, "measured": self.measured}
-                    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                write_json(self.path, {"format": _FORMAT, **self.about, "measured": self.measured})
                 report(count - len(missing) + index, count)
 
 

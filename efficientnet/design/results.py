@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -12,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import arguments
-from ..common.files import replacing
-from ..common.json_files import read_object
+from ..common.json_files import read_object, write_json
 
 FORMAT = 1
 
@@ -119,10 +117,8 @@ class Results:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the results as JSON; an existing file is replaced as a whole."""
-        with replacing(Path(arguments.path("path", path, "the path of the file to write"))) as part:
-            part.write_text(
-                json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n", encoding="utf-8"
-            )
+        file = Path(arguments.path("path", path, "the path of the file to write"))
+        write_json(file, {"format": FORMAT, **dataclasses.asdict(self)})
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:

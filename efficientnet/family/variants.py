@@ -9,14 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from ..common.files import replacing
-from ..common.json_files import read_object
+from ..common.json_files import read_object, write_json
 from ..common.text import plain
 from .description import PADDINGS, BlockArgs, Variant
 from .pruned import pruned
@@ -285,8 +283,7 @@ def save_variant(variant: Variant, path: str | os.PathLike[str]) -> None:
     """
     path = check_variant_file(Path(path))
     content = {"format": _FORMAT, "variant": dataclasses.asdict(variant)}
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def check_variant_file(path: Path) -> Path:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.files import replacing
-from ..common.json_files import is_number, read_object
+from ..common.json_files import is_number, read_object, write_json
 from ..family.variants import Variant
 
 # Losses that a recipe may choose, by the kind of the targets; the usual ones aside.
@@ -358,8 +357,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
         >>> get_recipe("short.json", get_variant("b0")).epochs
         3
     """
-    with replacing(path) as part:
-        part.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
+    write_json(path, to_json(recipe), indent=2)
 
 
 def with_fields(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
