@@ -13,6 +13,7 @@ from ..common import arguments
 from ..common.hashes import digest_of
 from ..common.text import plain
 from ..errors import CheckpointError
+from ..exported_files.activations import UNKNOWN
 from ..exported_files.formats import FORMATS, files_of
 from ..exported_files.metadata import find_metadata
 from ..exported_files.model import ExportedModel, Ports, Tensor, places_of
@@ -22,7 +23,7 @@ from ..exported_files.tflite_metadata import Notes, read_notes
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, formula, numbers_for
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..model_io.describing import check_view, named_classes
-from ..model_io.outputs import UNKNOWN, Remark, assumed_names, name_classes
+from ..model_io.outputs import Remark, assumed_names, name_classes
 from ..model_io.spec import DEFAULT_INTERPOLATION, InputSpec
 
 _FLOATS, _BYTES = ("float16", "float32", "float64"), ("uint8", "int8")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..common import arguments
+from ..exported_files.activations import UNKNOWN
 from ..family.arrays import identify, role
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling, for_channels, numbers_for, scale_and_offset
 from ..images.resizing import MAP_INTERPOLATION_TO_ORDER
 from ..keras_graph import marks
 from ..keras_graph.walk import data_formats, functional, output_names
-from .outputs import UNKNOWN, Classes, last_activations, name_classes
+from .outputs import Classes, last_activations, name_classes
 from .spec import ANY_SIZE, DEFAULT_INTERPOLATION, InputSpec
 
 

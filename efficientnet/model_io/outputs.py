@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..exported_files.activations import UNKNOWN
 from ..images.imagenet import class_names as imagenet_class_names
 from ..keras_graph.walk import LayerCall, functional, keras_layer, keras_operation, run
 
 Kind = Literal["probabilities", "binary", "labels", "logits", "numbers", "unknown", "features"]
 Classes = tuple[tuple[str, str], ...]
 
-UNKNOWN = "unknown"
 # Activations whose outputs are 0 or more and 1 in sum, and those whose outputs are each between 0 and 1.
 _DISTRIBUTIONS = ("softmax", "sparsemax")
 _SHARES = ("sigmoid", "hard_sigmoid")

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common import arguments
+from ..exported_files.activations import UNKNOWN
 from ..images.bands import with_channels
 from ..images.pixel_scaling import EVALUATION_CROP, Scaling
 from ..images.pixels import fault, scaled
 from ..images.resizing import center_crop_and_resize, central_square
 from .outputs import (
-    UNKNOWN,
     Kind,
     Prediction,
     Remark,

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from efficientnet.cli.number_types import positive
+from efficientnet.common.packages import missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser, shard: int) -> None:
 def require_ray() -> None:
     """Raises ImportError where Ray Data is missing."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
-        raise ImportError("Many images need Ray Data: pip install 'efficientnet[ray]>=2'.")
+        raise missing("Many images need Ray Data", "ray")
 
 
 @contextlib.contextmanager
