@@ -45,7 +45,7 @@ class Node(NamedTuple):
         return str(self.config.get("name"))
 
 
-def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None = None) -> Facts:
+def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: str | Scaling | None) -> Facts:
     """Read the facts in a configuration; none if it is not understood.
 
     Args:

@@ -139,7 +139,7 @@ def load_tfrecords(
     return _without_gaps(data, names)
 
 
-def load_tfds(name: str, validation: float | None, size: int, crop: float = EVALUATION_CROP, channels: int = 3) -> Data:
+def load_tfds(name: str, validation: float | None, size: int, channels: int = 3) -> Data:
     """Read a set of TensorFlow Datasets that has images and labels, its split "train".
 
     The fraction ``validation`` of the images is held out. If it is None, a split "validation" or "test" serves to
@@ -162,7 +162,7 @@ def load_tfds(name: str, validation: float | None, size: int, crop: float = EVAL
     ]
     classes = builder.info.features["label"].names
     held_out = HELD_OUT if validation is None else validation
-    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, crop, channels)
+    return load_batches(name, sides[0], sides[1] if found else held_out, size, classes, EVALUATION_CROP, channels)
 
 
 def _without_gaps(data: Data, names: dict[int, str]) -> Data:

@@ -128,7 +128,7 @@ def check_target(path: str | os.PathLike[str], source: ModelSource) -> Path:
     return target
 
 
-def find_classifier(model: Any, as_logits: bool = False) -> Any:
+def find_classifier(model: Any, as_logits: bool) -> Any:
     """Return the Dense layer whose outputs, by a softmax or sigmoid, are those of the model.
 
     Args:

@@ -32,20 +32,19 @@ _SIGNED = {
 OPERATIONS = (*_SIGNED, "auto_contrast", "equalize", "invert", "posterize", "solarize", "solarize_add")
 
 
-def rand_augment(images: Sequence[Any], magnitude: float, rng: np.random.Generator, count: int = 2) -> list[Any]:
-    """Apply random operations to an image.
+def rand_augment(images: Sequence[Any], magnitude: float, rng: np.random.Generator) -> list[Any]:
+    """Apply two random operations to an image, one after the other.
 
     Args:
         images: Pillow image, RGB; or its channels as several, grey, which get the same operations.
         magnitude: Magnitude of the operations, 0..30.
         rng: Generator that draws the operations and their signs.
-        count: Number of operations, one after the other.
 
     Returns:
         Images of the same size.
     """
     images = list(images)
-    for name in rng.choice(OPERATIONS, count):
+    for name in rng.choice(OPERATIONS, 2):
         sign = rng.choice((-1.0, 1.0))
         images = [apply(str(name), image, magnitude / _FULL, float(sign)) for image in images]
     return images

@@ -14,7 +14,7 @@ _LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit"}
 
 
 def model_card(
-    network: Network, title: str, library: str, usage: str, folder: str, published: PublishedWeights | None = None
+    network: Network, title: str, library: str, usage: str, folder: str, published: PublishedWeights | None
 ) -> str:
     """Return the text of a model card.
 
