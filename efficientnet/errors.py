@@ -84,7 +84,7 @@ class Interrupted(EfficientNetError):
 
 
 class QueueFullError(EfficientNetError):
-    """As many images wait in a server as may.
+    """As many images wait in a server as its limit allows.
 
     Example:
         >>> raise QueueFullError("8 images wait already.")
@@ -108,7 +108,7 @@ class UnreadableImageError(EfficientNetError, OSError):
 
 
 class UnsupportedLayerError(EfficientNetError, ValueError):
-    """A layer has no form in ONNX here.
+    """A layer cannot be written in ONNX.
 
     Attributes:
         problem: Which layer, and why.

@@ -63,7 +63,7 @@ def command() -> NoReturn:
 
 
 class _Interrupt:
-    """What Ctrl-C does: it raises KeyboardInterrupt, and notes that it came, since imports may lose what it raises."""
+    """The handler of Ctrl-C: it raises KeyboardInterrupt, and notes that it came: imports may lose the exception."""
 
     came = False
 
@@ -167,7 +167,7 @@ def _open_streams() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Escapes what it repeats of a wrong command line; its subcommands are of the same class."""
+    """A parser whose errors escape the text of a wrong command line; its subcommands are of this class."""
 
     def error(self, message: str) -> NoReturn:
         super().error(lines(message))

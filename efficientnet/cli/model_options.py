@@ -1,4 +1,4 @@
-"""What the commands that predict have in common: their options, and the predictor that these make."""
+"""Options of the commands that predict, and the predictor that these options make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Types of the command line's numbers; a text that is none is refused with what is accepted."""
+"""Types of numbers on the command line; the error about another text says what is accepted."""
 
 from __future__ import annotations
 

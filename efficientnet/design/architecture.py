@@ -1,4 +1,4 @@
-"""Search a baseline as the authors did, on a small scale: accuracy at few multiply-adds (arXiv 1905.11946, section 4).
+"""A search for a baseline, as the authors did on a larger scale: accuracy at few multiply-adds (arXiv 1905.11946, 4).
 
 The space is MnasNet's (arXiv 1807.11626), stage by stage: kernel, expansion, squeeze-and-excite, filters, repeats.
 """
@@ -40,7 +40,7 @@ CHANGES = (*_SPACE, "resolution")
 
 
 class Found(NamedTuple):
-    """A network of the search.
+    """A network that an architecture search has trained.
 
     Attributes:
         variant: Description of the network; ``variant.blocks`` are its stages.

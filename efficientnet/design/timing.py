@@ -24,7 +24,7 @@ Run = Callable[[], float]
 
 
 class Timed(NamedTuple):
-    """How networks are timed, and what precision their file and memory are of."""
+    """Engine and threads to time networks with, and the precision of their time, file and memory."""
 
     precision: str = "f32"
     engine: str = "auto"

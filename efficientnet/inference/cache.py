@@ -55,7 +55,7 @@ def model_key(model: Any) -> str | None:
     try:
         with deep_recursion():
             configuration = model.to_json()
-    except (NotImplementedError, TypeError, ValueError):  # a custom layer that cannot be serialised
+    except (NotImplementedError, TypeError, ValueError):  # a custom layer that cannot be serialized
         return None
     digest = hashlib.sha256(configuration.encode())
     for weight in model.get_weights():

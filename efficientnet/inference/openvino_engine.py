@@ -46,7 +46,7 @@ def openvino(request: CompileRequest) -> Engine:
 
 
 class _Compiler:
-    """Compiles one model for different batches."""
+    """A compiler of one model for different batches."""
 
     def __init__(self, request: CompileRequest) -> None:
         self.runtime = import_privately("openvino")

@@ -1,4 +1,4 @@
-"""What a model's outputs are: probabilities, or numbers of another kind; found once, from its graph."""
+"""The kind of a model's outputs, probabilities or other numbers, which its graph shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one request may take."""
+"""The limits of one request."""
 
 from __future__ import annotations
 

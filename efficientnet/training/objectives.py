@@ -229,7 +229,7 @@ class OfLabels(Objective):
 
 
 class OfValues(Objective):
-    """Numbers, which the network learns standardised; the saved one gives them in the units of the data.
+    """Numbers, which the network learns standardized; the saved one gives them in the units of the data.
 
     A classifier without an activation takes the units over into its weights.
     """
@@ -259,8 +259,8 @@ class OfValues(Objective):
 
     def as_trained(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         mean, std = self._location_and_scale
-        standardised: NDArray[np.float32] = ((outputs - mean) / std).astype(np.float32)
-        return standardised
+        standardized: NDArray[np.float32] = ((outputs - mean) / std).astype(np.float32)
+        return standardized
 
     def loss(self, stage: Stage) -> Any:
         import keras
