@@ -44,7 +44,7 @@ FILES_BATCH = 32
 
 
 def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iterator[Row]:
-    """The rows of all parts but the contenders'."""
+    """Return the rows of all parts but the contenders'."""
     effort = Effort(pairs=3, seconds=1 if quick else 20)
     yield from keras_parts.rows(backends, parts, quick, effort)
     if "load" in parts:
@@ -56,7 +56,7 @@ def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iter
 
 
 def print_rows(rows: Iterator[Row]) -> list[Row]:
-    """Prints each row as soon as it is there."""
+    """Print each row as soon as it is there."""
     print("Median (quartiles); a ratio below 1 is in our favour.\n")
     print(f"| {'what':<48} | {'ours':<28} | {'keras.applications':<28} | {'ratio':<18} |")
     print(f"|{'-' * 50}|{'-' * 30}|{'-' * 30}|{'-' * 20}|", flush=True)
@@ -68,7 +68,7 @@ def print_rows(rows: Iterator[Row]) -> list[Row]:
 
 
 def run_races(arguments: argparse.Namespace) -> list[Result]:
-    """Runs, prints and draws the race of the contenders, and that of those who start from files."""
+    """Run, print and draw the race of the contenders, and that of those who start from files."""
     from efficientnet import get_variant
     from efficientnet.family import costs
 

@@ -40,7 +40,7 @@ STEPS = ("search", "compare")
 
 
 def small_baseline(settings: dict[str, Any]) -> Variant:
-    """The first stages of a variant, with a few of its numbers changed."""
+    """Return the first stages of a variant, with a few of its numbers changed."""
     changes = dict(settings)
     variant = get_variant(changes.pop("variant"))
     blocks = variant.blocks[: changes.pop("stages")]
@@ -48,13 +48,13 @@ def small_baseline(settings: dict[str, Any]) -> Variant:
 
 
 def best_coefficients(results: Results, resolution: int) -> Coefficients:
-    """α, β, γ of the most accurate candidate."""
+    """Return α, β, γ of the most accurate candidate."""
     best = results.finished_of("candidate")[0]
     return Coefficients(best.depth, best.width, best.resolution / resolution)
 
 
 def work(step: str, folder: Path, settings: dict[str, Any]) -> None:
-    """Does a step, together with whichever other processes do the same."""
+    """Do a step, together with whichever other processes do the same."""
     variant = small_baseline(settings["baseline"])
     chosen = settings["data"]
     data = load_fashion_mnist().subset(chosen["training"], chosen["validation"], chosen["seed"])
@@ -78,7 +78,7 @@ def work(step: str, folder: Path, settings: dict[str, Any]) -> None:
 
 
 def share_out(step: str, out: Path) -> None:
-    """Runs a step in one process for each core, which takes less time than one process with all cores."""
+    """Run a step in one process for each core, which takes less time than one process with all cores."""
     command = [sys.executable, __file__, "--out", str(out), "--step", step]
     workers = [
         subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(os.cpu_count() or 1)

@@ -83,6 +83,6 @@ def _function(name: str, original: Callable[..., Any], module: Module) -> Functi
 
 
 def _as_markdown(text: str) -> str:
-    """The text with Griffe's name for the section of examples, and without roles such as ``:func:``."""
+    """Return the text with Griffe's name for the section of examples, and without roles such as ``:func:``."""
     text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
     return re.sub(r":(?:func|meth|class|data|mod):`[.~]?([\w.]+)`", r"`\1`", text)

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds the generated pages and the files of misc/ that pages show or refer to."""
+    """Add the generated pages and the files of misc/ that pages show or refer to."""
     files.append(File.generated(config, "commands.md", content=commands_page()))
     for path in sorted((ROOT / "docs").rglob("*.ipynb")):
         for name, content in notebook_page(path).items():
@@ -35,14 +35,14 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Draws the floors, and makes links to notebooks, to misc/ and from there to docs/ hold within the site."""
+    """Draw the floors, and make links to notebooks, to misc/ and from there to docs/ hold within the site."""
     markdown = re.sub(r"```floors\n(.*?)```\n", lambda block: floors_drawing(block[1]), markdown, flags=re.DOTALL)
     markdown = re.sub(r"\]\(([\w./-]+)\.ipynb\)", r"](\1.md)", markdown).replace("](../docs/", "](../")
     return re.sub(r"\]\(((?:\.\./)*)\.\./misc/", r"](\1misc/", markdown)
 
 
 def notebook_page(path: Path) -> dict[str, str | bytes]:
-    """The page of a notebook, Markdown, and its images, by file name. It shows the stored outputs and runs nothing."""
+    """Return the page of a notebook, Markdown, and its images by file name. Outputs are the stored ones."""
     resources = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
     page, found = MarkdownExporter().from_filename(str(path), resources=resources)
     page += f'\n<a href="../{path.name}" download>Download this notebook</a>\n'
@@ -50,7 +50,7 @@ def notebook_page(path: Path) -> dict[str, str | bytes]:
 
 
 def floors_drawing(text: str) -> str:
-    """An SVG drawing, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
+    """Return an SVG drawing, in the colors of the page, of lines ``floor: rooms``, each with an arrow to the next."""
     width, height, gap = 360, 44, 18
     boxes = []
     for number, line in enumerate(text.strip().splitlines()):
@@ -66,7 +66,7 @@ def floors_drawing(text: str) -> str:
 
 
 def commands_page() -> str:
-    """The reference of the command ``efficientnet``, Markdown."""
+    """Return the reference of the command ``efficientnet``, Markdown."""
     from efficientnet.cli.main import _parser
 
     lines = ["# Commands", "", "This page is generated from the program. `--help` prints the same.", ""]
@@ -76,7 +76,7 @@ def commands_page() -> str:
 
 
 def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parsers of all commands that do something, in the order in which help lists them."""
+    """Return the parsers of all commands that do something, in the order in which help lists them."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     for group in groups:
         for child in group.choices.values():

@@ -34,7 +34,7 @@ def points(name: str) -> list[tuple[float, float, str]]:
 
 
 def main() -> None:
-    """Draws the figure."""
+    """Draw the figure."""
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
     for name, (color, label, at, offset) in SETS.items():

@@ -82,7 +82,7 @@ def ramp(colors: Array, shade: Array) -> Array:
 
 
 def to_image(array: Array) -> Image.Image:
-    """An image of numbers 0..255."""
+    """Return an image of numbers 0..255."""
     return Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
 
 
@@ -196,7 +196,7 @@ def draw_held_bamboo(rng: Rng, canvas: Image.Image, panda: Array) -> None:
 
 
 def limb(*joints: tuple[complex, float, float], length: float = 30, steps: int = 6) -> list[Ball]:
-    """A black limb: balls strung along joints given as (place, z, radius)."""
+    """Return a black limb: balls strung along joints given as (place, z, radius)."""
     balls = []
     for a, b in itertools.pairwise(joints):
         for t in np.linspace(0, 1, steps):
@@ -272,7 +272,7 @@ def grow_fur(rng: Rng, canvas: Image.Image, part: Surface, count: int) -> None:
 
 
 def on_head(place: complex, z: float) -> tuple[complex, float]:
-    """Where a point of the head comes to lie, given for a head at 0 that looks straight ahead."""
+    """Return where a point of the head comes to lie, given for a head at 0 that looks straight ahead."""
     turned = (place.real + 1j * z) * np.exp(0.27j)  # to the viewer's left, seen from above
     leaning = (turned.real + 1j * place.imag) * np.exp(0.06j)
     return complex(818 + 380j + leaning), float(turned.imag)
@@ -298,7 +298,7 @@ def body() -> Surface:
 
 
 def head() -> Surface:
-    """The face: skull, full cheeks and muzzle, with the black eye patches."""
+    """Return the face: skull, full cheeks and muzzle, with the black eye patches."""
     bridge = on_head(55j, 200)[0]
     shapes = [  # place, z, half axes, length of the fur
         (-12j, 0, (228, 196, 190), 18),
@@ -319,7 +319,7 @@ def head() -> Surface:
 
 
 def paws() -> tuple[Surface, list[tuple[complex, complex]]]:
-    """The forearms and the paws that close around the bamboo; place and direction of each claw."""
+    """Return the forearms and the paws that close around the bamboo; place and direction of each claw."""
     arms = limb((440 + 830j, 110, 102), (540 + 810j, 210, 88), (610 + 790j, 240, 74), length=25)
     arms += limb((1175 + 850j, 110, 102), (1140 + 885j, 210, 88), (1095 + 893j, 240, 74), length=25)
     claws = []

@@ -64,7 +64,7 @@ class Worker:
 def describe_by_workers(
     network: FeatureNetwork, root: Path, files: Sequence[File], options: argparse.Namespace
 ) -> Generator[tuple[File, Described], None, None]:
-    """Yields the vectors of files, shard by shard in the order in which the workers get ready."""
+    """Yield the vectors of files, shard by shard in the order in which the workers get ready."""
     asked = {os.fsencode(file.path): file for file in files}
     arguments = (network.settings, root.absolute(), model_options.engine_options(options), options.max_pixels)
     with work(({"path": path} for path in asked), Worker, arguments, options, options.threads) as tables:
@@ -75,13 +75,13 @@ def describe_by_workers(
 
 
 def embed_many(options: argparse.Namespace) -> int:
-    """Does what the command line says; returns the exit status."""
+    """Do what the command line says; return the exit status."""
     require_ray()
     return embed.embed_folder(options, functools.partial(describe_by_workers, options=options), options.shard)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; returns its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
+    """Run the script; return its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
     embed.add_arguments(parser)
     add_options(parser, shard=IMAGES_PER_PART)

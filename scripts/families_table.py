@@ -11,14 +11,14 @@ from efficientnet.weights.published import published_top1
 
 
 def constructor(name: str) -> str:
-    """The name of a variant's constructor."""
+    """Return the name of a variant's constructor."""
     variant = get_variant(name)
     names = (key for key in vars(model) if key.startswith("EfficientNet") and key != "EfficientNet")
     return next(key for key in names if get_variant(key) == variant)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     print("| constructor | parameters | multiply-adds | input | `weights=`, published top-1 |")
     print("|---|--:|--:|--:|---|")
     for name in list_variants():

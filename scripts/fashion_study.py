@@ -34,7 +34,7 @@ NETWORKS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the script; returns its exit status."""
+    """Run the script; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     out = parser.parse_args(argv).out

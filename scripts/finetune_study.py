@@ -33,7 +33,7 @@ _T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
 def run_one(task: str, method: str, seed: int) -> dict[str, Any]:
-    """Runs a method on a task in this process; returns the row of the results."""
+    """Run a method on a task in this process; return the row of the results."""
     drawn = TASKS[task](seed)
     started = time.monotonic()
     predict = METHODS[method](drawn, seed)
@@ -43,7 +43,7 @@ def run_one(task: str, method: str, seed: int) -> dict[str, Any]:
 
 
 def run_missing(out: Path, tasks: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> int:
-    """Runs what has no row in the results, each in a process of its own; returns how many of them failed."""
+    """Run what has no row in the results, each in a process of its own; return how many of them failed."""
     failed = 0
     for seed in seeds:
         for task in tasks:
@@ -60,13 +60,13 @@ def run_missing(out: Path, tasks: Sequence[str], methods: Sequence[str], seeds: 
 
 
 def read(out: Path) -> list[dict[str, Any]]:
-    """The rows of the results so far."""
+    """Return the rows of the results so far."""
     path = out / RESULTS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The results as Markdown: a row per task, a column per method, and the means over the tasks that all have."""
+    """Return the results as Markdown: a row per task, a column per method, and the means over the tasks of all."""
     methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
     tasks = [task for task in TASKS if any(row["task"] == task for row in rows)]
     lines = [f"| task | {' | '.join(methods)} |", f"|---|{'--:|' * len(methods)}"]
@@ -93,7 +93,7 @@ def _cell(scores: Sequence[float]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the script; returns its exit status."""
+    """Run the script; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))

@@ -61,7 +61,7 @@ class Item(NamedTuple):
 
 
 def find_images(given: Path) -> list[Item]:
-    """The images of a folder or of Parquet files, each once.
+    """Return the images of a folder or of Parquet files, each once.
 
     Raises:
         FileNotFoundError, ValueError: there are none.
@@ -86,12 +86,12 @@ def find_images(given: Path) -> list[Item]:
 
 
 def name_of(path: Path) -> str:
-    """The path as Parquet takes it: bytes that are not UTF-8 are escaped."""
+    """Return the path as Parquet takes it: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def rows_of(table: Path, root: Path) -> list[Item]:
-    """The images of a Parquet file."""
+    """Return the images of a Parquet file."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(table) as file:
@@ -117,7 +117,7 @@ def row_name(image: Item, root: Path) -> str:
 
 
 def find_column(file: Any, kind: str) -> str | None:
-    """The column of a Parquet file with the images' ``bytes`` or ``path``."""
+    """Return the column of a Parquet file with the images' ``bytes`` or ``path``."""
     columns = {file.schema.column(index).path for index in range(len(file.schema))}
     return next((prefix + kind for prefix in PREFIXES if prefix + kind in columns), None)
 
@@ -130,7 +130,7 @@ class Contents:
         self.group, self.values = -1, None
 
     def __call__(self, image: Item) -> str | bytes:
-        """An image's file, or the content of its row."""
+        """Return an image's file, or the content of its row."""
         import pyarrow.parquet as pq
 
         if image.row < 0:
@@ -161,7 +161,7 @@ class Model(NamedTuple):
     softmax: bool = False
 
     def source(self) -> ModelSource:
-        """Where it comes from.
+        """Return where it comes from.
 
         Raises:
             ValueError, OSError: nothing of that name.
@@ -169,14 +169,14 @@ class Model(NamedTuple):
         return find_source(self.model, self.weights, Facts(preprocessing=self.preprocessing))
 
     def compile(self, threads: int) -> Predictor:
-        """Compiles it, for so many threads."""
+        """Compile it for this number of threads."""
         return compile(
             self.source(), self.engine, precision=self.precision, threads=threads, calibration=self.calibration
         )
 
 
 def schema() -> pa.Schema:
-    """Of the predictions."""
+    """Return the schema of the predictions."""
     import pyarrow as pa
 
     texts = pa.list_(pa.string())
@@ -186,7 +186,7 @@ def schema() -> pa.Schema:
 
 
 def predict_items(images: Sequence[Item], predictor: Predictor, top: int, softmax: bool = False) -> pa.Table:
-    """The predictions to some images, in their order."""
+    """Return the predictions to some images, in their order."""
     import pyarrow as pa
 
     rows = []
@@ -207,7 +207,7 @@ def predict_items(images: Sequence[Item], predictor: Predictor, top: int, softma
 
 
 def as_row(image: Item) -> dict[str, Any]:
-    """An image as workers take it; its file is bytes, since a name may be any."""
+    """Return an image as workers take it; its file is bytes, since a name may be any."""
     return {**image._asdict(), "file": os.fsencode(image.file)}
 
 
@@ -237,7 +237,7 @@ class Predictions:
         self.folder = folder
 
     def check(self, settings: dict[str, Any]) -> None:
-        """Makes sure that all predictions in the folder are the same model's.
+        """Check that all predictions in the folder are the same model's.
 
         Raises:
             ValueError: they are another's.
@@ -253,17 +253,17 @@ class Predictions:
             )
 
     def files(self) -> list[Path]:
-        """All that has been written, in order."""
+        """Return all that has been written, in order."""
         return sorted(self.folder.glob("predictions-*.parquet"))
 
     def paths(self) -> set[str]:
-        """The images that have been predicted."""
+        """Return the images that have been predicted."""
         import pyarrow.parquet as pq
 
         return {path for file in self.files() for path in pq.read_table(file, columns=["path"])["path"].to_pylist()}
 
     def add(self, table: pa.Table) -> None:
-        """Writes a file of predictions, whole or not at all."""
+        """Write a file of predictions, whole or not at all."""
         import pyarrow.parquet as pq
 
         last = max((int(file.stem.removeprefix("predictions-")) for file in self.files()), default=0)
@@ -271,7 +271,7 @@ class Predictions:
             pq.write_table(table, part)
 
     def drop_errors(self) -> None:
-        """Leaves out the images that could not be read, so that they are asked again."""
+        """Leave out the images that could not be read, so that they are asked again."""
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -285,7 +285,7 @@ class Predictions:
 def predict_missing(
     predictions: Predictions, images: Sequence[Item], model: Model, options: argparse.Namespace
 ) -> tuple[int, int]:
-    """Predicts the images that are not in the folder; returns how many there are, and how many could not be read."""
+    """Predict the images that are not in the folder; return how many there are, and how many could not be read."""
     predicted = predictions.paths()
     missing = [image for image in images if image.path not in predicted]
     failed = 0
@@ -301,7 +301,7 @@ def predict_missing(
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("images", type=Path, metavar="IMAGES", help="folder, or Parquet")
@@ -322,7 +322,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def predict_many(options: argparse.Namespace) -> int:
-    """Does what the command line says; returns the exit status."""
+    """Do what the command line says; return the exit status."""
     require_ray()
     calibration = tuple(image.file for image in find_images(options.calibrate)) if options.calibrate else ()
     model = Model(
@@ -343,7 +343,7 @@ def predict_many(options: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; returns its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
+    """Run the script; return its exit status: 0, 1 where an image could not be read, 2 where it cannot go on."""
     return run(make_parser(), argv)
 
 

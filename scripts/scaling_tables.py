@@ -22,7 +22,7 @@ PUBLISHED = {
 
 
 def fits() -> str:
-    """B1–B7 from B0, α, β, γ and the published multiply-adds alone, beside what was published."""
+    """Return B1–B7 from B0, α, β, γ and the published multiply-adds alone, beside what was published."""
     rows = []
     for number in range(1, 8):
         variant = get_variant(f"b{number}")

@@ -43,11 +43,11 @@ class Replica:
         self.predictor = compile(find_source(model, weights, Facts(preprocessing=preprocessing)), threads=threads)
 
     def spec(self) -> InputSpec:
-        """How images are prepared for the model."""
+        """Return how images are prepared for the model."""
         return self.predictor.spec
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The outputs for prepared images."""
+        """Return the outputs for prepared images."""
         outputs: np.ndarray = self.predictor.predict_prepared(images)
         return outputs
 
@@ -91,7 +91,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def serve_many(options: argparse.Namespace) -> None:
-    """Does what the command line says, until SIGTERM."""
+    """Do what the command line says, until SIGTERM."""
     if find_spec("ray") is None or find_spec("fastapi") is None:
         raise ImportError("serve_many.py needs Ray Serve: pip install 'ray[serve]'.")
     import ray
@@ -128,7 +128,7 @@ def serve_many(options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; returns its exit status: 0, or 2 where it cannot start."""
+    """Run the script; return its exit status: 0, or 2 where it cannot start."""
     try:
         serve_many(parse_options(argv))
     except (ValueError, ImportError, OSError, RuntimeError) as error:

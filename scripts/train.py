@@ -10,7 +10,7 @@ from efficientnet.cli.train import add_arguments
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the script; returns its exit status."""
+    """Run the script; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     return run(parser, argv)

@@ -85,13 +85,13 @@ Results = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a tab-separated file, its comments left out."""
+    """Return the rows of a tab-separated file, its comments left out."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def table(facts: Path) -> str:
-    """The whole file, out of a folder of facts. Packaged files come before the others': they need no download."""
+    """Return the whole file, out of a folder of facts. Packaged files come first: they need no download."""
     # What was found out later stands in a separate file, and replaces what was said of the same address before.
     files = ("published_weights.tsv", "more_published_weights.tsv")
     published = list({fact["url"]: fact for file in files for fact in read(facts / file)}.values())
@@ -102,7 +102,7 @@ def table(facts: Path) -> str:
 
 
 def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
-    """A row of the table out of a row of facts."""
+    """Return a row of the table out of a row of facts."""
     match fact["format"]:
         case "timm-safetensors" | "geffnet-pth":
             details = _timm(fact, results)
@@ -126,7 +126,7 @@ def _row(fact: dict[str, str], results: Results) -> dict[str, str]:
 
 
 def _packaged(published: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Facts of the packaged files: those of the authors' file that each was converted from."""
+    """Return facts of the packaged files: those of the authors' file that each was converted from."""
     official = {fact["variant"]: fact for fact in published if fact["format"] == "official-tf-ckpt"}
     return [
         {
@@ -165,7 +165,7 @@ def _timm(fact: dict[str, str], results: Results) -> dict[str, str]:
 
 
 def _kerashub(fact: dict[str, str], results: Results) -> dict[str, str]:
-    """A preset: timm's weights, whose images KerasHub cuts to a square and resizes to the side of their training."""
+    """Return a preset: timm's weights, whose images KerasHub cuts to a square and resizes to the side of training."""
     side = next(part.removeprefix("in=") for part in fact["preprocessing"].split() if part.startswith("in="))
     here = {"weights": fact["weights"], "model": "", "resolution": side, "crop": "1", "top1": ""}
     return {**_timm(fact, results), **here}
@@ -189,7 +189,7 @@ def _torchvision(fact: dict[str, str]) -> dict[str, str]:
 
 
 def _ported(fact: dict[str, str]) -> dict[str, str]:
-    """The authors' files, and those that others made out of them."""
+    """Return the authors' files, and those that others made out of them."""
     name, _, side = fact["variant"].lower().partition("_")
     variant = get_variant(name)
     resolution = int(side or variant.resolution)
@@ -212,7 +212,7 @@ def _ported(fact: dict[str, str]) -> dict[str, str]:
 
 
 def main() -> str | None:
-    """Writes the table, or compares it and prints how many rows differ."""
+    """Write the table, or compare it and print how many rows differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=Path, default=FACTS, help="folder of published_weights.tsv, timm_results.tsv")
     parser.add_argument("--table", type=Path, default=TABLE, help="the table")

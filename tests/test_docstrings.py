@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "efficientnet"
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = [path for folder in ("efficientnet", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
 NO_VERBS = (
     r"(A|All|An|Each|For|How|In|Of|Our|So|The|Their|They|Those|What|Where|Whether|Who|Why|Without|[A-Z][a-z]+[^s\W]s)\b"
 )
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_of_functions_begin_with_a_verb(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (text := ast.get_docstring(node)):

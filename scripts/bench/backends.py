@@ -32,12 +32,12 @@ BACKENDS["tf_keras"] = Backend(
 
 
 def installed_backends() -> list[str]:
-    """Names of the backends that can run here."""
+    """Return names of the backends that can run here."""
     return [name for name, backend in BACKENDS.items() if all(map(find_spec, backend.packages))]
 
 
 def start(backend: Backend) -> dict[str, Callable[..., Any]]:
-    """Wakes a backend with one tiny layer; returns what builds "ours" and the "peer", given a model's name.
+    """Wake a backend with one tiny layer; return what builds "ours" and the "peer", given a model's name.
 
     Both networks take raw pixels and have random weights, unless they are given others.
     """

@@ -13,7 +13,7 @@ INK, FAINT, OWN, OTHERS = "#1f2328", "#7d8590", "#d1492e", "#9fb3c8"
 
 
 def draw(results: Sequence[Result], batches: Sequence[int], title: str, path: Path) -> None:
-    """Draws bars, the fastest on top, with the quartiles of the rounds; a panel for each batch size.
+    """Draw bars, the fastest on top, with the quartiles of the rounds; a panel for each batch size.
 
     Args:
         results: of a race; those without measurements are left out.

@@ -66,7 +66,7 @@ class SkippedError(Exception):
 
 
 def per_image(settings: Settings, predict: Callable[[np.ndarray], Any]) -> ForBatch:
-    """The seconds per image of a function that takes (batch, height, width, 3) raw pixels, uint8."""
+    """Return the seconds per image of a function that takes (batch, height, width, 3) raw pixels, uint8."""
 
     def for_batch(batch: int) -> Measure:
         size = settings.resolution
@@ -82,7 +82,7 @@ def this_package(engine: str, precision: str, settings: Settings) -> ForBatch:
 
 
 def compiled_from_cache(engine: str, precision: str, settings: Settings) -> Predictor:
-    """A saved model, compiled into the cache by a separate process: this one only predicts."""
+    """Compile a saved model into the cache by a separate process, so that this one only predicts."""
     from efficientnet.inference import compile
 
     path = Path(settings.folder) / "model.keras"
@@ -137,7 +137,7 @@ def keras_applications(method: str, settings: Settings) -> ForBatch:
 
 
 def keras_network(settings: Settings) -> Any:
-    """The network of ``keras.applications``, which scales raw pixels itself."""
+    """Return the network of ``keras.applications``, which scales raw pixels itself."""
     build = start(BACKENDS[settings.backend])["peer"]
     try:
         return build(settings.constructor)
@@ -204,7 +204,7 @@ def lukemelas(settings: Settings) -> ForBatch:
 
 
 def import_timm() -> Any:
-    """The package timm, which imports torchvision."""
+    """Return the package timm, which imports torchvision."""
     import torch
 
     try:
@@ -224,7 +224,7 @@ def timm_network(settings: Settings) -> Any:
 
 
 def from_pixels(network: Any) -> Any:
-    """A PyTorch network with what it needs around it: raw pixels (batch, height, width, 3) to probabilities."""
+    """Return a PyTorch network with what it needs around it: raw pixels (batch, height, width, 3) to probabilities."""
     import torch
 
     class FromPixels(torch.nn.Module):
@@ -255,7 +255,7 @@ def asked_eagerly(network: Any) -> Callable[[np.ndarray], Any]:
 
 
 def timm_export(settings: Settings, batch: int) -> Path:
-    """timm's network in ONNX, of a static shape, written by a separate process."""
+    """Return timm's network in ONNX, of a static shape, written by a separate process."""
     path = Path(settings.folder) / f"timm_{batch}.onnx"
     if not path.exists():
         importlib.import_module("onnxscript")  # to miss it here

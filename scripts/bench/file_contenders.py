@@ -12,7 +12,7 @@ from .measuring import timed
 
 
 def per_file(settings: Settings, predict: Callable[[list[Path], int], int]) -> ForBatch:
-    """The seconds per file of a function that is given files and a batch size and returns how many it predicted."""
+    """Return the seconds per file of a function of files and a batch size that returns how many it predicted."""
 
     def for_batch(batch: int) -> Measure:
         paths = sorted(Path(settings.photographs).glob("*.jpg"))

@@ -12,7 +12,7 @@ EPOCHS = 1  # of this package, its head alone, which is ahead of the guide alrea
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """The seconds of both trainings, in turns, with their mean accuracies on the 10,000 test images."""
+    """Return the seconds of both trainings, in turns, with their mean accuracies on the 10,000 test images."""
     seconds: dict[str, list[float]] = {"ours": [], "peer": []}
     accuracies: dict[str, list[float]] = {"ours": [], "peer": []}
     for seed in range(2 if quick else 3):  # the quartiles need two
@@ -26,7 +26,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def train(who: str, seed: int) -> tuple[float, float]:
-    """Trains on TensorFlow; returns the seconds and the accuracy on the test images."""
+    """Train on TensorFlow; return the seconds and the accuracy on the test images."""
     import os
 
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -26,7 +26,7 @@ TRAINED = {
 
 
 def rows(backends: Sequence[str], parts: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
-    """Measures what was asked for of these parts, row by row."""
+    """Measure what was asked for of these parts, row by row."""
     if "import" in parts:
         yield compare(import_case(BACKENDS[backends[0]]), effort)
     if "preprocess" in parts:
@@ -45,7 +45,7 @@ def rows(backends: Sequence[str], parts: Sequence[str], quick: bool, effort: Eff
 
 
 def fresh_cases(name: str, backend: Backend, quick: bool, parts: Sequence[str]) -> Iterator[Case]:
-    """The cases of a backend that take a fresh process for each measurement."""
+    """Return the cases of a backend that take a fresh process for each measurement."""
     if "import" in parts:
         yield Case(
             f"{name}: import {backend.shim}",
@@ -78,7 +78,7 @@ def import_case(backend: Backend) -> Case:
 
 
 def import_seconds(module: str, environment: dict[str, str], must_not_import: Sequence[str] = ()) -> float:
-    """The seconds that a bare interpreter takes to import a module."""
+    """Return the seconds that a bare interpreter takes to import a module."""
     seconds, imported = bare_seconds(f"import {module}", environment)
     if found := imported & set(must_not_import):
         raise RuntimeError(f"import {module} has imported {', '.join(sorted(found))} too, and must not.")
@@ -86,13 +86,13 @@ def import_seconds(module: str, environment: dict[str, str], must_not_import: Se
 
 
 def build_seconds(backend: Backend, side: str, name: str) -> float:
-    """The seconds that the first build in a process takes, once Keras is imported and its backend awake."""
+    """Return the seconds that the first build in a process takes, once Keras is imported and its backend awake."""
     build = start(backend)[side]
     return timed(build, name)()
 
 
 def memory_of_an_answer(backend: Backend, side: str) -> float:
-    """The most bytes that a process held while it built B0 and predicted one image."""
+    """Return the most bytes that a process held while it built B0 and predicted one image."""
     model = start(backend)[side]("EfficientNetB0")
     model.predict_on_batch(random_images(model, 1))
     return peak_memory()
@@ -104,7 +104,7 @@ def random_images(model: Any, batch: int) -> np.ndarray:
 
 
 def forward_and_training(backend: Backend, prefix: str, parts: Sequence[str], effort: Effort) -> list[Row]:
-    """The rows of parts "predict" and "train": warm networks of both sides in one process."""
+    """Return the rows of parts "predict" and "train": warm networks of both sides in one process."""
     build = start(backend)
     cases = []
     if "predict" in parts:
@@ -127,7 +127,7 @@ def forward_and_training(backend: Backend, prefix: str, parts: Sequence[str], ef
 def training_step(
     build: Mapping[str, Callable[..., Any]], side: str, names: Mapping[str, str], steps: int = 1
 ) -> Callable[[], float]:
-    """The seconds of a step: ours as this package's loop does it, the peer's in an epoch of so many by ``fit``."""
+    """Return the seconds of a step: ours as this package's loop does it, the peer's in an epoch by ``fit``."""
     from efficientnet.training import OneProcess
     from efficientnet.training.batches import Batch
 
@@ -143,7 +143,7 @@ def training_step(
 
 
 def memory_of_training(backend: Backend, side: str, names: Mapping[str, str]) -> float:
-    """The most bytes that a process held while it built a network and trained it for some steps."""
+    """Return the most bytes that a process held while it built a network and trained it for some steps."""
     step = training_step(start(backend), side, names)
     for _ in range(3):
         step()
@@ -151,7 +151,7 @@ def memory_of_training(backend: Backend, side: str, names: Mapping[str, str]) ->
 
 
 def preprocessing_cases() -> list[Case]:
-    """Ours keeps the small matrices of the sizes that it has met; images of ever new sizes show their cost."""
+    """Return the cases of preprocessing. Ours keeps the matrices of sizes; images of ever new sizes show their cost."""
     from efficientnet.preprocessing import center_crop_and_resize
 
     photograph = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
@@ -175,7 +175,7 @@ def preprocessing_cases() -> list[Case]:
 
 
 def older_center_crop_and_resize(image: np.ndarray, image_size: int, crop_padding: int = 32) -> Any:
-    """What version 1.1.1 did: cut out the central square, let scikit-image resize it (bicubic, anti-aliased)."""
+    """Do what version 1.1.1 did: cut out the central square, let scikit-image resize it (bicubic, anti-aliased)."""
     resize: Any = importlib.import_module("skimage.transform").resize
     height, width = image.shape[:2]
     side = int(image_size / (image_size + crop_padding) * min(height, width))

@@ -15,7 +15,7 @@ MACS = (3e7, 2e9)
 
 
 def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
-    """Measures the table, where it is not there yet, and 20 networks; prints each, and the median and worst error."""
+    """Measure the table, where it is not there yet, and 20 networks; print each, and the median and worst error."""
     from efficientnet.design.latency import latency_model
     from efficientnet.design.probes import build
     from efficientnet.design.timing import by_turns
@@ -46,7 +46,7 @@ def report(engine: str = "auto", threads: int = 2) -> list[dict[str, float]]:
 
 
 def unseen(number: int):
-    """A whole network whose width, depth and resolution, and stages, are drawn at random."""
+    """Return a whole network whose width, depth and resolution, and stages, are drawn at random."""
     from efficientnet import get_variant
     from efficientnet.family import costs
     from efficientnet.family.scaling import Factors, scale

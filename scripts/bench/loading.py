@@ -14,7 +14,7 @@ from .measuring import Case, Effort, Row, bare_seconds, compare, in_fresh_proces
 
 
 def rows(names: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
-    """All rows of the part: loading B7 (B0) on each backend, then opening and looking into L2."""
+    """Return all rows of the part: loading B7 (B0) on each backend, then opening and looking into L2."""
     model = "EfficientNetB0" if quick else "EfficientNetB7"
     for name in names:
         yield in_fresh_process(load_row, BACKENDS[name], f"{name}: load {model[-2:]}", model, effort)
@@ -29,7 +29,7 @@ def rows(names: Sequence[str], quick: bool, effort: Effort) -> Iterator[Row]:
 
 
 def load_row(backend: Backend, what: str, name: str, effort: Effort) -> Row:
-    """Weights from one file of keras.applications' into its own model and into ours, both built before."""
+    """Measure loading one file of keras.applications' weights into its own model and into ours, both built before."""
     from efficientnet import get_variant
     from efficientnet.weights import loading
 
@@ -48,7 +48,7 @@ def load_row(backend: Backend, what: str, name: str, effort: Effort) -> Row:
 
 
 def write_random_weights(path: Path, name: str) -> int:
-    """Writes a file as timm's, full of seeded random numbers; returns how many bytes they take."""
+    """Write a file as timm's, full of seeded random numbers; return how many bytes they take."""
     from efficientnet import get_variant
     from efficientnet.checkpoints import safetensors
     from efficientnet.checkpoints.arrays import Stored
@@ -72,20 +72,20 @@ def write_random_weights(path: Path, name: str) -> int:
 
 
 def memory_case(name: str, path: Path, size: int) -> Case:
-    """The peak of a process that makes L2 of a file, beside the size of the weights themselves."""
+    """Return the peak of a process that makes L2 of a file, beside the size of the weights themselves."""
     ours = functools.partial(in_fresh_process, peak_after_making, BACKENDS[name], "EfficientNetL2", path)
     return Case(f"{name}: peak of making L2 (peer: its weights)", ours, lambda: float(size), unit="MB")
 
 
 def peak_after_making(backend: Backend, name: str, path: Path) -> float:
-    """The most bytes that a process holds while it makes a model of a file of weights."""
+    """Return the most bytes that a process holds while it makes a model of a file of weights."""
     model = start(backend)["ours"](name, weights=path)
     assert model.built
     return peak_memory()
 
 
 def inspect_case(path: Path) -> Case:
-    """What is in a file: ``efficientnet inspect`` and safetensors, from their import to the last shape."""
+    """Measure what is in a file: ``efficientnet inspect`` and safetensors, from their import to the last shape."""
     ours = f"from efficientnet.cli.main import main; main(['inspect', {str(path)!r}])"
     peer = (
         f"from safetensors import safe_open; file = safe_open({str(path)!r}, 'numpy'); "

@@ -30,7 +30,7 @@ def rows(names: Sequence[str]) -> Iterator[Row]:
 
 
 def added_memory(backend: Backend, low_memory: bool) -> float:
-    """The most bytes that the process held in the steps, without those that it held before them."""
+    """Return the most bytes that the process held in the steps, without those that it held before them."""
     step = make_step(backend, low_memory)
     before = held_memory()
     for _ in range(STEPS):
@@ -39,14 +39,14 @@ def added_memory(backend: Backend, low_memory: bool) -> float:
 
 
 def step_seconds(backend: Backend, low_memory: bool) -> float:
-    """The median seconds of a step, once it is compiled."""
+    """Return the median seconds of a step, once it is compiled."""
     step = make_step(backend, low_memory)
     step(), step()
     return statistics.median(step() for _ in range(STEPS))
 
 
 def make_step(backend: Backend, low_memory: bool) -> Callable[[], float]:
-    """Builds the network, and returns a function that trains it for a step, in so many seconds."""
+    """Build the network, and return a function that trains it for a step and returns the seconds."""
     from efficientnet.training.low_memory import with_recomputed_blocks
 
     model = start(backend)["ours"]("EfficientNetB0")

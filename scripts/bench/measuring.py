@@ -52,7 +52,7 @@ class Effort(NamedTuple):
 
 
 def compare(case: Case, effort: Effort) -> Row:
-    """Measures A B A B …"""
+    """Measure A B A B …"""
     row = Row(case.what, case.unit, [], [])
     end = time.perf_counter() + effort.seconds
     while len(row.peer) < effort.pairs or time.perf_counter() < end:
@@ -62,7 +62,7 @@ def compare(case: Case, effort: Effort) -> Row:
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> Callable[[], float]:
-    """A measurement: the seconds that a call takes."""
+    """Return a measurement: the seconds that a call takes."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -73,13 +73,13 @@ def timed(function: Callable[..., Any], *arguments: Any) -> Callable[[], float]:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns in a process where nothing is imported, compiled or cached before."""
+    """Return the result of a function in a process where nothing is imported, compiled or cached before."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def bare_seconds(code: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[float, set[str]]:
-    """The seconds that statements take in a bare interpreter, its own start not counted, and all it has imported."""
+    """Return the seconds that statements take in a bare interpreter, without its start, and all it has imported."""
     before, after = "import sys, time; start = time.perf_counter()", "time.perf_counter() - start, *sys.modules"
     timed_code = f"{before}; {code}; print(); print({after})"
     command = [sys.executable, "-c", timed_code]
@@ -92,7 +92,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_memory() -> float:
-    """The most bytes that this process has held so far."""
+    """Return the most bytes that this process has held so far."""
     if _STATUS.exists():  # unlike getrusage it does not count what the process was forked from
         return _of_status("VmHWM")
     peak_size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -100,7 +100,7 @@ def peak_memory() -> float:
 
 
 def held_memory() -> float:
-    """The bytes that this process holds now, on Linux."""
+    """Return the bytes that this process holds now, on Linux."""
     return _of_status("VmRSS")
 
 
@@ -132,13 +132,13 @@ def show(value: float) -> str:
 
 
 def spread(values: Sequence[float], show: Callable[[float], str] = show) -> str:
-    """The median, and the quartiles around it."""
+    """Return the median, and the quartiles around it."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{show(middle)} ({show(low)}–{show(high)})"
 
 
 def table_line(row: Row) -> str:
-    """A row of the Markdown table; the ratio is that of each pair of neighbours, its median over all pairs."""
+    """Return a row of the Markdown table; the ratio is that of each pair of neighbours, its median over all pairs."""
     if row.unit == "MB":
         unit, scale = "MB", 1e-6
     else:

@@ -12,7 +12,7 @@ COUNT, WIDTH, HEIGHT = 500, 800, 600
 
 
 def photographs(count: int) -> Iterator[np.ndarray]:
-    """Ellipses on a slope of color, and some noise: (600, 800, 3) uint8 each."""
+    """Yield ellipses on a slope of color, and some noise: (600, 800, 3) uint8 each."""
     from PIL import Image, ImageDraw
 
     random = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def photographs(count: int) -> Iterator[np.ndarray]:
 
 
 def make_photographs(folder: Path, count: int = COUNT) -> None:
-    """Fills a folder that does not exist yet with JPEGs, all of them or none."""
+    """Fill a folder that does not exist yet with JPEGs, all of them or none."""
     from PIL import Image
 
     unfinished = folder.with_name(folder.name + ".part")

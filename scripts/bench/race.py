@@ -42,7 +42,7 @@ class Result(NamedTuple):
     skipped: str = ""
 
     def speed(self, reference: Result, batch: int) -> list[float]:
-        """How many times as fast it is as the reference, in each round that has both."""
+        """Return how many times as fast it is as the reference, in each round that has both."""
         pairs = zip(reference.seconds.get(batch, ()), self.seconds.get(batch, ()), strict=False)
         return [theirs / own for theirs, own in pairs]
 
@@ -50,7 +50,7 @@ class Result(NamedTuple):
 def race(
     names: Sequence[str], batches: Sequence[int], settings: Settings, rounds: int, older: Path | None = None
 ) -> list[Result]:
-    """Asks all contenders in turn, round after round, batch size after batch size.
+    """Ask all contenders in turn, round after round, batch size after batch size.
 
     Whoever cannot predict is left out from there on; the others go on.
 
@@ -88,7 +88,7 @@ def race(
 
 @contextmanager
 def worker(name: str, settings: Settings, older: Path | None) -> Iterator[Ask]:
-    """A process that runs ``bench.worker``, which takes a batch size and returns its measurement."""
+    """Return a process that runs ``bench.worker``, which takes a batch size and returns its measurement."""
     has_python = older is not None and older.is_file()
     environment = {
         **os.environ,
@@ -135,7 +135,7 @@ def pinned(threads: int) -> Mapping[str, str]:
 
 
 def table(results: Sequence[Result], batches: Sequence[int], reference: str) -> Iterator[str]:
-    """Lines of a Markdown table, and below it who was skipped."""
+    """Return lines of a Markdown table, and below it who was skipped."""
     by_name = {result.name: result for result in results}
     heads = [head for batch in batches for head in (f"batch {batch}, ms per image", "times as fast")]
     width = max(len(result.name) for result in results)

@@ -21,7 +21,7 @@ INSTALL = "pip install -e '.[benchmark]' && pip install --no-deps -r tests/peers
 
 
 def turn(measure: Measure, seconds: float) -> list[float]:
-    """Measures until the time is over, at least once; the first call only wakes threads and caches."""
+    """Measure until the time is over, at least once; the first call only wakes threads and caches."""
     end = time.perf_counter() + seconds
     measure()
     found = [measure()]

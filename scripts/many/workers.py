@@ -44,7 +44,7 @@ class Guarded:
 
 
 def checked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yields what workers return.
+    """Yield what workers return.
 
     Raises:
         ValueError: one cannot go on.
@@ -56,7 +56,7 @@ def checked(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def add_options(parser: argparse.ArgumentParser, shard: int) -> None:
-    """Adds what :func:`work` reads; ``shard`` is the default."""
+    """Add the options that :func:`work` reads; ``shard`` is the default."""
     add = parser.add_argument
     add("--workers", type=positive, metavar="N", help="processes that hold the model (default: one for each machine)")
     add("--gpus", type=float, default=0, metavar="N", help="of each worker (default: %(default)s)")
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser, shard: int) -> None:
 
 
 def require_ray() -> None:
-    """Raises ImportError where Ray Data is missing."""
+    """Raise ImportError where Ray Data is missing."""
     if find_spec("ray") is None or find_spec("pyarrow") is None:
         raise missing("Many images need Ray Data", "ray")
 

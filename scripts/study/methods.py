@@ -25,7 +25,7 @@ _BATCH = 32
 
 
 def _body() -> Any:
-    """Lite0's published network on raw pixels, up to the mean of its last features."""
+    """Build Lite0's published network on raw pixels, up to the mean of its last features."""
     from efficientnet.keras import EfficientNetLite0
 
     return EfficientNetLite0(
@@ -39,7 +39,7 @@ def _predict(model: Any, pixels: NDArray[np.uint8]) -> Outputs:
 
 
 def this_package(task: Task, seed: int, **settings: Any) -> Predict:
-    """``efficientnet train`` without settings, or with some; the model that it saves, which is its best epoch's."""
+    """Run ``efficientnet train`` without settings, or with some; return the model that it saves, of its best epoch."""
     import keras
 
     from efficientnet import get_variant
@@ -63,7 +63,7 @@ def this_package(task: Task, seed: int, **settings: Any) -> Predict:
 
 
 def keras_guide(task: Task, seed: int) -> Predict:
-    """keras.io's guide to fine-tuning an EfficientNet: 25 epochs of a head, then 4 of the last 20 layers."""
+    """Follow keras.io's guide to fine-tuning an EfficientNet: 25 epochs of a head, then 4 of the last 20 layers."""
     import keras
     from keras import layers
 
@@ -94,7 +94,7 @@ def keras_guide(task: Task, seed: int) -> Predict:
 
 
 def timm_script(task: Task, seed: int) -> Predict:
-    """A script in timm's manner: AdamW, cosine, RandAugment, random erasing, label smoothing, moving average."""
+    """Train in timm's manner: AdamW, cosine, RandAugment, random erasing, label smoothing, moving average."""
     import torch
     from PIL import Image
 
@@ -126,7 +126,7 @@ def timm_script(task: Task, seed: int) -> Predict:
 
 
 def _timm_lite0(timm: Any, outputs: int) -> Any:
-    """timm's Lite0 with the same weights, and a new classifier."""
+    """Build timm's Lite0 with the same weights, and a new classifier."""
     import torch
 
     from efficientnet.export.convert import convert_weights

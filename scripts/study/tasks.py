@@ -140,7 +140,7 @@ def _composites(seed: int) -> Task:
 
 
 def _textures(seed: int) -> Task:
-    """Crops of scikit-image's photographs of brick, grass and gravel; each part is from another strip of them."""
+    """Return crops of scikit-image's photographs of brick, grass and gravel, each part from another strip of them."""
     from skimage import data
 
     rng = np.random.default_rng(seed)
