@@ -10,6 +10,7 @@ from . import zip_members
 _STATE_DICT = "open it where it was written, and save torch.save(module.state_dict(), PATH)"
 _SOURCE = "its numbers are those of the runtime, not of a training: give the file that it was exported from"
 
+_IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*", re.DOTALL)
 # Zip archives: a pattern of a member's name, what the archive is, and what to do.
 _ARCHIVES = (
     (r"[^/]+/constants\.pkl", "is a program of TorchScript", f"{_STATE_DICT}, of torch.jit.load(PATH)"),
@@ -32,6 +33,8 @@ def describe(path: Path, start: bytes) -> str:
     if start.startswith(b"PK"):
         damaged = "is a zip archive, damaged or of another kind than expected: download or save it again"
         return describe_archive(path) or damaged
+    if _IMAGE.match(start):
+        return "is an image: give the file of the weights, and images to `efficientnet predict`"
     if re.match(rb"\s*(<\?xml[^>]*>\s*)?<net\b", start):
         return f"is a model for OpenVINO: {_SOURCE}"
     if start.lstrip()[:1] == b"<":

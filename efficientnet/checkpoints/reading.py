@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
+from ..common.files import check_is_file
 from ..common.text import log_remarks
 from ..errors import CheckpointError
 from ..family import arrays as layout
@@ -137,6 +138,7 @@ def _open_file(path: Path) -> StoredWeights:
         )
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}, nor a TensorFlow checkpoint of that prefix.")
+    check_is_file(path)
     raise CheckpointError(f"{path} {foreign.describe(path, start)}. Read are {READ}.")
 
 

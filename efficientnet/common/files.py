@@ -44,6 +44,16 @@ def check_is_file(path: str | os.PathLike[str]) -> None:
         raise OSError(f"{name} is {kind}, which might never end. Read it yourself, and pass its content or a file.")
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a file that somebody named, if it can be read to its end without waiting.
+
+    Raises:
+        OSError: The file is missing, or the path is not a file.
+    """
+    check_is_file(path)
+    return Path(path).read_bytes()
+
+
 def read_bounded(path: str | os.PathLike[str], most: int, what: str) -> bytes:
     """Read a file of unknown size, up to a limit.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..common.files import read_bytes
 from ..common.text import lines, notify, plain
 from ..images.loading import load_image
 from .data import Data, Files, square, temporary_array
@@ -125,7 +126,7 @@ def _read(
     def load(index: int) -> bool:
         """Fill in an image's pixels; return whether it could be read."""
         try:
-            content = paths[index].read_bytes()
+            content = read_bytes(paths[index])
             pixels_of_file = load_image(content, channels=channels)
         except (OSError, ValueError) as error:
             tqdm.write(f"efficientnet: skipped {plain(paths[index])}: {lines(error)}", file=sys.stderr)

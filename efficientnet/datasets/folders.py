@@ -69,7 +69,7 @@ def find_images(folder: Path, recursive: bool = True) -> Listing:
         elif path.is_symlink() and not path.exists():
             found.leave_out("links that lead nowhere", [path])
         elif not path.is_file():
-            found.leave_out("no regular files", [path])
+            found.leave_out("not regular files", [path])
         elif is_image(path):
             found.images.append(path)
         else:

@@ -40,7 +40,7 @@ def read_numbers(data: Path, columns: Sequence[str] | None = None, weight: str |
     Raises:
         ValueError: The file is no such table, or a value is no finite number.
     """
-    if not data.is_file():
+    if data.is_dir() or not data.exists():
         what = "is a folder" if data.is_dir() else "does not exist"
         raise ValueError(f"{data} {what}: numbers come from a CSV file with the columns path and, say, value.")
     present, rows = read_table(data)

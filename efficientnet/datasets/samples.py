@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..common import arguments
+from ..common.files import check_is_file
 from .folders import CLASS_FOLDERS, find_class_folders
 
 _MOST_HINTS = 10
@@ -69,7 +70,7 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
         folders = find_class_folders(data)
         found = [Sample(path, label) for label, paths in folders.images.items() for path in paths]
         samples = Samples(found, folders.notes)
-    elif data.is_file():
+    elif data.exists():
         samples = _in_table(data)
     else:
         raise FileNotFoundError(f"There is no {data}: expected {_EXPECTED}.")
@@ -109,8 +110,10 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     Commas, semicolons or tabs separate them, whichever is most frequent in the first line.
 
     Raises:
+        OSError: The path is a pipe or a device.
         ValueError: The file is not a table.
     """
+    check_is_file(data)
     try:
         with data.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()

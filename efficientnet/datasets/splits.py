@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.files import replacing
+from ..common.files import read_bytes, replacing
 from ..common.packages import missing
 from .samples import Samples
 
@@ -185,7 +185,7 @@ def assign_folds(
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's content; empty if it cannot be read, which the reader of the image reports."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_bytes(path)).hexdigest()
     except OSError:
         return ""
 

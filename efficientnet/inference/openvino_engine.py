@@ -11,11 +11,11 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.files import read_bytes
 from ..common.private_imports import import_privately
 from ..common.text import get_logger
 from ..exported_files.openvino_file import ports_of
@@ -224,7 +224,7 @@ def _content(images: Sequence[Any]) -> str | None:
         if callable(image) or is_address(image) or hasattr(image, "read"):
             return None
         if isinstance(image, (str, os.PathLike)):
-            kind, content = "file", Path(image).read_bytes()
+            kind, content = "file", read_bytes(image)
         else:
             pixels = rgb_of_image(image) if is_pillow(image) else np.asarray(image)
             kind, content = f"{pixels.dtype} {pixels.shape}", pixels.tobytes()

@@ -282,7 +282,7 @@ def _write_settings(place: Path, root: Path, network: FeatureNetwork, format: st
 def _read_settings(place: Path) -> dict[str, Any]:
     try:
         settings = read_object(place / _SETTINGS)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"There are no embeddings in {plain(place)}: expected a folder that `efficientnet embed` has written."
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -22,6 +23,8 @@ PICKLE = pickle.dumps({"conv.weight": np.zeros(3), "StructuredToParameterName@@"
         (b"\x1c\x00\x00\x00TFL3", r"is a model for LiteRT \(TFLite\): .*that it was exported from"),
         (b'<?xml version="1.0"?>\n<net name="x" version="11">', "is a model for OpenVINO"),
         (b"<!DOCTYPE html>", "is a web page"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is an image: give the file of the weights"),
+        (b"RIFF\x10\n\x00\x00WEBPVP8 ", "is an image"),
         (PICKLE, r"is a pickle of Python, as of PaddlePaddle's \.pdparams, .*safetensors\.numpy\.save_file"),
         (b"", "is empty: download or save it again"),
     ],
@@ -30,6 +33,12 @@ def test_by_the_first_bytes(tmp_path: Path, start: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(start and start + bytes(100))
     with pytest.raises(CheckpointError, match=f"{message}.*Read are Keras'"):
         open_checkpoint(tmp_path / "x")
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pth")
+    with pytest.raises(OSError, match=r"x\.pth is a pipe, which might never end"):
+        open_checkpoint(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(

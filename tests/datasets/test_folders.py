@@ -37,7 +37,7 @@ def test_all_images_of_a_class_however_deep(folder):
         "4 not readable as images (cat/Thumbs.db, cat/readme.txt, dog/table.csv, …)",
         "1 hidden (cat/.DS_Store)",
         "1 links that lead nowhere (dog/gone.jpg)",
-        "1 no regular files (dog/pipe.jpg)",
+        "1 not regular files (dog/pipe.jpg)",
     ):
         assert words in note
 
