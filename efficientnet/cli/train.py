@@ -8,8 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..common.files import check_apart, check_writable
 from ..common.json_files import read_object
 from ..common.packages import install
@@ -18,16 +16,13 @@ from ..datasets import BUILTIN, KINDS
 from ..family.variants import get_variant
 from ..images.pixel_scaling import Scaling
 from ..keras_files.opening import RUN_SETTINGS
-from . import model_options, pixel_options
+from . import model_options, pixel_options, training_data
 from .exit_statuses import SUCCESS
 from .number_types import natural, positive, several
 from .paths import given_path
 
 if TYPE_CHECKING:
-    from ..cleaning import Issue
-    from ..datasets.data import Data
     from ..training import CrossValidation, Recipe, Task
-    from ..training.teacher import Teacher
 
 # What --resume takes from the run where the command line does not say it, and what it is where nothing does.
 _DEFAULTS = {
@@ -174,6 +169,7 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     from ..training.plan import make_plan
     from ..training.trackers import check_trackers
 
+    training_data.check(arguments)
     processes = None
     if arguments.distributed is not None:
         from ..training.distributed import connect
@@ -185,15 +181,6 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     given = model_options.network_facts(arguments)
     check(arguments.targets, recipe, arguments.balance)
     check_trackers(arguments.log or ())
-    if arguments.teacher and not Path(arguments.teacher).exists():
-        raise FileNotFoundError(
-            f"There is no {arguments.teacher}: expected a saved model, or the folder of a training."
-        )
-    if arguments.unlabelled and (not arguments.teacher or arguments.distributed is not None):
-        raise ValueError(
-            "--unlabelled takes --teacher, a trained model that labels the images, and one process: leave out "
-            "--distributed."
-        )
     folds = arguments.folds
     # For folds a fraction, so that a test part is left aside.
     data = datasets.load(
@@ -208,20 +195,16 @@ def _train_in(out: Path, arguments: argparse.Namespace) -> int:
     if folds:
         data = data.undivided()
     data = data.subset(arguments.training_images, None, arguments.seed).resized(size)
-    left_out = None
-    if arguments.clean:
-        data, left_out = _leave_out_wrong_labels(data, size, out, arguments)
     weights = arguments.weights or ("none" if recipe.name in ("v1", "v2") else "imagenet")
     weights = None if weights == "none" else weights
     if weights is not None:
         model_options.refuse_contradictions(arguments.model, weights, given)
     command = {option: getattr(arguments, option) for option in ("data", *_DEFAULTS)}
-    teacher = None
-    if arguments.teacher:
-        data, teacher = _with_teacher(data, size, recipe, out, arguments)
+    prepared = training_data.prepare(data, size, recipe, out, arguments)
+    data = prepared.data
     task = Task(
-        variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, left_out, teacher,
-        arguments.low_memory,
+        variant, weights, data, recipe, size, arguments.seed, arguments.balance, command, given, prepared.tables,
+        prepared.teacher, arguments.low_memory,
     )  # fmt: skip
     is_first = processes is None or processes.rank == 0
     if is_first:
@@ -274,53 +257,6 @@ def _report(trained: Task | CrossValidation, out: Path) -> None:
         notify(f"no {REPORT}: {error}")
     else:
         print(f"{plain(out / REPORT)}: curves, results, how to use the model")
-
-
-def _leave_out_wrong_labels(
-    data: Data, size: int, out: Path, arguments: argparse.Namespace
-) -> tuple[Data, list[Issue] | None]:
-    """Return the data without training images whose label is probably wrong, and these; None if the run has them.
-
-    Raises:
-        ValueError: Several processes train, or the labels cannot be judged.
-    """
-    from ..cleaning.finding import find_wrong_training_labels
-    from ..cleaning.report import read_indices
-    from ..training.run_folder import LEFT_OUT
-
-    if arguments.distributed is not None:
-        raise ValueError(
-            "--clean judges all images in one process: train in one, or run `efficientnet clean` first and pass a CSV "
-            "file without the labels that are wrong."
-        )
-    found = None
-    if arguments.resume and (out / LEFT_OUT).is_file():
-        indices = read_indices(out / LEFT_OUT)
-    else:
-        found = find_wrong_training_labels(data, size, arguments.seed)
-        indices = [issue.image.row for issue in found]
-    print(
-        f"left out {len(indices)} of {len(data.training)} training images, whose label is probably wrong: "
-        f"{plain(out / LEFT_OUT)}"
-    )
-    return data.without(np.array(indices, np.int64)), found
-
-
-def _with_teacher(
-    data: Data, size: int, recipe: Recipe, out: Path, arguments: argparse.Namespace
-) -> tuple[Data, Teacher]:
-    """Return the data, with the images that the teacher labels, and the teacher."""
-    from ..datasets.files import load_unlabelled
-    from ..training.pseudo_labels import PSEUDO_LABELS, add_pseudo_labels
-    from ..training.teacher import Teacher
-
-    teacher = Teacher.of_file(arguments.teacher, data.targets, data.channels)
-    if arguments.unlabelled:
-        side = None if recipe.crop < 1 else size
-        unlabelled = load_unlabelled(Path(arguments.unlabelled), side, data.channels, crop=data.crop)
-        table, least = out / PSEUDO_LABELS, recipe.pseudo_confidence
-        data = add_pseudo_labels(data, unlabelled, teacher, size, least, table, arguments.resume)
-    return data, teacher
 
 
 def _complete(arguments: argparse.Namespace) -> Path:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ..checkpoints.facts import UNKNOWN, Facts
-from ..cleaning.report import Issue
 from ..common import arguments
 from ..common.text import get_logger
 from ..datasets.data import Data
@@ -56,8 +55,8 @@ class Task:
         balance: Whether all classes count equally, however many images they have.
         command: Options of the command line, for the run's folder; nothing depends on them.
         given: Padding, epsilon and preprocessing, if the weights do not record them.
-        left_out: Images that ``data`` has no more since their label is probably wrong, for the run's folder; None if
-            none were searched for, or the folder has them already.
+        tables: Functions that write what ``data`` was made by into the run's folder, by the names of the files; of
+            those that the folder does not have yet.
         teacher: Trained model whose predictions are learned, too.
         low_memory: Whether each block keeps only its input for the gradients, and is computed again; in one process.
 
@@ -78,7 +77,7 @@ class Task:
     balance: bool = False
     command: Mapping[str, Any] = field(default_factory=dict)
     given: Facts = UNKNOWN
-    left_out: Sequence[Issue] | None = None
+    tables: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
     teacher: Teacher | None = None
     low_memory: bool = False
 
@@ -187,8 +186,8 @@ def train(
     run = RunFolder(out, task.settings(), resume, keep, processes.rank == 0, trackers)
     try:
         run.write_parts(task.data)
-        if task.left_out is not None:
-            run.write_left_out(task.left_out)
+        for name, write in task.tables.items():
+            run.write_table(name, write)
         with _stop_requests() as stop, processes.scope():
             return _Training(task, run, checkpoint_steps, processes, stop).run()
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from .batches import all_images
 from .teacher import Teacher
 
 PSEUDO_LABELS = "pseudo_labels.csv"
+Probabilities = Mapping[str, NDArray[np.float64]]  # of the classes, by the SHA-256 of an image's file
 _BATCH = 64
 
 
 def add_pseudo_labels(
-    data: Data, unlabelled: Data, teacher: Teacher, size: int, least: float, table: Path, resume: bool = False
-) -> Data:
+    data: Data, unlabelled: Data, teacher: Teacher, size: int, least: float, known: Probabilities | None = None
+) -> tuple[Data, Probabilities]:
     """Add images without labels to those to train on, with the probabilities that a teacher predicts for them.
 
     An image that is among the labelled ones, or for which no probability reaches ``least``, is left out.
@@ -34,25 +36,29 @@ def add_pseudo_labels(
         teacher: Trained model of the same classes.
         size: Side of the squares that the teacher gets, pixels.
         least: Least probability of the most probable class, 0..1.
-        table: File that gets the probabilities.
-        resume: Whether to take the probabilities from the file if it is there.
+        known: Probabilities that were predicted before, which are taken instead.
+
+    Returns:
+        The images, and the probabilities of those that were added.
 
     Raises:
         ValueError: The data has no classes, or no image is left.
-        OSError: The table cannot be written.
     """
     if not isinstance(data.targets, Classes) or data.targets.kind != "classes":
         raise ValueError(
             f"Images without labels get probabilities of classes, and {data.name} has {data.targets.what}."
         )
-    known = {entry.sha256 for entry in data.entries}
-    rows = [int(row) for row in unlabelled.training if unlabelled.entries[row].sha256 not in known]
-    if not (resume and table.is_file()):
+    labelled = {entry.sha256 for entry in data.entries}
+    rows = [int(row) for row in unlabelled.training if unlabelled.entries[row].sha256 not in labelled]
+    if known is None:
         predicted = np.concatenate([teacher(batch) for batch in all_images(unlabelled, size, _BATCH)])
-        kept = [row for row in rows if predicted[row].max() >= least]
-        _write(table, data.targets.names, [unlabelled.entries[row].sha256 for row in kept], predicted[kept])
-    stored = _read(table, data.targets.names)  # a resumed training has the same, to the last digit
-    kept = [row for row in rows if unlabelled.entries[row].sha256 in stored]
+        # As the table has them, so that a resumed training takes the same.
+        known = {
+            unlabelled.entries[row].sha256: np.array([float(f"{value:.6g}") for value in predicted[row].tolist()])
+            for row in rows
+            if predicted[row].max() >= least
+        }
+    kept = [row for row in rows if unlabelled.entries[row].sha256 in known]
     count, copies = len(unlabelled.training), len(unlabelled.training) - len(rows)
     notify(
         f"{len(kept)} of {count} images without labels get the teacher's predictions: of {len(rows) - len(kept)} it is "
@@ -63,8 +69,8 @@ def add_pseudo_labels(
             f"None of the {count} images without labels is left: give others, or lower the least probability "
             f"(--set pseudo_confidence={least / 2:g})."
         )
-    probabilities = np.stack([stored[unlabelled.entries[row].sha256] for row in kept])
-    return _joined(data, unlabelled, kept, probabilities)
+    probabilities = np.stack([known[unlabelled.entries[row].sha256] for row in kept])
+    return _joined(data, unlabelled, kept, probabilities), known
 
 
 def _joined(data: Data, unlabelled: Data, rows: list[int], probabilities: NDArray[np.float64]) -> Data:
@@ -90,17 +96,20 @@ def _joined(data: Data, unlabelled: Data, rows: list[int], probabilities: NDArra
     )
 
 
-def _write(table: Path, names: list[str], digests: list[str], probabilities: NDArray[np.floating[Any]]) -> None:
-    table.parent.mkdir(parents=True, exist_ok=True)
+def write_pseudo_labels(table: Path, names: Sequence[str], probabilities: Probabilities) -> None:
+    """Write a table of probabilities of the named classes.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     with replacing(table) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["sha256", *names])
-        rows = zip(digests, probabilities.tolist(), strict=True)
-        writer.writerows([digest, *(f"{value:.6g}" for value in row)] for digest, row in rows)
+        writer.writerows([digest, *row.tolist()] for digest, row in probabilities.items())
 
 
-def _read(table: Path, names: list[str]) -> dict[str, NDArray[np.float64]]:
-    """Return the probabilities of each image, by the hash of its file.
+def read_pseudo_labels(table: Path, names: Sequence[str]) -> Probabilities:
+    """Read the table of :func:`write_pseudo_labels`.
 
     Raises:
         ValueError: The table is of other classes.

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..checkpoints.facts import Facts
-from ..cleaning.report import Issue, write_issues
 from ..common import arguments
 from ..common.files import check_writable, remove_parts, replacing
 from ..common.json_files import read_object
@@ -224,11 +223,11 @@ class RunFolder:
         if self._is_writer:
             data.write_parts(self.folder)
 
-    def write_left_out(self, issues: Sequence[Issue]) -> None:
-        """Write the training images that are left out since their label is probably wrong."""
+    def write_table(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write a file of the folder by a function of its path."""
         if self._is_writer:
             with self._explained():
-                write_issues(self.folder / LEFT_OUT, issues)
+                write(self.folder / name)
 
 
 def diverged(what: str, state: State) -> str:

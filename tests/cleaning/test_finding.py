@@ -1,6 +1,5 @@
 """All issues of a data set, its files and its page, with features that are the colors of the images."""
 
-import argparse
 import csv
 import dataclasses
 import json
@@ -12,7 +11,7 @@ from PIL import Image
 
 from efficientnet import datasets, get_variant, training
 from efficientnet.cleaning import LabelIssues, compute_features, find_issues, finding, write_report
-from efficientnet.cli import train as train_command
+from efficientnet.cleaning.report import read_indices
 from efficientnet.cli.main import main
 from efficientnet.errors import Interrupted
 from efficientnet.training.run_folder import RunFolder
@@ -179,8 +178,8 @@ def test_training_leaves_out_what_is_stored(folder, tmp_path, monkeypatch, capsy
     def train(task, out, **options):
         tasks.append(task)
         run = RunFolder(out, task.settings(), resume=options["resume"])
-        if task.left_out is not None:
-            run.write_left_out(task.left_out)
+        for name, write in task.tables.items():
+            run.write_table(name, write)
         run.close()
         raise Interrupted("Stopped.", signal.SIGTERM)
 
@@ -189,18 +188,37 @@ def test_training_leaves_out_what_is_stored(folder, tmp_path, monkeypatch, capsy
     options = ["--clean", "--image-size", "32", "--epochs", "1", "--set", "head_epochs=0", "--set", "epoch_steps=0"]
     assert main(["train", str(folder), "--out", str(out), *options]) == 143
     (task,) = tasks
-    assert task.left_out
-    assert f"left out {len(task.left_out)} of " in capsys.readouterr().out
+    left_out = read_indices(out / "left_out.csv")
+    assert left_out
+    assert f"left out {len(left_out)} of " in capsys.readouterr().out
     monkeypatch.setattr(finding, "compute_features", None)
     assert main(["train", "--out", str(out), "--resume"]) == 143
-    assert tasks[1].left_out is None
+    assert not tasks[1].tables
     assert tasks[1].data.training.tolist() == task.data.training.tolist()
     (out / "left_out.csv").write_text("path\nred/1.png\n")
     assert main(["train", "--out", str(out), "--resume"]) == 2
     assert "left_out.csv is damaged" in capsys.readouterr().err
 
 
-def test_several_processes_do_not_judge_labels(folder, tmp_path):
-    arguments = argparse.Namespace(distributed=["a:1", "b:1"], resume=False, seed=0)
-    with pytest.raises(ValueError, match="--clean judges all images in one process"):
-        train_command._leave_out_wrong_labels(datasets.load(folder, size=32), 32, tmp_path, arguments)
+def test_several_processes_do_not_judge_labels(folder, tmp_path, capsys):
+    command = [
+        "train",
+        str(folder),
+        "--clean",
+        "--distributed",
+        "a:1",
+        "b:1",
+        "--rank",
+        "0",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert main(command) == 2
+    assert "--clean judges all images in one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("targets", ["labels", "values"])
+def test_labels_and_numbers_are_not_judged(targets, tmp_path, capsys):
+    command = ["train", str(tmp_path / "none.csv"), "--targets", targets, "--clean", "--out", str(tmp_path / "run")]
+    assert main(command) == 2  # before the data is read
+    assert f"--clean is for the targets classes, ordinal, probabilities, not for {targets}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
@@ -9,10 +10,15 @@ from PIL import Image
 
 pytest.importorskip("keras")
 
+from efficientnet import training
 from efficientnet.cli.main import main
 from efficientnet.datasets import load
 from efficientnet.datasets.files import load_unlabelled
-from efficientnet.training.pseudo_labels import add_pseudo_labels
+from efficientnet.errors import Interrupted
+from efficientnet.training import plan
+from efficientnet.training.pseudo_labels import add_pseudo_labels, read_pseudo_labels, write_pseudo_labels
+from efficientnet.training.run_folder import RunFolder
+from efficientnet.training.teacher import Teacher
 
 SIDE = 16
 
@@ -52,7 +58,7 @@ def test_sure_images_are_trained_on(data, folder, tmp_path, capsys, whole):
     if whole:
         data = load(tmp_path / "set", 0.3, SIDE, whole=True)
     more = load_unlabelled(folder, None if whole else SIDE, crop=data.crop)
-    joined = add_pseudo_labels(data, more, teacher, SIDE, 0.9, tmp_path / "run" / "table.csv")
+    joined, _ = add_pseudo_labels(data, more, teacher, SIDE, 0.9)
     said = capsys.readouterr().err
     assert "3 of 5 images without labels get the teacher's predictions: of 1 it is not sure (least 0.9), 1 are" in said
     assert "notes.txt" in said
@@ -69,14 +75,15 @@ def test_sure_images_are_trained_on(data, folder, tmp_path, capsys, whole):
 
 def test_a_resumed_training_takes_the_same(data, folder, tmp_path):
     more, table = load_unlabelled(folder, SIDE, crop=data.crop), tmp_path / "table.csv"
-    first = add_pseudo_labels(data, more, teacher, SIDE, 0.6, table)
+    first, predicted = add_pseudo_labels(data, more, teacher, SIDE, 0.6)
+    write_pseudo_labels(table, data.classes, predicted)
 
     def other(pixels):
         return teacher(pixels)[:, ::-1]
 
-    again = add_pseudo_labels(data, more, other, SIDE, 0.6, table, resume=True)
+    again, _ = add_pseudo_labels(data, more, other, SIDE, 0.6, read_pseudo_labels(table, data.classes))
     assert again.fingerprint() == first.fingerprint()
-    assert add_pseudo_labels(data, more, other, SIDE, 0.6, table).fingerprint() != first.fingerprint()
+    assert add_pseudo_labels(data, more, other, SIDE, 0.6)[0].fingerprint() != first.fingerprint()
     with table.open() as file:
         assert next(csv.reader(file)) == ["sha256", "dark", "light"]
 
@@ -85,14 +92,67 @@ def test_weights_of_images(data, folder, tmp_path):
     weights = np.linspace(1, 2, len(data.pixels))
     weighted = dataclasses.replace(data, targets=dataclasses.replace(data.targets, weights=weights))
     more = load_unlabelled(folder, SIDE, crop=data.crop)
-    joined = add_pseudo_labels(weighted, more, teacher, SIDE, 0.9, tmp_path / "table.csv")
+    joined, _ = add_pseudo_labels(weighted, more, teacher, SIDE, 0.9)
     assert joined.targets.weights[-3:] == pytest.approx(weights[data.training].mean())
+
+
+def test_another_command_leaves_the_table_of_a_training_alone(data, folder, tmp_path, monkeypatch, capsys):
+    class Taught(Teacher):
+        fingerprint, channels = "mine", 3
+
+        def __init__(self):
+            pass
+
+        def __call__(self, pixels):
+            return teacher(pixels)
+
+    def train(task, out, **options):
+        run = RunFolder(out, task.settings(), resume=options["resume"])
+        for name, write in task.tables.items():
+            run.write_table(name, write)
+        run.close()
+        raise Interrupted("Stopped.", signal.SIGTERM)
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(Teacher, "of_file", lambda *arguments: Taught())
+    monkeypatch.setattr(plan, "make_plan", lambda *arguments: "a plan")
+    run = tmp_path / "run"
+    command = [
+        "train",
+        str(tmp_path / "set"),
+        "--teacher",
+        str(tmp_path),
+        "--unlabelled",
+        str(folder),
+        "--out",
+        str(run),
+    ]
+    command += ["--image-size", "32", "--set", "crop=1"]
+    assert main([*command, "--plan"]) == 0
+    assert not (run / "pseudo_labels.csv").exists()
+    assert main(command) == 143
+    before = (run / "pseudo_labels.csv").read_text()
+    other = ["--set", "pseudo_confidence=0.95"]
+    assert main([*command, *other]) == 2
+    assert "holds a training with other settings" in capsys.readouterr().err
+    assert main([*command, *other, "--plan"]) == 0
+    assert (run / "pseudo_labels.csv").read_text() == before
+    assert main(["train", "--resume", "--out", str(run)]) == 143
+
+
+@pytest.mark.parametrize(
+    ("option", "targets"), [("unlabelled", "labels"), ("teacher", "values"), ("teacher", "ordinal")]
+)
+def test_targets_that_are_not_taught_are_refused_before_the_data_is_read(tmp_path, capsys, option, targets):
+    command = ["train", str(tmp_path / "none.csv"), "--targets", targets, "--out", str(tmp_path / "run")]
+    assert main([*command, "--teacher", str(tmp_path), *(["--unlabelled", "x"] if option == "unlabelled" else [])]) == 2
+    assert f"--{option} is for the targets classes, probabilities" in capsys.readouterr().err
 
 
 def test_nothing_to_learn(data, folder, tmp_path):
     more = load_unlabelled(folder, SIDE, crop=data.crop)
     with pytest.raises(ValueError, match="None of the 5 images without labels is left"):
-        add_pseudo_labels(data, more, lambda pixels: np.full((len(pixels), 2), 0.5), SIDE, 0.9, tmp_path / "t.csv")
+        add_pseudo_labels(data, more, lambda pixels: np.full((len(pixels), 2), 0.5), SIDE, 0.9)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no images"):
         load_unlabelled(tmp_path / "empty", SIDE, crop=1)
