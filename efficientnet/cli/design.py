@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"cost to keep low: {', '.join(options.BUDGETS)}; milliseconds are predicted, as by `design latency` "
         "(default: macs)")  # fmt: skip
     add("--seed", type=natural, default=0, metavar="N", help="seed of the search and of each training (default: 0)")
-    options.add_budgets(parser, "budgets; each network is made as wide as they allow (default: as wide as it is)")
+    options.add_budgets(parser, "budgets; each network is made as wide as they allow (default: the width unchanged)")
     options.add_timing(parser)
     parser.set_defaults(run=_stages)
 
