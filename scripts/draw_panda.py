@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-Array = np.ndarray[Any, Any]  # of numbers, or of truths
+Array = np.ndarray[Any, Any]  # numbers or booleans
 Rng = np.random.Generator
 Color = tuple[int, ...]  # red, green, blue and perhaps opacity
 
@@ -46,7 +46,7 @@ class Ball(NamedTuple):
     axes: tuple[float, float, float]  # half axes along x, y and z
     source: complex  # the point that the fur grows away from
     black: float  # 1 for black fur, 0 for white
-    length: float  # of a stroke of fur
+    length: float  # length of a stroke of fur
 
 
 class Surface(NamedTuple):

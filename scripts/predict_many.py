@@ -49,7 +49,7 @@ from efficientnet.preprocessing import MODES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PREFIXES = ("", "image.")  # of the columns in Parquet
+PREFIXES = ("", "image.")  # prefixes of the columns in Parquet
 
 
 class Item(NamedTuple):

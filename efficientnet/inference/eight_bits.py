@@ -28,7 +28,7 @@ _MOST_VIEWS, _LEAST_VIEWS, _VIEW_SIDE = 1000, 100, 224
 _LEAST_SIDE = 0.7  # least side of a view, as a share of the image's shorter side
 _RANKED_ON = 8  # images
 _BATCH = 4
-_ROUNDING = 1e-8  # of the square of a number
+_ROUNDING = 1e-8  # relative to the square of a number
 # Layers in float that are tried; with more of them, 8 bits save little.
 _SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from .measuring import Row, in_fresh_process
 
-TASK = "fashion-2000"  # of scripts/study/tasks.py
-EPOCHS = 1  # of this package, its head alone, which is ahead of the guide already; the guide has 29
+TASK = "fashion-2000"  # a task of scripts/study/tasks.py
+EPOCHS = 1  # this package trains its head alone, and is ahead of the guide already; the guide has 29
 
 
 def rows(quick: bool) -> Iterator[Row]:
