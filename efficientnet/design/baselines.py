@@ -101,7 +101,7 @@ class Baseline:
                 )
         return baseline
 
-    def scaled(self, factors: Factors, name: str | None = None) -> Variant:
+    def scaled(self, factors: Factors = UNSCALED, name: str | None = None) -> Variant:
         """Return the scaled network as a variant.
 
         Args:
@@ -115,7 +115,7 @@ class Baseline:
             raise ValueError(f"Only EfficientNets are variants, and {self.name} is none.")
         return scaling.scale(self.variant, checked_factors(factors), name)
 
-    def pixels(self, factors: Factors) -> int:
+    def pixels(self, factors: Factors = UNSCALED) -> int:
         """Return the side of the scaled network's input, pixels; at least 32."""
         return scale_resolution(self.resolution, checked_factors(factors).resolution)
 

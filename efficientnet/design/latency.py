@@ -27,7 +27,7 @@ from ..common.json_files import read_object, write_json
 from ..common.packages import missing
 from ..common.text import get_logger
 from ..family import costs
-from ..family.scaling import AnyVariant, Factors
+from ..family.scaling import AnyVariant
 from ..family.variants import Variant, get_variant
 from ..weights.download import cache_dir
 from .baselines import Baseline, checked_baseline
@@ -100,7 +100,7 @@ def check_predictable(baseline: Baseline) -> None:
     """
     if checked_baseline(baseline).variant is None:
         raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
-    work(baseline.scaled(Factors()))
+    work(baseline.scaled())
 
 
 def latency_model(
