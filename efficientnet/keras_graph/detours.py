@@ -24,7 +24,7 @@ from . import onnx as onnx_graph
 from . import openvino as openvino_graph
 from .fold import fold_batch_norm
 from .tensorflow import Options, channels_first_error, write_with_tensorflow
-from .walk import backend_of, data_formats, functional, output_names
+from .walk import backend_of, data_formats, functional, keras_of, output_names, tree_of
 
 logger = get_logger()
 
@@ -128,7 +128,7 @@ def keras_outputs(model: Any, batch: np.ndarray) -> list[np.ndarray]:
         raise
     if names := output_names(model):
         outputs = [outputs[name] for name in names]
-    return [np.asarray(output) for output in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+    return [np.asarray(output) for output in tree_of(keras_of(model)).flatten(outputs)]
 
 
 def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:

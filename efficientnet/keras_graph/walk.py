@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 from collections import Counter
@@ -103,8 +104,11 @@ def averaged(model: Any) -> list[Any]:
 def output_names(model: Any) -> tuple[str, ...]:
     """Return the names of the outputs of a model that returns a dictionary, in their order; else none."""
     outputs = structure(functional(model), "outputs")
-    is_flat = isinstance(outputs, dict) and len(outputs) == len(functional(model).outputs)
-    return tuple(sorted(outputs)) if is_flat else ()  # as Keras orders model.outputs
+    if not isinstance(outputs, dict) or len(outputs) != len(functional(model).outputs):
+        return ()
+    names = copy.copy(outputs)  # of the same type: Keras sorts the keys of most, but not of an OrderedDict
+    names.update({name: name for name in outputs})
+    return tuple(tree_of(keras_of(model)).flatten(names))
 
 
 def keras_layer(layer: Any) -> str | None:
