@@ -112,7 +112,7 @@ def test_crop_leaves_the_image_and_the_next_answer_alone() -> None:
         (
             noise(4, 4),
             {"interpolation": "lanczos"},
-            "'lanczos'; choose one of nearest, bilinear, biquadratic, bicubic",
+            "interpolation='lanczos': expected one of 'nearest', 'bilinear', 'biquadratic', 'bicubic'",
         ),
         (noise(4, 4), {"image_size": 0}, "image_size=0: expected an integer"),
         (noise(4, 4), {"crop_padding": -1}, "crop_padding=-1"),
@@ -195,7 +195,7 @@ def test_other_channel_counts_where_channels_are_alike() -> None:
 @pytest.mark.parametrize(
     ("x", "options", "error", "message"),
     [
-        (PIXELS, {"mode": "caffe"}, ValueError, "'caffe'; choose one of torch, tf, lite, v2"),
+        (PIXELS, {"mode": "caffe"}, ValueError, "mode='caffe': expected one of 'torch', 'tf', 'lite', 'v2'"),
         (PIXELS, {"data_format": "NHWC"}, ValueError, "got 'NHWC'"),
         (noise(8, 8, 1), {}, ValueError, r"length 3 on axis -1; got shape \(8, 8, 1\)"),
         (PIXELS, {"data_format": "channels_first"}, ValueError, r"axis -3; got shape \(2, 5, 4, 3"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..common import arguments
+
 # Mean and standard deviation of each RGB channel, in pixel levels.
 _MEAN_AND_STD = {
     "torch": ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
@@ -58,9 +60,7 @@ def scale_and_offset(mode: str | Scaling) -> Scaling:
     """
     if isinstance(mode, Scaling):
         return mode
-    if not isinstance(mode, str) or mode not in _MEAN_AND_STD:
-        raise ValueError(f"Unknown preprocessing mode {mode!r}; choose one of {', '.join(MODES)}.")
-    mean, std = _MEAN_AND_STD[mode]
+    mean, std = _MEAN_AND_STD[arguments.choice("preprocessing mode", mode, MODES)]
     return Scaling(tuple(1 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 

@@ -71,9 +71,7 @@ def center_crop_and_resize(
             "An image is an array (height, width) or (height, width, channels) with at least one "
             f"pixel; got shape {image.shape}. Pass the images of a batch one at a time."
         )
-    if interpolation not in MAP_INTERPOLATION_TO_ORDER:
-        names = ", ".join(MAP_INTERPOLATION_TO_ORDER)
-        raise ValueError(f"Unknown interpolation {interpolation!r}; choose one of {names}.")
+    arguments.choice("interpolation", interpolation, MAP_INTERPOLATION_TO_ORDER)
     image_size = arguments.whole("image_size", image_size)
     arguments.number("crop_padding", crop_padding, lambda pixels: 0 <= pixels < np.inf, "a number of at least 0")
     order = MAP_INTERPOLATION_TO_ORDER[interpolation]

@@ -115,10 +115,8 @@ def compile(
         ...     print(predictor(["misc/panda.jpg"]).shape)
         (1, 5)
     """
-    if engine not in ENGINES:
-        raise ValueError(f"Unknown engine {engine!r}; choose one of {', '.join(ENGINES)}.")
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+    arguments.choice("engine", engine, ENGINES)
+    arguments.choice("precision", precision, PRECISIONS)
     batch_size = None if batch_size is None else arguments.whole("batch_size", batch_size)
     threads = None if threads is None else arguments.whole("threads", threads)
     least = least_agreement(agreement, precision)

@@ -172,7 +172,7 @@ def test_models(capsys):
         (["models", "resnet*"], "no variant matches 'resnet\\*'"),
         (["predict", "x.jpg", "--model", "lite9"], "Did you mean"),
         (["predict", "x.jpg", "--weights", "imagnet"], "Unknown weights 'imagnet'"),
-        (["predict", "x.jpg", "--engine", "tpu"], "Unknown engine 'tpu'"),
+        (["predict", "x.jpg", "--engine", "tpu"], "engine='tpu': expected one of"),
         (["predict", "x.jpg", "--model", "missing.keras"], "No model at missing.keras"),
     ],
 )

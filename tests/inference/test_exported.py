@@ -137,7 +137,7 @@ def test_what_is_given_replaces_what_is_recorded(exported, pixels, caplog):
     assert caplog.text.count('gets pixels scaled as given, "lite"') == 1
     with pytest.raises(ValueError, match="5 outputs but 2 class names"):
         compile(path, class_names=["a", "b"])
-    with pytest.raises(ValueError, match="Unknown preprocessing mode"):
+    with pytest.raises(ValueError, match="preprocessing mode="):
         compile(path, preprocessing="caffe")
     with pytest.raises(ValueError, match="crop=7"):
         compile(path, crop=7)
