@@ -106,7 +106,7 @@ def output_names(model: Any) -> tuple[str, ...]:
     outputs = structure(functional(model), "outputs")
     if not isinstance(outputs, dict) or len(outputs) != len(functional(model).outputs):
         return ()
-    names = copy.copy(outputs)  # of the same type: Keras sorts the keys of most, but not of an OrderedDict
+    names = copy.copy(outputs)  # keeps the type: Keras sorts the keys of most, but not of an OrderedDict
     names.update({name: name for name in outputs})
     return tuple(tree_of(keras_of(model)).flatten(names))
 

@@ -19,7 +19,8 @@ from .batches import all_images
 from .teacher import Teacher
 
 PSEUDO_LABELS = "pseudo_labels.csv"
-Probabilities = Mapping[str, NDArray[np.float64]]  # of the classes, by the SHA-256 of an image's file
+# Probabilities of the classes, by the SHA-256 of an image's file.
+Probabilities = Mapping[str, NDArray[np.float64]]
 _BATCH = 64
 
 
