@@ -15,7 +15,7 @@ from ..family.description import padding_of
 from ..images.pixel_scaling import Scaling, is_of_pixels, scale_and_offset
 from . import marks
 from .arrays import Stored
-from .facts import Facts, from_json, of_scale_and_offset, positive_fraction
+from .facts import Facts, common_name, from_json, of_scale_and_offset, positive_fraction, strides
 
 # Models within models within …: deeper than anyone builds.
 _DEEPEST = 16
@@ -23,6 +23,13 @@ _DEEPEST = 16
 # Layers of the network, whoever built it; other layers stand before or behind it.
 _OURS = re.compile(r"(stem|block\d+[a-z]+|top)_\w+")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+_POOLINGS = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max"}
+
+# Other names are a user's own functions, which may be one of these.
+_ACTIVATIONS = {
+    "elu", "exponential", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear", "mish", "relu",
+    "relu6", "selu", "sigmoid", "softplus", "softsign", "swish", "tanh",
+}  # fmt: skip
 
 
 class Node(NamedTuple):
@@ -59,12 +66,16 @@ def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: s
     """
     try:
         if (backbone := _kerashub_backbone(model)) is not None:
-            activation = None if backbone is model["config"] else model["config"].get("activation")
+            options = {} if backbone is model["config"] else model["config"]
+            activation = options.get("activation")
             return dataclasses.replace(
-                kerashub(backbone), activation=activation if isinstance(activation, str) else None
+                kerashub(backbone),
+                activation=activation if isinstance(activation, str) else None,
+                pooling=kerashub_pooling(options),
             )
         nodes = list(_nodes(model))
-        network = [node for node in nodes if _OURS.fullmatch(node.name)] or nodes
+        ours = [node for node in nodes if _OURS.fullmatch(node.name)]
+        network = ours or nodes
         mark = _mark(network)
         return Facts(
             padding=_padding(network, {node.name: node for node in nodes}),
@@ -73,6 +84,10 @@ def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: s
             crop=mark.crop,
             interpolation=mark.interpolation,
             activation=_last_activation(nodes),
+            hidden_activation=_hidden_activation(ours),
+            strides=_strides(ours),
+            residuals=_residuals(ours),
+            pooling=_pooling(nodes),
         )
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return Facts()
@@ -98,11 +113,19 @@ def kerashub(config: Mapping[str, Any]) -> Facts:
     is_known = (pads, config.get("stem_conv_padding")) in ((True, "valid"), (False, "same"))
     blocks = zip(config["stackwise_block_types"], config["stackwise_strides"], strict=True)
     strided = [(kind in ("fused", "cba"), kind != "unfused") for kind, stride in blocks if stride > 1]
-    epsilon = config.get("batch_norm_epsilon")
+    epsilon, activation = config.get("batch_norm_epsilon"), config.get("activation")
     return Facts(
         padding=padding_of([(False, bool(pads)), *strided]) if is_known else None,
         epsilon=None if epsilon is None else positive_fraction(epsilon),
+        hidden_activation=common_name(activation) if isinstance(activation, str) else None,
+        strides=strides(config["stackwise_strides"]),
     )
+
+
+def kerashub_pooling(options: Mapping[str, Any]) -> str | None:
+    """Return the pooling in the options of KerasHub's classifier."""
+    pooling = options.get("pooling")
+    return pooling if isinstance(pooling, str) else None
 
 
 def _kerashub_backbone(model: Any) -> Mapping[str, Any] | None:
@@ -202,6 +225,40 @@ def _pair(value: Any) -> tuple[Any, Any]:
 def _epsilon(network: list[Node]) -> float | None:
     norms = Counter(node.config["epsilon"] for node in network if node.kind.startswith("BatchNormalization"))
     return positive_fraction(norms.most_common(1)[0][0]) if norms else None
+
+
+def _hidden_activation(network: list[Node]) -> str | None:
+    """Return the activation of all layers of that name; None for several, or one that is not Keras' own."""
+    values = (node.config.get("activation") for node in network if node.kind == "Activation")
+    # Keras notes a function that the user has registered as an object with its name.
+    names = {str(value.get("config")) if isinstance(value, dict) else str(value) for value in values}
+    name = common_name(names.pop()) if len(names) == 1 else ""
+    return name if name in _ACTIVATIONS else None
+
+
+def _strides(network: list[Node]) -> tuple[int, ...] | None:
+    """Return the stride of each stage; None for a dilated network, whose weights are those of one with strides."""
+    convolutions = [node for node in network if node.kind in _CONVOLUTIONS]
+    if any(max(_pair(node.config.get("dilation_rate", 1))) > 1 for node in convolutions):
+        return None
+    found: dict[int, int] = {}
+    for node in convolutions:
+        if first := re.match(r"block(\d+)a_", node.name):
+            stage = int(first[1])
+            found[stage] = max(found.get(stage, 1), *_pair(node.config["strides"]))
+    return tuple(found[stage] for stage in sorted(found)) or None
+
+
+def _residuals(network: list[Node]) -> tuple[str, ...] | None:
+    """Return the blocks that add their input to their output; None if the layers have other names."""
+    blocks = {node.name.partition("_")[0] for node in network if node.name.startswith("block")}
+    return tuple(block for block in blocks if any(node.name == f"{block}_add" for node in network)) if blocks else None
+
+
+def _pooling(nodes: list[Node]) -> str | None:
+    """Return the last pooling to vectors outside of the blocks."""
+    kinds = [node.kind for node in nodes if not node.name.startswith("block")]
+    return next((name for kind in reversed(kinds) if (name := _POOLINGS.get(kind))), None)
 
 
 def _last_activation(nodes: list[Node]) -> str | None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common import json_files
-from ..family.variants import PADDINGS
+from ..family.scaling import scale_blocks
+from ..family.variants import PADDINGS, Variant
 from ..images.pixel_scaling import MODES, Scaling, scale_and_offset
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Facts:
         thresholds: Least probability of each label that applies.
         class_counts: Numbers of classes in files beside the weights, by place: ``"config.json: num_classes"``. They are
             never written, since the weights themselves show theirs.
+        hidden_activation: Keras' name of the activation within the network.
+        strides: Stride of each stage.
+        residuals: Blocks that add their input to their output: ``"block2b"``.
+        pooling: Pooling before the classifier, ``"avg"``. It is never written: no other classifier is.
     """
 
     padding: str | None = None
@@ -63,6 +68,10 @@ class Facts:
     targets: str | None = None
     thresholds: tuple[float, ...] | None = None
     class_counts: tuple[tuple[str, int], ...] | None = None
+    hidden_activation: str | None = None
+    strides: tuple[int, ...] | None = None
+    residuals: tuple[str, ...] | None = None
+    pooling: str | None = None
 
     def __or__(self, other: Facts) -> Facts:
         """Return these facts, completed by the others."""
@@ -76,6 +85,20 @@ class Facts:
 
 
 UNKNOWN = Facts()
+
+
+def of_variant(variant: Variant) -> Facts:
+    """Return what decides what a variant computes, and what no array of its weights shows."""
+    return Facts(
+        hidden_activation=common_name(variant.activation),
+        strides=tuple(stage.strides for stage in variant.blocks),
+        residuals=tuple(block.name for block in scale_blocks(variant) if block.residual),
+    )
+
+
+def common_name(activation: str) -> str:
+    """Return the name that this package has for an activation."""
+    return {"silu": "swish"}.get(activation, activation)
 
 
 def from_json(text: str | bytes) -> Facts:
@@ -214,6 +237,17 @@ def preprocessing(value: Any) -> str | Scaling:
     raise ValueError(f"it says preprocessing {str(value)[:80]!r}; known are {', '.join(MODES)}, or scale and offset")
 
 
+def strides(value: Any) -> tuple[int, ...]:
+    """Check the strides of a network's stages, from JSON.
+
+    Raises:
+        ValueError: The value is no list of them.
+    """
+    if not isinstance(value, list | tuple) or not all(type(stride) is int and stride > 0 for stride in value):
+        raise ValueError(f"it says strides {str(value)[:80]} where a list of whole numbers is due")
+    return tuple(value)
+
+
 def class_names(value: Any) -> tuple[str, ...]:
     """Check a list of names from JSON.
 
@@ -251,4 +285,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "model": short_text,
     "targets": short_text,
     "thresholds": thresholds,
+    "hidden_activation": short_text,
+    "strides": strides,
+    "residuals": class_names,
 }

@@ -74,6 +74,7 @@ def _kerashub(config_file: Path, config: dict[str, Any]) -> Facts:
         options = read_object(task)["config"]
         if isinstance(activation := options.get("activation"), str):
             facts = dataclasses.replace(facts, activation=activation)
+        facts = dataclasses.replace(facts, pooling=architecture.kerashub_pooling(options))
         if (classes := options.get("num_classes")) is not None:
             facts = dataclasses.replace(facts, class_counts=((f"{task}: num_classes", count_of_classes(classes)),))
     return facts

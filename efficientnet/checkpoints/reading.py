@@ -19,6 +19,7 @@ from ..family.variants import Variant, get_variant, list_variants
 from . import foreign, hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Stored
 from .base import StoredWeights
+from .facts import of_variant
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, IN_TORCH, KECAM, NUMBERED, OURS
 from .names.kerashub import KERASHUB
@@ -85,8 +86,21 @@ class Reading:
 
     @property
     def differences(self) -> int:
-        """Number of arrays that do not fit."""
-        return len(self.amiss) + len(self.unequal) + len(self.left_over)
+        """Number of arrays that do not fit, and of contradictions."""
+        return len(self.amiss) + len(self.unequal) + len(self.left_over) + len(self.contradictions)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """Return what the file says that its network computes, and the variant does otherwise with the same arrays."""
+        said, ours = self.checkpoint.facts, of_variant(self.variant)
+        found = []
+        if said.hidden_activation not in (None, ours.hidden_activation):
+            found.append(f"its activation is {said.hidden_activation!r}, and the network's {ours.hidden_activation!r}")
+        if said.strides is not None and said.strides != ours.strides:
+            found.append(f"its stages have the strides {said.strides}, and the network's {ours.strides}")
+        if said.residuals is not None and (blocks := set(said.residuals) ^ set(ours.residuals or ())):
+            found.append(f"{min(blocks)} adds its input to its output in one of the file and the network only")
+        return found
 
 
 def _layer(entry: Entry) -> str:
@@ -261,7 +275,7 @@ def _compare(path: Path, checkpoint: StoredWeights, place: _Place, variant: Vari
         else:
             reading.arrays[entry.ours] = entry.to_ours(stored)
     head = [entry for ours, entry in entries.items() if ours.startswith("probs/")]
-    is_own = all(entry.ours in reading.arrays for entry in head)
+    is_own = all(entry.ours in reading.arrays for entry in head) and checkpoint.facts.pooling in (None, "avg")
     known = {entry.theirs for entry in entries.values()}
     for name, stored in found.items():
         if name in known or (origin.ignored and origin.ignored.fullmatch(name)):
@@ -370,6 +384,7 @@ def explain(reading: Reading) -> str:
     ]
     reasons += [f"{entry.ours} {entry.shape} is missing from the file" for entry in reading.amiss]
     reasons += [f"{name} {shape} is in the file only" for name, shape in reading.left_over.items()]
+    reasons += reading.contradictions
     if not reasons:
         return ""
     reasons += [f"{name} {shape} is in the file only" for name, shape in reading.aside.items()]
@@ -381,7 +396,7 @@ def explain(reading: Reading) -> str:
         theirs, ours = (len(scaling.scale_blocks(variant)) for variant in (best.variant, reading.variant))
         blocks = f" ({theirs} blocks, where this has {ours})" if theirs != ours else ""
         hint = f" These are weights of {best.variant.name}{blocks}."
-    elif best.unequal:  # a damaged file of a published variant has no other shapes
+    elif best.unequal or best.contradictions:  # a damaged file of a published variant has no other shapes
         hint = " No variant of the table has such weights; a custom variant is given as its .json file."
     return f"{reading.path} does not hold the weights of {reading.variant.name}.{hint} What differs: {shown}."
 

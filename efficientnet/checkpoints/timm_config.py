@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.pixel_scaling import Scaling
-from .facts import Facts, count_of_classes, of_mean_and_std, positive_fraction
+from .facts import Facts, common_name, count_of_classes, of_mean_and_std, positive_fraction, short_text
 
 # As timm.create_model takes them, and segmentation_models_pytorch with "tu-" in front.
 _NAME = re.compile(
@@ -17,6 +17,9 @@ _NAME = re.compile(
     r"(?P<name>(?:(?:tf_)?efficientnet(?:_(?:b\d|l2|lite\d|e[sml]|cc_b\d_\de)|v2_(?:b\d|s|m|l|xl|rw_[tsm]))|"
     r"test_efficientnet|efficientnet_(?:b\d|e[sl])_pruned)(?:\.[^/\s]+)?)"
 )
+# The network of timm's whose arrays are B0's, and the options that change what a network computes with its arrays.
+_BLURRED = r"(?:.*/)?efficientnet_blur_b0\b"
+_CHANGING = ("aa_layer", "norm_layer", "se_layer", "fix_stem")
 # Where Lightning modules keep it among their hyper-parameters.
 _NAME_KEYS = ("arch", "architecture", "model", "model_name", "backbone", "encoder", "encoder_name")
 
@@ -39,6 +42,9 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     if not isinstance(name, str):
         raise ValueError("its architecture is no text")
     arguments = config.get("model_args", {})
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    if problem := _other_network(name, arguments):
+        raise ValueError(problem)
     labels = config.get("label_names", trained.get("label_names", trained.get("labels")))
     counts = {"label_names": len(labels)} if isinstance(labels, Mapping | list | tuple) and labels else {}
     if config.get("num_classes") is not None:
@@ -48,7 +54,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
         class_names=class_names_of(labels),
         class_counts=tuple((f"{path}: {key}", count) for key, count in counts.items()),
         **_trained(trained),
-        **_built(arguments if isinstance(arguments, Mapping) else {}),
+        **_built({"global_pool": config.get("global_pool"), **arguments}),
     )
 
 
@@ -84,7 +90,10 @@ def of_run(options: Mapping[Any, Any]) -> Facts:
     if not isinstance(options.get("model"), str):
         return Facts()
     arguments = options.get("model_kwargs")
-    built = {"bn_eps": options.get("bn_eps"), **(arguments if isinstance(arguments, Mapping) else {})}
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    if problem := _other_network(options["model"], arguments):
+        raise ValueError(problem)
+    built = {"bn_eps": options.get("bn_eps"), "global_pool": options.get("gp"), **arguments}
     try:
         return Facts(**_trained(options), **_built(built)) | _trained_there(options["model"])
     except ValueError:
@@ -128,10 +137,21 @@ def _channels(values: Any, least: float = -math.inf) -> list[float]:
 def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the options that override those of the network's name."""
     epsilon, padding = arguments.get("bn_eps"), arguments.get("pad_type")
+    activation, pooling = arguments.get("act_layer"), arguments.get("global_pool")
     return {
         "epsilon": None if epsilon is None else positive_fraction(epsilon),
         "padding": {"same": "same", "": "symmetric", "symmetric": "symmetric"}.get(str(padding)),
+        "hidden_activation": common_name(short_text(activation)) if activation else None,
+        "pooling": {"fast": "avg", "fastavg": "avg"}.get(pooling := short_text(pooling), pooling) if pooling else None,
     }
+
+
+def _other_network(name: str, arguments: Mapping[Any, Any]) -> str:
+    """Return why a network that timm builds under a name is none of these, with arrays like theirs; empty if it is."""
+    if re.match(_BLURRED, name):
+        return f"its network {name[:80]!r} blurs where those that are read here do not"
+    changed = [key for key in _CHANGING if arguments.get(key)]
+    return f"its network has {changed[0]}={str(arguments[changed[0]])[:80]!r}, which none here has" if changed else ""
 
 
 def class_names_of(labels: Any) -> tuple[str, ...] | None:

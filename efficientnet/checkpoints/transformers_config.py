@@ -9,11 +9,20 @@ from typing import Any
 
 from ..common.json_files import is_number, read_object
 from ..images.pixel_scaling import Scaling
-from .facts import Facts, count_of_classes, of_scale_and_offset, positive_fraction
+from .facts import (
+    Facts,
+    common_name,
+    count_of_classes,
+    of_scale_and_offset,
+    positive_fraction,
+    short_text,
+    strides,
+)  # fmt: skip
 from .timm_config import class_names_of
 
 _PREPROCESSOR = "preprocessor_config.json"
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_STRIDES = (1, 2, 2, 2, 1, 2, 1)  # default of EfficientNetConfig
 _HALF = (0.5, 0.5, 0.5)  # default of EfficientNetImageProcessor
 
 
@@ -28,8 +37,6 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
         ValueError: A value is out of its range, or the network is none of this package's.
         OSError: The image processor's file cannot be read.
     """
-    if (activation := config.get("hidden_act", "swish")) not in ("swish", "silu"):
-        raise ValueError(f"its hidden_act is {str(activation)[:80]!r}, where EfficientNets have 'swish'")
     size = config.get("image_size")
     padded = set(config.get("depthwise_padding") or ())
     if size is not None and (padded != blocks_padded_equally(config, size) or size % 2):  # the stem, at an odd size
@@ -50,6 +57,9 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
         epsilon=None if epsilon is None else positive_fraction(epsilon),
         class_names=names,
         class_counts=counts,
+        hidden_activation=common_name(short_text(config.get("hidden_act", "swish"))),
+        strides=strides(config.get("strides", _STRIDES)),
+        pooling={"mean": "avg"}.get(pooling := short_text(config.get("pooling_type", "mean")), pooling),
     )
 
 
@@ -65,12 +75,11 @@ def blocks_padded_equally(config: Mapping[str, Any], size: Any) -> set[int]:
     """
     if type(size) is not int or size < 1:
         raise ValueError(f"its image_size is {str(size)[:80]!r}, where a number of pixels is due")
-    strides = config.get("strides", (1, 2, 2, 2, 1, 2, 1))
     repeats = config.get("num_block_repeats", (1, 2, 2, 3, 3, 4, 1))
     depth = config.get("depth_coefficient", 3.1)
     side, number = -(-size // 2), 0
     found = set()
-    for stride, count in zip(strides, repeats, strict=True):
+    for stride, count in zip(config.get("strides", _STRIDES), repeats, strict=True):
         if stride == 2:
             found |= {number} if side % 2 else set()
             side = -(-side // 2)

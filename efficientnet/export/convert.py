@@ -13,7 +13,7 @@ import numpy as np
 from .. import checkpoints
 from ..checkpoints import Facts, Reading
 from ..checkpoints.channels import with_channels
-from ..checkpoints.facts import UNKNOWN, write_hdf5
+from ..checkpoints.facts import UNKNOWN, of_variant, write_hdf5
 from ..checkpoints.names.torch import TIMM
 from ..common import arguments
 from ..common.files import replacing
@@ -107,7 +107,7 @@ def convert_weights(
         reading = with_channels(reading, arguments.whole("in_channels", in_channels))
     if class_names is not None and len(class_names) != (reading.classes or 0):
         raise ValueError(f"class_names: {len(class_names)} names, and {source} has {reading.classes or 'no'} classes.")
-    facts = dataclasses.replace(given | finding.of_reading(reading), model=None)
+    facts = dataclasses.replace(given | finding.of_reading(reading), model=None) | of_variant(reading.variant)
     if facts.targets == "ordinal":
         raise ValueError(
             f"{source} computes the probabilities of ordered classes by layers behind the network, which no file of a "

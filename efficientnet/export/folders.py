@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..checkpoints import Facts, Reading
-from ..checkpoints.facts import simplest
+from ..checkpoints.facts import of_variant, simplest
 from ..common.files import part_folder
 from ..common.text import get_logger
 from ..family.variants import list_variants, save_variant
@@ -49,7 +49,7 @@ def write_package(
     facts = Facts(
         network.variant.padding, network.variant.batch_norm_epsilon, simplest(network.scaling), network.crop,
         network.interpolation, class_names, network.activation,
-    )  # fmt: skip
+    ) | of_variant(network.variant)  # fmt: skip
     if state_dicts.is_file(target):
         state_dicts.write(target, arrays, facts)
         return

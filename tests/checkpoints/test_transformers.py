@@ -85,7 +85,7 @@ def test_padding_is_that_of_tensorflow_at_the_networks_size(tmp_path):
 @pytest.mark.parametrize(
     ("config", "processor", "message"),
     [
-        ({"hidden_act": "relu"}, None, "hidden_act is 'relu'"),
+        ({"hidden_act": 3}, None, "short text"),
         ({"image_size": "big"}, None, "image_size is 'big'"),
         ({"image_size": 64, "strides": [1]}, None, "does not say what model.safetensors beside it holds"),
         ({"batch_norm_eps": 3}, None, "fraction"),

@@ -1,0 +1,157 @@
+"""Networks that compute otherwise with the same arrays: what the files say of them is compared with the variant."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_blocks import tiny_blocks
+
+from efficientnet import get_variant
+from efficientnet.checkpoints import accept, open_checkpoint, read_checkpoint, safetensors
+from efficientnet.checkpoints.names.torch import TIMM, TRANSFORMERS
+from efficientnet.errors import CheckpointError
+from efficientnet.export import convert
+from efficientnet.family import arrays as layout
+
+TEST = get_variant("efficientnet-test")
+SMALL = dataclasses.replace(get_variant("b0"), name="small", width=0.25, depth=0.25, resolution=64)
+TINY = dataclasses.replace(SMALL, depth=1.0, blocks=tiny_blocks("b0"))
+
+
+def folder_of(tmp_path, origin, variant, config):
+    entries = origin.entries(layout.layers(variant, 3))
+    safetensors.write(tmp_path / "model.safetensors", {e.theirs: np.ones(e.their_shape, "f4") for e in entries})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def of_timm(tmp_path, arguments, architecture="test_efficientnet"):
+    config = {"architecture": architecture, "num_classes": 3, "model_args": arguments}
+    return folder_of(tmp_path, TIMM, TEST, config)
+
+
+def of_transformers(tmp_path, config):
+    return folder_of(tmp_path, TRANSFORMERS, SMALL, {"model_type": "efficientnet", **config})
+
+
+def check_refused(path, variant, message):
+    with pytest.raises(CheckpointError, match=f"does not hold the weights of {variant.name}.*json file.*{message}"):
+        accept(read_checkpoint(path, variant))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"act_layer": "silu", "global_pool": "fast", "drop_rate": 0.1}])
+def test_a_network_of_timm_with_other_options_for_training(tmp_path, arguments):
+    assert accept(read_checkpoint(of_timm(tmp_path, arguments), TEST)).classes == 3
+
+
+def test_another_activation_in_timm(tmp_path):
+    check_refused(of_timm(tmp_path, {"act_layer": "relu"}), TEST, "its activation is 'relu', and the network's 'swish'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "architecture", "message"),
+    [
+        ({"aa_layer": "blurpc"}, "test_efficientnet", "aa_layer='blurpc'"),
+        ({}, "efficientnet_blur_b0", "'efficientnet_blur_b0' blurs"),
+    ],
+)
+def test_another_network_of_timm(tmp_path, arguments, architecture, message):
+    with pytest.raises(CheckpointError, match=message):
+        open_checkpoint(of_timm(tmp_path, arguments, architecture))
+
+
+def test_a_training_of_another_network_of_timm(tmp_path):
+    torch = pytest.importorskip("torch")
+    arrays = {e.theirs: torch.ones(e.their_shape) for e in TIMM.entries(layout.layers(TEST, 3))}
+    run = {"arch": "test_efficientnet", "state_dict": arrays, "args": {"model_kwargs": {"act_layer": "relu"}}}
+    torch.save(run, tmp_path / "run.pth")
+    check_refused(tmp_path / "run.pth", TEST, "its activation is 'relu'")
+    torch.save({**run, "args": {"model_kwargs": {"aa_layer": "blurpc"}}}, tmp_path / "run.pth")
+    with pytest.raises(CheckpointError, match="aa_layer='blurpc'"):
+        open_checkpoint(tmp_path / "run.pth")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"hidden_act": "relu"}, "its activation is 'relu', and the network's 'swish'"),
+        ({"strides": [1, 2, 1, 2, 1, 2, 1]}, r"strides \(1, 2, 1, 2, 1, 2, 1\), and the network's \(1, 2, 2, 2"),
+    ],
+)
+def test_another_network_of_transformers(tmp_path, config, message):
+    assert not read_checkpoint(of_transformers(tmp_path, {"hidden_act": "silu"}), SMALL).differences
+    check_refused(of_transformers(tmp_path, config), SMALL, message)
+
+
+@pytest.mark.parametrize(
+    ("write", "config", "variant"),
+    [(of_timm, {"global_pool": "max"}, TEST), (of_transformers, {"pooling_type": "max"}, SMALL)],
+)
+def test_a_classifier_of_other_features_is_left_aside(tmp_path, write, config, variant):
+    """Those of pooling by the maximum: the body is the same."""
+    reading = accept(read_checkpoint(write(tmp_path, config), variant))
+    assert reading.classes is None
+    assert any("classifier" in name for name in reading.aside)
+
+
+def test_another_network_of_kerashub(golden, tmp_path):
+    preset = tmp_path / "preset"
+    shutil.copytree(golden("kerashub-b0") / "preset", preset)
+    small = read_variant(preset)
+    config = json.loads((preset / "config.json").read_text())
+    (preset / "config.json").write_text(json.dumps(edited(config, activation="relu")))
+    check_refused(preset, small, "its activation is 'relu'")
+    (preset / "config.json").write_text(json.dumps(edited(config, stackwise_strides=[1, 2, 1, 2, 1, 2, 1])))
+    check_refused(preset, small, "its stages have the strides")
+    (preset / "config.json").write_text(json.dumps(config))
+    task = json.loads((preset / "task.json").read_text())
+    (preset / "task.json").write_text(json.dumps(edited(task, pooling="max")))
+    assert accept(read_checkpoint(preset, small)).classes is None
+
+
+def edited(layer, **options):
+    return {**layer, "config": {**layer["config"], **options}}
+
+
+def read_variant(preset):
+    from make_golden import DEPTH, WIDTH
+
+    small = dataclasses.replace(get_variant("b0"), name="small", width=WIDTH, depth=DEPTH)
+    assert not read_checkpoint(preset, small).differences
+    return small
+
+
+OTHERS = {
+    "activation": (dataclasses.replace(TINY, activation="relu"), "its activation is 'relu', and the network's 'swish'"),
+    "strides": (
+        dataclasses.replace(TINY, blocks=(TINY.blocks[0], dataclasses.replace(TINY.blocks[1], strides=1))),
+        "its stages have the strides",
+    ),
+    "residuals": (
+        dataclasses.replace(TINY, blocks=(TINY.blocks[0], dataclasses.replace(TINY.blocks[1], id_skip=False))),
+        "block2b adds its input",
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_network_of_keras(tmp_path, other, suffix):
+    keras = pytest.importorskip("efficientnet.keras")
+    variant, message = OTHERS[other]
+    model = keras.create(variant, weights=None, classes=3)
+    model.save(tmp_path / f"model{suffix}")
+    check_refused(tmp_path / f"model{suffix}", TINY, message)
+    accept(read_checkpoint(tmp_path / f"model{suffix}", variant))
+    convert.convert_weights(tmp_path / f"model{suffix}", tmp_path / "converted.safetensors", variant=variant)
+    check_refused(tmp_path / "converted.safetensors", TINY, message)
+
+
+def test_a_dilated_network_has_the_same_weights(tmp_path):
+    keras = pytest.importorskip("efficientnet.keras")
+    deep = dataclasses.replace(TINY, blocks=(*TINY.blocks, dataclasses.replace(TINY.blocks[1], input_filters=40)))
+    keras.create(deep, weights=None, features_only=True, output_stride=8).save(tmp_path / "model.keras")
+    assert open_checkpoint(tmp_path / "model.keras").facts.hidden_activation == "swish"
+    assert not read_checkpoint(tmp_path / "model.keras", deep).contradictions
