@@ -207,6 +207,8 @@ def _unknown(path: str | PathLike[str], checkpoint: StoredWeights) -> Checkpoint
             " They begin with numbers, as PyTorch's nn.Sequential has them, which does not keep the names of its parts:"
             " save the state_dict() of the network itself."
         )
+    elif program := foreign.describe_folder(Path(path)):
+        hint = f" It {program}."
     return CheckpointError(
         f"{fspath(path)} is a file of weights ({checkpoint.format}), but its names ({', '.join(names[:3])}, …) are "
         f"not those of an EfficientNet of {', '.join(dict.fromkeys(o.name for o in ORIGINS))}.{hint}"

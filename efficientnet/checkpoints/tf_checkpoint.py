@@ -35,7 +35,8 @@ _LEFT_OVER_OF_TRAINING = re.compile(
 def recognizes(path: Path) -> bool:
     """Return whether ``read`` is the reader of a path: a file, a folder, or the common part of files' names."""
     if not path.is_file():
-        return Path(f"{path}.index").is_file() or (path.is_dir() and bool(_names(os.listdir(path))))
+        folder = _checkpoint_folder(path)
+        return Path(f"{path}.index").is_file() or (folder.is_dir() and bool(_names(os.listdir(folder))))
     with path.open("rb") as file:
         if _STATE.match(file.read(512)):
             return True
@@ -56,8 +57,8 @@ def read(path: str | PathLike[str]) -> StoredWeights:
 
     Args:
         path: Path of one of the files ``NAME.index`` and ``NAME.data-00000-of-00001``, or ``NAME`` with its folder, or
-            a folder that holds one checkpoint or a file ``checkpoint`` naming the latest, or that file, or a tar
-            archive, plain or gzipped, that holds one checkpoint.
+            a folder that holds one checkpoint or a file ``checkpoint`` naming the latest, or that file, or the folder
+            of a SavedModel, or a tar archive, plain or gzipped, that holds one checkpoint.
 
     Raises:
         CheckpointError: A file is missing, damaged, hostile or of a kind that is not read here, or there are several
@@ -118,6 +119,7 @@ def _locate(path: Path) -> tuple[Path, str]:
     if Path(f"{path}.index").is_file():
         return path.parent, path.name
     if path.is_dir():
+        path = _checkpoint_folder(path)
         names = _names(os.listdir(path))
         state = path / "checkpoint"
         latest = _latest(state) if state.is_file() else None
@@ -134,6 +136,12 @@ def _latest(state: Path) -> str | None:
     with state.open("rb") as file:
         match = _STATE.match(file.read(4096))
     return os.path.basename(match[1].decode()) if match else None
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    """Return the folder that holds the checkpoint of a folder, which may be a SavedModel."""
+    variables = path / "variables"
+    return variables if (variables / "variables.index").is_file() else path
 
 
 def _files(folder: Path, name: str) -> list[Path]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tf_bundle_writer
 
-from efficientnet.checkpoints import CheckpointError, open_checkpoint
+from efficientnet.checkpoints import CheckpointError, open_checkpoint, read_checkpoint
 
 PICKLE = pickle.dumps({"conv.weight": np.zeros(3), "StructuredToParameterName@@": {}}, protocol=4)
 
@@ -73,3 +74,16 @@ def test_a_savedmodel(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
     with pytest.raises(CheckpointError, match=r"is a SavedModel of TensorFlow: .*model\.save_weights"):
         open_checkpoint(tmp_path)
+
+
+def test_the_weights_in_a_savedmodel(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    tf_bundle_writer.save(tmp_path / "variables", "variables", stem_conv__kernel=np.ones(3, np.float32))
+    np.testing.assert_array_equal(np.asarray(open_checkpoint(tmp_path).arrays["stem_conv/kernel"]), np.ones(3))
+
+
+def test_a_savedmodel_of_other_names(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    tf_bundle_writer.save(tmp_path / "variables", "variables", weights__0=np.zeros(3, np.float32))
+    with pytest.raises(CheckpointError, match=r"names \(weights/0.*is a SavedModel of TensorFlow: .*save_weights"):
+        read_checkpoint(tmp_path)
