@@ -96,6 +96,19 @@ def of_variant(variant: Variant) -> Facts:
     )
 
 
+def contradictions(said: Facts, variant: Variant) -> list[str]:
+    """Return what a network computes, as its file says, and a variant does otherwise with the same arrays."""
+    ours = of_variant(variant)
+    found = []
+    if said.hidden_activation not in (None, ours.hidden_activation):
+        found.append(f"its activation is {said.hidden_activation!r}, and the network's {ours.hidden_activation!r}")
+    if said.strides is not None and said.strides != ours.strides:
+        found.append(f"its stages have the strides {said.strides}, and the network's {ours.strides}")
+    if said.residuals is not None and (blocks := set(said.residuals) ^ set(ours.residuals or ())):
+        found.append(f"{min(blocks)} adds its input to its output in one of the file and the network only")
+    return found
+
+
 def common_name(activation: str) -> str:
     """Return the name that this package has for an activation."""
     return {"silu": "swish"}.get(activation, activation)

@@ -19,7 +19,7 @@ from ..family.variants import Variant, get_variant, list_variants
 from . import foreign, hub_folder, keras_archive, keras_h5, safetensors, tf_checkpoint, torch_pickle
 from .arrays import Stored
 from .base import StoredWeights
-from .facts import of_variant
+from .facts import contradictions
 from .names.base import Entry, Origin, Shape
 from .names.keras import APPLICATIONS, IN_TORCH, KECAM, NUMBERED, OURS
 from .names.kerashub import KERASHUB
@@ -92,15 +92,7 @@ class Reading:
     @property
     def contradictions(self) -> list[str]:
         """Return what the file says that its network computes, and the variant does otherwise with the same arrays."""
-        said, ours = self.checkpoint.facts, of_variant(self.variant)
-        found = []
-        if said.hidden_activation not in (None, ours.hidden_activation):
-            found.append(f"its activation is {said.hidden_activation!r}, and the network's {ours.hidden_activation!r}")
-        if said.strides is not None and said.strides != ours.strides:
-            found.append(f"its stages have the strides {said.strides}, and the network's {ours.strides}")
-        if said.residuals is not None and (blocks := set(said.residuals) ^ set(ours.residuals or ())):
-            found.append(f"{min(blocks)} adds its input to its output in one of the file and the network only")
-        return found
+        return contradictions(self.checkpoint.facts, self.variant)
 
 
 def _layer(entry: Entry) -> str:
