@@ -251,8 +251,11 @@ def _strides(network: list[Node]) -> tuple[int, ...] | None:
 
 def _residuals(network: list[Node]) -> tuple[str, ...] | None:
     """Return the blocks that add their input to their output; None if the layers have other names."""
-    blocks = {node.name.partition("_")[0] for node in network if node.name.startswith("block")}
-    return tuple(block for block in blocks if any(node.name == f"{block}_add" for node in network)) if blocks else None
+    if not any(node.name.startswith("block") for node in network):
+        return None
+    # A network that stands beside another one has a number or another end behind its layers' names.
+    adding = (node.name.partition("_")[0] for node in network if re.match(r"block\d+[a-z]+_add", node.name))
+    return tuple(sorted(set(adding)))
 
 
 def _pooling(nodes: list[Node]) -> str | None:

@@ -155,3 +155,13 @@ def test_a_dilated_network_has_the_same_weights(tmp_path):
     keras.create(deep, weights=None, features_only=True, output_stride=8).save(tmp_path / "model.keras")
     assert open_checkpoint(tmp_path / "model.keras").facts.hidden_activation == "swish"
     assert not read_checkpoint(tmp_path / "model.keras", deep).contradictions
+
+
+def test_layers_that_are_named_anew(tmp_path):
+    """As a program does before it puts two networks into one model."""
+    keras = pytest.importorskip("efficientnet.keras")
+    config = keras.create(TINY, weights=None, classes=3).get_config()
+    renamed = json.loads(json.dumps(config).replace("block2b_add", "block2b_add_1"))
+    assert renamed != config
+    keras._keras.Model.from_config(renamed).save(tmp_path / "model.keras")
+    assert not read_checkpoint(tmp_path / "model.keras", TINY).contradictions
