@@ -202,7 +202,7 @@ def calibration_images(given: str) -> list[Path]:
     if not found:
         problem = "there are no images in this folder" if os.path.isdir(given) else "there is no such folder"
         raise ValueError(f"--calibrate={given}: {problem}; expected one with some hundred images.")
-    from ..inference.eight_bits import MOST_IMAGES
+    from ..inference.fidelity import MOST_IMAGES
 
     count = min(len(found), MOST_IMAGES)
     return [found[place * len(found) // count] for place in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from ..images.pixel_scaling import Scaling
 from . import engines
 from .engines import CompileRequest, Engine, Run
 from .exported import ExportedFile
-from .fidelity import least_agreement
+from .fidelity import MOST_IMAGES, least_agreement
 from .openvino_engine import openvino
 from .predictor import Predictor
 from .sources import ModelSource
@@ -127,11 +128,16 @@ def compile(
         source = ModelSource.of_file(model, preprocessing, crop, interpolation, class_names, keep=cache)
     else:
         source = ModelSource.of_model(model, preprocessing, crop, interpolation, class_names, keep=cache)
-    request = CompileRequest(source, precision, threads, batch_size, tuple(calibration), least)
+    images = tuple(itertools.islice(calibration, MOST_IMAGES))
+    request = CompileRequest(source, precision, threads, batch_size, images, least)
     if source.exported is not None:
         predictor = _of_file(source.exported, engine, request)
         source.remind(predictor.spec)
         return predictor
+    if images and precision != "int8":
+        raise ValueError(
+            f"calibration= is for precision='int8', not for {precision!r}: leave it out (--calibrate), or take int8."
+        )
     if precision != "f32":
         if engine not in ("auto", "fastest", "openvino"):
             raise ValueError(f"precision={precision!r} is OpenVINO's alone: engine='openvino', and not {engine!r}.")

@@ -18,9 +18,8 @@ from ..keras_graph.sensitivity import by_sensitivity
 from ..model_io.images import read_pixels
 from ..model_io.spec import InputSpec
 from .engines import Run
-from .fidelity import Fidelity
+from .fidelity import MOST_IMAGES, Fidelity
 
-MOST_IMAGES = 300
 # More images to calibrate on changed little on Lite0; more to measure on do not hang on a single one.
 _HELD_OUT_SHARE = 0.5
 # At 224 x 224 pixels; of larger images fewer, down to the least.
@@ -59,7 +58,8 @@ def prepare(sources: Iterable[Any], spec: InputSpec) -> Calibration:
         spec: Spec of the model.
 
     Raises:
-        ValueError: There are no images, or the model does not record how pixels are scaled.
+        ValueError: There are no images, all of them have the same single color, or the model does not record how
+            pixels are scaled.
         OSError: An image cannot be read.
     """
     listed = list(itertools.islice(sources, MOST_IMAGES))
@@ -84,8 +84,13 @@ def prepare(sources: Iterable[Any], spec: InputSpec) -> Calibration:
             others = (_view(pixels, spec, rng) for _ in range(each - 1))
             views.append([_stored(view, spec) for view in (whole, *others)])
     # By turns, so that those beyond the total are not all of the last images.
-    mixed = [view for turn in zip(*views, strict=True) for view in turn]
-    return Calibration(np.stack(images), np.stack(mixed[:total]), count)
+    mixed = np.stack([view for turn in zip(*views, strict=True) for view in turn][:total])
+    if (mixed == mixed[0]).all():
+        raise ValueError(
+            "int8 is refused, since all views of the calibration images are alike, and nothing can be measured on "
+            "them: give different images of the kind that the model will see (calibration=, --calibrate)."
+        )
+    return Calibration(np.stack(images), mixed, count)
 
 
 def _view(pixels: np.ndarray, spec: InputSpec, rng: np.random.Generator) -> np.ndarray:

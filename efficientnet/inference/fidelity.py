@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..common import arguments
 
 DEFAULT_AGREEMENT = 0.99
+MOST_IMAGES = 300  # to calibrate and to measure on
 
 
 class Fidelity(NamedTuple):

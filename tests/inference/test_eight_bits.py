@@ -68,8 +68,16 @@ def test_views_for_a_model_of_images_that_are_not_square(channels_last):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_few_images_are_split_too(count):
-    found = eight_bits.prepare(IMAGES[:count], SPEC)
+    found = eight_bits.prepare([RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(count)], SPEC)
     assert (len(found.images), found.held_out) == (count - 1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_images_of_one_color_are_refused(count):
+    """A network in 8 bits that was calibrated on black images predicts these alone as in float."""
+    with pytest.raises(ValueError, match="int8 is refused, since all views of the calibration images are alike"):
+        eight_bits.prepare([np.zeros((40, 50, 3), np.uint8)] * count, SPEC)
+    assert eight_bits.prepare([np.zeros((40, 50, 3), np.uint8), *IMAGES[1:4]], SPEC).held_out == 2
 
 
 def test_no_images_are_refused():

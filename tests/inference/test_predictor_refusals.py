@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ pytest.importorskip("keras")
 @pytest.fixture(scope="module")
 def model(tiny, home):
     return tiny(weights=None, classes=5)
+
+
+def test_calibration_images_are_for_int8_and_may_have_no_end(model):
+    endless = itertools.repeat(np.zeros((64, 64, 3), np.uint8))
+    for precision in ("f32", "bf16"):
+        with pytest.raises(ValueError, match=f"calibration= is for precision='int8', not for '{precision}'"):
+            compile(model, precision=precision, calibration=endless)
+    with pytest.raises(ValueError, match="is OpenVINO's alone"):
+        compile(model, "keras", precision="int8", calibration=endless)
 
 
 @pytest.mark.parametrize(
