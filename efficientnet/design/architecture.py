@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..common import arguments
 from ..common.files import write_file
 from ..datasets.data import Data
@@ -164,11 +166,15 @@ def search_architecture(
         "recipe": dataclasses.asdict(recipe),
         "data": data.fingerprint(),
         "seed": seed,
+        # It decides how wide a budget lets a network be; another machine's makes other networks of the same draw.
+        "latency": None if latency is None else dataclasses.asdict(latency),
     }
-    study = Study(
-        folder, settings, trials, [space.unchanged()], ("maximize", "minimize"),
-        sampler=import_optuna().samplers.NSGAIISampler(seed=seed),
-    )  # fmt: skip
+
+    def sampler(number: int) -> Any:
+        (of_trial,) = np.random.SeedSequence((seed, number)).generate_state(1)
+        return import_optuna().samplers.NSGAIISampler(seed=int(of_trial))
+
+    study = Study(folder, settings, trials, [space.unchanged()], ("maximize", "minimize"), sampler)
     study.run(objective, lambda study: print(f"{len(study.finished())} of {trials} networks", flush=True))
     trained = [trial for trial in study.finished() if trial.values]
     target = target or trained[0].values[1]

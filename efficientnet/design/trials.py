@@ -63,6 +63,8 @@ class Study:
         settings: Settings that the trials depend on. A study resumes only with the same settings.
         count: Total number of trials.
         jobs: Parameters of each trial if they are fixed; else the sampler draws them.
+        sampler: Function from a trial's number to the sampler that draws its parameters. Each trial has its own, so
+            that a process that goes on with the study, or shares it, does not draw what another has drawn before.
         directions, options: Arguments of ``optuna.create_study``.
 
     Raises:
@@ -77,12 +79,13 @@ class Study:
         count: int,
         jobs: Sequence[dict[str, Any]] = (),
         directions: Sequence[str] = ("maximize",),
+        sampler: Callable[[int], Any] | None = None,
         **options: Any,
     ) -> None:
         optuna = import_optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         (folder / "locks").mkdir(parents=True, exist_ok=True)
-        self.folder, self.count = folder, count
+        self.folder, self.count, self._sampler = folder, count, sampler
         self._states = optuna.trial.TrialState
         self._lock = FileLock(folder / "locks" / "study.lock")
         with self._lock, _explained(folder / "study.db"):
@@ -102,8 +105,7 @@ class Study:
         known = self.optuna.user_attrs.get("settings")
         if known is None:
             self.optuna.set_user_attr("settings", settings)
-        elif known != settings:
-            differing = [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]
+        elif differing := [key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)]:
             shown = "; ".join(f"{key} was {known.get(key)!r} and is {settings.get(key)!r}" for key in sorted(differing))
             raise ValueError(
                 f"{self.folder} holds a study with other settings ({shown}): repeat those to go on with it, or choose "
@@ -152,7 +154,10 @@ class Study:
         with self._lock:
             self._put_back_abandoned()
             trials = self.optuna.get_trials(deepcopy=False)
-            if len(trials) < self.count or any(known.state == self._states.WAITING for known in trials):
+            waiting = [known.number for known in trials if known.state == self._states.WAITING]
+            if waiting or len(trials) < self.count:
+                if self._sampler is not None:
+                    self.optuna.sampler = self._sampler(min(waiting, default=len(trials)))
                 trial = self.optuna.ask()
                 lock = self._trial_lock(trial.number)
                 lock.acquire()

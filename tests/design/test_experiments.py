@@ -158,6 +158,43 @@ def test_stages_are_searched_within_budgets(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_an_interruption_changes_no_network_of_a_search(data, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    import optuna
+
+    trained = []
+
+    def fit(model, *_):
+        trained.append(model.count_params())
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return 0.5
+
+    def draw(folder, trials):
+        search_architecture(SMALL, data, folder, trials=trials, recipe=QUICK)
+        study = optuna.load_study(study_name="design", storage=f"sqlite:///{folder / 'study.db'}")
+        return [tuple(trial.params.values()) for trial in study.trials]
+
+    monkeypatch.setattr(recipe, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        draw(tmp_path / "interrupted", 8)
+    networks = draw(tmp_path / "interrupted", 8)
+    assert len(set(networks)) == 8
+    assert draw(tmp_path / "whole", 8) == networks
+
+
+@pytest.mark.slow
+def test_a_search_by_predicted_times_goes_on_with_the_same_model_of_them(data, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(recipe, "fit", lambda model, *_: 0.5)
+    options = {"recipe": QUICK, "budgets": {"milliseconds": 0.5}}
+    search_architecture(SMALL, data, tmp_path, trials=1, latency=LatencyModel(Timed(), {"stem": 1e-9}, 0.1), **options)
+    another = LatencyModel(Timed(), {"stem": 2e-9}, 0.1)
+    with pytest.raises(ValueError, match="latency was "):
+        search_architecture(SMALL, data, tmp_path, trials=2, latency=another, **options)
+
+
+@pytest.mark.slow
 def test_the_fastest_networks_of_a_search_are_measured(data, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(recipe, "fit", lambda model, *_: 0.5)
