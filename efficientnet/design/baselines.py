@@ -70,10 +70,10 @@ class Baseline:
         """Return any network that can be written as a function as a baseline.
 
         Args:
-            function: Builder ``function(width, depth, resolution)``, with ``classes`` as an optional fourth argument.
-                It returns a Keras model from (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes)
-                probabilities. ``width`` and ``depth`` are factors, below 1 for smaller networks; ``resolution`` is in
-                pixels.
+            function: Builder ``function(width, depth, resolution)``, with ``classes`` as an optional further argument
+                of that name, or a fourth one without a default; others need defaults. It returns a Keras model from
+                (batch, resolution, resolution, 3) raw pixels 0..255 to (batch, classes) probabilities. ``width`` and
+                ``depth`` are factors, below 1 for smaller networks; ``resolution`` is in pixels.
             resolution: Side of the baseline's input, pixels, at least 32.
             name: Name of the baseline; the function's by default.
             classes: Number of outputs that the cost includes.
@@ -84,14 +84,7 @@ class Baseline:
         """
         arguments.function("function", function, "a function of width, depth and resolution")
         name = str(getattr(function, "__name__", "network")) if name is None else name
-        takes = len(inspect.signature(function).parameters)
-        if takes not in (3, 4):
-            raise TypeError(
-                f"{name} takes {takes} arguments: expected function(width, depth, resolution) or "
-                "function(width, depth, resolution, classes)."
-            )
-        build: Build = function if takes == 4 else lambda width, depth, pixels, _: function(width, depth, pixels)
-        baseline = cls(name, resolution, classes, function=build)
+        baseline = cls(name, resolution, classes, function=_builder(function, name))
         cost = baseline.cost()
         for dimension in Factors._fields:
             if baseline.cost(UNSCALED._replace(**{dimension: 2.0})) == cost:
@@ -181,6 +174,35 @@ class Baseline:
         if not hasattr(model, "layers"):
             raise ValueError(f"{called} returned {model!r}: expected a Keras model.")
         return model
+
+
+def _builder(function: Callable[..., Any], name: str) -> Build:
+    """Return a function that passes the number of classes on to where the given one takes it, if it does.
+
+    Raises:
+        TypeError: It does not take width, depth and resolution, or needs more than those and classes.
+    """
+    signature = inspect.signature(function)
+    # A fourth argument with a default, such as an activation, is not taken for the number of classes.
+    if "classes" in signature.parameters and _takes(signature, classes=0):
+        return lambda width, depth, pixels, classes: function(width, depth, pixels, classes=classes)
+    if _takes(signature):
+        return lambda width, depth, pixels, _: function(width, depth, pixels)
+    if _takes(signature, 0):
+        return function
+    raise TypeError(
+        f"{name}{signature} does not take three arguments, or four: expected function(width, depth, resolution) or "
+        "function(width, depth, resolution, classes); further arguments need defaults."
+    )
+
+
+def _takes(signature: inspect.Signature, *more: Any, **named: Any) -> bool:
+    """Return whether a function takes width, depth, resolution and these arguments."""
+    try:
+        signature.bind(0, 0, 0, *more, **named)
+    except TypeError:
+        return False
+    return True
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 
 import pytest
 
@@ -270,8 +271,32 @@ def test_a_function_that_ignores_a_factor(ignored):
         Baseline.from_function(function, resolution=32)
 
 
+def test_where_a_function_takes_the_number_of_classes():
+    def outputs(function):
+        return Baseline.from_function(function, 32, "mine", classes=7).build(Factors()).output_shape[-1]
+
+    def activated(width, depth, resolution, activation="relu"):
+        assert activation == "relu"
+        return network(width, depth, resolution, 7)
+
+    def any_name(width, depth, resolution, count):
+        return network(width, depth, resolution, count)
+
+    def fifth(width, depth, resolution, activation="relu", classes=10):
+        return network(width, depth, resolution, classes)
+
+    def keyword(width, depth, resolution, *, classes):
+        return network(width, depth, resolution, classes)
+
+    def five(width, depth, resolution, classes, activation):
+        return network(width, depth, resolution, classes)
+
+    functions = [activated, any_name, fifth, keyword, functools.partial(five, activation="relu")]
+    assert [outputs(function) for function in functions] == [7] * 5
+
+
 def test_functions_that_cannot_be_used():
-    with pytest.raises(TypeError, match="takes 2 arguments"):
+    with pytest.raises(TypeError, match=r"<lambda>\(width, depth\) does not take three arguments, or four"):
         Baseline.from_function(lambda width, depth: None)
     fixed = Baseline.from_function(lambda width, depth, resolution: network(width, depth, resolution, 7), 32, "fixed")
     with pytest.raises(ValueError, match=r"fixed gives outputs of shape \(None, 7\): expected \(None, 3\)"):
