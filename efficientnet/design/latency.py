@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import platform
 import statistics
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from ..common import arguments
 from ..common.json_files import read_object, write_json
 from ..common.packages import missing
+from ..common.processors import processors
 from ..common.text import get_logger
 from ..family import costs
 from ..family.scaling import AnyVariant
@@ -115,8 +115,8 @@ def latency_model(
     """Measure a table of small networks on this machine, once, and fit a latency model to it.
 
     That takes some minutes, and a quiet machine; a warning says if it was busy. The table is kept in the folder
-    ``latency`` beside the downloaded weights, for each processor, engine, precision, number of threads and release of
-    these packages. After an interruption the same call goes on.
+    ``latency`` beside the downloaded weights, for each kind and number of processors that this process may use, engine,
+    precision, number of threads and release of these packages. After an interruption the same call goes on.
 
     Args:
         engine: Engine, as for ``efficientnet.inference.compile``; not ``"fastest"``, which differs between networks.
@@ -211,7 +211,7 @@ class _Table:
     """
 
     def __init__(self, timed: Timed) -> None:
-        about = {"processor": _processor(), "cores": os.cpu_count(), **timed._asdict(), "versions": _versions()}
+        about = {"processor": _processor(), "cores": processors(), **timed._asdict(), "versions": _versions()}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         self.timed, self.about, self.path = timed, about, cache_dir() / "latency" / f"{key}.json"
         self.measured: dict[int, list[float]] = {}

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..common.daemons import Daemons
+from ..common.processors import processors
 from ..images.loading import load_image
 from ..images.pixels import is_pillow
 from .spec import InputSpec
@@ -117,7 +118,7 @@ def overlap(
     Yields:
         Each source in order, with its outputs or with why it could not be loaded.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = processors()
     ahead = 2 * threads + group_size * most_groups
     remaining = iter(sources)
     # A generator may fill one array with each image, before those that it gave earlier are read.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common.processors import processors
 from ..errors import QueueFullError
 from ..inference import Predictor
 from ..model_io.images import read_image
@@ -57,9 +57,8 @@ class Gatherer:
         self.predictor = predictor
         self.on_batch = on_batch
         self._jobs: queue.Queue[_Job | None] = queue.Queue(waiting)
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = [
-            threading.Thread(target=self._work, name="efficientnet-serve") for _ in range(threads or processors)
+            threading.Thread(target=self._work, name="efficientnet-serve") for _ in range(threads or processors())
         ]
         for thread in self._threads:
             thread.start()
