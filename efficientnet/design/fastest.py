@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common import arguments
+from ..family.compound import PAPER_COEFFICIENTS
 from ..family.scaling import Factors, head_filters, scale_filters, stage_repeats, stem_filters
 from ..family.variants import Variant
 from .baselines import Baseline, checked_baseline
@@ -26,6 +27,7 @@ from .timing import by_turns
 _LEAST_SHARE, _MOST_SHARE = 0.1, 0.5
 _CLOSE = 0.01  # relative difference of multiply-adds that is near enough
 _CORRECTIONS = 3
+_NEARBY = 0.5  # difference of φ, which changes the factors by 10 %
 
 
 class Fastest(NamedTuple):
@@ -57,7 +59,8 @@ def find_fastest(
 
     Args:
         baseline: Network to scale.
-        macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1 %.
+        macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1 %, that of compound
+            scaling where rounding allows it.
         latency: Latency model of this machine.
         finalists: Number of networks to measure.
         steps: Shares of the growth that are tried for width, and for depth.
@@ -82,7 +85,7 @@ def find_fastest(
     arguments.whole("finalists", finalists)
     arguments.whole("steps", steps)
     check_grows(baseline, macs)
-    compound = _brought_to(macs, baseline, fit_budget(baseline, macs=macs).factors)
+    compound = _compound(baseline, macs)
     candidates = list(_candidates(baseline, compound, macs, steps))
     if not candidates:
         raise ValueError(f"No proportions bring {baseline.name} to {macs:,.0f} multiply-adds. Take another number.")
@@ -115,11 +118,22 @@ def check_grows(baseline: Baseline, macs: float) -> None:
         raise ValueError(f"macs={macs:,.0f}: expected more than those of {baseline.name}, {least:,}, which grows.")
 
 
+def _compound(baseline: Baseline, macs: float) -> Factors:
+    """Return the network of compound scaling at a cost, of the φ next to the formula's that comes within 1 %, if any.
+
+    An input of one pixel more may make each map a row longer, and cost 10 % more.
+    """
+    phi = fit_budget(baseline, macs=macs).phi
+    nearby = (phi + step for step in sorted(np.linspace(-_NEARBY, _NEARBY, 41), key=abs))
+    networks = (_brought_to(macs, baseline, PAPER_COEFFICIENTS.factors(float(one))) for one in nearby if one >= 0)
+    return min(networks, key=lambda factors: max(_CLOSE, abs(baseline.cost(factors).macs / macs - 1)))
+
+
 def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) -> Iterator[Factors]:
     """Yield factors at equal multiply-adds, for all shares of the growth that width and depth may take."""
     growth = math.log(macs / baseline.cost().macs)
     least = math.log(compound.depth) / growth, 2 * math.log(compound.width) / growth
-    seen: set[tuple[int, ...]] = set()
+    seen = {_rounded(baseline.scaled(compound))}
     for depth, width in itertools.product(*(np.linspace(share, _MOST_SHARE, steps) for share in least)):
         rest = 1 - depth - width
         factors = Factors(*(float(math.exp(growth * share)) for share in (width / 2, depth, rest / 2)))
@@ -128,7 +142,8 @@ def _candidates(baseline: Baseline, compound: Factors, macs: float, steps: int) 
         if rest >= _LEAST_SHARE and rounded not in seen:
             seen.add(rounded)
             factors = _brought_to(macs, baseline, factors)
-            if abs(baseline.cost(factors).macs / macs - 1) <= _CLOSE:
+            is_close = abs(baseline.cost(factors).macs / macs - 1) <= _CLOSE
+            if is_close and baseline.pixels(factors) <= baseline.pixels(compound):
                 yield factors
 
 

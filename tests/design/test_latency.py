@@ -91,6 +91,13 @@ def test_a_table_is_measured_once_and_resumed(clock, tmp_path):
     assert len(list((tmp_path / "latency").iterdir())) == 2
 
 
+def test_a_process_that_may_use_fewer_processors_has_its_own_table(clock, tmp_path, monkeypatch):
+    for count in (4, 1):
+        monkeypatch.setattr(latency, "processors", lambda count=count: count)
+        latency_model(networks=5)
+    assert len(list((tmp_path / "latency").iterdir())) == 2
+
+
 def test_what_a_busy_machine_slowed_is_measured_again_on_demand(clock, tmp_path, caplog):
     quiet = latency_model(networks=8)
     assert not caplog.text
@@ -172,6 +179,17 @@ def test_a_budget_of_milliseconds_is_met_by_prediction_and_few_measurements(monk
     assert 0.97 * budget < fit.prices["milliseconds"] <= budget
     assert fit.prices["milliseconds"] == pytest.approx(1.25 * MODEL.milliseconds(fit.variant()) ** 0.97)
     assert len(timed) <= 5
+
+
+@pytest.mark.parametrize(("name", "times"), [("lite0", 2.0), ("b0", 4.33), ("v2-b0", 5.85), ("edgetpu-s", 1.36)])
+def test_compound_scaling_is_compared_at_the_same_cost(name, times, monkeypatch):
+    monkeypatch.setattr(Baseline, "build", Baseline.scaled)
+    monkeypatch.setattr(Timed, "compiled", lambda self, variant: nullcontext(lambda: MODEL.milliseconds(variant)))
+    baseline = get_baseline(name)
+    macs = times * baseline.cost(Factors()).macs
+    compound, *found = find_fastest(baseline, macs, MODEL, steps=6)
+    assert all(one.macs == pytest.approx(macs, rel=0.01) for one in (compound, *found))
+    assert all(baseline.pixels(one.factors) <= baseline.pixels(compound.factors) for one in found)
 
 
 def test_the_fastest_networks_of_b7s_cost_go_the_way_of_efficientnet_x(monkeypatch):
