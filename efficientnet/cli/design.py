@@ -157,7 +157,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.predict and not is_timed:
         raise ValueError("--predict searches for a budget of milliseconds: give --milliseconds, too, or leave it out.")
     fit = fit_budget(
-        baseline, options.read_rule(arguments, baseline), **budgets,
+        baseline, options.read_rule(arguments), **budgets,
         training_batch=training_batch,
         precision=arguments.precision, engine=arguments.engine, threads=arguments.threads,
         measure=arguments.measure, latency=_latency_model(arguments, [baseline]) if arguments.predict else None,
@@ -215,7 +215,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from ..design import compare, fit_budget
 
     baseline = options.read_baseline(arguments)
-    rule = options.read_rule(arguments, baseline)
+    rule = options.read_rule(arguments)
     if not isinstance(rule, Coefficients):
         raise ValueError("--rule tiny only shrinks: compare takes compound, fast, or three numbers α β γ.")
     # Resolution alone makes the largest images.

@@ -16,7 +16,7 @@ from ..family.compound import Coefficients, Rule
 from ..family.costs import PRECISIONS
 from ..family.variants import check_variant_file
 from . import pixel_options
-from .number_types import amount, positive, share
+from .number_types import amount, milliseconds, positive, share, size
 from .paths import given_path
 from .train import VALIDATION, fraction_or_path
 
@@ -28,10 +28,11 @@ BUDGETS = {
     "macs": "most multiply-adds, such as 1.8G",
     "parameters": "most parameters, such as 12M",
     "activations": "most numbers that convolutions give out for an image, such as 5M",
-    "bytes": "largest exported file (ONNX), such as 20M",
-    "memory": "most memory for weights and feature maps while an image is predicted, in bytes",
+    "bytes": "largest exported file (ONNX), such as 20M or 20MB",
+    "memory": "most memory for weights and feature maps while an image is predicted, such as 8MB",
     "milliseconds": "most time per image, measured on this machine",
 }
+_TYPES = {"bytes": size, "memory": size, "milliseconds": milliseconds}  # others are amounts
 CHANGES = ("repeats", "filters", "kernel", "expansion", "se", "resolution")
 # Fields of ShortTraining, which is not imported here: its package would delay even the help. A test compares.
 TRAINING = (
@@ -45,7 +46,7 @@ def add_budgets(parser: argparse.ArgumentParser, title: str) -> None:
     """Add an option for the budget in each currency."""
     group = parser.add_argument_group(title)
     for name, help_text in BUDGETS.items():
-        group.add_argument(f"--{name}", type=amount, metavar="N", help=help_text)
+        group.add_argument(f"--{name}", type=_TYPES.get(name, amount), metavar="N", help=help_text)
 
 
 def read_budgets(arguments: argparse.Namespace) -> dict[str, float]:
@@ -136,6 +137,8 @@ def read_baseline(arguments: argparse.Namespace) -> Baseline:
             raise ValueError(
                 f"{name}: {error}. Expected module:function, importable from the current folder."
             ) from None
+        except Exception as error:  # the user's own code may raise anything
+            raise ValueError(f"{name}: importing {module} failed with {type(error).__name__}: {error}") from error
         return Baseline.from_function(found, arguments.resolution or 224)
     baseline = get_baseline(name)
     if arguments.resolution is None:
@@ -169,7 +172,7 @@ def check_timing(arguments: argparse.Namespace, is_timed: bool, by: str) -> None
         raise ValueError(f"{' and '.join(names)}: no time is measured, so give {by}, too, or leave it out.")
 
 
-def read_rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
+def read_rule(arguments: argparse.Namespace) -> Rule:
     """Return the rule of scaling."""
     from ..design import load_results
 
@@ -177,11 +180,15 @@ def read_rule(arguments: argparse.Namespace, baseline: Baseline) -> Rule:
         raise ValueError(f"--alpha {arguments.alpha:g} belongs to the rule fast: give --rule fast, too.")
     if arguments.search:
         path = arguments.search / "search.json"
-        found = load_results(path).finished_of("candidate")
-        if not found:
-            raise ValueError(f"{path}: no training of a candidate was finished; give α, β and γ by --rule.")
-        best = found[0]
-        return Coefficients(best.depth, best.width, best.resolution / baseline.resolution)
+        results = load_results(path)
+        found = results.finished_of("candidate")
+        # The baseline of the search may have another input size than the network to scale.
+        own = next((network for network in results.networks if network.method == "baseline"), None)
+        if not found or own is None:
+            raise ValueError(
+                f"{path}: no training of a candidate was finished beside a baseline; give α, β and γ by --rule."
+            )
+        return Coefficients(found[0].depth, found[0].width, found[0].resolution / own.resolution)
     if arguments.alpha is not None:
         return compound.fast(arguments.alpha)
     if arguments.rule in compound.RULES:

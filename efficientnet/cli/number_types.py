@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from ..common.daemons import read_seconds
 
 T = TypeVar("T")
 
-_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_AMOUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_SIZES = {prefix + unit: _AMOUNTS[prefix] for prefix in ("", "k", "M", "G") for unit in ("", "B")}
 
 
 def positive(text: str) -> int:
@@ -41,11 +42,17 @@ def epsilon(text: str) -> float:
 
 def amount(text: str) -> float:
     """Read a number greater than 0, perhaps with a unit: "1.8G"."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([kMGB]?)", text)
-    value = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 400M, 1.8G or 1800000000 (k, M, G or B)")
-    return value
+    return _with_unit(text, _AMOUNTS, "is no amount such as 400M, 1.8G or 1800000000 (k, M, G or B)")
+
+
+def size(text: str) -> float:
+    """Read a number of bytes, of which B means one: "20M", "20MB"."""
+    return _with_unit(text, _SIZES, "is no number of bytes such as 20M, 20MB or 20000000 (kB, MB or GB)")
+
+
+def milliseconds(text: str) -> float:
+    """Read a time in milliseconds: "10", "10ms"."""
+    return _with_unit(text, {"": 1.0, "ms": 1.0, "s": 1e3}, "is no time such as 10, 10ms or 0.01s")
 
 
 def whole_amount(text: str) -> int:
@@ -62,6 +69,15 @@ def seconds(text: str) -> float:
         return read_seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _with_unit(text: str, units: Mapping[str, float], otherwise: str) -> float:
+    """Read a number greater than 0 with one of these units."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([A-Za-z]*)", text)
+    value = float(match[1]) * units.get(match[2], 0.0) if match else 0.0
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} {otherwise}")
+    return value
 
 
 def _number(kind: Callable[[str], T], text: str, fits: Callable[[T], bool], otherwise: str) -> T:

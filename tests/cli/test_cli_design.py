@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("keras")
 
 from efficientnet import design, get_variant
+from efficientnet.cli import number_types
 from efficientnet.cli.main import main
 from efficientnet.design import Baseline, LatencyModel, Network, Results
 from efficientnet.design.timing import Timed
@@ -79,14 +80,17 @@ def test_where_rounding_jumps_both_neighbours_are_shown(capsys):
 
 def test_fit_with_the_coefficients_that_a_search_found(tmp_path, capsys):
     networks = tuple(
-        Network("candidate", width, depth, resolution, 1, 1, (accuracy,))
-        for width, depth, resolution, accuracy in ((1.0, 1.4, 280, 0.7), (1.2, 1.0, 336, 0.9))
-    )
+        Network(method, width, depth, resolution, 1, 1, (accuracy,))
+        for method, width, depth, resolution, accuracy in (
+            ("baseline", 1.0, 1.0, 64, 0.5), ("candidate", 1.0, 1.4, 80, 0.7), ("candidate", 1.2, 1.0, 96, 0.9),
+        )
+    )  # fmt: skip
     Results("search", "efficientnet-b0", {}, {}, networks).save(tmp_path / "search.json")
+    # Whose input is 224 pixels, and not the 64 of the search: γ is 96 / 64.
     assert main(["design", "fit", "b0", "--macs", "1G", "--search", str(tmp_path)]) == 0
-    phi, factors = capsys.readouterr().out.split("\n")[0].split(": ")
-    assert factors.split(", ")[1] == "depth × 1.000"
-    assert float(factors.split(", ")[0].split()[-1]) == pytest.approx(1.2 ** float(phi.split()[-1]), abs=2e-3)
+    printed = capsys.readouterr().out
+    assert main(["design", "fit", "b0", "--macs", "1G", "--rule", "1,1.2,1.5"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_a_search_that_found_nothing_has_no_coefficients(tmp_path, capsys):
@@ -102,6 +106,13 @@ def test_results_of_trainings_that_were_all_given_up(tmp_path, capsys):
     networks = (Network("baseline", 1.0, 1.0, 224, 1, 1, stopped=1), Network("candidate", 1.0, 1.4, 280, 1, 1))
     _print_results(Results("search", "efficientnet-b0", {}, {}, networks), tmp_path)
     assert "| given up |" in capsys.readouterr().out
+
+
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_networks.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["design", "fit", "broken_networks:network", "--macs", "1M"]) == 2
+    assert "broken_networks:network: importing broken_networks failed with ZeroDiv" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -233,6 +244,25 @@ def test_amounts(amount, capsys):
     with pytest.raises(SystemExit):
         main(["design", "fit", "b0", f"--macs={amount}"])
     assert "no amount such as 400M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "plain", "others"), [
+    ("--bytes", "5M", ["5MB", "5 MB", "5000kB", "5000000B", "5000000"]),
+    ("--memory", "1G", ["1GB", "1000MB"]),
+])  # fmt: skip
+def test_units_of_bytes(option, plain, others, capsys):
+    def fit(amount):
+        assert main(["design", "fit", "b0", option, amount]) == 0
+        return capsys.readouterr().out
+
+    assert {fit(amount) for amount in others} == {fit(plain)}
+
+
+def test_units_of_time(capsys):
+    assert (number_types.milliseconds("10ms"), number_types.milliseconds("0.01s")) == (10.0, 10.0)
+    with pytest.raises(SystemExit):
+        main(["design", "fit", "b0", "--milliseconds", "1G"])
+    assert "'1G' is no time such as 10, 10ms or 0.01s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--resolution", "--training-images", "--validation-images"])
