@@ -70,8 +70,9 @@ def expected_top1(macs: float) -> Expected:
     decades = math.log10(arguments.factor("macs", macs)) - _MIDDLE
     x = np.vander([decades], 3)[0]
     error, spread = x @ curve.coefficients, _DEVIATIONS * math.sqrt(curve.variance + x @ curve.covariance @ x)
-    top1, low, high = (float(1 - 10**value) for value in (error, error + spread, error - spread))
-    return Expected(top1, max(0.0, low), high, not curve.least <= macs <= curve.most)
+    # Far from the published networks the curve has errors above 1, which do not exist.
+    top1, low, high = (1 - 10 ** min(0.0, float(value)) for value in (error, error + spread, error - spread))
+    return Expected(top1, low, high, not curve.least <= macs <= curve.most)
 
 
 class _Curve(NamedTuple):

@@ -15,6 +15,8 @@ from ..common import arguments
 from .description import Variant
 from .scaling import Factors, head_filters, stage_repeats, stem_filters
 
+_MOST_POINTS = 1_000_000  # a grid of so many takes seconds
+
 
 class Rule:
     """A rule of scaling: how a network changes with one number φ, which is 0 for the baseline's cost."""
@@ -228,13 +230,18 @@ def candidates(target: float = 2.0, tolerance: float = 0.05, steps: float = 0.05
     arguments.fraction("tolerance", tolerance)
     arguments.factor("steps", steps)
     most = target * (1 + tolerance)
+    ends = (most, math.sqrt(most), math.sqrt(most))  # the largest α, β, γ
+    if math.prod((end - 1) / steps + 1 for end in ends) > _MOST_POINTS:
+        raise ValueError(
+            f"target={target:g} in steps={steps:g} is a grid of more than {_MOST_POINTS:,} points: take longer steps, "
+            "such as 0.05, or a smaller target, such as 2."
+        )
 
     def grid(end: float) -> list[float]:
         # Rounded, so that 1.15 does not become 1.1500000000000001.
         return [round(1 + i * steps, 10) for i in range(math.floor((end - 1) / steps + 1e-9) + 1)]
 
-    sides = grid(math.sqrt(most))
-    found = (Coefficients(*triple) for triple in itertools.product(grid(most), sides, sides))
+    found = (Coefficients(*triple) for triple in itertools.product(*map(grid, ends)))
     return tuple(c for c in found if abs(cost_factor(c) / target - 1) <= tolerance + 1e-12)
 
 

@@ -27,6 +27,13 @@ def test_beyond_the_published_networks_the_interval_widens(macs, inner):
     assert outer.high - outer.low > inner.high - inner.low
 
 
+@pytest.mark.parametrize("macs", [1e-300, 1e3, 1e300])
+def test_no_accuracy_is_below_0(macs):
+    expected = expected_top1(macs)
+    assert expected.low == expected.top1 == 0
+    assert 0 <= expected.high <= 1
+
+
 def test_a_cost_that_is_none():
     with pytest.raises(ValueError, match="macs=0: expected a finite number greater than 0"):
         expected_top1(0)

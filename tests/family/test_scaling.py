@@ -216,6 +216,8 @@ def test_the_objective_of_section_4():
         (lambda: candidates(1.0), r"target=1\.0"),
         (lambda: candidates(tolerance=1.0), "tolerance=1"),
         (lambda: candidates(steps=0.0), r"steps=0\.0"),
+        (lambda: candidates(steps=1e-9), r"target=2 in steps=1e-09 is a grid of more than 1,000,000 points"),
+        (lambda: candidates(target=1e308, steps=1e-300), r"target=1e\+308 in steps=1e-300 is a grid of more than"),
         (lambda: efficiency(80.0, 1.0, 1.0), r"accuracy=80\.0: .* 0 to 1"),
         (lambda: efficiency(0.8, 0.0, 1.0), r"cost=0\.0"),
     ],
