@@ -43,11 +43,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..keras_graph.profile import measure, profile
 
     model = _load(arguments)
-    if arguments.size is None and None in model.input_shape[1:]:
-        raise ValueError(f"{arguments.model} takes images of any size: give --size, such as --size 224.")
-    shape = (arguments.size, arguments.size, model.input_shape[-1]) if arguments.size is not None else None
-    found = profile(model, arguments.batch_size, shape)
-    seconds = dict(measure(model, arguments.batch_size, shape)) if arguments.measure else None
+    shapes = _shapes(model, arguments)
+    found = profile(model, arguments.batch_size, shapes)
+    seconds = dict(measure(model, arguments.batch_size, shapes)) if arguments.measure else None
     if arguments.json:
         print_json(_as_json(found, seconds))
     else:
@@ -56,6 +54,29 @@ def _run(arguments: argparse.Namespace) -> int:
         named = ", ".join(f"{layer.name} ({layer.kind})" for layer in found.uncounted)
         notify(f"the multiply-adds of these layers are unknown and not counted: {plain(named)}")
     return SUCCESS
+
+
+def _shapes(model: Any, arguments: argparse.Namespace) -> list[tuple[Any, ...]]:
+    """Return the shape of each input, without the batch; height and width are those given.
+
+    Raises:
+        ValueError: The model takes images of any size, and none is given; or a size is given, and it takes no images.
+    """
+    from ..keras_graph.walk import data_formats, functional
+
+    sides = slice(1, 3) if data_formats(model) == {"channels_first"} else slice(0, 2)
+    shapes = [tuple(tensor.shape)[1:] for tensor in functional(model).inputs]
+    if arguments.size is None:
+        if any(None in shape for shape in shapes):
+            raise ValueError(f"{arguments.model} takes images of any size: give --size, such as --size 224.")
+        return shapes
+    inputs = [list(shape) for shape in shapes]
+    images = [shape for shape in inputs if len(shape) == 3]
+    if not images:
+        raise ValueError(f"{arguments.model} takes no images, but {shapes}: leave out --size.")
+    for image in images:
+        image[sides] = [arguments.size, arguments.size]
+    return [tuple(shape) for shape in inputs]
 
 
 def _load(arguments: argparse.Namespace) -> Any:

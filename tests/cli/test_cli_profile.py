@@ -83,3 +83,24 @@ def test_a_model_of_any_size_needs_the_size(tmp_path, capsys):
     assert main(["profile", str(tmp_path / "any.keras")]) == 2
     assert "takes images of any size: give --size" in capsys.readouterr().err
     assert main(["profile", str(tmp_path / "any.keras"), "--size", "8"]) == 0
+
+
+def test_the_size_of_images_with_channels_first_and_of_several_inputs(tmp_path, capsys):
+    import keras
+
+    first = keras.Input((3, None, None))
+    convolved = keras.layers.Conv2D(2, 3, data_format="channels_first")(first)
+    keras.Model(first, convolved).save(tmp_path / "first.keras")
+    assert main(["profile", str(tmp_path / "first.keras"), "--size", "8"]) == 0
+    assert "2 × 6 × 6" in capsys.readouterr().out  # 8 - 2
+    inputs = [keras.Input((None, None, 3)), keras.Input((None, None, 1)), keras.Input((4,))]
+    merged = [keras.layers.GlobalAveragePooling2D()(image) for image in inputs[:2]]
+    outputs = keras.layers.Dense(2)(keras.layers.Concatenate()([*merged, inputs[2]]))
+    keras.Model(inputs, outputs).save(tmp_path / "several.keras")
+    assert main(["profile", str(tmp_path / "several.keras")]) == 2
+    assert "takes images of any size: give --size" in capsys.readouterr().err
+    assert main(["profile", str(tmp_path / "several.keras"), "--size", "8"]) == 0
+    assert " 16 | 100.0% |" in capsys.readouterr().out  # (3 + 1 + 4) · 2
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "none.keras")
+    assert main(["profile", str(tmp_path / "none.keras"), "--size", "8"]) == 2
+    assert "takes no images, but [(4,)]: leave out --size" in capsys.readouterr().err
