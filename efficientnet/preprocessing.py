@@ -127,6 +127,9 @@ def _as_floating(x: Any) -> Any:
             raise ValueError(
                 "preprocess_input got images of different sizes: resize them to one, as model_inputs does."
             ) from None
+    if not is_tensor and x.dtype.kind == "f":
+        # Another order has a name such as ">f4", without "float".
+        return x.astype(x.dtype.newbyteorder("="), copy=False)
     if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
         return x
     if not is_tensor and x.dtype.kind not in "biu":

@@ -87,6 +87,14 @@ def test_crop_of_bool_picks_pixels() -> None:
     np.testing.assert_array_equal(got, reference_crop(mask, 40, 32, "nearest"))
 
 
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8"])
+def test_the_order_of_bytes_is_of_no_account(dtype: str) -> None:
+    image = noise(4, 5, 3).astype(dtype)
+    scaled = preprocess_input(image)
+    assert scaled.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(scaled, preprocess_input(image.astype(scaled.dtype)))
+
+
 def test_crop_of_tiny_images_is_their_center() -> None:
     image = np.array([[10, 20, 30]], np.uint8)
     np.testing.assert_array_equal(center_crop_and_resize(image, 4), np.full((4, 4), 20.0))

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..common import arguments
 from ..common.json_files import read_object, write_json
 from ..common.text import plain
 from .description import PADDINGS, BlockArgs, Variant
@@ -216,13 +217,16 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
     Returns:
         The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty if none matches.
 
+    Raises:
+        TypeError: The pattern is no text.
+
     Example:
         >>> list_variants("edgetpu*")
         ('efficientnet-edgetpu-s', 'efficientnet-edgetpu-m', 'efficientnet-edgetpu-l')
     """
     if pattern is None:
         return tuple(variant.name for variant in _TABLE)
-    wanted = pattern.lower()
+    wanted = arguments.instance("pattern", pattern, str, "a name with wildcards, such as 'lite*', or None").lower()
     return tuple(
         variant.name
         for variant in _TABLE

@@ -244,6 +244,7 @@ PUBLIC = {
     evaluation.find_samples: {"data": [None, 5, []]},
     evaluation.find_tagged: {"data": [None, 5], "classes": [None, 5, [5], [("a",)]]},
     evaluation.match_classes: {"labels": [None, 5, "x", [5]], "classes": [None, "x", [5]]},
+    keras.list_variants: {"pattern": [5, b"b0", ["b0"]]},
     profile.profile: {"model": [None, 5], "batch_size": [None, "x", 0, 1.5], "input_shape": [5, "x", []]},
     profile.measure: {"repeats": [None, "x", 0, float("nan")], "threads": ["x", 0, 1.5, float("nan")]},
     profile.block_of: {"layer": [None, 5, []]},
