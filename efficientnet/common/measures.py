@@ -65,6 +65,14 @@ def _cuts(scores: NDArray[Any], truth: NDArray[np.bool_]) -> tuple[NDArray[Any],
     return scores[order][last], last + 1, np.cumsum(truth[order])[last]
 
 
+def mean_and_deviation(
+    values: NDArray[np.float64], weights: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of each column of numbers, (columns,) both, by weights of the rows."""
+    mean = np.average(values, axis=0, weights=weights)
+    return mean, np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+
+
 def r_squared(truth: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any] | None = None) -> float:
     """Return the share of the spread of numbers, (images,), that predictions explain; NaN if they do not differ.
 

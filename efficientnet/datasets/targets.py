@@ -53,6 +53,15 @@ class Targets:
             weights = np.concatenate([self.weights, other.weights])
         return dataclasses.replace(self, values=values, weights=weights)
 
+    def counted(self, rows: Rows) -> Rows:
+        """Return those of these images that count: their weight is not 0."""
+        return rows if self.weights is None else rows[self.weights[rows] > 0]
+
+    @property
+    def images_that_count(self) -> str:
+        """What :meth:`counted` gives, in a message."""
+        return "readable images" if self.weights is None else "readable images of a weight above 0"
+
     def split(self, digests: Sequence[bytes], fraction: float) -> NDArray[np.bool_]:
         """Return whether each image is held out, by the hashes of their contents."""
         return np.array([falls_below(digest, fraction) for digest in digests], bool)
@@ -136,8 +145,9 @@ class Classes(Targets):
     def check(self, name: str, training: Rows, validation: Rows) -> None:
         if len(self.names) < 2:
             raise ValueError(f"{name} has {len(self.names)} class: expected at least 2 to distinguish.")
+        training, validation = self.counted(training), self.counted(validation)
         if lacking := _lacking(self.names, self.counts(training)):
-            raise ValueError(f"No readable images to train on in {lacking}: add some, or lower --validation.")
+            raise ValueError(f"No {self.images_that_count} to train on in {lacking}: add some, or lower --validation.")
         if len(validation) and (lacking := _lacking(self.names, self.counts(validation))):
             notify(f"no images to validate in {plain(lacking)}: the accuracy leaves them out")
 
@@ -180,9 +190,12 @@ class Labels(Targets):
                 f"{name} has {len(self.names)} label: expected at least 2. For a single one, give the images with it "
                 "and those without it as two classes, and leave out --targets labels."
             )
+        training, validation = self.counted(training), self.counted(validation)
         counts = self.counts(training)
         if lacking := _lacking(self.names, counts):
-            raise ValueError(f"No readable images to train on with {lacking}: add some, or take the label out.")
+            raise ValueError(
+                f"No {self.images_that_count} to train on with {lacking}: add some, or take the label out."
+            )
         if always := _lacking(self.names, len(training) - counts):
             notify(f"all images to train on have {plain(always)}: nothing is learned of it")
         held_out = self.counts(validation)
@@ -229,9 +242,8 @@ class Values(Targets):
         return [str(value).removesuffix(".0") for value in self.values[row]]  # the fewest digits that give the number
 
     def check(self, name: str, training: Rows, validation: Rows) -> None:
+        training, validation = self.counted(training), self.counted(validation)
         for part, rows in (("train on", training), ("validate with", validation)):
-            if self.weights is not None:
-                rows = rows[self.weights[rows] > 0]  # only these count
             # A single value has no spread to explain.
             if len(rows) and (constant := _lacking(self.names, np.ptp(self.values[rows], axis=0))):
                 raise ValueError(

@@ -68,10 +68,18 @@ def balanced_loss(shares: NDArray[np.floating[Any]], label_smoothing: float) -> 
     return BalancedLoss(name="balanced_loss")
 
 
-def balanced_weights(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float32]:
-    """Return weights that make classes count equally: images / (classes x images of the class), (classes,)."""
-    counts = np.bincount(labels, minlength=classes)
-    weights: NDArray[np.float32] = (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+def balanced_weights(
+    labels: NDArray[np.integer[Any]], classes: int, image_weights: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Return weights that make classes count equally: images / (classes x images of the class), (classes,).
+
+    Args:
+        labels: (images,), index of each image's class.
+        classes: Number of classes.
+        image_weights: (images,), weight by which each image counts.
+    """
+    counts = np.bincount(labels, image_weights, classes)
+    weights: NDArray[np.float32] = (counts.sum() / (classes * np.where(counts > 0, counts, 1))).astype(np.float32)
     return weights
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.measures import average_precision, best_threshold, mean_of_known, r_squared
+from ..common.measures import average_precision, best_threshold, mean_and_deviation, mean_of_known, r_squared
 from ..datasets.data import Data
 from ..datasets.targets import Classes, Rows, Targets
 from . import losses
@@ -62,8 +62,7 @@ class Objective:
         if self.targets.weights is None:
             return np.ones(len(rows), np.float32)
         mean = self.targets.weights[self.training].mean()
-        weights: NDArray[np.float32] = (self.targets.weights[rows] / mean).astype(np.float32)
-        return weights
+        return np.asarray(self.targets.weights[rows] / mean, np.float32)
 
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         """Return the weights of images by their encoded targets, (rows,); 1 if all count equally."""
@@ -180,8 +179,8 @@ class OfBalancedClasses(OfClasses):
     score = "mean_recall"
 
     def loss(self, stage: Stage) -> Any:
-        counts = self.targets.counts(self.training)
-        return losses.balanced_loss(counts / counts.sum(), self._smoothing(stage))
+        shares = np.average(self.encode(self.training), axis=0, weights=self.image_weights(self.training))
+        return losses.balanced_loss(shares, self._smoothing(stage))
 
     def measure(self, kept: NDArray[Any], rows: Rows) -> dict[str, float]:
         labels = self.targets.indices[rows]
@@ -206,8 +205,8 @@ class OfLabels(Objective):
     def loss(self, stage: Stage) -> Any:
         weights = None
         if self.balance:
-            values = self.targets.values[self.training]
-            weights = np.stack([losses.balanced_weights(label.astype(int), 2) for label in values.T], axis=1)
+            values, each = self.targets.values[self.training], self.image_weights(self.training)
+            weights = np.stack([losses.balanced_weights(label.astype(int), 2, each) for label in values.T], axis=1)
         return losses.label_loss(self.recipe.loss == "asymmetric", weights)
 
     def metrics(self) -> list[Any]:
@@ -239,8 +238,7 @@ class OfValues(Objective):
 
     @functools.cached_property
     def _location_and_scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        values = self.targets.values[self.training]
-        return values.mean(axis=0), values.std(axis=0)
+        return mean_and_deviation(self.targets.values[self.training], self.image_weights(self.training))
 
     def encode(self, rows: Rows) -> NDArray[np.float32]:
         mean, std = self._location_and_scale
@@ -314,7 +312,8 @@ class OfOrdinal(Objective):
 
     @functools.cached_property
     def _class_weights(self) -> NDArray[np.float32]:
-        return losses.balanced_weights(self.targets.indices[self.training], len(self.targets.names))
+        labels, each = self.targets.indices[self.training], self.image_weights(self.training)
+        return losses.balanced_weights(labels, len(self.targets.names), each)
 
     def weigh(self, encoded: NDArray[np.float32]) -> NDArray[np.float32] | float:
         return self._of_classes(encoded) @ self._class_weights if self.balance else 1.0

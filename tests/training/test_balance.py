@@ -9,8 +9,9 @@ pytest.importorskip("keras")
 
 from small_task import small_task
 
+from efficientnet import get_variant
 from efficientnet.datasets.data import Data
-from efficientnet.datasets.targets import Classes
+from efficientnet.datasets.targets import Classes, Labels, Ordinal
 from efficientnet.training import FINETUNE
 from efficientnet.training.losses import balanced_loss
 from efficientnet.training.objectives import objective
@@ -53,6 +54,26 @@ def test_an_image_without_evidence_is_predicted_as_any_class_alike():
     for _ in range(150):
         model.train_on_batch(np.zeros((10, 1), "f"), truth)
     np.testing.assert_allclose(model.predict_on_batch(np.zeros((1, 1), "f"))[0], [1 / 3] * 3, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", [Classes, Ordinal, Labels])
+def test_classes_are_as_frequent_as_the_weights_of_their_images_say(kind):
+    """Images of a whole weight count as if they came that many times."""
+    rng, classes = np.random.default_rng(0), np.arange(16) % 3
+    weights, values = (
+        rng.integers(1, 4, 16).astype(float),
+        np.eye(3, dtype=bool)[classes] if kind is Labels else classes,
+    )
+    weighed = dataclasses.replace(small_task().data, targets=kind(["a", "b", "c"], values, weights))
+    rows = np.repeat(weighed.training, weights[weighed.training].astype(int))
+    repeated = dataclasses.replace(weighed, targets=kind(["a", "b", "c"], values), training=rows)
+    (stage,) = dataclasses.replace(FINETUNE, head_epochs=0).plan_stages(get_variant("b0"), 8)
+    goals = [objective(data, FINETUNE, balance=True) for data in (weighed, repeated)]
+    truth = goals[0].encode(weighed.training)
+    outputs = rng.uniform(0.1, 0.9, truth.shape).astype("f")
+    of_weighed, of_repeated = (float(goal.loss(stage)(truth, outputs)) for goal in goals)
+    assert of_weighed == pytest.approx(of_repeated, rel=1e-6)
+    np.testing.assert_allclose(*(goal.weigh(truth) for goal in goals), rtol=1e-6)
 
 
 def test_epochs_are_chosen_by_mean_recall():

@@ -19,7 +19,7 @@ from efficientnet import get_variant, save_variant
 from efficientnet.cli.main import main
 from efficientnet.datasets import load
 from efficientnet.datasets.data import Data
-from efficientnet.datasets.targets import Classes, Ordinal, Values
+from efficientnet.datasets.targets import Classes, Labels, Ordinal, Values
 from efficientnet.evaluation.evaluating import _samples
 from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE
@@ -221,6 +221,32 @@ def test_probabilities_of_ordinal_classes_are_the_differences():
     (right,) = goal.metrics()
     assert float(right(np.array([[1.0, 1.0]], "f"), above)) == 1
     assert float(right(np.array([[1.0, 0.0]], "f"), above)) == 0.5  # the mean with the one before
+
+
+def test_numbers_of_images_that_do_not_count_are_left_out():
+    """A table may have -999 where a number is unknown, with the weight 0."""
+    values = np.random.default_rng(0).normal(3.0, 0.1, (12, 1))
+    weights = np.ones(12)
+    values[[1, 4]], weights[[1, 4]] = -999, 0
+    goal = objective(of(Values(["a"], values, weights)), FINETUNE)
+    rows = np.flatnonzero(weights[:8])
+    encoded = goal.encode(rows)
+    np.testing.assert_allclose([encoded.mean(), encoded.std()], [0, 1], atol=1e-4)
+    close = Values(["a"], values + 1e7, weights)
+    with pytest.raises(ValueError, match="cannot tell them apart"):
+        dataclasses.replace(of(close), training=np.arange(8), validation=np.arange(8, 12)).check()
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [(Classes(["a", "b"], np.array([0] * 7 + [1] + [0, 1] * 2)), "of a weight above 0 to train on in b"),
+     (Labels(["a", "b"], np.array([[1, 0]] * 7 + [[1, 1]] * 5, bool)), "of a weight above 0 to train on with b")],
+)  # fmt: skip
+def test_a_class_whose_images_do_not_count_is_refused(targets, message):
+    weights = np.array([1.0] * 7 + [0.0] + [1.0] * 4)
+    data = of(dataclasses.replace(targets, weights=weights))
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, training=np.arange(8), validation=np.arange(8, 12)).check()
 
 
 @pytest.mark.parametrize(
