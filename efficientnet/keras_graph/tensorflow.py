@@ -23,7 +23,7 @@ import numpy as np
 from ..common.packages import missing
 from ..images.pixel_scaling import Scaling
 from .onnx import tensor_names
-from .walk import backend_of, data_formats, functional, keras_of
+from .walk import backend_of, data_formats, functional, keras_of, tree_of
 
 _MODEL, _ORDER, _SAMPLES = "model.keras", "order.json", "samples.npy"
 
@@ -86,6 +86,7 @@ def _module(model: Any, options: Options) -> Any:
     import tensorflow as tf
 
     (name,), names = tensor_names(model)
+    flatten = tree_of(keras_of(model)).flatten  # TensorFlow's own sorts an OrderedDict, too
     given = tf.TensorSpec((options.batch, *functional(model).inputs[0].shape[1:]), options.input_type, name)
 
     def serve(x: Any) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _module(model: Any, options: Options) -> Any:
         if options.scaling is not None:
             scale, offset = (np.asarray(values, np.float32) for values in options.scaling)
             x = x * scale + offset
-        return dict(zip(names, tf.nest.flatten(model(x, training=False)), strict=True))
+        return dict(zip(names, flatten(model(x, training=False)), strict=True))
 
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=[given], autograph=False)

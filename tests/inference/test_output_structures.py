@@ -54,10 +54,18 @@ def test_outputs_are_where_the_model_has_them(images, engine, name):
             np.testing.assert_allclose(output, expected[place], rtol=1e-4)
 
 
-def test_an_export_of_an_ordered_dictionary(images, tmp_path):
-    pytest.importorskip("onnxruntime")
-    export(build(STRUCTURES["ordered"][0]), tmp_path / "model.onnx", "onnx")
-    with compile(str(tmp_path / "model.onnx"), preprocessing="none") as predictor:
+@pytest.mark.parametrize(
+    ("format", "name", "runtime"),
+    [
+        ("onnx", "model.onnx", "onnxruntime"), ("openvino", "model.xml", "openvino"),
+        ("litert", "model.tflite", "ai_edge_litert"), ("saved_model", "model", "tensorflow"),
+    ],
+)  # fmt: skip
+def test_an_export_of_an_ordered_dictionary(images, tmp_path, format, name, runtime):
+    pytest.importorskip(runtime)
+    pytest.importorskip("onnx")
+    export(build(STRUCTURES["ordered"][0]), tmp_path / name, format)
+    with compile(str(tmp_path / name), preprocessing="none") as predictor:
         found = predictor.predict(images)
     np.testing.assert_allclose(found["a"], images.mean(axis=(1, 2)) / 4, rtol=1e-4)
     np.testing.assert_allclose(found["b"], images.mean(axis=(1, 2)) / 2, rtol=1e-4)
