@@ -60,6 +60,9 @@ _AUGMENTATION: dict[str, tuple[str, dict[str, Any]]] = {
     "RandomCrop": ("Resizing", {"crop_to_aspect_ratio": True}),
 }
 
+# Keras 3 takes these, and fails when the model predicts.
+_LOST_INTERPOLATIONS = ("gaussian", "mitchellcubic")
+
 _ACTIVATIONS = {"softmax_v2": "softmax"}
 
 
@@ -124,6 +127,10 @@ class _Conversion:
         axis = config.get("axis")
         if kind == "BatchNormalization" and isinstance(axis, list):
             (config["axis"],) = axis
+        if str(config.get("interpolation")).lower() in _LOST_INTERPOLATIONS:
+            raise Refusal(
+                f"its layer {name!r} ({kind}) has interpolation={config['interpolation']!r}, which Keras 3 cannot do"
+            )
         accepted = _accepted(cls)
         for key in [key for key in config if key not in accepted]:
             if key not in _IDLE:

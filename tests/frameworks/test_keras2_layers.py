@@ -101,6 +101,8 @@ def test_same_outputs(eff, legacy, tmp_path, kind, container):
     [
         (chain(STEPS, lambda k: k.layers.LSTM(3, time_major=True)), "time_major=True"),
         (chain(STEPS, lambda k: k.layers.LocallyConnected1D(3, 2)), "LocallyConnected1D"),
+        (chain(PIXELS, lambda k: k.layers.Resizing(4, 4, interpolation="gaussian")), "interpolation='gaussian'"),
+        (chain(PIXELS, lambda k: k.layers.UpSampling2D(2, interpolation="mitchellcubic")), "'mitchellcubic'"),
         (function(PIXELS, lambda k, x: __import__("tensorflow").image.per_image_standardization(x)), "standardization"),
     ],
 )
