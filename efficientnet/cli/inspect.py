@@ -84,10 +84,12 @@ def _inspect(arguments: argparse.Namespace) -> int:
             "missing": {entry.ours: entry.shape for entry in reading.missing},
             "left over": reading.left_over,
             "left aside": reading.aside,
+            "other settings": reading.contradictions,
         }
         print_json({**facts, **differences})
         return SUCCESS if facts["fits"] else SOME_FAILED
-    fit = f", but {reading.differences} arrays differ" if reading.differences else ""
+    what = "arrays or settings" if reading.contradictions else "arrays"
+    fit = f", but {reading.differences} {what} differ" if reading.differences else ""
     averaged = "moving averages of the weights" if facts["moving averages"] else "the weights themselves"
     print(plain(f"file      {facts['file']}"))
     print(plain(f"format    {facts['format']}"))

@@ -11,6 +11,7 @@ from tiny_blocks import tiny_blocks
 from efficientnet import get_variant
 from efficientnet.checkpoints import accept, open_checkpoint, read_checkpoint, safetensors
 from efficientnet.checkpoints.names.torch import TIMM, TRANSFORMERS
+from efficientnet.cli.main import main
 from efficientnet.errors import CheckpointError
 from efficientnet.export import convert
 from efficientnet.family import arrays as layout
@@ -48,6 +49,16 @@ def test_a_network_of_timm_with_other_options_for_training(tmp_path, arguments):
 
 def test_another_activation_in_timm(tmp_path):
     check_refused(of_timm(tmp_path, {"act_layer": "relu"}), TEST, "its activation is 'relu', and the network's 'swish'")
+
+
+def test_inspect_lists_it(tmp_path, capsys):
+    folder = str(of_timm(tmp_path, {"act_layer": "relu"}))
+    assert main(["inspect", folder, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["other settings"] == [
+        "its activation is 'relu', and the network's 'swish'"
+    ]
+    assert main(["inspect", folder]) == 1
+    assert "efficientnet-test, but 1 arrays or settings differ" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
