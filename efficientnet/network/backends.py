@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ logger = get_logger()
 
 _RECURSION_LIMIT = 10_000
 
+_OLDEST = (3, 12)  # Keras, as in setup.py
 # Keras' name for a backend -> the module it needs; in the order of preference where none is chosen.
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "openvino": "openvino"}
 _is_command = False
@@ -41,7 +43,7 @@ def import_keras() -> Any:
     ``"tensorflow"`` is not a choice: Keras itself writes it at its first import.
 
     Raises:
-        ImportError: Keras, or every backend, is missing; the message names the extras that install them.
+        ImportError: Keras, or every backend, is missing, or Keras is too old; the message says what to install.
     """
     if find_spec("keras") is None:
         raise ImportError(f"efficientnet.keras needs Keras 3 and a backend: {_EXTRAS}.")
@@ -53,6 +55,7 @@ def import_keras() -> Any:
         os.environ["KERAS_BACKEND"] = installed[0]
         logger.warning("Keras runs on %s, since TensorFlow is not installed; KERAS_BACKEND chooses.", installed[0])
     keras = importlib.import_module("keras")
+    _check_version(keras)
     if _is_command:
         keras.config.set_image_data_format("channels_last")
     return keras
@@ -62,7 +65,7 @@ def import_tensorflow_keras() -> Any:
     """Import ``tensorflow.keras``: Keras 3, or ``tf_keras`` where ``TF_USE_LEGACY_KERAS=1``.
 
     Raises:
-        ImportError: TensorFlow, or the Keras that it should use, is missing.
+        ImportError: TensorFlow, or the Keras that it should use, is missing, or Keras is too old.
     """
     if find_spec("tensorflow") is None:
         raise missing(
@@ -73,7 +76,17 @@ def import_tensorflow_keras() -> Any:
         raise missing("TF_USE_LEGACY_KERAS asks for legacy Keras 2", "legacy")
     from tensorflow import keras
 
+    _check_version(keras)
     return keras
+
+
+def _check_version(keras: Any) -> None:
+    """Check that a Keras 3 is not too old: some open files of Keras 2 wrongly, or run code that is in a file."""
+    version: str = getattr(keras, "__version__", "")  # which legacy Keras has not, as a part of TensorFlow
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found and (int(found[1]), int(found[2])) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise ImportError(f"Keras {version} is installed: expected {oldest} or later. pip install -U 'keras>={oldest}'")
 
 
 @contextlib.contextmanager

@@ -301,11 +301,11 @@ def test_the_report_as_text():
     assert str(report) == (
         "b0.onnx: onnx, f16, 5.4 MB\n"
         "input 'x': uint8 (1, 224, 224, 3), NHWC, RGB, raw pixels 0..255\n"
-        "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the best class is the "
-        "same for 95% of them"
+        "in onnxruntime 1.2, predictions for 20 images differ from Keras' by up to 0.012; the prediction is the same "
+        "for 95% of them"
     )
     fidelity = Fidelity(0.0123, 0.992, 0.0104, 1000, 10, 59, ("stem_conv", "probs"))
     assert str(report._replace(fidelity=fidelity)).splitlines()[-1] == (
         "in onnxruntime 1.2, against Keras: 99.2% of 1,000 views of 10 images that it was not calibrated on keep their "
-        "class, whose probability shifts by 0.010 on average; 2 of 59 layers are kept in float: stem_conv, probs"
+        "prediction, whose probability shifts by 0.010 on average; 2 of 59 layers are kept in float: stem_conv, probs"
     )

@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from efficientnet.network import backends
+from efficientnet.network.backends import import_keras
 
 pytest.importorskip("keras")
 pytest.importorskip("openvino")
@@ -113,3 +118,18 @@ EfficientNet(0.25, 0.25, 32, weights=None, include_preprocessing=True).save("las
         [*run, "--engine", "keras", "--csv"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.11.3"])
+def test_a_keras_that_is_too_old(version, monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras, "__version__", version)
+    with pytest.raises(ImportError, match=rf"Keras {version} is installed: expected 3\.12 or later\. pip install -U"):
+        import_keras()
+
+
+def test_the_oldest_keras_is_that_of_the_metadata():
+    setup = (Path(__file__).resolve().parents[2] / "setup.py").read_text()
+    oldest = ".".join(map(str, backends._OLDEST))
+    assert set(re.findall(r"keras>=([\d.]+)\"", setup)) == {oldest, "3.15", "2.16"}  # on OpenVINO, and legacy Keras
