@@ -72,7 +72,9 @@ def read(path: str | PathLike[str]) -> StoredWeights:
         whole = "model_weights" in root
         named = root["model_weights"] if whole else root
         if (layers := _list(named, "layer_names")) is not None:
-            name, arrays = f"Keras 2 {'model' if whole else 'weights'}, HDF5", _read_keras2(named, layers)
+            # Keras 3 writes whole models in the layout of Keras 2, and its own version beside them.
+            keras = 3 if any(text.startswith("3.") for text in root.texts("keras_version") or ()) else 2
+            name, arrays = f"Keras {keras} {'model' if whole else 'weights'}, HDF5", _read_keras2(named, layers)
         elif any(name in root for name in (*_CONTAINERS, "vars")):
             name, arrays, layers = "Keras 3 weights, HDF5", *read_keras3(root)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import is_number, read_object
+from ..family.scaling import block_name
 from ..images.pixel_scaling import Scaling
 from .facts import (
     Facts,
@@ -59,6 +60,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
         class_counts=counts,
         hidden_activation=common_name(short_text(config.get("hidden_act", "swish"))),
         strides=strides(config.get("strides", _STRIDES)),
+        residuals=_residuals(config),
         pooling={"mean": "avg"}.get(pooling := short_text(config.get("pooling_type", "mean")), pooling),
     )
 
@@ -75,16 +77,29 @@ def blocks_padded_equally(config: Mapping[str, Any], size: Any) -> set[int]:
     """
     if type(size) is not int or size < 1:
         raise ValueError(f"its image_size is {str(size)[:80]!r}, where a number of pixels is due")
-    repeats = config.get("num_block_repeats", (1, 2, 2, 3, 3, 4, 1))
-    depth = config.get("depth_coefficient", 3.1)
     side, number = -(-size // 2), 0
     found = set()
-    for stride, count in zip(config.get("strides", _STRIDES), repeats, strict=True):
+    for stride, count in zip(config.get("strides", _STRIDES), _repeats(config), strict=True):
         if stride == 2:
             found |= {number} if side % 2 else set()
             side = -(-side // 2)
-        number += math.ceil(depth * count)
+        number += count
     return found
+
+
+def _residuals(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the blocks that add their input to their output: all but the first of each stage, of any filters."""
+    counts = enumerate(_repeats(config))
+    return tuple(sorted(block_name(stage, repeat) for stage, count in counts for repeat in range(1, count)))
+
+
+def _repeats(config: Mapping[str, Any]) -> list[int]:
+    """Return the number of blocks of each stage."""
+    repeats = config.get("num_block_repeats", (1, 2, 2, 3, 3, 4, 1))
+    depth = config.get("depth_coefficient", 3.1)
+    if not isinstance(repeats, list | tuple) or not all(map(is_number, (depth, *repeats))):
+        raise ValueError("its num_block_repeats and depth_coefficient are no numbers of blocks")
+    return [math.ceil(depth * count) for count in repeats]
 
 
 def _of_processor(options: Mapping[str, Any]) -> Facts:

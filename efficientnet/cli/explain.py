@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--class", dest="label", metavar="CLASS", help="label or id of the class (default: the most probable one)"
     )
-    which.add_argument("--top", type=positive, metavar="K", help="number of the most probable classes (default: 1)")
+    which.add_argument("--top", type=positive, metavar="K", help="number of the most probable classes (default: 1), "
+        "or of the numbers that a model predicts (default: all)")  # fmt: skip
     add("--layer", metavar="NAME", help="layer to look at (default: the last one before the pooling)")
     add("--out", type=given_path, required=True, metavar="FOLDER", help="folder for the overlays and the page")
     model_options.add_network_options(parser)
@@ -73,6 +74,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     explainer = Explainer(model, spec, arguments.method, arguments.layer)
     model_options.require_preprocessing(spec.scaling, arguments.model)
     classes = None if arguments.label is None else [_class_index(arguments.label, spec)]
+    top = arguments.top or (spec.outputs if spec.kind == "numbers" else 1)
     shown: list[Explained] = []
     failed: list[tuple[str, str]] = []
     names: set[str] = set()
@@ -83,7 +85,7 @@ def _explain(arguments: argparse.Namespace) -> int:
             progress.update()
             try:
                 pixels = read_pixels(source, spec.channels)
-                found = explainer(pixels, classes, arguments.top or 1)
+                found = explainer(pixels, classes, top)
             except (OSError, ValueError, MemoryError) as error:
                 failed.append((image, str(error) or type(error).__name__))
                 notify(about(*failed[-1]))

@@ -67,6 +67,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         "fits": not problem,
         "classes": reading.classes,
         "class names": names,
+        "targets": trained.facts.targets,
+        "thresholds": trained.facts.thresholds,
         "channels": reading.channels,
         "padding": trained.padding,
         "epsilon": trained.epsilon,
@@ -96,6 +98,9 @@ def _inspect(arguments: argparse.Namespace) -> int:
     print(plain(f"origin    {facts['origin']}"))
     print(plain(f"variant   {facts['variant']}{fit}"))
     print(plain(f"classes   {classes_text(reading.classes)}, for inputs of {reading.channels} channels"))
+    if facts["targets"]:
+        least = ", ".join(f"{value:.3g}" for value in facts["thresholds"] or ())
+        print(plain(f"targets   {facts['targets']}{f', from these probabilities on: {least}' if least else ''}"))
     for name, value in (
         ("padding", trained.padding), ("epsilon", trained.epsilon), ("preprocessing", formula(trained.preprocessing)),
     ):  # fmt: skip

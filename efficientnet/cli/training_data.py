@@ -23,6 +23,8 @@ _TARGETS = {
     "teacher": ("classes", "probabilities", "labels"),
     "unlabelled": ("classes", "probabilities"),
 }
+# Fields of a recipe that are for an option alone.
+_FIELDS = {"teacher_share": "teacher", "pseudo_confidence": "unlabelled"}
 
 
 class Prepared(NamedTuple):
@@ -50,6 +52,9 @@ def check(arguments: argparse.Namespace) -> None:
             raise ValueError(
                 f"--{option} is for the targets {', '.join(kinds)}, not for {arguments.targets}: leave it out."
             )
+    for field, option in _FIELDS.items():
+        if field in dict(arguments.set) and not getattr(arguments, option) and not arguments.resume:
+            raise ValueError(f"--set {field} has no effect without --{option}: give that, or leave it out.")
     if arguments.clean and arguments.distributed is not None:
         raise ValueError(
             "--clean judges all images in one process: train in one, or run `efficientnet clean` first and pass a CSV "

@@ -80,7 +80,13 @@ def _find_classes(data: Path, what: What) -> Labelled:
     names = sorted({sample.label for sample in samples.found})
     places = {name: index for index, name in enumerate(names)}
     indices = np.array([places[sample.label] for sample in samples.found])
-    return Labelled([sample.path for sample in samples.found], Classes(names, indices), samples.notes)
+    notes = list(samples.notes)
+    if data.is_file() and (several := [name for name in names if "|" in name]):
+        notes.append(
+            f"{data}: the label {several[0]} counts as one class; the targets 'labels' (--targets labels) are several "
+            "labels of an image."
+        )
+    return Labelled([sample.path for sample in samples.found], Classes(names, indices), notes)
 
 
 def _find_ordinal(data: Path, what: What) -> Labelled:

@@ -108,7 +108,8 @@ def explain(
             (height, width, 3) of 0..255. For a model whose input is not square, arrays of its own size.
         method: "gradcam", "hirescam" or "occlusion".
         class_index: Index of the class, for all images or for each; by default the class that the model finds most
-            probable. The index 0 of a single sigmoid is the class whose probability is 1 minus the output.
+            probable, or the first number of a model that predicts numbers. The index 0 of a single sigmoid is the class
+            whose probability is 1 minus the output.
         layer: Name of the layer whose output is looked at; of a network within the model ``"network/layer"``, or the
             name of the network for its last layer. By default the last layer with a spatial output, before the pooling;
             of a model that is the mean of several networks, that of each, and the map is the mean of theirs.
@@ -183,7 +184,7 @@ class Explainer:
 
         Args:
             source: Image, as in :func:`explain`.
-            classes: Indices of the classes; by default the most probable ones.
+            classes: Indices of the classes; by default the most probable ones, or the first of several numbers.
             top: Number of these.
             decides: Whether the levels of this image alone say what white is, as in ``pixels.fault``.
         """
@@ -195,7 +196,9 @@ class Explainer:
         )
         scores = self.spec.probabilities(self.spec.vector(evidence.outputs))
         if classes is None:
-            classes = np.argsort(-scores, kind="stable")[:top].tolist()
+            # Numbers of different units, such as an age and a weight, have no order.
+            order = np.arange(len(scores)) if self.spec.kind == "numbers" else np.argsort(-scores, kind="stable")
+            classes = order[:top].tolist()
         return [
             Explanation(
                 _laid_over(self._of_class(evidence, index), size, seen),

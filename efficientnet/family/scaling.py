@@ -223,7 +223,7 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
                 squeezed = stage.se_filters[repeat]
             blocks.append(
                 Block(
-                    name=f"block{stage_index + 1}{_letters(repeat)}",
+                    name=block_name(stage_index, repeat),
                     kernel_size=stage.kernel_size,
                     strides=strides,
                     fused=stage.fused,
@@ -239,6 +239,11 @@ def scale_blocks(variant: AnyVariant) -> tuple[Block, ...]:
             )
             input_filters = output_filters
     return tuple(blocks)
+
+
+def block_name(stage: int, repeat: int) -> str:
+    """Return the name of a block, by the index of its stage and its index within the stage."""
+    return f"block{stage + 1}{_letters(repeat)}"
 
 
 def _letters(index: int) -> str:

@@ -51,6 +51,8 @@ def read_inputs(request: Mapping[str, Any], spec: InputSpec, limits: Limits) -> 
     inputs = request.get("inputs")
     if not (isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict)):
         raise _wrong("inputs: expected a list of one tensor.")
+    if (name := inputs[0].get("name", INPUT)) != INPUT:
+        raise _wrong(f"inputs: the model takes {INPUT!r}, got {str(name)[:80]!r}.")
     shape, kind, data = (inputs[0].get(key) for key in ("shape", "datatype", "data"))
     if not (isinstance(shape, list) and shape and all(type(side) is int and 0 < side < 2**31 for side in shape)):
         raise _wrong(f"shape: expected a list of positive whole numbers, got {str(shape)[:80]}.")

@@ -58,6 +58,9 @@ class TestLayouts:
         checkpoint = keras_h5.read(tmp_path / "net")
         assert (checkpoint.format, checkpoint.averaged, checkpoint.layers) == (format, False, tuple(ARRAYS))
         assert_equal(checkpoint.arrays, BY_NAME)
+        with h5py.File(tmp_path / "net", "r+") as file:
+            file.attrs["keras_version"] = "3.15.1"
+        assert keras_h5.read(tmp_path / "net").format == format.replace("2", "3", 1)
 
     def test_keras3(self, tmp_path):
         keras3_weights(tmp_path / "net")

@@ -17,7 +17,7 @@ from efficientnet.export import convert
 from efficientnet.family import arrays as layout
 
 TEST = get_variant("efficientnet-test")
-SMALL = dataclasses.replace(get_variant("b0"), name="small", width=0.25, depth=0.25, resolution=64)
+SMALL = dataclasses.replace(get_variant("b0"), name="small", width=0.5, depth=0.25, resolution=64)
 TINY = dataclasses.replace(SMALL, depth=1.0, blocks=tiny_blocks("b0"))
 
 
@@ -33,8 +33,10 @@ def of_timm(tmp_path, arguments, architecture="test_efficientnet"):
     return folder_of(tmp_path, TIMM, TEST, config)
 
 
-def of_transformers(tmp_path, config):
-    return folder_of(tmp_path, TRANSFORMERS, SMALL, {"model_type": "efficientnet", **config})
+def of_transformers(tmp_path, config, variant=SMALL):
+    return folder_of(
+        tmp_path, TRANSFORMERS, variant, {"model_type": "efficientnet", "depth_coefficient": SMALL.depth, **config}
+    )
 
 
 def check_refused(path, variant, message):
@@ -94,6 +96,12 @@ def test_a_training_of_another_network_of_timm(tmp_path):
 def test_another_network_of_transformers(tmp_path, config, message):
     assert not read_checkpoint(of_transformers(tmp_path, {"hidden_act": "silu"}), SMALL).differences
     check_refused(of_transformers(tmp_path, config), SMALL, message)
+
+
+def test_transformers_adds_no_input_of_the_first_block_of_a_stage(tmp_path):
+    """Also where it has as many filters as the output, which a narrow network has behind the stem."""
+    narrow = dataclasses.replace(SMALL, name="narrow", width=0.25)
+    check_refused(of_transformers(tmp_path, {}, narrow), narrow, "block1a adds its input to its output in one")
 
 
 @pytest.mark.parametrize(

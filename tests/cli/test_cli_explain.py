@@ -7,7 +7,9 @@ import pytest
 from color_models import color_model, save_with_names
 from PIL import Image
 
+from efficientnet.checkpoints.facts import Facts
 from efficientnet.cli.main import main
+from efficientnet.keras_files.metadata import write_facts
 
 keras = pytest.importorskip("keras")
 pytest.importorskip("jinja2")
@@ -64,6 +66,18 @@ def test_classes(model, images, tmp_path, capsys):
         assert main(["explain", leaf, "--model", model, "--out", out, *options]) == 0
         assert re.findall(r"leaf[-\d]*\.png$", capsys.readouterr().out, re.MULTILINE)[1:] == names
     assert "There is no evidence for red." in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_numbers_have_no_order(images, tmp_path, capsys):
+    """All of them are explained, or the first ones: of different units, none is the largest."""
+    network = color_model(keras, [[1, 0], [0, 100], [0, 0]], 0, activation=None)
+    facts = Facts(class_names=("age", "weight"), targets="values")
+    path, leaf, out = tmp_path / "model.keras", str(images / "b"), tmp_path / "out"
+    network.save(path)
+    write_facts(path, facts)
+    for options, names in (([], ["age", "weight"]), (["--top", "1"], ["age"]), (["--class", "weight"], ["weight"])):
+        assert main(["explain", leaf, "--model", str(path), "--out", str(out), *options]) == 0
+        assert re.findall(r"  (age|weight)  ", capsys.readouterr().out) == names
 
 
 def test_many_images_are_not_all_on_the_page(model, images, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Images of known classes: how they are read, split, drawn and resized."""
 
 import gzip
-import os
 import re
 import struct
 from dataclasses import replace
@@ -14,7 +13,6 @@ from efficientnet.datasets import load
 from efficientnet.datasets.builtin import load_digits, load_fashion_mnist
 from efficientnet.datasets.data import Data, Files, is_held_out
 from efficientnet.datasets.files import load_files
-from efficientnet.datasets.labelled import What
 from efficientnet.datasets.targets import Classes
 
 
@@ -93,23 +91,6 @@ def test_a_folder_with_a_folder_to_validate_with(tmp_path, capsys):
     (tmp_path / "val" / "dark").rename(tmp_path / "val" / "black")
     with pytest.raises(ValueError, match=r"classes that .* does not have: black"):
         load_files(tmp_path / "train", tmp_path / "val", 16)
-
-
-def test_a_pipe_is_not_waited_for(tmp_path, capsys):
-    """As a table, and as an image that a table names."""
-    for index in range(8):
-        Image.fromarray(np.full((10, 12, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
-    os.mkfifo(tmp_path / "pipe.png")
-    rows = [f"{index}.png,{'ab'[index % 2]}" for index in range(8)]
-    (tmp_path / "all.csv").write_text("\n".join(["path,label", "pipe.png,a", *rows]))
-    data = load_files(tmp_path / "all.csv", 0.5, 16)
-    assert len(data.training) + len(data.validation) == 8
-    assert "skipped" in (err := capsys.readouterr().err)
-    assert "pipe.png is a pipe, which might never end" in err
-    os.mkfifo(tmp_path / "pipe.csv")
-    for kind in ("classes", "labels", "values"):
-        with pytest.raises(OSError, match=r"pipe\.csv is a pipe"):
-            load_files(tmp_path / "pipe.csv", 0.5, 16, what=What(kind))
 
 
 def test_a_class_that_is_missing_or_empty_is_reported(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """What a ``.keras`` file says besides the model."""
 
+import json
 import zipfile
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from efficientnet.checkpoints.facts import Facts
 from efficientnet.checkpoints.zip_members import check_sizes, read_member
+from efficientnet.cli.main import main
 from efficientnet.keras_files import metadata
 from efficientnet.keras_files.metadata import (
     read_class_names,
@@ -16,6 +18,8 @@ from efficientnet.keras_files.metadata import (
 )
 
 keras = pytest.importorskip("keras")
+
+from efficientnet.keras import EfficientNetTest  # noqa: E402
 
 
 def test_notes_travel_in_the_file(tmp_path):
@@ -35,6 +39,18 @@ def test_notes_travel_in_the_file(tmp_path):
     assert (metadata.read_targets(path), metadata.read_thresholds(path)) == ("labels", (0.25, 0.5))
     x = np.ones((1, 2), "float32")
     np.testing.assert_array_equal(keras.models.load_model(path).predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+@pytest.mark.slow
+def test_inspect_shows_what_the_outputs_are(tmp_path, capsys):
+    path = str(tmp_path / "model.keras")
+    EfficientNetTest(weights=None, classes=2, classifier_activation="sigmoid").save(path)
+    write_facts(path, Facts(class_names=("cat", "dog"), targets="labels", thresholds=(0.25, 0.5)))
+    assert main(["inspect", path]) == 0
+    assert "targets   labels, from these probabilities on: 0.25, 0.5\n" in capsys.readouterr().out
+    assert main(["inspect", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["targets"], found["thresholds"]) == ("labels", [0.25, 0.5])
 
 
 def test_notes_are_written_once_and_into_such_files_only(tmp_path):

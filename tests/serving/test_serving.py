@@ -171,6 +171,7 @@ def test_bad_bodies(client, name, monkeypatch):
         ({"shape": [0, 16, 16, 3]}, "positive whole numbers"),
         ({"shape": [True, 16, 16, 3]}, "positive whole numbers"),
         ({"shape": "x"}, "positive whole numbers"),
+        ({"name": "pixels"}, "the model takes 'images', got 'pixels'"),
         ({"datatype": "FP64"}, "datatype"),
         ({"data": [0] * 5}, "expected 768 numbers"),
         ({"data": [[0], [0, 1]]}, "list of numbers"),

@@ -163,3 +163,6 @@ def test_nothing_to_learn(data, folder, tmp_path):
 def test_without_a_teacher(tmp_path, capsys):
     assert main(["train", "digits", "--unlabelled", str(tmp_path / "photos"), "--out", str(tmp_path / "run")]) == 2
     assert "--unlabelled takes --teacher" in capsys.readouterr().err
+    for setting, option in (("teacher_share=0.3", "teacher"), ("pseudo_confidence=0.9", "unlabelled")):
+        assert main(["train", "digits", "--set", setting, "--out", str(tmp_path / "run")]) == 2
+        assert f"has no effect without --{option}" in capsys.readouterr().err
