@@ -82,7 +82,7 @@ def import_tensorflow_keras() -> Any:
 
 def _check_version(keras: Any) -> None:
     """Check that a Keras 3 is not too old: some open files of Keras 2 wrongly, or run code that is in a file."""
-    version: str = getattr(keras, "__version__", "")  # which legacy Keras has not, as a part of TensorFlow
+    version: str = getattr(keras, "__version__", "")  # legacy Keras has none, as a part of TensorFlow
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))

@@ -93,7 +93,7 @@ def test_processes_share_the_same_batches(data):
 
 def test_classes_count_alike():
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
-    weights = balanced_weights(labels, 3)
+    weights = balanced_weights(labels, 3, np.ones(9))
     np.testing.assert_allclose(weights, [9 / 18, 9 / 6, 9 / 3])
     assert weights[labels].sum() == pytest.approx(9)
 
