@@ -138,7 +138,7 @@ def save(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("origin", [TIMM, LUKEMELAS, TORCHVISION], ids=lambda origin: origin.name)
 @pytest.mark.parametrize("name", ["b1", "lite2", "b5"])
-def test_variant_and_origin_are_told_from_the_file(save, origin, name):
+def test_variant_and_origin_are_detected_from_the_file(save, origin, name):
     reading = checkpoints.read_checkpoint(save(origin, name))
     assert (reading.variant, reading.origin, reading.classes) == (get_variant(name), origin, 10)
     assert not checkpoints.explain(reading)

@@ -268,7 +268,7 @@ def own_model(eff, keras, tiny, kind):
 @pytest.mark.slow
 @SUFFIXES
 @pytest.mark.parametrize("kind", ["sequential", "functional", "u-net"])
-def test_a_model_of_ones_own(eff, keras, tiny, tmp_path, caplog, kind, suffix):
+def test_a_custom_model(eff, keras, tiny, tmp_path, caplog, kind, suffix):
     body, model = own_model(eff, keras, tiny, kind)
     randomised(model)
     path = write(model, tmp_path / f"mine{suffix}")

@@ -116,7 +116,7 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.slow
-def test_a_function_of_ones_own(tmp_path, monkeypatch, capsys):
+def test_a_custom_function(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_networks.py").write_text(
         "import keras\n"
         "def net(width, depth, resolution, classes):\n"

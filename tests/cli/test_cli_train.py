@@ -109,7 +109,7 @@ def test_wrong_arguments(capsys, argv, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_script_tells_what_is_wrong(tmp_path, capsys):
+def test_the_script_reports_what_is_wrong(tmp_path, capsys):
     pytest.importorskip("keras")
     spec = importlib.util.spec_from_file_location("train", SCRIPT)
     script = importlib.util.module_from_spec(spec)

@@ -81,7 +81,7 @@ def test_variants_are_named(value):
     [({"dropout_rate": "a"}, "dropout_rate='a'"), ({"width": "1"}, "width='1'"), ({"name": 5}, "name=5"),
      ({"blocks": ({},)}, "block {}")],
 )  # fmt: skip
-def test_variants_of_ones_own(fields, problem):
+def test_custom_variants(fields, problem):
     with pytest.raises((ValueError, TypeError), match=f"{problem}: expected"):
         Variant(**{"name": "x", "width": 1, "depth": 1, "resolution": 64, "dropout_rate": 0.1, "blocks": TINY.blocks,
                    **fields})  # fmt: skip
@@ -188,7 +188,7 @@ def test_wrong_calls_of_commands(places, capsys, caplog, call, problem):
     assert "slower engine" not in caplog.text  # it is not the engines that cannot
 
 
-def test_layer_of_ones_own(tmp_path, capsys):
+def test_custom_layer(tmp_path, capsys):
     class Own(keras.FRAMEWORK.layers.Layer):
         def call(self, x):
             return x

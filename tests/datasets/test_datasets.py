@@ -197,7 +197,7 @@ def test_whole_images_stay_in_their_files(table):
     assert data.resized(4) is data
 
 
-def test_a_image_with_two_labels_is_told(tmp_path, capsys):
+def test_an_image_with_two_labels_is_reported(tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), "red").save(tmp_path / name / "1.png")

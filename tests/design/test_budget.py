@@ -243,7 +243,7 @@ def network(width, depth, resolution, classes=10):
 
 
 @pytest.mark.slow
-def test_a_function_of_ones_own():
+def test_a_custom_function():
     mine = Baseline.from_function(network, resolution=32)
     assert mine.name == "network"
     # 32² · 9 · (3·8 + 8·8) and a dense layer of 8 · 1000.

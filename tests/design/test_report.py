@@ -131,7 +131,7 @@ def test_a_rival_of_few_seeds_does_not_hide_one_that_is_clearly_better():
     assert "worse than depth alone" in decided.text
 
 
-def test_unequal_costs_are_told():
+def test_unequal_costs_are_reported():
     networks = [network("width", 0.7), network("compound", 0.8, budget=2.2)]
     assert "differ by up to 10 %" in verdict(results(*networks)).text
     assert "cost" not in verdict(results(networks[0], network("compound", 0.8, budget=2.05))).text

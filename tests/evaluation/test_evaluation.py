@@ -329,7 +329,7 @@ def test_an_evaluation(predictor, images, tmp_path):
     assert not list((tmp_path / "out").glob("*part-*"))
 
 
-def test_bad_data_is_told_and_the_rest_measured(predictor, images, tmp_path):
+def test_bad_data_is_reported_and_the_rest_measured(predictor, images, tmp_path):
     paint(images / "green" / "one.png", COLOURS["green"], size=1)
     paint(images / "violet" / "0.png", (255, 0, 255))
     (images / "yellow").mkdir()

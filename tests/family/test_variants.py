@@ -106,7 +106,7 @@ def test_the_package_alone_imports_no_framework():
     assert run.stdout.strip() == "[]"
 
 
-def test_a_variant_of_ones_own_is_kept_in_a_file(tmp_path):
+def test_a_custom_variant_is_kept_in_a_file(tmp_path):
     mine = dataclasses.replace(get_variant("lite0"), name="mine", width=1.3, resolution=160)
     save_variant(mine, tmp_path / "mine.json")
     assert get_variant(tmp_path / "mine.json") == mine

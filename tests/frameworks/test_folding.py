@@ -97,7 +97,7 @@ def test_channels_first(tiny, backend, channels_first):
 @pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("sequential", [False, True])
-def test_a_head_of_ones_own_on_a_model_within_the_model(tiny, keras, backend, sequential):
+def test_a_custom_head_on_a_model_within_the_model(tiny, keras, backend, sequential):
     """As Keras' tutorial on fine-tuning has it: there the batch norm goes into the classifier behind it."""
     layers = keras.layers
     body = tiny(weights=None, include_top=False)

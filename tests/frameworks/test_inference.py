@@ -91,7 +91,7 @@ def test_every_batch_gives_the_same_answers(eff, tiny):
 
 @pytest.mark.slow
 @pytest.mark.once_per_keras
-def test_a_head_of_ones_own(tiny_lite, keras, backend):
+def test_a_custom_head(tiny_lite, keras, backend):
     layers = keras.layers
     body = tiny_lite(weights=None, input_shape=(64, 64, 3), include_top=False)
     x = layers.Flatten()(layers.Dropout(0.5)(body.output))

@@ -215,7 +215,7 @@ def test_the_time_of_each_layer(tiny):
     assert np.isfinite(sum(seconds.values()))
 
 
-def test_the_times_of_two_bodies_with_the_same_names_are_told_apart(keras):
+def test_the_times_of_two_bodies_with_the_same_names_are_distinguished(keras):
     pytest.importorskip("openvino")
     inputs = keras.layers.Input((32, 32, 3))
     bodies = []

@@ -363,7 +363,7 @@ def test_own_objects_come_first(eff, keras, is_legacy, model, tmp_path, version)
 @pytest.mark.slow
 @pytest.mark.once_per_keras
 @pytest.mark.parametrize("kind", ["keras", "h5"])
-def test_the_kind_is_told_by_content(eff, model, x, tmp_path, kind):
+def test_the_kind_is_detected_by_content(eff, model, x, tmp_path, kind):
     model.save(tmp_path / f"model.{kind}")
     for name in ("no_suffix", "model.bin", "model.h5" if kind == "keras" else "model.keras"):
         path = (tmp_path / f"model.{kind}").rename(tmp_path / name)

@@ -254,7 +254,7 @@ def test_a_part_stands_for_the_whole(exported, pixels, reference):
         np.testing.assert_allclose(predictor.predict(pixels), reference[1], atol=1e-5)
 
 
-def test_the_folder_of_a_saved_model_is_told_from_others(tmp_path):
+def test_the_folder_of_a_saved_model_is_distinguished_from_others(tmp_path):
     (tmp_path / "lite0").mkdir()
     (tmp_path / "lite0" / "saved_model.pb").touch()
     assert format_of(tmp_path / "lite0") == "saved_model"

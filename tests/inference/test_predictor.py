@@ -183,7 +183,7 @@ def test_engines_give_outputs_in_the_models_order(tiny, images, engine):
 
 
 @pytest.mark.slow
-def test_bf16_and_int8_are_told(model, images, expected):
+def test_bf16_and_int8_are_reported(model, images, expected):
     if "BF16" in openvino.core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with compile(model, precision="bf16") as predictor:
             assert 0 < predictor.deviation < 0.05
@@ -272,7 +272,7 @@ def test_whoever_preprocesses_gets_numbers_through(tiny, images, expected, model
             predictor(np.concatenate([inputs[:6], np.full_like(inputs[:1], np.nan)]))
 
 
-def test_a_model_that_does_not_tell_takes_floats_as_they_are(images):
+def test_a_model_that_does_not_say_takes_floats_unchanged(images):
     import keras
 
     inputs = keras.Input((64, 64, 3))

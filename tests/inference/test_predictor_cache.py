@@ -47,7 +47,7 @@ def test_the_second_time_nothing_is_compiled(model, monkeypatch):
     np.testing.assert_allclose(compile(model)(IMAGES), first, atol=1e-6)
 
 
-def test_calibration_images_are_told_apart_by_content_and_shape(tmp_path):
+def test_calibration_images_are_distinguished_by_content_and_shape(tmp_path):
     file, other = tmp_path / "a.npy", tmp_path / "b.npy"
     np.save(file, IMAGES[0])
     np.save(other, IMAGES[0])
@@ -188,7 +188,7 @@ def test_an_entry_of_another_kind_is_made_again(model, caplog):
     assert "cannot be used" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_done_without(model, home, caplog):
+def test_a_cache_that_cannot_be_written_is_reported_and_done_without(model, home, caplog):
     cache.folder().write_text("a file where the folder should be")
     assert compile(model)(IMAGES).shape == (1, 5)
     assert "cannot be kept" in caplog.text

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_order_is_kept_and_bad_files_are_told(predictor, folder):
+def test_order_is_kept_and_bad_files_are_reported(predictor, folder):
     paths = [folder / f"{index:02}.png" for index in range(75)]
     records = list(predictor.stream(paths))
     assert [record.source for record in records] == paths

@@ -86,7 +86,7 @@ def test_a_fixed_batch():
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_heads_of_ones_own(data_format):
+def test_custom_heads(data_format):
     layers = keras.layers
     is_last = data_format == "channels_last"
     inputs = layers.Input((6, 9, 4) if is_last else (4, 6, 9), name="left")

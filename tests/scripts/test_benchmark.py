@@ -148,7 +148,7 @@ def test_command_races(command, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_contender_that_raises_tells_why_and_its_process_goes_on(bench, settings):
+def test_a_contender_that_raises_reports_why_and_its_process_goes_on(bench, settings):
     with bench.race.worker(PRODUCT, settings._replace(macs="many"), None) as ask:
         assert [ask(1)["skipped"].split(":")[0] for _ in range(2)] == ["TypeError"] * 2
 

@@ -42,7 +42,7 @@ def test_one_example_of_each_class():
     assert found.probabilities(np.eye(3)).argmax(axis=1).tolist() == [0, 1, 2]
 
 
-def test_examples_that_are_all_told_apart_leave_a_doubt():
+def test_examples_that_are_all_distinguished_leave_a_doubt():
     vectors = np.repeat(np.eye(2), 5, axis=0) + np.random.default_rng(0).normal(0, 0.01, (10, 2))
     probabilities = ExampleClassifier.fit(vectors, [0] * 5 + [1] * 5, ["a", "b"]).probabilities(vectors)
     assert 0.9 < probabilities.max(axis=1).min() < 1 - 1e-6

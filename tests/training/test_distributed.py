@@ -93,7 +93,7 @@ def test_two_processes_end_with_the_weights_of_one(backend, tmp_path, of_one_pro
 
 
 @pytest.mark.slow
-def test_a_signal_ends_both_a_kill_is_told_and_both_go_on(tmp_path, of_one_process):
+def test_a_signal_ends_both_a_kill_is_reported_and_both_go_on(tmp_path, of_one_process):
     if find_spec("torch") is None:
         pytest.skip("torch is not installed: pip install 'efficientnet[torch]>=2'")
     first, second = start_two("torch", tmp_path, PAUSE=0.3)
@@ -114,7 +114,7 @@ def test_a_signal_ends_both_a_kill_is_told_and_both_go_on(tmp_path, of_one_proce
     assert_same_weights(tmp_path, of_one_process)
 
 
-def test_the_place_is_told(monkeypatch):
+def test_the_place_is_reported(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert rendezvous.find_place([], None) is None
     assert rendezvous.find_place(["a:1", "b:1"], 1) == rendezvous.Place(("a:1", "b:1"), 1)

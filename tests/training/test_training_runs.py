@@ -207,7 +207,7 @@ def test_a_plan_trains_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["plan.png"]
 
 
-def test_unbalanced_classes_are_told():
+def test_unbalanced_classes_are_reported():
     data = small_task().data
     assert describe_data(data) == "12 images to train on, 4 to validate with, 2 classes"
     uneven = dataclasses.replace(data, targets=Classes(["a", "b"], (np.arange(16) % 4 == 0).astype(int)))

@@ -150,7 +150,7 @@ def test_the_command_evaluates_as_the_publisher_did(edgetpu, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_variant_is_told_from_the_checkpoint(edgetpu):
+def test_the_variant_is_detected_from_the_checkpoint(edgetpu):
     reading = checkpoints.read_checkpoint(edgetpu)
     assert (reading.variant.name, reading.classes, reading.checkpoint.averaged) == (
         "efficientnet-edgetpu-s",

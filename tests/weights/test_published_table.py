@@ -282,7 +282,7 @@ def test_imagenet_is_rather_one_that_has_seen_no_other_images(monkeypatch: pytes
     assert named("b8", "imagenet").name == "advprop"
 
 
-def test_a_hash_of_ones_own_for_a_model() -> None:
+def test_a_custom_hash_for_a_model() -> None:
     row = named("b0", "timm/tf_efficientnet_b0.in1k")
     digest = "0123456789abcdef" * 4
     assert row.hash == ""
@@ -298,7 +298,7 @@ def test_other_names_are_left_to_the_caller(name: str) -> None:
     assert resolve(name, get_variant("b0")) is None
 
 
-def test_a_variant_of_ones_own_has_no_sets() -> None:
+def test_a_custom_variant_has_no_sets() -> None:
     mine = dataclasses.replace(get_variant("b0"), name="mine")
     assert list_weights(mine) == ()
     assert resolve("imagenet", mine) is None
@@ -336,7 +336,7 @@ def test_an_unknown_name_is_answered_with_close_ones_and_all(name: str, close: s
     assert f"Did you mean {close}" in str(error.value)
 
 
-def test_weights_info_tells_of_the_file_that_would_be_loaded() -> None:
+def test_weights_info_reports_on_the_file_that_would_be_loaded() -> None:
     row = weights_info("EfficientNetB4", include_top=False)
     assert (row.variant, row.has_top, row.resolution) == ("efficientnet-b4", False, 380)
     with pytest.raises(ValueError, match="Unknown variant"):
