@@ -24,6 +24,7 @@ from .timm_config import class_names_of
 _PREPROCESSOR = "preprocessor_config.json"
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)  # default of EfficientNetConfig
+_MOST_BLOCKS = 10_000  # EfficientNet-L2 has 88
 _HALF = (0.5, 0.5, 0.5)  # default of EfficientNetImageProcessor
 
 
@@ -99,7 +100,10 @@ def _repeats(config: Mapping[str, Any]) -> list[int]:
     depth = config.get("depth_coefficient", 3.1)
     if not isinstance(repeats, list | tuple) or not all(map(is_number, (depth, *repeats))):
         raise ValueError("its num_block_repeats and depth_coefficient are no numbers of blocks")
-    return [math.ceil(depth * count) for count in repeats]
+    counts = [math.ceil(depth * count) for count in repeats]
+    if sum(map(abs, counts)) > _MOST_BLOCKS:
+        raise ValueError(f"its num_block_repeats and depth_coefficient are of more than {_MOST_BLOCKS:,} blocks")
+    return counts
 
 
 def _of_processor(options: Mapping[str, Any]) -> Facts:

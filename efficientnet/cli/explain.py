@@ -74,7 +74,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     explainer = Explainer(model, spec, arguments.method, arguments.layer)
     model_options.require_preprocessing(spec.scaling, arguments.model)
     classes = None if arguments.label is None else [_class_index(arguments.label, spec)]
-    top = arguments.top or (spec.outputs if spec.kind == "numbers" else 1)
+    top = arguments.top or (spec.outputs if spec.targets == "values" else 1)
     shown: list[Explained] = []
     failed: list[tuple[str, str]] = []
     names: set[str] = set()

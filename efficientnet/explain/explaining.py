@@ -197,7 +197,7 @@ class Explainer:
         scores = self.spec.probabilities(self.spec.vector(evidence.outputs))
         if classes is None:
             # Numbers of different units, such as an age and a weight, have no order.
-            order = np.arange(len(scores)) if self.spec.kind == "numbers" else np.argsort(-scores, kind="stable")
+            order = np.arange(len(scores)) if self.spec.targets == "values" else np.argsort(-scores, kind="stable")
             classes = order[:top].tolist()
         return [
             Explanation(

@@ -104,6 +104,12 @@ def test_transformers_adds_no_input_of_the_first_block_of_a_stage(tmp_path):
     check_refused(of_transformers(tmp_path, {}, narrow), narrow, "block1a adds its input to its output in one")
 
 
+@pytest.mark.parametrize("depth", [1e300, 1e9, -1e9, "2", None])
+def test_depths_that_no_network_has(tmp_path, depth):
+    with pytest.raises(CheckpointError, match=r"num_block_repeats and depth_coefficient are (no numbers|of more than)"):
+        read_checkpoint(of_transformers(tmp_path, {"depth_coefficient": depth}), SMALL)
+
+
 @pytest.mark.parametrize(
     ("write", "config", "variant"),
     [(of_timm, {"global_pool": "max"}, TEST), (of_transformers, {"pooling_type": "max"}, SMALL)],
