@@ -89,7 +89,7 @@ class Reading:
         """Number of arrays that do not fit, and of contradictions."""
         return len(self.amiss) + len(self.unequal) + len(self.left_over) + len(self.contradictions)
 
-    @property
+    @functools.cached_property
     def contradictions(self) -> list[str]:
         """Return what the file says that its network computes, and the variant does otherwise with the same arrays."""
         return contradictions(self.checkpoint.facts, self.variant)

@@ -3,18 +3,16 @@
 import csv
 import dataclasses
 import json
-import signal
 
 import numpy as np
 import pytest
+import stopped_training
 from PIL import Image
 
 from efficientnet import datasets, get_variant, training
 from efficientnet.cleaning import LabelIssues, compute_features, find_issues, finding, write_report
 from efficientnet.cleaning.report import read_indices
 from efficientnet.cli.main import main
-from efficientnet.errors import Interrupted
-from efficientnet.training.run_folder import RunFolder
 
 pytest.importorskip("sklearn")
 
@@ -177,11 +175,7 @@ def test_training_leaves_out_what_is_stored(folder, tmp_path, monkeypatch, capsy
 
     def train(task, out, **options):
         tasks.append(task)
-        run = RunFolder(out, task.settings(), resume=options["resume"])
-        for name, write in task.tables.items():
-            run.write_table(name, write)
-        run.close()
-        raise Interrupted("Stopped.", signal.SIGTERM)
+        stopped_training.train(task, out, **options)
 
     monkeypatch.setattr(training, "train", train)
     out = tmp_path / "run"

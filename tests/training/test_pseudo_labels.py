@@ -2,10 +2,10 @@
 
 import csv
 import dataclasses
-import signal
 
 import numpy as np
 import pytest
+import stopped_training
 from PIL import Image
 
 pytest.importorskip("keras")
@@ -14,10 +14,8 @@ from efficientnet import training
 from efficientnet.cli.main import main
 from efficientnet.datasets import load
 from efficientnet.datasets.files import load_unlabelled
-from efficientnet.errors import Interrupted
 from efficientnet.training import plan
 from efficientnet.training.pseudo_labels import add_pseudo_labels, read_pseudo_labels, write_pseudo_labels
-from efficientnet.training.run_folder import RunFolder
 from efficientnet.training.teacher import Teacher
 
 SIDE = 16
@@ -106,14 +104,7 @@ def test_another_command_leaves_the_table_of_a_training_alone(data, folder, tmp_
         def __call__(self, pixels):
             return teacher(pixels)
 
-    def train(task, out, **options):
-        run = RunFolder(out, task.settings(), resume=options["resume"])
-        for name, write in task.tables.items():
-            run.write_table(name, write)
-        run.close()
-        raise Interrupted("Stopped.", signal.SIGTERM)
-
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "train", stopped_training.train)
     monkeypatch.setattr(Teacher, "of_file", lambda *arguments: Taught())
     monkeypatch.setattr(plan, "make_plan", lambda *arguments: "a plan")
     run = tmp_path / "run"
