@@ -25,6 +25,8 @@ def is_repository(place: HubFile) -> bool:
 def fetch(place: HubFile, file_hash: str | None = None) -> Path:
     """Return a folder with the weights of a repository and the files of configuration beside them.
 
+    If the folder holds others than those asked for, which whoever opens it would prefer, it is the path of the file.
+
     The weights are fetched last, so that a folder of downloads with them is complete and works offline.
 
     Args:
@@ -37,9 +39,9 @@ def fetch(place: HubFile, file_hash: str | None = None) -> Path:
     """
     address = f"{place.scheme}://{place.repository}"
     folder = download.cache_dir() / place.folder
-    complete = find_weights(folder)
-    if complete and (file_hash is None or download.is_intact(complete[0], file_hash)):
-        return folder
+    complete = [folder / place.file] if place.file else find_weights(folder)
+    if complete and complete[0].is_file() and (file_hash is None or download.is_intact(complete[0], file_hash)):
+        return _folder_of(complete[0])
     config = download.fetch_if_there(f"{address}/{_CONFIG}", folder=place.folder)
     is_kerashub = config is not None and read_object(config).get("class_name") == "EfficientNetBackbone"
     beside, weights = _KERASHUB if is_kerashub else _OTHERS
@@ -48,6 +50,11 @@ def fetch(place: HubFile, file_hash: str | None = None) -> Path:
     candidates = [place.file] if place.file else weights
     for name in candidates:
         if path := download.fetch_if_there(f"{address}/{name}", file_hash=file_hash, folder=place.folder):
-            return path.parent
+            return _folder_of(path)
     # Whose error says what to do.
-    return download.fetch(f"{address}/{candidates[0]}", file_hash=file_hash, folder=place.folder).parent
+    return _folder_of(download.fetch(f"{address}/{candidates[0]}", file_hash=file_hash, folder=place.folder))
+
+
+def _folder_of(weights: Path) -> Path:
+    """Return the folder of weights if these are what is read from it, and otherwise their own path."""
+    return weights.parent if find_weights(weights.parent)[:1] == [weights] else weights

@@ -170,6 +170,9 @@ def _locate(text: str, variant: Variant) -> Path:
 def locate(text: str) -> Path:
     """Return the path behind a path or an address: of a file, or of a folder of a repository on a hub.
 
+    In the folder of downloads the name of a file from an address begins with its hash, so that files of one name stay
+    apart.
+
     Args:
         text: Path; ``https://…#sha256=…``; ``hf://owner/repository[/file]`` or
             ``kaggle://owner/model/framework/variation/version[/file]``, both with or without ``#sha256=…``, the hash of
@@ -186,7 +189,11 @@ def locate(text: str) -> Path:
     file_hash = _hash(text) if sharp or not address.startswith(("hf://", "kaggle://")) else None
     if place is not None and hubs.is_repository(place):
         return hubs.fetch(place, file_hash)
-    return download.fetch(address, file_hash=file_hash)
+    filename = None
+    if place is None and file_hash:  # others may have the same name
+        digest = file_hash.partition(":")[2].lower()
+        filename = f"{digest[:8]}-{addresses.default_name(address, hashed=True)}"
+    return download.fetch(address, file_hash=file_hash, filename=filename)
 
 
 def _hash(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -115,6 +116,30 @@ def test_a_hash_is_that_of_the_weights(home: Path, tmp_path: Path, monkeypatch: 
         locate("hf://a/b")
         with pytest.raises(DownloadError, match="should be 0000"):
             locate(f"hf://a/b#sha256={'0' * 64}")
+
+
+def test_the_file_that_was_asked_for_is_the_one_that_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"config.json": {}, "model.safetensors": b"preferred", "pytorch_model.bin": b"asked for"}
+    asked = f"hf://a/b/pytorch_model.bin#sha256={hashlib.sha256(b'asked for').hexdigest()}"
+    with FlakyServer(served("/a/b/resolve/main/", files)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        assert locate("hf://a/b") == home / "a--b"
+        for address in ("hf://a/b/pytorch_model.bin", asked, asked):
+            assert locate(address).read_bytes() == b"asked for"
+        assert locate("hf://a/b/model.safetensors") == home / "a--b"
+    assert len(server.requests) == 5  # two for a file that is not there
+
+
+def test_files_of_one_name_and_other_hashes_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    contents = {"/first/w.h5": b"first", "/second/w.h5": b"second"}
+    with FlakyServer(contents) as server:
+        for _ in range(2):
+            for path, content in contents.items():
+                found = locate(f"{server.url}{path}#sha256={hashlib.sha256(content).hexdigest()}")
+                assert found.read_bytes() == content
+                assert found.name.endswith("-w.h5")
+    assert len(server.requests) == 2
 
 
 def test_the_hubs_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
