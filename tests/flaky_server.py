@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -139,3 +140,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: what was asked for is in `requests`."""
+
+
+@contextlib.contextmanager
+def raw_server(*answers: bytes | Iterable[bytes]) -> Iterator[str]:
+    """Send each request the next of the answers, which need not be HTTP, or the last one again; yields the address."""
+    remaining = list(answers)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # the end
+                return
+            with connection, contextlib.suppress(OSError):  # the client has had enough
+                connection.recv(65536)
+                answer = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+def endless_redirect() -> Iterator[bytes]:
+    """A redirect to where it came from, with a body of a gigabyte."""
+    yield b"HTTP/1.1 302 Found\r\nLocation: /net.h5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(16_000):
+        yield b"10000\r\n" + bytes(65536) + b"\r\n"

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common import arguments
+from ..common import arguments, web
 from ..common.daemons import within
 from ..common.files import check_is_file
 from ..common.text import plain
@@ -186,7 +186,7 @@ def _receive(url: str, deadline: float) -> bytes:
     from urllib3.exceptions import HTTPError
 
     content = bytearray()
-    with requests.get(url, stream=True, timeout=_TIMEOUTS) as response:
+    with web.open_session() as session, web.get(session, url, timeout=_TIMEOUTS) as response:
         response.raise_for_status()
         try:
             # Unlike iter_content it returns what has come, and does not wait for more until a piece is full.

@@ -63,6 +63,10 @@ def resolve(address: str) -> str:
         ValueError: The address is of another kind.
     """
     if re.match(r"https?://.", address):
+        try:
+            urlsplit(address)
+        except ValueError as error:
+            raise ValueError(f"cannot download {address!r}: {error}; give {_KNOWN}") from None
         return address
     if (place := on_hub(address)) is None:
         raise ValueError(f"cannot download {address!r}: give {_KNOWN}")

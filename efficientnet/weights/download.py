@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from ..common import hashes
+from ..common import hashes, web
 from ..common.daemons import read_seconds, within
 from ..common.text import get_logger, plain
 from ..errors import DownloadError
@@ -204,10 +204,16 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
         # The hash is in the name, so that a part is only continued with the rest of the same file.
         suffix = f".{expected.digest[:8]}.part" if expected else ".part"
         part = target.with_name(target.name + suffix)
+        for place in (target, part):
+            if place.exists() and not place.is_file():
+                raise OSError(f"{place} is no file, and nothing is known of what it is for; move it away")
         if isinstance(source, Path):
             digest = _copy(source, part, expected)
         else:
             digest = _download(source, part, expected, progress)
+        if not part.stat().st_size:
+            part.unlink()
+            raise _Failure("it is empty, 0 bytes")
         if expected and not expected.is_of(digest):
             part.unlink()
             raise _Failure(
@@ -222,20 +228,23 @@ def _copy(source: Path, part: Path, expected: hashes.Expected | None) -> str:
     """Copy a file of a local mirror to `part`, and return the copy's digest."""
     if not source.is_file():
         raise _NotFound(f"the folder {source.parent} holds no file {source.name}")
-    shutil.copyfile(source, part)
+    try:
+        content = source.open("rb")
+    except OSError as error:
+        raise _Failure(f"it cannot be read: {error.strerror}") from None
+    with content, part.open("wb") as file:
+        shutil.copyfileobj(content, file)
     return hashes.of_file(part, expected).hexdigest()
 
 
 def _download(url: str, part: Path, expected: hashes.Expected | None, progress: bool | None) -> str:
     """Try the download to `part` until it is complete, and return its digest."""
-    import requests
-
     try:
         seconds = read_seconds(os.environ.get("EFFICIENTNET_DOWNLOAD_TIMEOUT") or str(DEADLINE))
     except ValueError as error:
         raise _Failure(f"EFFICIENTNET_DOWNLOAD_TIMEOUT: {error}") from None
     deadline, failures, most_bytes = time.monotonic() + seconds, 0, 0
-    with requests.Session() as session:
+    with web.open_session() as session:
         if url.startswith("https:"):
             del session.adapters["http://"]  # no redirect leads from a secure address to another
         while True:
@@ -280,19 +289,18 @@ def _attempt(
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        ask = functools.partial(session.get, url, headers=headers, stream=True, timeout=TIMEOUT)
+        ask = functools.partial(web.get, session, url, headers=headers, timeout=TIMEOUT)
         with within(max(0.0, deadline - time.monotonic()), ask) as response:
             _check_status(response, part, start)
             if response.status_code == 200:  # the whole file, asked for or not
                 hasher, start = hashes.of_nothing(expected), 0
-            length = response.headers.get("Content-Length", "")
-            total = start + int(length) if length.isdigit() else None
+            total = web.total_bytes(response)
             if total is not None and total > MOST_BYTES:
                 raise _Failure(f"the server would send {total:,} bytes, and {MOST_BYTES:,} are more than enough")
-            if response.headers.get("Content-Encoding", "identity") != "identity":
+            if response.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
                 raise _Failure("the server packs it, though asked not to, so that its length cannot be checked")
             if expected is None:
-                _check_checkable(response)
+                _check_checkable(response, total)
             with (
                 part.open("ab" if start else "wb") as file,
                 tqdm(
@@ -314,19 +322,19 @@ def _attempt(
                     file.write(chunk)
                     hasher.update(chunk)
                     bar.update(len(chunk))
-            # Not every release of urllib3 checks the length.
+            # A range may be shorter than what was asked for, and not every release of urllib3 checks the length.
             if total is not None and part.stat().st_size < total:
                 raise _TemporaryFailure(f"only {part.stat().st_size:,} of {total:,} bytes came")
-            if not part.stat().st_size:
-                part.unlink()
-                raise _Failure("the server sent nothing, 0 bytes")
             if expected is None:
                 _check_linked_digest(response, part, hasher.hexdigest())
     except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
         inner = error.args[0] if error.args else error
         raise _TemporaryFailure(str(getattr(inner, "reason", inner))) from None
-    except requests.exceptions.InvalidSchema as error:
-        raise _Failure(f"it redirects to an insecure or unknown kind of address: {error}") from None
+    except requests.exceptions.InvalidSchema as error:  # also where a proxy needs a package
+        is_redirect = "connection adapters" in str(error)
+        raise _Failure(
+            f"it redirects to an insecure or unknown kind of address: {error}" if is_redirect else str(error)
+        ) from None
     except requests.RequestException as error:
         raise _Failure(str(error)) from None
     return hasher.hexdigest()
@@ -343,15 +351,15 @@ def _check_status(response: requests.Response, part: Path, start: int) -> None:
         part.unlink(missing_ok=True)
         raise _TemporaryFailure(f"{reason} to a request from byte {start}")
     if status in (408, 425, 429) or status >= 500:
-        raise _TemporaryFailure(reason, _retry_after(response))
+        raise _TemporaryFailure(reason, min(web.retry_after(response), RETRY_AFTER_CAP))
     raise (_NotFound if status in (404, 410) else _Failure)(reason)
 
 
-def _check_checkable(response: requests.Response) -> None:
+def _check_checkable(response: requests.Response, total: int | None) -> None:
     """Accept, for a file of unknown hash, only what is not a web page and cannot end early unnoticed."""
-    if response.headers.get("Content-Type", "").startswith("text/html"):
+    if re.match(r"\s*(text/html|application/xhtml)", response.headers.get("Content-Type", ""), re.IGNORECASE):
         raise _Failure("the server sent a web page (for signing in?)")
-    if not ("Content-Length" in response.headers or "Transfer-Encoding" in response.headers):
+    if total is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
         raise _Failure("the server does not say how long the file is, and no hash is known to check it with")
 
 
@@ -362,18 +370,6 @@ def _check_linked_digest(response: requests.Response, part: Path, digest: str) -
         if linked and linked[1] != digest:
             part.unlink()
             raise _Failure(f"its sha256 is {digest}, and the server says {linked[1]}")
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Return the seconds in the Retry-After header (RFC 9110, section 10.2.3), capped."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        wait = Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except InvalidHeader:
-        return 0.0
-    return min(wait, RETRY_AFTER_CAP)
 
 
 def _check_name(name: str, url: str) -> str:

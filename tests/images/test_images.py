@@ -6,13 +6,14 @@ import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flaky_server import Fault, FlakyServer
+from flaky_server import Fault, FlakyServer, endless_redirect, raw_server
 from PIL import Image
 
 from efficientnet.errors import UnreadableImageError
@@ -309,6 +310,22 @@ def test_url_failures(path: str, fault: Fault, message: str, monkeypatch: pytest
         with pytest.raises(UnreadableImageError, match=message) as caught:
             load_image(url)
         assert url in str(caught.value)
+
+
+@pytest.mark.parametrize("address", [b"http://[::1/x", b"http://\xff/x", b"http://127.0.0.1:x/"])
+def test_url_redirected_to_what_is_no_address(address: bytes) -> None:
+    moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + address + b"\r\n\r\n"
+    with raw_server(moved) as url, pytest.raises(UnreadableImageError, match="Cannot download"):
+        load_image(url)
+
+
+def test_url_redirected_with_an_endless_body() -> None:
+    tracemalloc.start()
+    with raw_server(endless_redirect()) as url, pytest.raises(UnreadableImageError, match="Cannot download"):
+        load_image(url)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20_000_000
 
 
 def test_url_of_something_huge(monkeypatch: pytest.MonkeyPatch) -> None:
