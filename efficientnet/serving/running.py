@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable
 
 import h11
@@ -14,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..common.text import plain
 from .requests import TIMEOUT
+
+_LAST_REQUESTS = 1.0  # seconds, after SIGTERM, for requests that are on their way
 
 
 def create_server(
@@ -30,6 +33,18 @@ def create_server(
     """
 
     class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await asyncio.sleep(0)  # accepts who has connected already
+            for server in self.servers:
+                server.close()
+            # uvicorn closes a connection between two requests at once, also where the next one has been sent: that one
+            # still gets a response, which says that it is the last.
+            self.server_state.default_headers.append((b"connection", b"close"))
+            end = time.monotonic() + _LAST_REQUESTS
+            while self.server_state.connections and not self.force_exit and time.monotonic() < end:
+                await asyncio.sleep(0.05)
+            await super().shutdown(sockets)
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
