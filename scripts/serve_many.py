@@ -41,6 +41,7 @@ class Replica:
 
     def __init__(self, model: str, weights: str | None, preprocessing: str | None, threads: int) -> None:
         self.predictor = compile(find_source(model, weights, Facts(preprocessing=preprocessing)), threads=threads)
+        self.predictor.warm_up()
 
     def spec(self) -> InputSpec:
         """Return how images are prepared for the model."""

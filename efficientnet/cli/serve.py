@@ -77,6 +77,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         arguments.model = model
         source = model_options.model_source(arguments)
         models[name] = model_options.open_predictor(arguments, source)
+        models[name].warm_up()  # the first requests that come together would wait for it, longer than --seconds perhaps
         if arguments.explain:
             maps[name] = _heat_maps(source, models[name])
     limits = Limits(arguments.waiting, arguments.max_bytes, seconds=arguments.seconds)

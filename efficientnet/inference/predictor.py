@@ -127,6 +127,16 @@ class Predictor:
             [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*pieces, strict=True)]
         )
 
+    def warm_up(self) -> None:
+        """Compile for many images at a time now, and not when they first come.
+
+        Example:
+            >>> from efficientnet.keras import EfficientNet
+            >>> with compile(EfficientNet(0.25, 0.25, 32, weights=None), cache=False) as predictor:
+            ...     predictor.warm_up()
+        """
+        self._make_bulk()
+
     def top(self, x: Any, k: int = 5) -> list[list[tuple[str, str, float]]]:
         """Return the ``k`` best classes of each image: id, label and score, best first.
 

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
+import numpy as np
 import pytest
 import requests
 from color_models import CORNERS, color_model, save_with_names
@@ -70,6 +72,23 @@ def test_a_server_from_start_to_sigterm(tmp_path):
         assert set(found) <= {200, True}
         assert found[:100] == [200] * 100
         assert server.wait(20) in (0, -signal.SIGTERM)
+
+
+def test_what_many_images_need_is_compiled_before_the_start(tmp_path, monkeypatch):
+    served = {}
+    monkeypatch.setattr("efficientnet.serving.create_app", lambda models, *limits, **options: served.update(models))
+    monkeypatch.setattr(
+        "efficientnet.serving.running.create_server", lambda *options: types.SimpleNamespace(run=lambda: None)
+    )
+    model = save_with_names(color_model(keras, *CORNERS), tmp_path, ("red", "green"))
+    assert main(["serve", f"colors={model}", "--port", "0", "--preprocessing", "none"]) == 0
+    predictor = served["colors"]
+
+    def late():
+        raise AssertionError("compiled when images came")
+
+    predictor._engine = predictor._engine._replace(bulk=late)
+    assert predictor.predict_prepared(np.zeros((64, 16, 16, 3), np.float32)).shape == (64, 2)
 
 
 def test_a_model_has_a_name_that_addresses_can_have(tmp_path, monkeypatch):
