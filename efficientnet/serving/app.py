@@ -7,23 +7,25 @@ import contextlib
 import functools
 import gc
 import hmac
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import starlette.responses
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from ..common import arguments
 from ..common.text import clean, get_logger
 from ..errors import QueueFullError
-from ..images.loading import load_image
+from ..images.loading import is_address, load_image
 from ..inference import Predictor
 from ..reports.templating import render
 from . import protocol
@@ -31,9 +33,10 @@ from .gathering import Gatherer
 from .limits import Limits
 from .metrics import Metrics
 from .openapi import description
-from .requests import BAD_REQUEST, FORBIDDEN, NOT_FOUND, parse_json, read_body, read_images
+from .requests import BAD_REQUEST, FORBIDDEN, NOT_FOUND, parse_json, read_body, read_images, read_query
 
 _TOP = 5
+_FETCHES = 16  # addresses at a time, fewer than Starlette has threads, which other requests need, too
 _UNAUTHORIZED, _UNAVAILABLE, _FAILED = 401, 503, 500
 _OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")  # without a token
 _PAGE_HEADERS = {
@@ -43,6 +46,16 @@ _PAGE_HEADERS = {
 }
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class JSONResponse(starlette.responses.JSONResponse):
+    """JSON of any text: also of halves of characters, which UTF-8 does not have."""
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return super().render(content)
+        except UnicodeEncodeError:
+            return json.dumps(content, allow_nan=False).encode()
 
 
 def create_app(
@@ -134,6 +147,7 @@ class _Server:
         self.metrics = Metrics()
         self.gatherers: dict[str, Gatherer] = {}
         self.explains = asyncio.Semaphore(1)
+        self.fetches = asyncio.Semaphore(_FETCHES)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -194,17 +208,19 @@ class _Server:
         return handle
 
     def check_token(self, request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if self.token is not None and not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self.token}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if self.token is None:
+            return
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode("latin-1"), self.token.encode()):
             headers = {"WWW-Authenticate": "Bearer"}
             raise HTTPException(_UNAUTHORIZED, "Send the server's token: Authorization: Bearer TOKEN.", headers)
 
-    def name_of(self, request: Request) -> str:
-        """Return the model that a request names, or the first."""
-        name = request.path_params.get("model") or request.query_params.get("model") or next(iter(self.models))
+    def name_of(self, given: Mapping[str, str]) -> str:
+        """Return the model that a request's path or query names, or the first."""
+        name = given.get("model", next(iter(self.models)))
         if name not in self.models:
             raise HTTPException(NOT_FOUND, f"There is no model {name[:80]!r}: there are {', '.join(self.models)}.")
-        return str(name)
+        return name
 
     async def outputs(self, name: str, sources: Sequence[Any]) -> list[NDArray[np.float32]]:
         """Return the model's outputs for images, once they are predicted."""
@@ -225,6 +241,19 @@ class _Server:
             for future in futures:
                 future.cancel()  # only if it still waits
 
+    @contextlib.asynccontextmanager
+    async def turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Wait for one of the turns, which a request has until it has done its work."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                await turns.acquire()
+        except TimeoutError:
+            raise self.busy(f"Others of its kind took longer than {self.limits.seconds:g} seconds.") from None
+        try:
+            yield
+        finally:
+            turns.release()
+
     def busy(self, message: str) -> HTTPException:
         return HTTPException(_UNAVAILABLE, f"{message} Try again.", {"Retry-After": "1"})
 
@@ -233,19 +262,21 @@ class _Server:
         body = await read_body(request, self.limits)
         if not request.headers.get("content-type", "").lower().startswith("application/json"):
             return list(await read_images(request, body, self.limits))
-        url = parse_json(body).get("url")
-        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
-            raise HTTPException(BAD_REQUEST, 'Send an image, or {"url": "https://…"}.')
+        asked = parse_json(body)
+        url: Any = asked.get("url")
+        if len(asked) > 1 or not is_address(url):
+            raise HTTPException(BAD_REQUEST, 'Send an image, or {"url": "https://…"}; model and top go in the query.')
         if not self.allow_urls:
             raise HTTPException(FORBIDDEN, "This server fetches no images (--allow-urls): send the content.")
-        try:
-            return [await run_in_threadpool(load_image, url, timeout=self.limits.seconds)]
-        except OSError as error:
-            raise HTTPException(BAD_REQUEST, str(error)) from None
+        async with self.turn(self.fetches):
+            try:
+                return [await run_in_threadpool(load_image, url, timeout=self.limits.seconds)]
+            except OSError as error:
+                raise HTTPException(BAD_REQUEST, str(error)) from None
 
     async def predict(self, request: Request) -> Response:
-        name = self.name_of(request)
-        top = request.query_params.get("top", str(_TOP))
+        query = read_query(request, "model", "top")
+        name, top = self.name_of(query), query.get("top", str(_TOP))
         count = int(top[:9]) if top.isascii() and top.isdigit() else 0
         if not count:
             raise HTTPException(BAD_REQUEST, f"top={top[:80]}: expected a whole number, at least 1.")
@@ -257,13 +288,13 @@ class _Server:
         return JSONResponse({"model": name, "images": found})
 
     async def heat_map(self, request: Request) -> Response:
-        name = self.name_of(request)
+        name = self.name_of(read_query(request, "model"))
         if name not in self.explain:
             raise HTTPException(NOT_FOUND, f"The server draws no heat maps of {name} (--explain).")
         (content, *others) = await self.sources(request)
         if others or not isinstance(content, bytes):
             raise HTTPException(BAD_REQUEST, "Send the content of one image.")
-        async with self.explains:  # a map takes as long as several predictions
+        async with self.turn(self.explains):  # a map takes as long as several predictions
             try:
                 drawn = await run_in_threadpool(self.explain[name], content)
             except (OSError, ValueError) as error:
@@ -271,7 +302,7 @@ class _Server:
         return Response(drawn, media_type="image/jpeg")
 
     async def infer(self, request: Request) -> Response:
-        name = self.name_of(request)
+        name = self.name_of(request.path_params)
         if "inference-header-content-length" in request.headers:
             raise HTTPException(BAD_REQUEST, protocol.NO_BINARY)
         asked = parse_json(await read_body(request, self.limits))
@@ -297,9 +328,9 @@ class _Server:
         return JSONResponse(protocol.server_metadata())
 
     async def model_metadata(self, request: Request) -> Response:
-        name = self.name_of(request)
+        name = self.name_of(request.path_params)
         return JSONResponse(protocol.model_metadata(name, self.models[name].spec))
 
     async def model_ready(self, request: Request) -> Response:
-        self.name_of(request)
+        self.name_of(request.path_params)
         return JSONResponse({})

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -53,8 +54,12 @@ async def read_images(request: Request, body: bytes, limits: Limits) -> list[byt
     Raises:
         HTTPException: The form is damaged, holds no file, or too many.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
         return [body]
+    # The parser drops a file that does not end, and reports a boundary that is missing.
+    if b"boundary" in options and b"--%s--" % options[b"boundary"] not in body:
+        raise HTTPException(BAD_REQUEST, "The form is cut short: its last boundary is not there.")
 
     async def pieces() -> AsyncIterator[bytes]:
         yield body
@@ -65,12 +70,32 @@ async def read_images(request: Request, body: bytes, limits: Limits) -> list[byt
     except (MultiPartException, KeyError, ValueError) as error:
         message = getattr(error, "message", "it has no boundary, or a damaged one")
         raise HTTPException(BAD_REQUEST, f"The form cannot be read: {message}") from None
-    files = [value for _, value in form.multi_items() if not isinstance(value, str)]
-    contents = [await file.read() for file in files]
+    fields = [name for name, value in form.multi_items() if isinstance(value, str)]
+    contents = [await value.read() for _, value in form.multi_items() if not isinstance(value, str)]
     await form.close()
+    if fields:
+        raise HTTPException(
+            BAD_REQUEST,
+            f"The form's part {fields[0][:80]!r} is no file: send images as files, and model and top in the query.",
+        )
     if not contents:
         raise HTTPException(BAD_REQUEST, "The form holds no file: send each image as a file.")
     return contents
+
+
+def read_query(request: Request, *names: str) -> Mapping[str, str]:
+    """Return the values in a request's query.
+
+    Raises:
+        HTTPException: It has others than these, or one twice; either would have no effect.
+    """
+    given = request.query_params.multi_items()
+    values = dict(given)
+    if others := [name for name in values if name not in names]:
+        raise HTTPException(BAD_REQUEST, f"The query has {others[0][:80]!r}: expected {', '.join(names)}.")
+    if len(values) < len(given):
+        raise HTTPException(BAD_REQUEST, "The query has the same name twice.")
+    return values
 
 
 def parse_json(body: bytes) -> Mapping[str, Any]:

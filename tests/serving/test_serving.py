@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 from efficientnet.errors import QueueFullError
 from efficientnet.inference import compile
 from efficientnet.serving import Gatherer, Limits, create_app
+from efficientnet.serving import app as serving_app
 from efficientnet.serving.requests import parse_json
 
 
@@ -134,6 +135,7 @@ def test_what_the_protocol_says_of_server_and_models(client):
 
 TENSOR = {"name": "images", "shape": [1, 16, 16, 3], "datatype": "FP32", "data": [0] * 768}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
 BAD = {
     "no body": ({}, b"", 400),
     "no image": ({}, b"no image", 400),
@@ -142,6 +144,13 @@ BAD = {
     "a bomb": ({}, png((0, 0, 0), 4000), 400),
     "form without boundary": ({"content-type": "multipart/form-data"}, b"--x", 400),
     "form without files": (FORM, b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n', 400),
+    "form with a field": (
+        FORM,
+        PART + png((1, 2, 3)) + b'\r\n--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nagain\r\n--x--\r\n',
+        400,
+    ),
+    "form whose second file ends too early": (FORM, PART + png((1, 2, 3)) + b"\r\n" + PART + png((1, 2, 3))[:30], 400),
+    "form without its end": (FORM, PART + png((1, 2, 3)) + b"\r\n" + PART + png((1, 2, 3)) + b"\r\n--x", 400),
     "form of garbage": (FORM, b"\0" * 99, 400),
     "form with too many files": (
         FORM,
@@ -150,6 +159,11 @@ BAD = {
     ),
     "an address that is not allowed": ({"content-type": "application/json"}, b'{"url": "http://127.0.0.1:1/x"}', 403),
     "a file's address": ({"content-type": "application/json"}, b'{"url": "file:///etc/passwd"}', 400),
+    "an address and what has no effect": (
+        {"content-type": "application/json"},
+        b'{"url": "http://127.0.0.1:1/x", "model": "again"}',
+        400,
+    ),
     "JSON of something else": ({"content-type": "application/json"}, b"[1]", 400),
 }
 
@@ -249,7 +263,17 @@ def test_json_of_too_many_lists():
 
 
 @pytest.mark.parametrize(
-    "path", ["/predict?model=../etc/passwd", "/predict?model=%00", "/predict?top=0", "/predict?top=x"]
+    "path",
+    [
+        "/predict?model=../etc/passwd",
+        "/predict?model=%00",
+        "/predict?model=",
+        "/predict?top=0",
+        "/predict?top=x",
+        "/predict?Model=again",
+        "/predict?model=colors&model=again",
+        "/explain?top=1",
+    ],
 )
 def test_bad_queries(client, path):
     assert client.post(path, content=png((1, 1, 1))).status_code in (400, 404)
@@ -282,14 +306,44 @@ def test_the_description_names_the_routes(client):
     assert {"/predict", "/explain", "/models", "/metrics"} == set(found["paths"])
 
 
+def test_an_id_that_utf_8_does_not_have_comes_back(client):
+    body = json.dumps({"id": "\ud800é", "inputs": [TENSOR]})
+    assert client.post("/v2/models/colors/infer", content=body).json()["id"] == "\ud800é"
+
+
+@pytest.mark.parametrize("path", ["/explain", "/predict"])
+def test_who_waits_for_a_map_or_an_address_is_told_when_it_takes_too_long(predictor, path, monkeypatch):
+    may_go_on = threading.Event()
+
+    def slow(*source, **options):
+        may_go_on.wait(20)
+        return np.zeros((8, 8, 3), np.uint8) if options else b"map"
+
+    monkeypatch.setattr(serving_app, "load_image", slow)
+    monkeypatch.setattr(serving_app, "_FETCHES", 1)
+    app = create_app({"colors": predictor}, Limits(seconds=0.5), allow_urls=True, explain={"colors": slow})
+    body = {"json": {"url": "http://127.0.0.1/x"}} if path == "/predict" else {"content": png((1, 1, 1))}
+    with TestClient(app) as client, ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(client.post, path, **body) for _ in range(3)]
+        while sum(future.done() for future in asked) < 2:
+            time.sleep(0.01)
+        may_go_on.set()
+        found = sorted(future.result().status_code for future in asked)
+        assert found == [200, 503, 503]
+        late = next(future.result() for future in asked if future.result().status_code == 503)
+        assert late.headers["retry-after"] == "1"
+        assert client.post(path, **body).status_code == 200
+
+
 def test_a_token(predictor):
     with TestClient(create_app({"colors": predictor}, token="sécret")) as client:
         assert client.get("/").status_code == client.get("/v2/health/live").status_code == 200
         for headers in ({}, {"authorization": "Bearer other"}, {"authorization": "Basic x"}):
             assert client.post("/predict", content=png((1, 1, 1)), headers=headers).status_code == 401
             assert client.get("/metrics", headers=headers).status_code == 401
-        right = {"authorization": "Bearer sécret".encode()}
-        assert client.post("/predict", content=png((1, 1, 1)), headers=right).status_code == 200
+        for scheme in ("Bearer", "bearer"):
+            right = {"authorization": f"{scheme} sécret".encode()}
+            assert client.post("/predict", content=png((1, 1, 1)), headers=right).status_code == 200
 
 
 class Slow:
