@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import read_bounded, write_file
-from .text import plain
+from .text import json_text, plain
 
 _HUGE = 1e300
 # Size limit of a file; a network's description, a recipe or a run's settings take some kilobytes.
@@ -65,10 +65,10 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: Any, indent: int = 1) -> None:
-    """Write a JSON file, whole or not at all.
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all; texts come back unchanged, and letters of all languages are readable.
 
     Raises:
         OSError: The path cannot be written; the error names it.
     """
-    write_file(path, (json.dumps(value, indent=indent) + "\n").encode())
+    write_file(path, (json_text(value, indent=2) + "\n").encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from ..checkpoints import Facts, Reading
 from ..checkpoints.facts import of_variant, simplest
 from ..common.files import part_folder
+from ..common.json_files import write_json
 from ..common.text import get_logger
 from ..family.variants import list_variants, save_variant
 from ..images.pixel_scaling import EVALUATION_CROP, numbers_for
@@ -60,7 +60,7 @@ def write_package(
         if classifier and head:
             state_dicts.write(folder / classifier.file, head | classifier.beside, Facts())
         for file, content in package.configure(network).items():
-            (folder / file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_json(folder / file, content)
         write_card(folder, target.name, network, package.title, package.library, package.usage(network), row)
 
 

@@ -357,7 +357,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
         >>> get_recipe("short.json", get_variant("b0")).epochs
         3
     """
-    write_json(path, to_json(recipe), indent=2)
+    write_json(path, to_json(recipe))
 
 
 def with_fields(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..checkpoints.facts import Facts
 from ..common import arguments
 from ..common.files import check_writable, remove_parts, replacing
-from ..common.json_files import read_object
+from ..common.json_files import read_object, write_json
 from ..common.text import notify, plain
 from ..datasets.data import Data
 from ..errors import DivergedError
@@ -132,8 +132,9 @@ class RunFolder:
             self._write_settings(longer)
 
     def _write_settings(self, settings: Mapping[str, Any]) -> None:
-        self.write_text("recipe.json", json.dumps(settings["recipe"], indent=2))
-        self.write_text(self._settings_path.name, json.dumps(settings, indent=2, ensure_ascii=False))
+        with self._explained():
+            write_json(self.folder / "recipe.json", settings["recipe"])
+            write_json(self._settings_path, settings)
 
     def checkpoints(self) -> list[Path]:
         """Return the files of the checkpoints, the latest last."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..common.files import named_errors, write_file
-from ..common.json_files import read_object
+from ..common.files import named_errors
+from ..common.json_files import read_object, write_json
 from ..common.text import notify
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")
@@ -173,4 +172,4 @@ def _read_ids(folder: Path) -> dict[str, Any]:
 
 
 def _save_id(folder: Path, name: str, value: str) -> None:
-    write_file(folder / _IDS, json.dumps({**_read_ids(folder), name: value}).encode())
+    write_json(folder / _IDS, {**_read_ids(folder), name: value})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from ...common.json_files import write_json
 from ...model_io.spec import InputSpec
 from .base import Deployment, Exported, check_name, write_labels
 
@@ -21,7 +21,7 @@ def _complete(exported: Exported, runtime: Path | None) -> None:
     write_labels(exported.folder / exported.name / "1", exported.spec)
     # Relative to the file, so that the folder may lie anywhere.
     config = {"model_config_list": [{"config": {"name": exported.name, "base_path": exported.name}}]}
-    (exported.folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(exported.folder / _CONFIG, config)
 
 
 _MODEL = "{name}/1/model.xml"
