@@ -16,6 +16,9 @@ reported. --files adds the way from JPEGs on disk to predictions.
 --only latency-model measures, for the latency model of ``efficientnet design``, 160 small networks, where this machine
 has no table of them yet, and 20 networks that the model has not seen; it prints the median and the worst error.
 
+--only serving sends 10,000 photographs to ``efficientnet serve`` over 64 connections, and reads the same files with
+``predictor.stream`` in between.
+
 --only fine-tuning trains Lite0 on 2,000 images of Fashion-MNIST for one epoch, the head's, and by keras.io's guide to
 fine-tuning an EfficientNet for its 29, on TensorFlow; the row has the accuracies of both.
 """
@@ -29,7 +32,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import chart, finetuning, keras_parts, latency, loading, low_memory
+from bench import chart, finetuning, keras_parts, latency, loading, low_memory, serving
 from bench.backends import BACKENDS, installed_backends
 from bench.contenders import CONTENDERS, REFERENCE, Settings
 from bench.file_contenders import FILE_CONTENDERS, FILE_REFERENCE
@@ -38,13 +41,14 @@ from bench.photographs import make_photographs
 from bench.race import Result, race, table
 
 PARTS = (*keras_parts.PARTS, "load", "low-memory", "contenders")  # in minutes
-SLOW_PARTS = ("fine-tuning", "latency-model")
+SLOW_PARTS = ("fine-tuning", "latency-model", "serving")
 CHART = Path(__file__).resolve().parents[1] / "misc" / "benchmark.png"
 FILES_BATCH = 32
 
 
-def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iterator[Row]:
+def measured(arguments: argparse.Namespace, parts: Sequence[str]) -> Iterator[Row]:
     """Return the rows of all parts but the contenders'."""
+    backends, quick = arguments.backend, arguments.quick
     effort = Effort(pairs=3, seconds=1 if quick else 20)
     yield from keras_parts.rows(backends, parts, quick, effort)
     if "load" in parts:
@@ -53,6 +57,9 @@ def measured(backends: Sequence[str], parts: Sequence[str], quick: bool) -> Iter
         yield from finetuning.rows(quick)
     if "low-memory" in parts:
         yield from low_memory.rows(backends)
+    if "serving" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from serving.rows(race_settings(arguments, folder), quick)
 
 
 def print_rows(rows: Iterator[Row]) -> list[Row]:
@@ -67,24 +74,29 @@ def print_rows(rows: Iterator[Row]) -> list[Row]:
     return printed
 
 
-def run_races(arguments: argparse.Namespace) -> list[Result]:
-    """Run, print and draw the race of the contenders, and that of those who start from files."""
+def race_settings(arguments: argparse.Namespace, folder: str) -> Settings:
+    """Return what the options say about a race; its processes write into the folder."""
     from efficientnet import get_variant
     from efficientnet.family import costs
 
     variant = get_variant(arguments.model)
-    title = f"{arguments.model} at {variant.resolution} pixels, {arguments.threads} threads"
+    return Settings(
+        variant=variant.name,
+        resolution=variant.resolution,
+        macs=costs.cost(variant).macs,
+        backend=arguments.backend[0],
+        threads=arguments.threads,
+        seconds=0.2 if arguments.quick else 0.5,
+        folder=folder,
+    )
+
+
+def run_races(arguments: argparse.Namespace) -> list[Result]:
+    """Run, print and draw the race of the contenders, and that of those who start from files."""
     rounds, older = 3 if arguments.quick else arguments.rounds, arguments.old
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            variant=variant.name,
-            resolution=variant.resolution,
-            macs=costs.cost(variant).macs,
-            backend=arguments.backend[0],
-            threads=arguments.threads,
-            seconds=0.2 if arguments.quick else 0.5,
-            folder=folder,
-        )
+        settings = race_settings(arguments, folder)
+        title = f"{arguments.model} at {settings.resolution} pixels, {arguments.threads} threads"
         against = arguments.against
         names = [name for name in CONTENDERS if name in (against, *arguments.contender)]
         print(f"\n{title}; median (quartiles) of {rounds} rounds, speed against {against}\n", flush=True)
@@ -129,7 +141,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats, and neither B7 nor L2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there too")
-    races = parser.add_argument_group("contenders (Keras on the first backend)")
+    races = parser.add_argument_group("contenders and serving (Keras on the first backend)")
     races.add_argument("--model", default="B0", help="variant (default: B0)")
     races.add_argument("--batch", nargs="+", type=at_least(1), default=[1, 32], metavar="N", help="default: 1 32")
     races.add_argument(
@@ -156,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print(f"{machine()}\n", flush=True)
     others = [part for part in arguments.only if part not in ("contenders", "latency-model")]
-    rows = print_rows(measured(arguments.backend, others, arguments.quick)) if others else []
+    rows = print_rows(measured(arguments, others)) if others else []
     results = run_races(arguments) if "contenders" in arguments.only else []
     latencies = latency.report(threads=arguments.threads) if "latency-model" in arguments.only else []
     if arguments.json:

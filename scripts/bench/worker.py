@@ -14,7 +14,7 @@ from typing import Any
 
 from .contenders import CONTENDERS, ForBatch, Measure, Settings
 from .file_contenders import FILE_CONTENDERS
-from .measuring import peak_memory
+from .measuring import limit_cores, peak_memory
 
 # In the root of a clone: every contender but 1.1.1.
 INSTALL = "pip install -e '.[benchmark]' && pip install --no-deps -r tests/peers.txt"
@@ -32,8 +32,7 @@ def turn(measure: Measure, seconds: float) -> list[float]:
 
 def main() -> None:
     name, settings = sys.argv[1], Settings(**json.loads(sys.argv[2]))
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings.threads])
+    limit_cores(settings.threads)
     # What libraries print must not come between the measurements.
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
