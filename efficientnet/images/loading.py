@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..common import arguments, web
 from ..common.daemons import within
 from ..common.files import check_is_file
+from ..common.memory import keep_freed_memory
 from ..common.text import plain
 from ..errors import UnreadableImageError
 from . import bands
@@ -77,6 +78,7 @@ def load_image(
     from PIL import UnidentifiedImageError
 
     arguments.whole("channels", channels)
+    keep_freed_memory()
     if is_pillow(source):
         with _explained(f"The given Pillow image of mode {source.mode}"):
             return bands.of_image(source, channels)
