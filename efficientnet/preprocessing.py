@@ -42,7 +42,7 @@ def preprocess_input(
     """Scale pixel levels 0..255 to the levels that a network was trained on.
 
     Args:
-        x: (..., height, width, 3) RGB levels 0..255, or (..., 3, height, width) where data_format
+        x: (..., height, width, 3) RGB levels 0..255 (in uint16, 0..65535), or (..., 3, height, width) where data_format
             is "channels_first"; with a ``Scaling`` as many channels as it has numbers. A NumPy array, anything that
             ``np.asarray`` takes (a list, a Pillow image), or a tensor of TensorFlow, Keras, JAX or PyTorch, symbolic
             ones included. It stays unchanged. Modes that treat all channels alike take any number of them.
@@ -130,18 +130,24 @@ def _as_floating(x: Any) -> Any:
     if not is_tensor and x.dtype.kind == "f":
         # Another order has a name such as ">f4", without "float".
         return x.astype(x.dtype.newbyteorder("="), copy=False)
-    if "float" in str(x.dtype):  # also "bfloat16", "torch.float32" and "<dtype: 'float32'>"
+    kind = str(getattr(x.dtype, "name", x.dtype)).removeprefix("torch.")
+    if "float" in kind:
         return x
-    if not is_tensor and x.dtype.kind not in "biu":
-        raise TypeError(
-            f"preprocess_input takes pixel levels, as numbers; got values of type {x.dtype}. "
-            "Read image files with load_image first."
-        )
+    if "int" not in kind:
+        advice = "Pass it times 255." if kind == "bool" else "Read image files with load_image first."
+        raise TypeError(f"preprocess_input takes pixel levels, as numbers; got values of type {kind}. {advice}")
+    if is_tensor and kind == "uint16":  # white is 65535; arrays are scaled already
+        x = (_cast(x, "int32", packages) + 128) // 257
+    return _cast(x, "float32", packages)
+
+
+def _cast(x: Any, dtype: str, packages: set[str]) -> Any:
+    """Return the tensor or array `x` of these packages in another type."""
     if not packages.isdisjoint({"tensorflow", "tf_keras"}):
-        return sys.modules["tensorflow"].cast(x, "float32")
+        return sys.modules["tensorflow"].cast(x, dtype)
     if "keras" in packages:
-        return sys.modules["keras"].ops.cast(x, "float32")
-    return x.float() if "torch" in packages else x.astype("float32")
+        return sys.modules["keras"].ops.cast(x, dtype)
+    return x.to(getattr(sys.modules["torch"], dtype)) if "torch" in packages else x.astype(dtype)
 
 
 def _constant(values: tuple[float, ...], shape: tuple[int, ...], x: Any) -> Any:

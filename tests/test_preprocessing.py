@@ -308,3 +308,35 @@ def test_torch_tensors(mode: str, dtype: str) -> None:
     tolerance = 0.05 if dtype == "bfloat16" else 1e-6
     np.testing.assert_allclose(got.detach().double(), expected(mode), atol=tolerance)
     np.testing.assert_array_equal(pixels.detach().double(), PIXELS)
+
+
+def tensors_of(package: str, dtype: str, array: Any) -> Any:
+    """The array as a tensor; on PyTorch with a gradient where the type can have one."""
+    framework = pytest.importorskip(package)
+    if package == "torch":
+        tensor = framework.from_numpy(array.copy()).to(getattr(framework, dtype))
+        return tensor.requires_grad_(tensor.is_floating_point())
+    return framework.numpy.asarray(array).astype(dtype) if package == "jax" else framework.cast(array, dtype)
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "jax", "torch"])
+def test_tensors_of_16_bits_are_scaled_as_arrays_are(package: str) -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
+    got = preprocess_input(tensors_of(package, "uint16", levels), "tf")
+    np.testing.assert_array_equal(np.asarray(got), preprocess_input(levels, "tf"))
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("dtype", ["bool", "complex64"])
+def test_tensors_of_what_is_no_level_are_refused(package: str, dtype: str) -> None:
+    with pytest.raises(TypeError, match=f"got values of type {dtype}"):
+        preprocess_input(tensors_of(package, dtype, PIXELS))
+
+
+@pytest.mark.parametrize("package", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16"])
+def test_crop_takes_tensors(package: str, dtype: str) -> None:
+    image = np.round(noise(20, 30, 3) / 2)  # levels that all these types have
+    got = center_crop_and_resize(tensors_of(package, dtype, image), 12)
+    assert got.dtype == ("float64" if dtype == "uint8" else "float32")
+    np.testing.assert_allclose(got, center_crop_and_resize(image, 12), atol=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..common import arguments
-from .pixels import is_pillow, rgb_of_image
+from .pixels import as_array, is_pillow, rgb_of_image
 
 # The order of the B-spline behind each interpolation.
 MAP_INTERPOLATION_TO_ORDER = {"nearest": 0, "bilinear": 1, "biquadratic": 2, "bicubic": 3}
@@ -46,8 +46,8 @@ def center_crop_and_resize(
 
     Args:
         image: (height, width) or (height, width, channels), integer or floating levels of any
-            range; also bool if interpolation is "nearest". Or a Pillow image of any mode, which is
-            turned upright and converted to RGB, as by ``load_image``.
+            range, an array or a tensor; also bool if interpolation is "nearest". Or a Pillow image of
+            any mode, which is turned upright and converted to RGB, as by ``load_image``.
         image_size: Side of the result in pixels, at least 1.
         crop_padding: Margin that the crop leaves out, in pixels of the result, at least 0.
         interpolation: "nearest", "bilinear", "biquadratic" or "bicubic".
@@ -65,7 +65,7 @@ def center_crop_and_resize(
         >>> center_crop_and_resize(np.zeros((300, 400, 3), np.uint8), 224).shape
         (224, 224, 3)
     """
-    image = rgb_of_image(image) if is_pillow(image) else np.asarray(image)
+    image = rgb_of_image(image) if is_pillow(image) else as_array(image)
     if image.ndim not in (2, 3) or image.size == 0:
         raise ValueError(
             "An image is an array (height, width) or (height, width, channels) with at least one "

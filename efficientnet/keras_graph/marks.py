@@ -11,6 +11,7 @@ import numpy as np
 from ..checkpoints.architecture import normalization
 from ..checkpoints.marks import IDLE, Mark, of_config
 from ..images.pixel_scaling import Scaling, is_of_pixels
+from ..images.pixels import as_array
 from .walk import LayerCall, functional, keras_layer, keras_operation, run
 
 _LAYER = "stem_conv"
@@ -229,7 +230,7 @@ def _calculated(operation: str, call: LayerCall, levels: _Levels) -> _Levels | N
         return None
     is_first = places == [0]
     try:
-        number = np.asarray(operands[places[0]], float)
+        number = np.asarray(as_array(operands[places[0]]), float)
     except (TypeError, ValueError):
         return None
     if operation == "add":

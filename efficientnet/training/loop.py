@@ -348,7 +348,7 @@ class _Training:
             rate = nets.trained.optimizer.learning_rate
             row = {
                 "epoch": len(state.history) + 1, "stage": batches.stage.name, "image_size": batches.stage.image_size,
-                "learning_rate": float(np.asarray(rate)), "loss": state.loss / batches.steps,
+                "learning_rate": float(stages.to_numpy(rate)), "loss": state.loss / batches.steps,
                 self.objective.metric: state.metric / batches.steps,
                 **{f"val_{name}": value for name, value in self.objective.measure(*found).items()},
             }  # fmt: skip

@@ -19,6 +19,7 @@ from .folds import fold_tasks
 from .loop import Task
 from .processes import OneProcess, Processes
 from .recipes import Stage
+from .stages import to_numpy
 from .steps import take_step
 
 _MEASURED_STEPS = 3
@@ -48,7 +49,7 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None, folds: 
             step_seconds, before, steps, schedule = _measure(task, stage, processes)
         count = stage.epochs * steps
         start = 0 if stage.trained == "head" else done
-        rates.append([float(np.asarray(schedule(step))) for step in range(start, start + count)])
+        rates.append([float(to_numpy(schedule(step))) for step in range(start, start + count)])
         done = start + count if stage.trained != "head" else 0
         seconds += before + count * step_seconds
         rows.append([

@@ -183,7 +183,7 @@ def averaged(networks: Networks) -> Iterator[None]:
 
 
 def to_numpy(variable: Any) -> NDArray[Any]:
-    """Return a copy of a variable's value as a NumPy array."""
+    """Return a copy of a variable's or tensor's value as a NumPy array, from whatever device."""
     import keras
 
     return np.array(keras.ops.convert_to_numpy(variable))

@@ -1,6 +1,7 @@
 """How a model's pixels are to be prepared goes with the model, however it is copied, saved and built upon."""
 
 import copy
+import importlib
 import pickle
 
 import numpy as np
@@ -142,6 +143,15 @@ def test_what_stands_before_a_network_is_seen(eff, keras, body, mark):
         assert marks.read_mark(model(*steps)) == Mark(), steps
         with pytest.raises(ValueError, match="does not say how its pixels are scaled"):
             marks.model_preprocessing(model(*steps))
+
+
+@pytest.mark.parametrize("mark", [LITE], indirect=True)
+def test_tensors_that_pixels_are_scaled_by_are_seen(keras, body, backend, is_legacy):
+    white = importlib.import_module("tensorflow").constant(255.0) if is_legacy else keras.ops.convert_to_tensor(255.0)
+    tensors = [white, importlib.import_module("torch").nn.Parameter(white)] if backend == "torch" else [white]
+    for tensor in tensors:
+        inputs = keras.Input((64, 64, 3))
+        assert marks.read_mark(keras.Model(inputs, body(inputs / tensor))) == LITE._replace(preprocessing="none")
 
 
 @pytest.mark.once_per_keras

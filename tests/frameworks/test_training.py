@@ -1,5 +1,7 @@
 """Training and transfer learning."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,32 @@ def test_interrupted_anywhere_and_resumed_to_the_bit(task, keras, tmp_path):
     models = [keras.models.load_model(tmp_path / name / "model.keras") for name in ("whole", "pieces")]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def elsewhere(backend, monkeypatch):
+    """Let NumPy read PyTorch's tensors through Keras alone, as where they are on a GPU."""
+    if backend != "torch":
+        pytest.skip("the other backends' tensors are read from any device")
+    from torch import Tensor
+
+    read = Tensor.__array__
+
+    def read_for_keras(tensor, *args, **options):
+        if not sys._getframe(1).f_globals["__name__"].startswith("keras."):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+        return read(tensor, *args, **options)
+
+    monkeypatch.setattr(Tensor, "__array__", read_for_keras)
+
+
+@pytest.mark.slow
+def test_on_another_device_than_the_processor(task, elsewhere, tmp_path):
+    from efficientnet.training import train
+    from efficientnet.training.plan import make_plan
+
+    assert "learning rate" in make_plan(task, tmp_path)
+    assert 0 < train(task, tmp_path / "run")["learning_rate"] < 1
 
 
 def test_rates_of_the_papers(task):
