@@ -276,7 +276,24 @@ def test_scripts_and_extras_exist(page: Path) -> None:
     assert not any(re.search(r"pip install [^&\n]*\befficientnet\b", block.code) for block in blocks(page, "sh"))
 
 
+def test_the_start_page_has_all_extras() -> None:
+    """But those for who changes the package."""
+    extras = re.findall(r'^        "(\w+)": ', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert {*extras} - {*re.findall(r"`(\w+)`", text)} == {"test", "docs", "benchmark", "dev"}
+
+
 # --- the rest ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_rows_of_tables_have_as_many_cells_as_their_head(page: Path) -> None:
+    """On a code host ``|`` ends a cell in code, too."""
+    columns = 0
+    for line in _BLOCK.sub("", page.read_text(encoding="utf-8")).splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not columns or not cells or cells == columns, line
+        columns = cells
 
 
 def test_the_readme_is_short() -> None:
