@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with a folder per class, CSV file of path and label, TFRecord files, "
         "tfds:NAME, digits, or fashion-mnist")  # fmt: skip
-    add("--out", type=given_path, metavar="FOLDER", help="folder for report.html, with the images, and issues.csv")
+    add("--out", type=given_path, metavar="FOLDER", help="folder for report.html, with the images, and issues.csv "
+        "(default: print only)")  # fmt: skip
     add("--json", action="store_true", help="print one JSON object instead of the tables")
     add("--model", default="lite0", help="variant whose features describe the images (default: lite0)")
     add("--weights", default="imagenet", help="published set or file of its weights (default: imagenet)")
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"least cosine similarity of near-duplicates, up to 1 (default: {_SIMILARITY})")  # fmt: skip
     add("--folds", type=positive, default=_FOLDS, metavar="N",
         help=f"parts of the cross-validation that judges the labels (default: {_FOLDS})")  # fmt: skip
-    add("--seed", type=natural, default=0, help="random seed (default: 0)")
+    add("--seed", type=natural, default=0, metavar="N", help="random seed (default: 0)")
     pixel_options.add_options(parser)
     parser.set_defaults(run=_run)
 

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    parser = commands.add_parser("candidates", help="list the grid of step 1, and the cost of a network scaled by it")
+    parser = commands.add_parser("candidates", help="list the candidates for α, β, γ, and what each costs",
+        description="Lists the combinations of α, β and γ (depth, width, resolution) whose cost factor α·β²·γ² is near "
+        "--target, and the multiply-adds of the network scaled by each. `design search` trains them.")  # fmt: skip
     parser.add_argument(
         "baseline", nargs="?", metavar="NETWORK", help=f"{options.NETWORK} (default: list only the grid)"
     )
@@ -45,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_resolution(parser)
     parser.set_defaults(run=_candidates)
 
-    parser = commands.add_parser("fit", help="find the largest network within budgets")
+    parser = commands.add_parser("fit", help="find the largest network within budgets",
+        description="Finds the largest network within one or several budgets, by a rule of scaling, and prints what it "
+        "costs. A budget below the network's own cost shrinks it.")  # fmt: skip
     parser.add_argument("baseline", metavar="NETWORK", help=options.NETWORK)
     options.add_budgets(parser, "budgets, one or several")
     options.add_timing(parser, ", fastest (measured)")
@@ -53,23 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--training", action="store_true", help="count the memory of a training step, not of a prediction")
     add("--batch-size", type=positive, metavar="N", help=f"images of a training step (default: {_BATCH_SIZE})")
     add("--measure", action="store_true", help="time the result even if milliseconds are no budget")
-    add("--predict", action="store_true", help="search for a budget of milliseconds by predicted times, as "
-        "`design latency` measures this machine once for, and measure only what is found")  # fmt: skip
+    add("--predict", action="store_true", help="search for a budget of milliseconds by times predicted "
+        "by `design latency`, and measure only the result")  # fmt: skip
     options.add_rule(parser, "compound, fast, tiny (which only shrinks)")
     options.add_resolution(parser)
-    parser.add_argument("--out", type=given_path, metavar="FILE.json", help="file to save the network to, as a variant")
+    parser.add_argument("--out", type=given_path, metavar="FILE.json",
+        help="file to save the network to, as a variant (default: print only)")  # fmt: skip
     parser.set_defaults(run=_fit)
 
-    parser = commands.add_parser("search", help="train the candidates of step 1 and find α, β, γ")
+    parser = commands.add_parser("search", help="train the candidates and find the best α, β, γ",
+        description="Trains the network scaled by each candidate for α, β and γ, and prints "
+        "which is most accurate.")  # fmt: skip
     options.add_training(parser)
     options.add_seeds(parser)
     options.add_grid(parser)
-    parser.add_argument("--cost-tolerance", type=float, default=0.1,
+    parser.add_argument("--cost-tolerance", type=float, default=0.1, metavar="SHARE",
         help="deviation allowed between a candidate's cost and the target, as a fraction (default: 0.1)")  # fmt: skip
-    parser.add_argument("--no-prune", action="store_true", help="finish hopeless trainings too")
+    parser.add_argument("--no-prune", action="store_true", help="finish all trainings, also hopeless ones")
     parser.set_defaults(run=_search)
 
-    parser = commands.add_parser("compare", help="train single-dimension and compound scaling at equal cost")
+    parser = commands.add_parser("compare", help="train single-dimension and compound scaling at equal cost",
+        description="Trains networks of equal cost that are scaled in width, depth or resolution alone, and in all "
+        "three, and prints their accuracy.")  # fmt: skip
     options.add_training(parser)
     options.add_seeds(parser)
     parser.add_argument("--macs", type=amount, nargs="+", action="extend", required=True, metavar="N",
@@ -81,14 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_compare)
 
     parser = commands.add_parser("stages", help="train networks whose stages differ in depth, width and more, and "
-        "find the best at each cost")  # fmt: skip
+        "find the best at each cost",
+        description="Changes the depth and width of each stage, trains the networks, and saves as variants those "
+        "that no other beats in accuracy and cost.")  # fmt: skip
     options.add_training(parser)
     add = parser.add_argument
     add("--trials", type=positive, default=50, metavar="N", help="networks to try (default: 50)")
     add("--change", nargs="+", choices=options.CHANGES, default=[*options.CHANGES[:2]], metavar="WHAT",
         help=f"what may change: {', '.join(options.CHANGES[:-1])} of each stage, {options.CHANGES[-1]} of the network "
         f"(default: {' '.join(options.CHANGES[:2])})")  # fmt: skip
-    add("--cost", choices=options.BUDGETS, default="macs", metavar="CURRENCY",
+    add("--cost", choices=options.BUDGETS, default="macs", metavar="COST",
         help=f"cost to keep low: {', '.join(options.BUDGETS)}; milliseconds are predicted, as by `design latency` "
         "(default: macs)")  # fmt: skip
     add("--seed", type=natural, default=0, metavar="N", help="seed of the search and of each training (default: 0)")
@@ -115,12 +126,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--finalists", type=positive, default=3, metavar="N", help="networks to measure (default: 3)")
     options.add_timing(parser)
     options.add_resolution(parser)
-    add("--out", type=given_path, metavar="FILE.json", help="file to save the fastest network to, as a variant")
+    add("--out", type=given_path, metavar="FILE.json",
+        help="file to save the fastest network to, as a variant (default: print only)")  # fmt: skip
     parser.set_defaults(run=_fastest)
 
     parser = commands.add_parser(
-        "report", help="write report.html and report.md from the results of search and compare"
-    )
+        "report", help="write report.html and report.md from the results of search and compare",
+        description="Writes report.html and report.md, with tables and figures, into the folder of a search "
+        "or comparison.",
+    )  # fmt: skip
     parser.add_argument("folder", type=given_path, metavar="FOLDER", help="output folder of search or compare")
     parser.set_defaults(run=_report)
 
@@ -171,7 +185,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         print(expected_top1(fit.prices["macs"]))
     if arguments.out:
         save_variant(fit.variant(arguments.out.stem), arguments.out)
-        print(f"saved as {arguments.out}, which stands wherever a variant's name does")
+        print(f"saved as {arguments.out}, a path that replaces the name of a variant")
     return SUCCESS
 
 
@@ -252,7 +266,7 @@ def _stages(arguments: argparse.Namespace) -> int:
         stages = ", ".join(f"{count} × {scale_filters(network.variant, row.output_filters)}" for count, row in counts)
         rows.append([network.variant.name, stages, in_words(network.price), f"{network.accuracy:.2%}"])
     print(table(["", "blocks × filters", CURRENCIES[arguments.cost], "top-1"], rows))
-    print(f"\neach is saved in {arguments.out} as NAME.json, which stands wherever a variant's name does")
+    print(f"\neach is saved in {arguments.out} as NAME.json, a path that replaces the name of a variant")
     return SUCCESS
 
 

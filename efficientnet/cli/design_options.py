@@ -27,7 +27,7 @@ NETWORK = "network to scale"
 BUDGETS = {
     "macs": "most multiply-adds, such as 1.8G",
     "parameters": "most parameters, such as 12M",
-    "activations": "most numbers that convolutions give out for an image, such as 5M",
+    "activations": "most outputs of convolutions for an image, such as 5M",
     "bytes": "largest exported file (ONNX), such as 20M or 20MB",
     "memory": "most memory for weights and feature maps while an image is predicted, such as 8MB",
     "milliseconds": "most time per image, measured on this machine",
@@ -36,21 +36,22 @@ _TYPES = {"bytes": size, "memory": size, "milliseconds": milliseconds}  # others
 CHANGES = ("repeats", "filters", "kernel", "expansion", "se", "resolution")
 # Fields of ShortTraining, which is not imported here: its package would delay even the help. A test compares.
 TRAINING = (
-    ("epochs", int, "epochs per training (default: 10)"),
-    ("batch_size", int, "images per step (default: 64)"),
-    ("learning_rate", float, "peak learning rate (default: 0.003)"),
+    ("epochs", int, "N", "epochs per training (default: 10)"),
+    ("batch_size", int, "N", "images per step (default: 64)"),
+    ("learning_rate", float, "RATE", "peak learning rate (default: 0.003)"),
 )
 
 
 def add_budgets(parser: argparse.ArgumentParser, title: str) -> None:
-    """Add an option for the budget in each currency."""
+    """Add an option for the budget of each cost."""
     group = parser.add_argument_group(title)
     for name, help_text in BUDGETS.items():
-        group.add_argument(f"--{name}", type=_TYPES.get(name, amount), metavar="N", help=help_text)
+        group.add_argument(f"--{name}", type=_TYPES.get(name, amount), metavar="N",
+            help=f"{help_text} (default: no limit)")  # fmt: skip
 
 
 def read_budgets(arguments: argparse.Namespace) -> dict[str, float]:
-    """Return the budgets that are given, by currency."""
+    """Return the budgets that are given, by cost."""
     return {name: most for name in BUDGETS if (most := getattr(arguments, name)) is not None}
 
 
@@ -72,10 +73,10 @@ def add_resolution(parser: argparse.ArgumentParser) -> None:
 def add_grid(parser: argparse.ArgumentParser) -> None:
     """Add the grid of candidates for α, β and γ."""
     add = parser.add_argument
-    add("--target", type=float, default=2.0, help="cost factor α·β²·γ² (default: 2)")
-    add("--tolerance", type=float, default=0.05, help="deviation allowed from the target, as a fraction "
-        "(default: 0.05)")  # fmt: skip
-    add("--steps", type=float, default=0.05, help="spacing of the grid (default: 0.05)")
+    add("--target", type=float, default=2.0, metavar="FACTOR", help="cost factor α·β²·γ² (default: 2)")
+    add("--tolerance", type=float, default=0.05, metavar="SHARE",
+        help="deviation allowed from the target, as a fraction (default: 0.05)")  # fmt: skip
+    add("--steps", type=float, default=0.05, metavar="STEP", help="spacing of the grid (default: 0.05)")
 
 
 def add_rule(parser: argparse.ArgumentParser, names: str) -> None:
@@ -83,7 +84,9 @@ def add_rule(parser: argparse.ArgumentParser, names: str) -> None:
     add = parser.add_mutually_exclusive_group().add_argument
     add("--rule", metavar="RULE", default="compound",
         help=f"rule of scaling: {names}, or coefficients α,β,γ such as 1.2,1.1,1.15 (default: compound)")  # fmt: skip
-    add("--search", type=given_path, metavar="FOLDER", help="output folder of the search whose best to use")
+    add(
+        "--search", type=given_path, metavar="FOLDER", help="folder of a search: use its best α, β, γ (default: --rule)"
+    )
     parser.add_argument("--alpha", type=share, metavar="A",
         help="share of the width in the rule fast, 0..1 (default: 0.8)")  # fmt: skip
 
@@ -102,8 +105,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     for part in ("training", "validation"):
         add(f"--{part}-images", type=positive, metavar="N",
             help=f"{part} images to draw at random (default: all)")  # fmt: skip
-    for name, kind, help_text in TRAINING:
-        add(f"--{name.replace('_', '-')}", type=kind, help=help_text)
+    for name, kind, metavar, help_text in TRAINING:
+        add(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help_text)
     pixel_options.add_options(parser)
     add_resolution(parser)
 

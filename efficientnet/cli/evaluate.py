@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the model with its logits divided by the temperature that fits these images best (.keras); what it "
         "predicts stays the same, and how confident it is becomes right (default: measure only)",
     )  # fmt: skip
-    parser.add_argument("--out", type=given_path, metavar="FOLDER", help="folder for the tables and figures as files")
+    parser.add_argument("--out", type=given_path, metavar="FOLDER",
+        help="folder for report.html, and the tables and figures as files (default: print only)")  # fmt: skip
     model_options.add_output_options(parser)
     model_options.add_options(parser)
     pixel_options.add_options(parser, reduces=True)
@@ -58,7 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if not arguments.data.exists():
         raise FileNotFoundError(
-            f"There is no {arguments.data}: expected a folder with a folder of images per class, or a CSV file."
+            f"There is no file or folder {arguments.data}: expected a folder with a folder of images per class, or a "
+            "CSV file."
         )
     if arguments.out:
         check_writable(arguments.out, is_folder=True)

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--top", type=positive, metavar="K", help="number of the most probable classes (default: 1), "
         "or of the numbers that a model predicts (default: all)")  # fmt: skip
-    add("--layer", metavar="NAME", help="layer to look at (default: the last one before the pooling)")
+    add("--layer", metavar="NAME", help="layer whose feature maps are drawn (default: the last one before the pooling)")
     add("--out", type=given_path, required=True, metavar="FOLDER", help="folder for the overlays and the page")
     model_options.add_network_options(parser)
     parser.set_defaults(run=_explain)

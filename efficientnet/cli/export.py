@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", required=True, choices=FORMATS, help="format to write")
     parser.add_argument("--precision", default="f32", choices=PRECISIONS, help="precision of weights (default: f32)")
-    parser.add_argument("--calibrate", metavar="FOLDER", help="folder of some hundred images, which int8 needs")
+    parser.add_argument(
+        "--calibrate", metavar="FOLDER", help="folder of some hundred images, for int8 only (default: none)"
+    )
     add_agreement(parser)
     parser.add_argument(
         "--batch", type=_batch, default="dynamic", metavar="N",

@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", help="published set or file of weights (default: the variant's first set)")
     add_network_options(parser)
     add("--precision", default="f32", help="precision: f32, bf16 or int8 (default: f32)")
-    add("--calibrate", metavar="FOLDER", help="folder of some hundred images, which --precision int8 needs")
+    add("--calibrate", metavar="FOLDER", help="folder of some hundred images, for int8 only (default: none)")
     add_agreement(parser)
     add_engine_options(parser)
 

@@ -12,6 +12,10 @@ from .exit_statuses import SUCCESS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``models`` and its function."""
+    parser.description = (
+        "Lists the variants, with their parameters, multiply-adds and input size, and their published weights with the "
+        "top-1 accuracy on ImageNet that the publisher reports."
+    )
     parser.add_argument(
         "pattern", nargs="?", metavar="PATTERN", help="names to list, such as 'lite*' or 'b?' (default: all)"
     )

@@ -39,6 +39,18 @@ def test_each_argument_is_described_in_plain_words(command):
 
 
 @pytest.mark.parametrize("command", PARSERS)
+def test_each_command_is_described(command):
+    assert PARSERS[command].description
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_each_value_has_a_default_or_is_required(command):
+    for action in PARSERS[command]._actions:
+        if action.option_strings and action.nargs != 0 and not action.required:
+            assert "(default: " in action.help, f"{action.option_strings[0]}: {action.help!r} names no default"
+
+
+@pytest.mark.parametrize("command", PARSERS)
 def test_each_default_is_named(command):
     for action in PARSERS[command]._actions:
         if action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
@@ -54,7 +66,7 @@ def test_the_defaults_of_a_short_training():
     recipe = pytest.importorskip("efficientnet.design").ShortTraining()
     from efficientnet.cli.design_options import TRAINING
 
-    for field, _, text in TRAINING:
+    for field, _, _, text in TRAINING:
         assert text.endswith(f"(default: {getattr(recipe, field)})")
 
 
