@@ -55,9 +55,7 @@ def open_predictor(arguments: argparse.Namespace) -> tuple[Predictor, Callable[[
             vectors.append(vector)
             kept.append(label)
     classifier = ExampleClassifier.fit(np.stack(vectors) if vectors else np.zeros((0, 1)), kept, names)
-    accuracy = (
-        "" if classifier.accuracy is None else f"; each left out in turn, the others predict {classifier.accuracy:.0%}"
-    )
+    accuracy = "" if classifier.accuracy is None else f"; leave-one-out accuracy {classifier.accuracy:.0%}"
     notify(f"{len(kept)} examples of {len(names)} classes{accuracy}")
     classes = [(name, name) for name in names]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import argparse
 import contextlib
+import difflib
 import errno
 import importlib
 import os
@@ -14,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..common.text import lines, notify, plain, print_what_can_be
@@ -167,7 +168,19 @@ def _open_streams() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors escape the text of a wrong command line; its subcommands are of this class."""
+    """A parser whose errors escape the text of a wrong command line, and name options like a misspelt one.
+
+    Its subcommands are of this class.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            close = [name for word in unknown for name in difflib.get_close_matches(word.split("=")[0], options, n=1)]
+            hint = f". Did you mean {' '.join(close)}?" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         super().error(lines(message))

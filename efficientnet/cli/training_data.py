@@ -62,7 +62,7 @@ def check(arguments: argparse.Namespace) -> None:
         )
     if arguments.teacher and not Path(arguments.teacher).exists():
         raise FileNotFoundError(
-            f"There is no {arguments.teacher}: expected a saved model, or the folder of a training."
+            f"There is no file or folder {arguments.teacher}: expected a saved model, or the folder of a training."
         )
     if arguments.unlabelled and (not arguments.teacher or arguments.distributed is not None):
         raise ValueError(

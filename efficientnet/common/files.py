@@ -87,7 +87,7 @@ def check_writable(path: Path, is_folder: bool = False) -> None:
         OSError: The path cannot be written; the message says why.
     """
     if is_folder and path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} is a file: expected a folder, there or not.")
+        raise FileExistsError(f"{path} is a file: expected a folder, existing or new.")
     places = (path, *path.absolute().parents) if path.is_dir() else path.absolute().parents
     place = next(place for place in places if os.path.lexists(place))
     try:

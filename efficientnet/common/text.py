@@ -91,7 +91,7 @@ def log_remarks(name: object, remarks: Iterable[str]) -> None:
 
 def about(file: object, problem: object) -> str:
     """Return the problem of a file in a line that names it once."""
-    name, found = plain(file), plain(problem)
+    name, found = plain(file), plain(re.sub(r"^\[Errno \d+\] ", "", str(problem)))  # Python's number of an OSError
     return found if found.startswith(f"{name} ") or found.endswith(f": {str(file)!r}") else f"{name}: {found}"
 
 

@@ -152,7 +152,9 @@ class Data:
                 )
         self.targets.check(self.name, self.training, self.validation)
         if not len(self.validation):
-            raise ValueError("No image fell to validation: raise --validation, or pass a folder with it.")
+            raise ValueError(
+                "No image was held out for validation: add images, raise --validation, or pass a folder with it."
+            )
 
 
 class Files(Sequence[NDArray[np.uint8]]):

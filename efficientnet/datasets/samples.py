@@ -73,7 +73,7 @@ def find_samples(data: str | os.PathLike[str]) -> Samples:
     elif data.exists():
         samples = _in_table(data)
     else:
-        raise FileNotFoundError(f"There is no {data}: expected {_EXPECTED}.")
+        raise FileNotFoundError(f"There is no file or folder {data}: expected {_EXPECTED}.")
     if not samples.found:
         raise ValueError(" ".join([f"{data} holds no image with a class: expected {_EXPECTED}.", *samples.notes]))
     return samples

@@ -33,7 +33,7 @@ class Expected(NamedTuple):
 
     Example:
         >>> print(Expected(0.7, 0.65, 0.75, is_extrapolated=False))
-        Published EfficientNets of so many multiply-adds reach 70.0% top-1 on ImageNet, nine in ten of them 65.0% to ...
+        Published EfficientNets with as many multiply-adds reach 70.0% top-1 on ImageNet, nine in ten 65.0% to ...
     """
 
     top1: float
@@ -43,10 +43,10 @@ class Expected(NamedTuple):
 
     def __str__(self) -> str:
         text = (
-            f"Published EfficientNets of so many multiply-adds reach {self.top1:.1%} top-1 on ImageNet, nine in ten of "
-            f"them {self.low:.1%} to {self.high:.1%}."
+            f"Published EfficientNets with as many multiply-adds reach {self.top1:.1%} top-1 on ImageNet, nine in ten "
+            f"{self.low:.1%} to {self.high:.1%}."
         )
-        return text + (" None is so small, or so large: this is extrapolated." if self.is_extrapolated else "")
+        return text + (" None has so few, or so many: this is extrapolated." if self.is_extrapolated else "")
 
 
 def expected_top1(macs: float) -> Expected:

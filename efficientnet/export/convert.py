@@ -204,7 +204,8 @@ def _suffix(target: Path, to: str | None) -> str:
     if not suffix and to is None:
         raise ValueError(
             f"{target}: cannot detect the format to write; give a name that ends in {', '.join(known)}, or a folder "
-            "and the package that it is for (to=, in a command --to)."
+            "and the package that it is for (to=, in a command --to). `efficientnet export` writes ONNX, OpenVINO and "
+            "LiteRT."
         )
     fitting = {"": known, _KERAS: _KERAS_SUFFIXES, "kerashub": ()}.get(to or "", state_dicts.SUFFIXES)
     if suffix and suffix not in fitting:

@@ -153,8 +153,8 @@ class Recipe:
         for field, kind in typing.get_type_hints(Recipe).items():
             value = getattr(self, field)
             if not _is_of(value, kind):
-                expected = getattr(kind, "__name__", str(kind)) if isinstance(kind, type) else str(kind)
-                raise ValueError(f"{field}={value!r}: expected {expected}.")
+                kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+                raise ValueError(f"{field}={value!r}: expected {' or '.join(_KINDS[one] for one in kinds)}.")
         for field in ("magnitude", "mixup", "dropout"):
             value = getattr(self, field)
             if value is not None:
@@ -270,6 +270,12 @@ class Recipe:
         else:
             highest = self.learning_rate * min(1.0, steps / max(1, self.full_rate_steps))
         return highest * (self.batch_size / self.reference_batch if self.batch_size and self.reference_batch else 1.0)
+
+
+_KINDS: Mapping[Any, str] = {
+    int: "an integer", float: "a number", bool: "true or false", str: "text", types.NoneType: "null",
+    tuple[float, float]: "two numbers such as [0, 0.5]",
+}  # fmt: skip
 
 
 def _is_of(value: Any, kind: Any) -> bool:

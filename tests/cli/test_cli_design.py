@@ -52,7 +52,7 @@ def test_shrinking_by_tinynets_rule(tmp_path, capsys):
     macs = next(cells(line) for line in lines if "multiply-adds" in line)
     assert macs == ["multiply-adds", "99,536,432", "100,000,000", "99.5% (binding)"]
     assert cost(get_variant(out)).macs == 99_536_432
-    assert lines[-2].startswith("Published EfficientNets of so many multiply-adds reach 71.6% top-1")
+    assert lines[-2].startswith("Published EfficientNets with as many multiply-adds reach 71.6% top-1")
 
 
 def test_several_budgets_and_every_currency(capsys):
@@ -200,7 +200,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
         (["candidates", "--target", "1"], "target=1.0"),
         (
             ["compare", "b0", "--data", "nowhere", "--out", "run", "--macs", "1G"],
-            "There is no nowhere: expected a folder",
+            "There is no file or folder nowhere: expected a folder",
         ),
         (["fit", "b0", "--macs", "1G", "--predict"], "--predict searches for a budget of milliseconds"),
         (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is no EfficientNet"),

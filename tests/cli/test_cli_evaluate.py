@@ -65,7 +65,7 @@ def test_a_table_as_json_with_what_cannot_be_measured(model, data, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lite0", "nowhere"], "There is no nowhere"),
+        (["lite0", "nowhere"], "There is no file or folder nowhere"),
         (["lite9", "data"], "Did you mean"),
         (["missing.keras", "data"], "No model at missing.keras"),
         (["lite0", "data", "--out", "data/dark/0.png"], "is a file: expected a folder"),

@@ -111,7 +111,7 @@ def test_classes_from_examples(photos, model, tmp_path, capsys):
     row = json.loads(found.out)
     assert row["kind"] == "probabilities"
     assert [each["class"] for each in row["predictions"]] == ["red", "green"]
-    assert "8 examples of 2 classes; each left out in turn, the others predict 100%" in found.err
+    assert "8 examples of 2 classes; leave-one-out accuracy 100%" in found.err
 
 
 def test_a_folder_is_searched_once(photos, model, tmp_path, monkeypatch):

@@ -124,6 +124,14 @@ def test_a_wrong_command_line_is_repeated_escaped(capsys):
     assert capsys.readouterr().err.endswith("unrecognized arguments: \\x1b[2J\n")
 
 
+def test_an_option_like_a_misspelt_one_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "x.jpg", "--modle", "b0"])
+    assert capsys.readouterr().err.endswith(
+        "predict: error: unrecognized arguments: --modle b0. Did you mean --model?\n"
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_under_stdout_is_one_line(unbuffered):
@@ -166,5 +174,6 @@ def test_some_of_many_names(count, text):
 def test_a_file_is_named_once():
     assert about("a b.png", "a b.png is empty.") == "a b.png is empty."
     assert about("a.png", "No such file: 'a.png'") == "No such file: 'a.png'"
+    assert about("a.png", FileNotFoundError(2, "No such file", "a.png")) == "No such file: 'a.png'"
     assert about("a", "a.png is empty.") == "a: a.png is empty."
     assert about("-", "The given content is empty.") == "-: The given content is empty."

@@ -256,7 +256,7 @@ def test_what_cannot_be_learnt_from(data, capsys):
         replace(data, targets=Classes(["all"], np.zeros(20, int))).check()
     with pytest.raises(ValueError, match="train on in odd"):
         replace(data, training=np.arange(0, 12, 2)).check()
-    with pytest.raises(ValueError, match="No image fell to validation"):
+    with pytest.raises(ValueError, match="No image was held out for validation"):
         replace(data, validation=np.arange(0)).check()
     replace(data, validation=np.array([12, 14])).check()
     assert "no images to validate in odd" in capsys.readouterr().err

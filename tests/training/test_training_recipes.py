@@ -92,7 +92,7 @@ def test_a_recipe_is_a_file(tmp_path):
     for content, message in (
         ("[1]", "not an object"),
         ("{", "no JSON"),
-        ('{"epochs": [1]}', r"epochs=\[1\]: expected int"),
+        ('{"epochs": [1]}', r"epochs=\[1\]: expected an integer"),
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
@@ -105,7 +105,7 @@ def test_a_recipe_is_a_file(tmp_path):
 def test_fields_from_the_command_line():
     changed = with_fields(FINETUNE, {"mixup": "[0, 0.2]", "unfreeze": "null", "optimizer": "rmsprop", "flip": "false"})
     assert (changed.mixup, changed.unfreeze, changed.optimizer, changed.flip) == ((0, 0.2), None, "rmsprop", False)
-    with pytest.raises(ValueError, match="epochs='many': expected int"):
+    with pytest.raises(ValueError, match="epochs='many': expected an integer"):
         with_fields(FINETUNE, {"epochs": "many"})
 
 
