@@ -28,13 +28,18 @@ DRIVE = """<script>
   const bytes = Uint8Array.from(atob("IMAGE"), c => c.charCodeAt(0));
   await classify(new File([bytes], "red.png", { type: "image/png" }));
   if (!$("map").hidden) await $("heat").decode();
+  while (!$("image").complete) await new Promise(done => setTimeout(done, 10));
+  const text = document.createRange();
+  const rows = ({ lastChild }) => { text.selectNodeContents(lastChild); return text.getClientRects().length; };
+  const wrapped = [...$("classes").querySelectorAll(".line")].filter(line => rows(line) > 1).length;
   parent.postMessage(JSON.stringify({
-    classes: $("classes").innerText, message: $("message").innerText, heat: $("heat").naturalWidth,
-    image: $("image").naturalWidth, width: document.documentElement.scrollWidth,
+    wrapped, classes: $("classes").innerText, message: $("message").innerText, heat: $("heat").naturalWidth,
+    image: $("image").naturalWidth, isShown: !$("shown").hidden, width: document.documentElement.scrollWidth,
   }), "*");
 })();
 </script>"""
-FRAME = """<!DOCTYPE html><body><iframe src="/driven" style="width: WIDTHpx; height: 800px; border: 0"></iframe>
+CONTENTS = {"png": png((255, 0, 0)), "ppm": b"P6 20 20 255\n" + bytes([255, 0, 0]) * 400}  # of which browsers show one
+FRAME = """<!DOCTYPE html><body><iframe src="/driven?FORMAT" style="width: WIDTHpx; height: 800px; border: 0"></iframe>
 <script>onmessage = event => { document.body.dataset.found = event.data; };</script>"""
 
 
@@ -47,10 +52,11 @@ def server():
 
         async def driven(request):
             text = bytes((await page.endpoint(request)).body).decode()
-            return HTMLResponse(text + DRIVE.replace("IMAGE", base64.b64encode(png((255, 0, 0))).decode()))
+            return HTMLResponse(text + DRIVE.replace("IMAGE", base64.b64encode(CONTENTS[request.url.query]).decode()))
 
         async def frame(request):
-            return HTMLResponse(FRAME.replace("WIDTH", request.query_params["width"]))
+            query = request.query_params
+            return HTMLResponse(FRAME.replace("WIDTH", query["width"]).replace("FORMAT", query["format"]))
 
         app.router.routes += [Route("/driven", driven), Route("/frame", frame)]
         config = uvicorn.Config(app, port=0, log_level="error")
@@ -65,14 +71,17 @@ def server():
         thread.join()
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_an_image_goes_in_and_its_classes_come_out(server, width, tmp_path):
+@pytest.mark.parametrize(("width", "format"), [(360, "png"), (1280, "png"), (360, "ppm")])
+def test_an_image_goes_in_and_its_classes_come_out(server, width, format, tmp_path):
     window = f"--window-size={width + 40},900"
-    found, complaints = found_by_page(f"{server}/frame?width={width}", tmp_path, "--virtual-time-budget=20000", window)
+    address = f"{server}/frame?width={width}&format={format}"
+    found, complaints = found_by_page(address, tmp_path, "--virtual-time-budget=20000", window)
     shown = json.loads(found.replace("&quot;", '"'))
     assert shown["message"] == ""
     assert shown["classes"].startswith("a class with")
     assert " %" in shown["classes"]
-    assert (shown["image"], shown["heat"]) == (20, 30)
+    assert not shown["wrapped"]
+    assert (shown["image"], shown["isShown"]) == ((20, True) if format == "png" else (0, False))
+    assert shown["heat"] == 30
     assert shown["width"] <= width
     assert not complaints
