@@ -249,11 +249,13 @@ def test_terminated_killed_and_resumed(images, tmp_path):
     def command(out, *more):
         return [
             sys.executable, SCRIPT, images, "--model", mine, "--weights", "none", "--out", tmp_path / out,
-            "--image-size", "32", "--batch-size", "4", "--epochs", "3", "--set", "head_steps=9", "--set",
+            "--image-size", "32", "--batch-size", "4", "--epochs", "2", "--set", "head_steps=9", "--set",
             "epoch_steps=0", "--set", "unfreeze=1", "--checkpoint-steps", "1", *more,
         ]  # fmt: skip
 
-    environment = {**os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ, "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "EFFICIENTNET_TEST_WITHOUT": "tensorflow"
+    }  # fmt: skip
     out = tmp_path / "pieces"
     for number in (signal.SIGTERM, signal.SIGKILL):
         known = set(out.glob("checkpoint-*"))
