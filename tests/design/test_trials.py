@@ -34,24 +34,24 @@ def starts(folder):
 @pytest.mark.slow
 def test_killed_again_and_again(tmp_path):
     for seconds in (0.5, 2.0, 4.0):
-        worker = work(tmp_path, 100, 0.15)
+        worker = work(tmp_path, 50, 0.2)
         time.sleep(seconds)  # an early kill meets the making of the study, later ones its trials
         assert worker.poll() is None, worker.stderr.read()
         worker.kill()
         worker.wait()
-    last = work(tmp_path, 100, 0.01)
+    last = work(tmp_path, 50, 0.01)
     assert last.wait(timeout=120) == 0, last.stderr.read()
-    assert finished(tmp_path) == {("COMPLETE", number): 1 for number in range(100)}
+    assert finished(tmp_path) == {("COMPLETE", number): 1 for number in range(50)}
 
 
 @pytest.mark.slow
 def test_two_processes_share_the_trials_out(tmp_path):
-    workers = [work(tmp_path, 20, 0.1) for _ in range(2)]
+    workers = [work(tmp_path, 12, 0.1) for _ in range(2)]
     for worker in workers:
         assert worker.wait(timeout=120) == 0, worker.stderr.read()
-    assert finished(tmp_path) == {("COMPLETE", number): 1 for number in range(20)}
+    assert finished(tmp_path) == {("COMPLETE", number): 1 for number in range(12)}
     done = starts(tmp_path)
-    assert sorted(number for number, _ in done) == list(range(20))
+    assert sorted(number for number, _ in done) == list(range(12))
     assert len({pid for _, pid in done}) == 2
 
 
