@@ -16,7 +16,7 @@ from efficientnet.training.recipes import Stage
 from efficientnet.training.stages import averaged, compile_network, to_numpy
 from efficientnet.training.steps import take_step
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "undrawn")
 
 
 def trained(parts, **changes):

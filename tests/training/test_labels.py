@@ -97,6 +97,7 @@ def test_a_validation_table_without_the_column_of_a_label(table, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_stopped_and_resumed(table, tmp_path):
     whole = train(task_on(table, loss="asymmetric"), tmp_path / "whole")
 

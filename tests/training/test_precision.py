@@ -17,7 +17,7 @@ from efficientnet.family.variants import V1_BLOCKS
 from efficientnet.training import FINETUNE, OneProcess, Task, train
 from efficientnet.training.stages import averaged, in_float32
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "undrawn")
 
 VARIANT = dataclasses.replace(get_variant("b0"), name="small", width=0.25, resolution=32, blocks=V1_BLOCKS[:1])
 

@@ -60,7 +60,7 @@ def test_grey_sets_have_no_four_channels():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("eagerly")
+@pytest.mark.usefixtures("eagerly", "undrawn")
 def test_from_images_to_predictions(folder, channels, tmp_path, capsys):
     variant = dataclasses.replace(
         get_variant("lite0"), name="small", width=0.25, blocks=get_variant("lite0").blocks[:2]

@@ -114,6 +114,7 @@ def test_ordinal_classes(images, trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_probabilities_of_classes(images, trained, tmp_path, capsys):
     """The tables of the parts name the most probable class."""
     table = images("dark,light", lambda index, level: f"{1 - index / 39:.3f},{index / 39:.3f}")
