@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_blocks import tiny_blocks
 from tiny_exports import NAMES, RUNTIMES, build, contents
 
 from efficientnet.export import ExportReport, export, exporting, litert_bytes, onnx_bytes, read_metadata
@@ -151,7 +152,8 @@ def test_the_content_of_a_litert_file(model):
     np.testing.assert_allclose(answer, model.predict_on_batch(x), atol=1e-5)
 
 
-EXPORTING = "print(export(build(classes=5), *sys.argv[1:3]).difference)"
+SHORT = {"blocks_args": tiny_blocks("b0")[:1]}  # where it is about files and processes, not about layers
+EXPORTING = "print(export(build(classes=5, **SHORT), *sys.argv[1:3]).difference)"
 FAILING = """
 class Mine(keras.layers.Layer):
     def call(self, x):
@@ -208,20 +210,20 @@ def changed(exported, change):
 
 
 @pytest.fixture(scope="module")
-def without_room(model, tmp_path_factory):
+def without_room(tmp_path_factory):
     """Exports of each format, what is in them, and what a process says that finds no room for later ones."""
     folder = tmp_path_factory.mktemp("exports")
     paths = {format: folder / format / NAMES[format] for format in NAMES if find_spec(RUNTIMES[format])}
     for format, path in paths.items():
         path.parent.mkdir()
-        export(model, path, format)
+        export(build(classes=5, **SHORT), path, format)
     before = {format: contents(path.parent) for format, path in paths.items()}
     code = """
 import json
 said = {}
 for format, path in json.loads(sys.argv[1]).items():
     try:
-        export(build(classes=3), path, format)
+        export(build(classes=3, **SHORT), path, format)
     except Exception as error:
         said[format] = str(error)
 print(json.dumps(said))
@@ -239,7 +241,7 @@ def test_an_earlier_export_is_replaced_whole_or_not_at_all(without_room, format)
     path = paths[format]
     assert "was not written" in said[format] or os.strerror(errno.EFBIG) in said[format], said
     assert contents(path.parent) == before[format]
-    export(build(classes=3), path, format)
+    export(build(classes=3, **SHORT), path, format)
     after = contents(path.parent)
     assert after.keys() == before[format].keys() or format == "saved_model"
     assert after != before[format]
