@@ -81,7 +81,7 @@ def build(
     call = functools.partial(call_drawing_weights, generator() if draw_weights else None)
     graph = Graph(variant, keras, channel_axis, call)
 
-    x = images = input_layer(graph, options)
+    x = images = input_layer(graph, options, is_scaled=preprocessing is not None)
     if preprocessing is not None:
         x = scale_pixels(graph, x, preprocessing, grey_as_rgb)
     x = conv_norm(graph, x, scaling.stem_filters(variant), "stem_", kernel_size=3, strides=2)

@@ -38,7 +38,8 @@ _UNDEFINED = 2**64 - 1
 _DATASPACE, _DATATYPE, _EXTERNAL_FILES, _LAYOUT, _FILTERS, _ATTRIBUTE = 0x01, 0x03, 0x07, 0x08, 0x0B, 0x0C
 _CONTINUATION, _SYMBOL_TABLE = 0x10, 0x11
 # Those that only new-style groups have: link info, a link, attributes outside of the header.
-_NEW_STYLE = {0x02: "links of another kind", 0x06: "links of another kind", 0x15: "attributes outside of the header"}
+_OTHER_LINKS = "links of another kind, as HDF5 has them for names that are not ASCII"
+_NEW_STYLE = {0x02: _OTHER_LINKS, 0x06: _OTHER_LINKS, 0x15: "attributes outside of the header"}
 
 
 def root(buffer: memoryview) -> Object:

@@ -122,8 +122,8 @@ def reading(path: str | PathLike[str], kind: str = "HDF5") -> Iterator[None]:
         raise
     except UnusualError as error:
         raise CheckpointError(
-            f"{fspath(path)} has {error}, which Keras writes into no {kind} file and which is not read here. "
-            "Load it with the program that wrote it, and save it again with Keras' model.save_weights."
+            f"{fspath(path)} has {error}, which is not read here. Load it with the program that wrote it, and save it "
+            "again with Keras' model.save_weights, as .weights.h5."
         ) from None
     except ValueError as error:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import Any
 
@@ -13,8 +14,12 @@ from .context import Graph
 from .options import Options
 
 
-def input_layer(graph: Graph, options: Options) -> Any:
-    """Return the input layer's tensor, or the checked tensor that was given."""
+def input_layer(graph: Graph, options: Options, is_scaled: bool) -> Any:
+    """Return the input layer's tensor, or the checked tensor that was given.
+
+    Args:
+        is_scaled: Whether the network scales pixels itself, and so takes whole numbers, too.
+    """
     tensor, shape, channels = options.input_tensor, options.input_shape, options.in_channels
     if tensor is not None:
         try:
@@ -25,6 +30,11 @@ def input_layer(graph: Graph, options: Options) -> Any:
             raise TypeError(
                 f"input_tensor is a {type(tensor).__name__}: expected a Keras tensor of the same Keras as the model, "
                 "such as layers.Input(shape=(224, 224, 3)); to run the model on an array, call the model with it."
+            )
+        if not is_scaled and "float" not in str(tensor.dtype):
+            raise TypeError(
+                f"input_tensor is of {tensor.dtype}: expected floating numbers. include_preprocessing=True takes whole "
+                "ones, the raw pixels."
             )
         shape = tuple(tensor.shape)[1:]
     elif shape is None:
@@ -46,6 +56,11 @@ def input_layer(graph: Graph, options: Options) -> Any:
     if channels is not None and shape[graph.channel_axis - 1] != channels:
         given = "input_shape" if tensor is None else "an input_tensor of shape "
         raise ValueError(f"in_channels={channels} with {given}={shape}: make them equal, or leave in_channels out.")
+    if tensor is not None and options.input_shape is not None and not _agree(shape, tuple(options.input_shape)):
+        raise ValueError(
+            f"input_shape={options.input_shape} with an input_tensor of shape {shape}: make them equal, or leave "
+            "input_shape out."
+        )
     sides = shape[:2] if graph.channel_axis == 3 else shape[1:]
     # A given tensor may be smaller, as for 1.1.1: the network pads, and halves a single place to one.
     if tensor is None and any(side is not None and side < scaling.MIN_RESOLUTION for side in sides):
@@ -54,6 +69,12 @@ def input_layer(graph: Graph, options: Options) -> Any:
             "the network halves them five times; enlarge smaller images."
         )
     return graph.keras.layers.Input(shape=shape) if tensor is None else tensor
+
+
+def _agree(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    """Return whether two shapes are the same where both are known."""
+    sides = itertools.zip_longest(shape, other, fillvalue=0)
+    return all(None in pair or pair[0] == pair[1] for pair in sides)
 
 
 def scale_pixels(graph: Graph, x: Any, preprocessing: str | Scaling, grey_as_rgb: bool) -> Any:

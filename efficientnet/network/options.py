@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..common import arguments
+from ..common.text import get_logger
 from ..family import features
 from ..family.variants import Variant
+
+logger = get_logger()
 
 _POOLINGS = (None, "avg", "max")
 
@@ -64,11 +67,19 @@ class Options:
         if not self.features_only and any(given.values()):
             option = next(name for name, is_given in given.items() if is_given)
             raise ValueError(f"{option}= is for feature maps: add features_only=True, or leave it out.")
+        classes = variant.classes if self.classes is None else self.classes
+        if self.has_classifier and classes == 1 and self.classifier_activation == "softmax":
+            logger.warning(
+                "A softmax over one class is always 1: pass classifier_activation='sigmoid' for the probability of "
+                "that class, or None for a number."
+            )
 
 
 def _check_activation(layers: Any, activation: Any) -> None:
     """Refuse an activation that Keras does not know, before the network is built."""
     try:
+        if isinstance(activation, type):
+            raise TypeError
         layers.Activation(activation)
     except (ValueError, TypeError):
         raise ValueError(

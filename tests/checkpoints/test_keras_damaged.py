@@ -175,10 +175,15 @@ class TestHostile:
             file["dense/dense/kernel:0"] = np.zeros(3)
         refused(path, "twice")
 
+    def test_names_that_are_not_ascii(self, path):
+        with h5py.File(path, "w") as file:
+            file["layers/größe/vars/0"] = np.zeros(3)
+        refused(path, r"names that are not ASCII.* save it again with Keras' model.save_weights, as \.weights\.h5")
+
     def test_layouts_that_keras_does_not_write(self, path):
         with h5py.File(path, "w", libver="latest") as file:
             file["layers/dense/vars/0"] = np.zeros(3)
-        refused(path, r"has a superblock of version \d, which Keras writes into no HDF5 file")
+        refused(path, r"has a superblock of version \d, which is not read here")
         with h5py.File(path, "w", userblock_size=512) as file:
             file["layers/dense/vars/0"] = np.zeros(3)
         path.write_bytes(path.read_bytes()[512:])

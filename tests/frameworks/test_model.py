@@ -300,6 +300,7 @@ def test_mixed_precision(tiny, keras, backend, trainable, policy):
         ({"input_shape": (3, 64, 64)}, r"expected \(height, width, channels\)"),
         ({"input_shape": (64, 64)}, r"\(64, 64\).*\(height, width, channels\)"),
         ({"input_shape": (64, 64, None)}, "channels may not"),
+        ({"classifier_activation": dict}, "classifier_activation=<class 'dict'>"),
     ],
 )
 def test_bad_options_are_named(eff, options, message):
@@ -324,6 +325,37 @@ def test_an_input_tensor_may_be_smaller_than_an_input_shape(tiny, keras, padding
 def test_an_array_is_no_input_tensor(eff):
     with pytest.raises(TypeError, match=r"ndarray.*layers\.Input"):
         eff.EfficientNetB0(weights=None, input_tensor=np.zeros((1, 64, 64, 3)))
+
+
+@pytest.mark.once_per_keras
+def test_an_input_tensor_and_another_input_shape_are_refused(tiny, keras):
+    tensor = keras.layers.Input((None, 64, 3))
+    assert tiny(weights=None, input_tensor=tensor, input_shape=(64, None, 3)).input_shape == (None, None, 64, 3)
+    for shape in ((64, 48, 3), (64, 64, 1), (64, 64)):
+        with pytest.raises(ValueError, match=r"input_shape=\(64, .* with an input_tensor of shape \(None, 64, 3\)"):
+            tiny(weights=None, input_tensor=tensor, input_shape=shape)
+
+
+@pytest.mark.once_per_keras
+def test_whole_numbers_are_taken_where_the_network_scales_them(tiny, keras):
+    def build(**options):
+        return tiny(weights=None, input_tensor=keras.layers.Input((32, 32, 3), dtype="uint8"), classes=3, **options)
+
+    with pytest.raises(TypeError, match=r"input_tensor is of .*uint8.*include_preprocessing=True"):
+        build()
+    scaling = build(include_preprocessing=True)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    same = tiny(weights=None, input_shape=(32, 32, 3), classes=3, include_preprocessing=True)
+    same.set_weights(scaling.get_weights())
+    np.testing.assert_allclose(scaling.predict(images, verbose=0), same.predict(images * 1.0, verbose=0), atol=1e-6)
+
+
+@pytest.mark.once_per_keras
+def test_a_softmax_over_one_class_is_told(tiny, caplog):
+    for options, count in (({}, 1), ({"classifier_activation": "sigmoid"}, 0), ({"include_top": False}, 0)):
+        caplog.clear()
+        tiny(weights=None, classes=1, **options)
+        assert caplog.text.count("A softmax over one class is always 1") == count
 
 
 @pytest.mark.once_per_keras
