@@ -213,7 +213,7 @@ def _measured(baseline: Baseline, width: float, depth: float, pixels: int) -> Co
         layers = some([f"{layer.name} ({layer.kind})" for layer in found.uncounted], most=5)
         raise ValueError(
             f"{baseline.name} cannot be scaled to a budget, since the cost of these layers is unknown: {layers}. "
-            "Write it with layers of Keras."
+            "Write it with convolutions, dense layers, and layers without weights."
         )
     counted = [layer for layer in found.layers if layer.macs]
     return Cost(

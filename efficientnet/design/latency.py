@@ -220,7 +220,7 @@ class _Table:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
             for number, row in content["measured"].items():
-                seconds, reference, spread = (arguments.factor(number, value) for value in row)
+                seconds, reference, spread = (arguments.number(number, value, _is_plausible, "seconds") for value in row)
                 self.measured[int(number)] = [seconds, reference, spread]
         except FileNotFoundError:
             pass
@@ -250,6 +250,11 @@ class _Table:
                 self.measured[number] = [times.seconds, *usual]
                 write_json(self.path, {"format": _FORMAT, **self.about, "measured": self.measured})
                 report(count - len(missing) + index, count)
+
+
+def _is_plausible(seconds: float) -> bool:
+    """Return whether a network can take so long, or one time be so many times another."""
+    return 1e-9 < seconds < 1e6
 
 
 def _processor() -> str:

@@ -113,7 +113,17 @@ def test_what_a_busy_machine_slowed_is_measured_again_on_demand(clock, tmp_path,
     assert clock == ["reference", "probe-3"]
 
 
-@pytest.mark.parametrize("content", ["{", '{"format": 1, "measured": {}}', '{"format": 4, "measured": {"0": [-1, 1]}}'])
+def of_format_4(*rows):
+    return json.dumps({"format": 4, "measured": dict(enumerate(rows))})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{", '{"format": 1, "measured": {}}', of_format_4([-1, 1]), of_format_4([1e-300, 1e-3, 1.1]),
+        of_format_4([1e-3, 1e-3, 1.1], [1e300, 1e-3, 1.1]), of_format_4([float("nan"), 1e-3, 1.1]),
+    ],
+)  # fmt: skip
 def test_a_table_that_cannot_be_read_is_measured_anew(clock, tmp_path, caplog, content):
     latency_model(networks=8)
     (path,) = (tmp_path / "latency").iterdir()
