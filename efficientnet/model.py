@@ -262,14 +262,14 @@ def constructor(create: Callable[Concatenate[Variant, P], T], name: str) -> Call
         return create(variant, *args, **kwargs)
 
     construct.__name__ = construct.__qualname__ = name
-    general = re.sub(r"^        variant:.*\n", "", create.__doc__ or "", flags=re.MULTILINE)
+    # From Python 3.13 on, docstrings are compiled without their indentation.
+    general = re.sub(r"^ *variant:.*\n", "", inspect.getdoc(create) or "", flags=re.MULTILINE)
     construct.__doc__ = general.replace('create("b0", ', f"{name}(").replace(
         "Build a network of the family with its weights.",
-        f"""Build {construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).
-
-    At {variant.resolution} x {variant.resolution} pixels it takes {cost.macs / 1e9:.2f} billion multiply-adds.
-    Preprocessing mode: "{variant.preprocessing}". Dropout: {variant.dropout_rate}.
-    Published weights: {", ".join(map(repr, sets)) or "none in a format read here"}.""",
+        f"Build {construct.__name__}: {cost.parameters / 1e6:.1f} million parameters ({variant.paper}).\n\n"
+        f"At {variant.resolution} x {variant.resolution} pixels it takes {cost.macs / 1e9:.2f} billion multiply-adds.\n"
+        f'Preprocessing mode: "{variant.preprocessing}". Dropout: {variant.dropout_rate}.\n'
+        f"Published weights: {', '.join(map(repr, sets)) or 'none in a format read here'}.",
     )
     hide_parameters(construct, create, {"variant"})
     return construct

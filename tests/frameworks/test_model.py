@@ -93,6 +93,9 @@ def test_every_variant_has_a_constructor_that_says_what_it_is(eff):
     for name in list_variants():
         constructor = constructors.pop(name)
         assert f"{constructor.__name__}: {cost(get_variant(name)).parameters / 1e6:.1f} million" in constructor.__doc__
+        # Without indentation, as Python 3.13 compiles docstrings, and so the same in all versions.
+        assert constructor.__doc__ == inspect.cleandoc(constructor.__doc__)
+        assert "variant:" not in constructor.__doc__
         parameters = list(inspect.signature(constructor).parameters)
         assert parameters[:6] == ["include_top", "weights", "input_tensor", "input_shape", "pooling", "classes"]
         assert parameters[-1] == "name"
