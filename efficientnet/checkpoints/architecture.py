@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from collections import Counter
@@ -15,7 +16,7 @@ from ..family.description import padding_of
 from ..images.pixel_scaling import Scaling, is_of_pixels, scale_and_offset
 from . import marks
 from .arrays import Stored
-from .facts import Facts, common_name, from_json, of_scale_and_offset, positive_fraction, strides
+from .facts import Facts, common_name, from_json, of_scale_and_offset, positive_fraction, square, strides
 
 # Models within models within …: deeper than anyone builds.
 _DEEPEST = 16
@@ -61,8 +62,8 @@ def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: s
         preprocessing: Scaling of pixels before the model, if a note says it.
 
     Returns:
-        Padding, epsilon, scaling of pixels up to the first convolution, and the last activation, as far as they are
-        known.
+        Padding, epsilon, scaling and size of the images up to the first convolution, and the last activation, as far
+        as they are known.
     """
     try:
         if (backbone := _kerashub_backbone(model)) is not None:
@@ -83,6 +84,7 @@ def read_architecture(model: Any, arrays: Mapping[str, Stored], preprocessing: s
             preprocessing=_preprocessing(nodes, arrays, preprocessing, mark.preprocessing),
             crop=mark.crop,
             interpolation=mark.interpolation,
+            size=_size(nodes),
             activation=_last_activation(nodes),
             hidden_activation=_hidden_activation(ours),
             strides=_strides(ours),
@@ -180,6 +182,22 @@ def _arguments(nodes: Any) -> tuple[float | None, ...]:
         case [{"args": [*arguments], "kwargs": {}}]:
             return tuple(value if type(value) in (int, float) else None for value in arguments)
     return ()
+
+
+def _size(nodes: list[Node]) -> int | None:
+    """Return the side of the images that reach the first convolution; None if it is not known, or they are not square.
+
+    A model within another one has an input of its own, and a layer may resize.
+    """
+    found = None
+    for node in itertools.takewhile(lambda node: node.kind not in _CONVOLUTIONS, nodes):
+        if node.kind == "InputLayer":
+            shape = node.config.get("batch_shape") or node.config["batch_input_shape"]
+            if any(shape[1:3]):  # or else it takes what is in front
+                found = square(*shape[1:3]) or square(*shape[2:4])  # the channels are last, or first
+        elif "height" in node.config:  # Resizing, and crops
+            found = square(node.config["height"], node.config["width"])
+    return found
 
 
 def _padding(network: list[Node], by_name: Mapping[str, Node]) -> str | None:

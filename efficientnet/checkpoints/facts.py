@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common import json_files
-from ..family.scaling import scale_blocks
+from ..family.scaling import MIN_RESOLUTION, scale_blocks
 from ..family.variants import PADDINGS, Variant
 from ..images.pixel_scaling import MODES, Scaling, scale_and_offset
 
@@ -31,6 +31,7 @@ MEMBER = f"{KEY}.json"
 # Far above what any file needs: the names of ImageNet-21k's classes take 1 MB.
 LARGEST_JSON = 2**26
 MOST_CLASSES = 1_000_000
+_LARGEST_SIZE = 1 << 16
 _LONGEST_ATTRIBUTE = 60_000  # bytes; HDF5 takes less than 64 KB, so longer texts are cut into pieces, as Keras does
 
 
@@ -44,6 +45,7 @@ class Facts:
         preprocessing: Mode, or numbers, of the scaling of pixels.
         crop: Part of an image's shorter side that is kept, 0..1.
         interpolation: Interpolation of the resizing after that.
+        size: Side of the square images that the network takes, pixels.
         class_names: Names of the classes in the order of the outputs.
         activation: Keras' name of the classifier's activation; ``"linear"`` for logits.
         model: Name of the network in timm: ``"tf_efficientnet_b0.ns_jft_in1k"``.
@@ -62,6 +64,7 @@ class Facts:
     preprocessing: str | Scaling | None = None
     crop: float | None = None
     interpolation: str | None = None
+    size: int | None = None
     class_names: tuple[str, ...] | None = None
     activation: str | None = None
     model: str | None = None
@@ -217,6 +220,23 @@ def positive_fraction(value: Any) -> float:
     return float(value)
 
 
+def size(value: Any) -> int:
+    """Check a side of images that a network takes, pixels.
+
+    Raises:
+        ValueError: The value is not one.
+    """
+    if type(value) is not int or not MIN_RESOLUTION <= value <= _LARGEST_SIZE:
+        raise ValueError(f"it says {str(value)[:80]!r} where a side in pixels, {MIN_RESOLUTION} or more, is due")
+    return value
+
+
+def square(height: Any, width: Any) -> int | None:
+    """Return the side of images that are square, and large enough for a new network; None for all others."""
+    is_size = type(height) is int and height == width and MIN_RESOLUTION <= height <= _LARGEST_SIZE
+    return height if is_size else None
+
+
 def count_of_classes(value: Any) -> int:
     """Check a number of classes, 0 or more.
 
@@ -293,6 +313,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "preprocessing": preprocessing,
     "crop": positive_fraction,
     "interpolation": short_text,
+    "size": size,
     "class_names": class_names,
     "activation": short_text,
     "model": short_text,

@@ -16,7 +16,7 @@ from ..common.json_files import read_object
 from ..errors import CheckpointError
 from . import architecture, timm_config, transformers_config
 from .base import StoredWeights
-from .facts import Facts, count_of_classes, of_scale_and_offset
+from .facts import Facts, count_of_classes, of_scale_and_offset, square
 
 _CONFIG, _IMAGE_CONVERTER, _TASK = "config.json", "image_converter.json", "task.json"
 _BACKBONE, _SHARDS, _CLASSIFIER = "model.weights.h5", "model.weights.json", "task.weights.h5"
@@ -88,8 +88,10 @@ def _of_converter(options: dict[str, Any]) -> Facts:
             std = np.sqrt(np.asarray(options["variance"], np.float64))
             scale, offset = scale / std, -np.asarray(options["mean"], np.float64) / std
     interpolation = options.get("interpolation", "bilinear")
+    sides = options.get("image_size")
     return Facts(
         preprocessing=None if scale is None else of_scale_and_offset(scale, 0.0 if offset is None else offset),
         crop=1.0 if options.get("crop_to_aspect_ratio", True) else None,  # as large a square as there is
         interpolation=interpolation if interpolation in ("bilinear", "bicubic") else None,
+        size=square(*sides) if isinstance(sides, list) and len(sides) == 2 else None,
     )

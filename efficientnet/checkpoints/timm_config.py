@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.pixel_scaling import Scaling
-from .facts import Facts, common_name, count_of_classes, of_mean_and_std, positive_fraction, short_text
+from .facts import Facts, common_name, count_of_classes, of_mean_and_std, positive_fraction, short_text, square
 
 # As timm.create_model takes them, and segmentation_models_pytorch with "tu-" in front.
 _NAME = re.compile(
@@ -108,6 +108,8 @@ def _trained_there(model: str) -> Facts:
 
 def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
     mean, std, crop, interpolation = (values.get(key) for key in ("mean", "std", "crop_pct", "interpolation"))
+    shape = values.get("input_size")  # (channels, height, width)
+    sides = shape[1:] if isinstance(shape, list | tuple) and len(shape) == 3 else (None, None)
     preprocessing: str | Scaling | None = None
     if mean is not None and std is not None:
         numbers = [_channels(mean), _channels(std, least=1e-6)]
@@ -121,6 +123,7 @@ def _trained(values: Mapping[Any, Any]) -> dict[str, Any]:
         "crop": None if crop is None else positive_fraction(crop),
         # A run may draw it anew for each image, which is "random".
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else None,
+        "size": square(*sides),
     }
 
 

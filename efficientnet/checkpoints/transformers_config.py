@@ -17,6 +17,7 @@ from .facts import (
     of_scale_and_offset,
     positive_fraction,
     short_text,
+    square,
     strides,
 )  # fmt: skip
 from .timm_config import class_names_of
@@ -57,6 +58,7 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     return said | Facts(
         padding="same",
         epsilon=None if epsilon is None else positive_fraction(epsilon),
+        size=square(size, size),
         class_names=names,
         class_counts=counts,
         hidden_activation=common_name(short_text(config.get("hidden_act", "swish"))),

@@ -326,10 +326,15 @@ def _print_results(results: Results, folder: Path) -> int:
             return "best"
         return "within the noise" if results.within_noise(best, network) else ""
 
+    def outcome(network: Network) -> list[str]:
+        if not network.accuracies:
+            return ["given up", "", ""]
+        is_known = len(network.accuracies) > 1  # a single seed shows no spread
+        return [f"{network.mean:.2%}", f"± {network.standard_error:.2%}" if is_known else "", place(network)]
+
     rows = [
         [
-            n.method, f"{n.width:.3f}", f"{n.depth:.3f}", n.resolution, f"{n.macs:,}",
-            *([f"{n.mean:.2%}", f"± {n.standard_error:.2%}", place(n)] if n.accuracies else ["given up", "", ""]),
+            n.method, f"{n.width:.3f}", f"{n.depth:.3f}", n.resolution, f"{n.macs:,}", *outcome(n),
         ]
         for n in sorted(results.networks, key=lambda n: -n.mean if n.accuracies else 0)
     ]  # fmt: skip

@@ -220,7 +220,9 @@ class _Table:
             if content["format"] != _FORMAT:
                 raise ValueError("another format")
             for number, row in content["measured"].items():
-                seconds, reference, spread = (arguments.number(number, value, _is_plausible, "seconds") for value in row)
+                seconds, reference, spread = (
+                    arguments.number(number, value, _is_plausible, "seconds") for value in row
+                )
                 self.measured[int(number)] = [seconds, reference, spread]
         except FileNotFoundError:
             pass

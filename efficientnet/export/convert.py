@@ -160,7 +160,7 @@ def _write_keras(target: Path, suffix: str, model: Any, facts: Facts) -> None:
 
 
 def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
-    """Build the Keras model of a file of weights, with the file's classes, channels and last activation.
+    """Build the Keras model of a file of weights, with its classes, size, channels and last activation.
 
     Args:
         reading: File, as ``read_weights`` returns it.
@@ -171,8 +171,9 @@ def open_model(reading: Reading, given: Facts = UNKNOWN) -> Any:
     arguments.instance("reading", reading, Reading, "what read_weights returns")
     activation = reading.checkpoint.facts.activation or "softmax"
     has_classifier = reading.classes is not None
+    size = reading.checkpoint.facts.size or reading.variant.resolution
     return keras.create(
-        reading.variant,
+        dataclasses.replace(reading.variant, resolution=size),
         include_top=has_classifier,
         weights=reading.path,
         in_channels=reading.channels,

@@ -108,6 +108,15 @@ def test_results_of_trainings_that_were_all_given_up(tmp_path, capsys):
     assert "| given up |" in capsys.readouterr().out
 
 
+def test_results_of_a_single_seed_have_no_standard_error(tmp_path, capsys):
+    from efficientnet.cli.design import _print_results
+
+    networks = [Network("baseline", 1.0, 1.0, 224, 1, 1, (0.5,)), Network("width", 2.0, 1.0, 224, 1, 1, (0.75, 0.25))]
+    _print_results(Results("compare", "efficientnet-b0", {}, {}, tuple(networks)), tmp_path)
+    rows = [cells(line)[5:7] for line in capsys.readouterr().out.splitlines()[2:4]]
+    assert sorted(rows) == [["50.00%", ""], ["50.00%", "± 25.00%"]]
+
+
 def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_networks.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)

@@ -281,3 +281,47 @@ def test_a_folder_for_keras(eff, tmp_path):
     assert usage(folder)["model"].output_shape == (None, 3)
     reading = checkpoints.read_checkpoint(folder, small("b0"))
     assert (reading.classes, reading.checkpoint.facts.class_names) == (3, CLASSES)
+
+
+@pytest.fixture
+def of_72(eff, tmp_path):
+    """A whole model for images of another size than its variant's."""
+    eff.create(WIDER, weights=None, classes=3, input_shape=(72, 72, 3)).save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "file", "says"),
+    [
+        ("transformers", "config.json", {"image_size": 72, "depthwise_padding": [3, 7]}),
+        ("transformers", "preprocessor_config.json", {"crop_size": {"height": 72, "width": 72}}),
+        ("kerashub", "image_converter.json", {"image_size": [72, 72]}),
+    ],
+)
+def test_a_package_gets_the_size_of_a_whole_model(of_72, tmp_path, package, file, says):
+    """transformers pads for one size, and prepares images of it."""
+    convert.convert_weights(of_72, tmp_path / "folder", variant=WIDER, to=package)
+    written = json.loads((tmp_path / "folder" / file).read_text())
+    written = written.get("config", written)
+    assert {name: written[name] for name in says} == says
+    assert checkpoints.read_checkpoint(tmp_path / "folder", WIDER).checkpoint.facts.size == 72
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", ["again.h5", "again.safetensors", "again.weights.h5"])
+def test_the_size_of_a_whole_model_stays(keras, of_72, tmp_path, between):
+    convert.convert_weights(of_72, tmp_path / between, variant=WIDER)
+    convert.convert_weights(tmp_path / between, tmp_path / "last.keras", variant=WIDER)
+    assert keras.models.load_model(tmp_path / "last.keras").input_shape == (None, 72, 72, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sides", "resized", "size"), [((40, 40), 64, 64), ((64, 96), None, None), ((None, 64), None, None)]
+)
+def test_the_size_that_reaches_the_network(eff, keras, tmp_path, sides, resized, size):
+    body = eff.create(WIDER, weights=None, classes=3, input_shape=(None, None, 3))
+    layers = [] if resized is None else [keras.layers.Resizing(resized, resized)]
+    keras.Sequential([keras.layers.Input((*sides, 3)), *layers, body]).save(tmp_path / "model.keras")
+    assert checkpoints.read_checkpoint(tmp_path / "model.keras", WIDER).checkpoint.facts.size == size

@@ -84,6 +84,8 @@ def _use_lukemelas(network: Network) -> str:
         options.append(f"in_channels={network.channels}")
     if epsilon != 1e-3:
         options.append(f"batch_norm_epsilon={epsilon:g}")
+    if (side := network.variant.resolution) != get_variant(network.variant.name).resolution:
+        options.append(f"image_size={side}")  # it pads as TensorFlow does at this size
     return f'''import torch
 from efficientnet_pytorch import EfficientNet
 
