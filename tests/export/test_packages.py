@@ -317,6 +317,17 @@ def test_the_size_of_a_whole_model_stays(keras, of_72, tmp_path, between):
 
 
 @pytest.mark.slow
+def test_a_second_input_is_no_image(eff, keras, tmp_path):
+    body = eff.create(WIDER, weights=None, include_top=False, pooling="avg", input_shape=(72, 72, 3))
+    numbers, frames = keras.layers.Input((5,)), keras.layers.Input((4, 72, 72, 3))
+    each = keras.layers.TimeDistributed(body)(frames)
+    outputs = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling1D()(each), numbers])
+    keras.Model([numbers, frames], outputs).save(tmp_path / "model.keras")
+    facts = checkpoints.read_checkpoint(tmp_path / "model.keras", WIDER).checkpoint.facts
+    assert (facts.padding, facts.epsilon, facts.size) == ("same", 1e-3, 72)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sides", "resized", "size"), [((40, 40), 64, 64), ((64, 96), None, None), ((None, 64), None, None)]
 )
