@@ -45,7 +45,6 @@ class Facts:
         preprocessing: Mode, or numbers, of the scaling of pixels.
         crop: Part of an image's shorter side that is kept, 0..1.
         interpolation: Interpolation of the resizing after that.
-        size: Side of the square images that the network takes, pixels.
         class_names: Names of the classes in the order of the outputs.
         activation: Keras' name of the classifier's activation; ``"linear"`` for logits.
         model: Name of the network in timm: ``"tf_efficientnet_b0.ns_jft_in1k"``.
@@ -57,6 +56,7 @@ class Facts:
         strides: Stride of each stage.
         residuals: Blocks that add their input to their output: ``"block2b"``.
         pooling: Pooling before the classifier, ``"avg"``. It is never written: no other classifier is.
+        size: Side of the square images that the network takes, pixels.
     """
 
     padding: str | None = None
@@ -64,7 +64,6 @@ class Facts:
     preprocessing: str | Scaling | None = None
     crop: float | None = None
     interpolation: str | None = None
-    size: int | None = None
     class_names: tuple[str, ...] | None = None
     activation: str | None = None
     model: str | None = None
@@ -75,6 +74,7 @@ class Facts:
     strides: tuple[int, ...] | None = None
     residuals: tuple[str, ...] | None = None
     pooling: str | None = None
+    size: int | None = None
 
     def __or__(self, other: Facts) -> Facts:
         """Return these facts, completed by the others."""

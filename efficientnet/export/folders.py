@@ -48,7 +48,7 @@ def write_package(
     arrays = state_dicts.named_arrays(reading, package.origin(network), package.body)
     facts = Facts(
         network.variant.padding, network.variant.batch_norm_epsilon, simplest(network.scaling), network.crop,
-        network.interpolation, network.variant.resolution, class_names, network.activation,
+        network.interpolation, class_names, network.activation, size=network.variant.resolution,
     ) | of_variant(network.variant)  # fmt: skip
     if state_dicts.is_file(target):
         state_dicts.write(target, arrays, facts)

@@ -390,6 +390,6 @@ def test_notes_that_cannot_be_right_are_refused(text):
 
 
 def test_notes_are_read_as_they_were_written():
-    facts = Facts("symmetric", 1e-5, OWN, 0.9, "bilinear", ("Löwe", "tiger"), "linear")
+    facts = Facts("symmetric", 1e-5, OWN, 0.9, "bilinear", ("Löwe", "tiger"), "linear", size=72)
     assert from_json(facts.to_json()) == facts
     assert from_json('{"later": 1}') == Facts()
