@@ -300,6 +300,14 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST_README
 
 
+def test_the_table_of_weights_has_all_constructors() -> None:
+    table = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    constructors = {
+        name for name in importlib.import_module("efficientnet.model").__all__ if name[:12] == "EfficientNet"
+    }
+    assert {*re.findall(r"^\| `(EfficientNet\w+)` \|", table, re.MULTILINE)} == constructors - {"EfficientNet"}
+
+
 def test_the_architecture_has_all_rooms() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     modules = [
