@@ -35,7 +35,7 @@ class Result(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``predict`` and its function."""
     parser.description = (
-        "Classifies images, in the order in which they are given. Probabilities are printed in per cent, "
+        "Classifies images, in the order in which they are given. Probabilities are printed as percentages, "
         "other outputs as numbers. An image that cannot be read is reported on stderr; the others are predicted, and "
         "the exit status is 1."
     )
