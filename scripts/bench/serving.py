@@ -23,11 +23,11 @@ from .photographs import make_photographs
 from .race import pinned, worker
 
 STREAM = "files: this package, stream"
-MODEL = "model.keras"  # where the worker expects it
+MODEL = "model.keras"  # The worker expects it here.
 CONNECTIONS = 64
-ROUNDS, PASSES = 5, 4  # passes over the photographs in a round: 10,000 requests in all
-CERTAIN = 100.0  # times the weights of the head, which at random make all classes about equally probable
-_ROUNDING = 2e-4  # of a probability; responses have four digits
+ROUNDS, PASSES = 5, 4  # Passes over the photographs in a round: 10,000 requests in all.
+CERTAIN = 100.0  # The head's weights are so many times larger: at random all classes are about equally probable.
+_ROUNDING = 2e-4  # The probabilities in responses have four digits.
 
 
 class Server(NamedTuple):
