@@ -1,7 +1,8 @@
-"""Classifiers of an image's mean color, whose outputs are known by construction, and an image for them."""
+"""Classifiers of an image's mean color, whose outputs are known by construction, and images for them."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,18 @@ def corners_image() -> np.ndarray:
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[0, 0, 0], pixels[7, 7, 1], pixels[7, 0, 2] = 200, 100, 100
     return pixels
+
+
+def png(color: tuple[int, ...], size: int = 20) -> bytes:
+    """Return the content of a PNG file of one color."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def expected(color: tuple[int, ...]) -> np.ndarray:
+    """Return the probabilities that the classifier of ``CORNERS`` gives an image of one color."""
+    logits = np.array(color) / 255 @ CORNERS[0] + CORNERS[1]
+    return np.exp(logits) / np.exp(logits).sum()

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from ..common.json_files import unique_keys
+from ..common.text import plain
 from .limits import Limits
 
 BAD_REQUEST, FORBIDDEN, NOT_FOUND, TIMEOUT, TOO_LARGE = 400, 403, 404, 408, 413
@@ -102,14 +104,14 @@ def parse_json(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object of a body.
 
     Raises:
-        HTTPException: The body is something else.
+        HTTPException: The body is something else, or has a key twice.
     """
     if body.count(b"[") + body.count(b"{") > _MOST_LISTS:
         raise HTTPException(BAD_REQUEST, f"The body has more than {_MOST_LISTS:,} lists and objects.")
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
+        found = json.loads(body, object_pairs_hook=unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(BAD_REQUEST, f"The body is no JSON that can be read: {plain(error)}.") from None
     if not isinstance(found, dict):
         raise HTTPException(BAD_REQUEST, "The body is no JSON object.")
     return found
