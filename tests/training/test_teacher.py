@@ -16,7 +16,7 @@ from efficientnet.inference import compile
 from efficientnet.training import OneProcess, train
 from efficientnet.training.teacher import Teacher
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "undrawn")
 
 
 @pytest.fixture(scope="module")

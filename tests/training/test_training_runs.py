@@ -28,7 +28,7 @@ from efficientnet.training import DivergedError, Interrupted, OneProcess, descri
 from efficientnet.training.plan import make_plan
 from efficientnet.training.run_folder import Checkpoint, RunFolder, State
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+pytestmark = pytest.mark.usefixtures("eagerly", "undrawn")
 
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
