@@ -67,7 +67,7 @@ def find_images(given: Path) -> list[Item]:
         FileNotFoundError, ValueError: there are none.
     """
     if not given.exists():
-        raise FileNotFoundError(f"There is no {given}: expected a folder of images, or Parquet.")
+        raise FileNotFoundError(f"{given} does not exist: expected a folder of images, or Parquet.")
     files = sorted(path for path in given.rglob("*") if path.is_file()) if given.is_dir() else [given]
     root = given if given.is_dir() else given.parent
     if tables := [file for file in files if file.suffix == ".parquet"]:

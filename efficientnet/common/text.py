@@ -42,6 +42,11 @@ def some(names: Sequence[object], most: int = 10) -> str:
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things: ``"1 image"``, ``"2 images"``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def csv_cell(value: Any) -> Any:
     """Return a value for a CSV file that people open; a text that a spreadsheet would compute gets a ``'`` in front."""
     if not isinstance(value, (str, PurePath)):

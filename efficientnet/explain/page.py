@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.text import about
+from ..common.text import about, counted
 from ..images.bands import as_rgb
 from ..images.thumbnails import to_jpeg
 from ..model_io.spec import InputSpec
@@ -79,7 +79,7 @@ def to_page(
         findings.append(f"The first {len(images)} images are shown; the overlays of all are in the same folder.")
     page = Page(
         title=f"Where {model} sees the evidence",
-        verdict=f"{count} image{'' if count == 1 else 's'} explained."
+        verdict=f"{counted(count, 'image')} explained."
         if not notes
         else f"{count} of {count + len(notes)} images explained.",
         findings=tuple(findings),

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..checkpoints.facts import UNKNOWN, Facts
 from ..common import arguments
-from ..common.text import get_logger
+from ..common.text import counted, get_logger
 from ..datasets.data import Data
 from ..errors import DivergedError, Interrupted
 from ..family.variants import Variant
@@ -165,7 +165,7 @@ def train(
         >>> variant = replace(get_variant("lite0"), name="small", width=0.25, depth=0.25)
         >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
         >>> best = train(Task(variant, None, load("flowers", size=32), recipe, image_size=32), Path("run"))
-        all: 1 epochs of 1 steps of 8 images
+        all: 1 epoch of 1 step of 8 images
         epoch 1  stage all ...
         >>> Path("run/model.keras").exists()
         True
@@ -220,8 +220,8 @@ def _stop_requests() -> Iterator[_Stop]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the log from naming the weights that a network begins with, where a checkpoint replaces them."""
+def quiet() -> Iterator[None]:
+    """Keep the log from naming the weights that a network begins with, where they are replaced or named already."""
     logger = get_logger()
     logger.addFilter(_drop)
     try:
@@ -263,9 +263,10 @@ class _Training:
         batches = self.task.batches(stage, self.processes)
         if self.is_over(batches):
             return
-        with _quiet() if self.checkpoint else contextlib.nullcontext():
+        with quiet() if self.checkpoint else contextlib.nullcontext():
             nets = self.task.build(stage, batches.steps)
-        self.say(f"{stage.name}: {stage.epochs} epochs of {batches.steps} steps of {batches.size} images")
+        epochs, steps = counted(stage.epochs, "epoch"), counted(batches.steps, "step")
+        self.say(f"{stage.name}: {epochs} of {steps} of {counted(batches.size, 'image')}")
         if self.checkpoint:
             # Progressive stages go on with the optimizer, too.
             is_same = self.state.step > 0 or (before is not None and before.trained == stage.trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import sys
@@ -16,7 +17,7 @@ from ..common.files import replacing
 from ..reports.tables import table
 from .batches import all_images
 from .folds import fold_tasks
-from .loop import Task
+from .loop import Task, quiet
 from .processes import OneProcess, Processes
 from .recipes import Stage
 from .stages import to_numpy
@@ -45,7 +46,8 @@ def make_plan(task: Task, out: Path, processes: Processes | None = None, folds: 
     rates: list[list[float]] = []
     seconds, done, steps = 0.0, 0, 1
     for stage in task.stages():
-        with processes.scope():
+        # What is logged of the first network holds for the others.
+        with processes.scope(), quiet() if rows else contextlib.nullcontext():
             step_seconds, before, steps, schedule = _measure(task, stage, processes)
         count = stage.epochs * steps
         start = 0 if stage.trained == "head" else done

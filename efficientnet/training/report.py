@@ -62,7 +62,7 @@ def write_report(task: Task, folder: Path) -> None:
         >>> recipe = replace(FINETUNE, epochs=1, head_epochs=0, epoch_steps=0)
         >>> task = Task(variant, None, load("flowers", size=32), recipe, 32)
         >>> best = train(task, Path("small"))
-        all: 1 epochs of 1 steps of 8 images
+        all: 1 epoch of 1 step of 8 images
         epoch 1  stage all ...
         >>> write_report(task, Path("small"))
         >>> Path("small/report.html").exists()

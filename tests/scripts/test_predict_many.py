@@ -94,7 +94,7 @@ def test_a_name_that_is_not_utf_8(predict_many, model, tmp_path):
 def test_nothing_to_ask(predict_many, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
     assert predict_many.main([str(tmp_path / "missing"), *out]) == 2
-    assert "There is no" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert predict_many.main([str(tmp_path), *out]) == 2
     assert "holds no images" in capsys.readouterr().err
     pq.write_table(pa.table({"image": [b"a"]}), tmp_path / "odd.parquet")
