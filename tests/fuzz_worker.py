@@ -34,7 +34,7 @@ def memory_folder() -> tempfile.TemporaryDirectory[str]:
 def limit_time(seconds):
     """A signal ends the process after so many seconds of computing, or of hanging for twenty times as long.
 
-    Waiting for a busy machine is no fault, and so the two differ. 0 stops the clocks.
+    Waiting for a busy machine is not a fault, and so the two differ. 0 stops the clocks.
     """
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, 20 * seconds)

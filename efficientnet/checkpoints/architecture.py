@@ -193,7 +193,7 @@ def _size(nodes: list[Node]) -> int | None:
     for node in itertools.takewhile(lambda node: node.kind not in _CONVOLUTIONS, nodes):
         if node.kind == "InputLayer":
             shape = node.config.get("batch_shape") or node.config["batch_input_shape"]
-            if len(shape) == 4 and any(shape[1:3]):  # or else it takes what is in front, or is no image
+            if len(shape) == 4 and any(shape[1:3]):  # or else it takes what is in front, or is not an image
                 found = square(*shape[1:3]) or square(*shape[2:4])  # the channels are last, or first
         elif "height" in node.config:  # Resizing, and crops
             found = square(node.config["height"], node.config["width"])

@@ -14,11 +14,11 @@ def beside(index: Path, name: str) -> Path:
         name: Name in the index, which may be any text.
 
     Raises:
-        ValueError: It is no plain name, a link to a file elsewhere, or missing.
+        ValueError: It is not a plain name, a link to a file elsewhere, or missing.
     """
     # Windows' rules know separators of both kinds and drives.
     if PureWindowsPath(name).name != name or name in ("", "..") or not name.isprintable():
-        raise ValueError("that is no plain name, as of a file beside the index")
+        raise ValueError("that is not a plain name, as of a file beside the index")
     path = index.with_name(name)
     # In Hugging Face's cache both are links into one other folder.
     if _folder(path) not in (_folder(index), os.path.realpath(index.parent)):

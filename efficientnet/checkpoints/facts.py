@@ -146,7 +146,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     """
     values = parse(text)
     if not isinstance(values, dict):
-        raise ValueError("its JSON is no object")
+        raise ValueError("its JSON is not an object")
     return values
 
 
@@ -274,7 +274,7 @@ def strides(value: Any) -> tuple[int, ...]:
     """Check the strides of a network's stages, from JSON.
 
     Raises:
-        ValueError: The value is no list of them.
+        ValueError: The value is not a list of them.
     """
     if not isinstance(value, list | tuple) or not all(type(stride) is int and stride > 0 for stride in value):
         raise ValueError(f"it says strides {str(value)[:80]} where a list of whole numbers is due")
@@ -288,9 +288,9 @@ def class_names(value: Any) -> tuple[str, ...]:
         ValueError: The value is not one.
     """
     if not isinstance(value, list) or len(value) > MOST_CLASSES:
-        raise ValueError(f"its class names are no list of at most {MOST_CLASSES:,} names")
+        raise ValueError(f"its class names are not a list of at most {MOST_CLASSES:,} names")
     if not all(isinstance(name, str | int | float) for name in value):
-        raise ValueError("its class names are no list of names")
+        raise ValueError("its class names are not a list of names")
     return tuple(map(str, value))
 
 
@@ -301,9 +301,9 @@ def thresholds(value: Any) -> tuple[float, ...]:
         ValueError: The value is not one.
     """
     if not isinstance(value, list) or len(value) > MOST_CLASSES:
-        raise ValueError(f"its thresholds are no list of at most {MOST_CLASSES:,} probabilities")
+        raise ValueError(f"its thresholds are not a list of at most {MOST_CLASSES:,} probabilities")
     if not all(type(number) in (int, float) and 0 <= number <= 1 for number in value):
-        raise ValueError("its thresholds are no probabilities")
+        raise ValueError("its thresholds are not probabilities")
     return tuple(map(float, value))
 
 

@@ -52,7 +52,7 @@ def describe(path: Path, start: bytes) -> str:
             "is a pickle of Python, as of PaddlePaddle's .pdparams, whose reading could run code: save its arrays with "
             "safetensors.numpy.save_file where it was written, under the names of timm, torchvision or another origin"
         )
-    return f"begins with {start[:8]!r}, which is no known format: download or save it again"
+    return f"begins with {start[:8]!r}, which is not a known format: download or save it again"
 
 
 def describe_archive(path: Path) -> str | None:

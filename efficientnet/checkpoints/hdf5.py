@@ -257,7 +257,7 @@ class Object:
         if count == 0:
             return []
         if element.kind not in ("text", "variable text"):
-            raise ValueError(f"its attribute {name[:80]!r} is no text")
+            raise ValueError(f"its attribute {name[:80]!r} is not text")
         size = element.dtype.itemsize
         data = filled(data, count * size)
         self._file.count_structure(count * _COST_OF_A_PIECE)

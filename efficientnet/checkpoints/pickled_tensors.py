@@ -229,7 +229,7 @@ def evaluate_pickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
                 case pickle.BUILD:
                     attributes = stack.pop()  # a state dict has one, `_metadata`, without arrays
                     if not isinstance(stack[-1], dict | Opaque):
-                        raise ValueError("its pickle sets attributes of what is no dict")
+                        raise ValueError("its pickle sets attributes of what is not a dict")
                     if stack[-1] == Opaque(OPTIONS) and isinstance(attributes, dict):
                         stack[-1].options.update(attributes)
                 case pickle.BINPERSID:
@@ -258,14 +258,14 @@ def evaluate_pickle(file: BinaryIO) -> tuple[Any, dict[str, Storage]]:
 
 def _extend(items: list[Any], target: object) -> None:
     if not isinstance(target, list):
-        raise ValueError("its pickle appends to what is no list")
+        raise ValueError("its pickle appends to what is not a list")
     target.extend(items)
 
 
 def _update(items: list[Any], target: object) -> None:
     """Put keys and values, which take turns in `items`, into a dict."""
     if not isinstance(target, dict) or len(items) % 2:
-        raise ValueError("its pickle sets items of what is no dict, or a key without a value")
+        raise ValueError("its pickle sets items of what is not a dict, or a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         # No other keys: hashing a tuple nested a million deep would overflow the C stack.
         if not isinstance(key, str | int):

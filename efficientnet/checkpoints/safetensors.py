@@ -126,7 +126,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its JSON is damaged ({error})") from None
     if not isinstance(parsed, dict):
-        raise ValueError("its JSON is no object")
+        raise ValueError("its JSON is not an object")
     return parsed
 
 

@@ -51,7 +51,7 @@ def extract(path: Path, wanted: re.Pattern[str], keep: Callable[[IO[bytes]], Kep
                     if not wanted.fullmatch(member.name):
                         continue
                     if len(member.name) > 1000 or not member.name.isprintable():  # messages are going to hold it
-                        raise ValueError(f"{member.name[:200]!r} in it is no name of a file")
+                        raise ValueError(f"{member.name[:200]!r} in it is not a name of a file")
                     content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
                     if content is None:
                         raise ValueError(f"{member.name!r} in it is a link or another special file")

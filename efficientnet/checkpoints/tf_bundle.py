@@ -24,7 +24,7 @@ _FOOTER = 48
 
 Buffer = bytes | mmap.mmap
 
-# TensorFlow's numbers of the types; all that is not here (texts, resources) is no weight.
+# TensorFlow's numbers of the types; all that is not here (texts, resources) is not a weight.
 _DTYPES = {
     1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8",
     10: "?", 17: "<u2", 19: "<f2", 22: "<u4", 23: "<u8"

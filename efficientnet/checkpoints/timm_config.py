@@ -37,10 +37,10 @@ def of_config(config: Mapping[str, Any], path: Path) -> Facts:
     # Before 2022 all stood in one object.
     trained = config.get("pretrained_cfg", config)
     if not isinstance(trained, Mapping):
-        raise ValueError("its pretrained_cfg is no object")
+        raise ValueError("its pretrained_cfg is not an object")
     name, tag = config["architecture"], trained.get("tag")
     if not isinstance(name, str):
-        raise ValueError("its architecture is no text")
+        raise ValueError("its architecture is not text")
     arguments = config.get("model_args", {})
     arguments = arguments if isinstance(arguments, Mapping) else {}
     if problem := _other_network(name, arguments):
@@ -150,7 +150,7 @@ def _built(arguments: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _other_network(name: str, arguments: Mapping[Any, Any]) -> str:
-    """Return why a network that timm builds under a name is none of these, with arrays like theirs; empty if it is."""
+    """Return why a network of timm is not what its arrays look like; empty if it is."""
     if re.match(_BLURRED, name):
         return f"its network {name[:80]!r} blurs where those that are read here do not"
     changed = [key for key in _CHANGING if arguments.get(key)]

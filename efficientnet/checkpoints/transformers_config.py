@@ -76,7 +76,7 @@ def blocks_padded_equally(config: Mapping[str, Any], size: Any) -> set[int]:
         size: Side of the input, pixels.
 
     Raises:
-        ValueError: The size is no number of pixels.
+        ValueError: The size is not a number of pixels.
     """
     if type(size) is not int or size < 1:
         raise ValueError(f"its image_size is {str(size)[:80]!r}, where a number of pixels is due")
@@ -101,7 +101,7 @@ def _repeats(config: Mapping[str, Any]) -> list[int]:
     repeats = config.get("num_block_repeats", (1, 2, 2, 3, 3, 4, 1))
     depth = config.get("depth_coefficient", 3.1)
     if not isinstance(repeats, list | tuple) or not all(map(is_number, (depth, *repeats))):
-        raise ValueError("its num_block_repeats and depth_coefficient are no numbers of blocks")
+        raise ValueError("its num_block_repeats and depth_coefficient are not numbers of blocks")
     counts = [math.ceil(depth * count) for count in repeats]
     if sum(map(abs, counts)) > _MOST_BLOCKS:
         raise ValueError(f"its num_block_repeats and depth_coefficient are of more than {_MOST_BLOCKS:,} blocks")

@@ -109,7 +109,7 @@ def check_sizes(path: str | os.PathLike[str]) -> None:
     """
     size, unpacked = os.stat(path).st_size, sum(info.file_size for info in directory(path))
     if unpacked > _SMALL + _MOST_UNPACKED * size:
-        raise ValueError(f"{plain(path)} has {size:,} bytes and would unpack to {unpacked:,}: it is no saved model.")
+        raise ValueError(f"{plain(path)} has {size:,} bytes and would unpack to {unpacked:,}: it is not a saved model.")
 
 
 def members(path: str | os.PathLike[str], buffer: memoryview) -> dict[str, Member]:

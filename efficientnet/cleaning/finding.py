@@ -99,7 +99,7 @@ def _classes(data: Data) -> NDArray[np.integer[Any]]:
     """Return the index of each image's class.
 
     Raises:
-        ValueError: The targets are no classes.
+        ValueError: The targets are not classes.
     """
     if not isinstance(data.targets, Classes):
         raise ValueError(f"{data.name} has {data.targets.what} to learn: only labels of classes can be judged.")

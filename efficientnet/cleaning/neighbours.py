@@ -88,7 +88,7 @@ def comparable(name: str, vectors: Any, similarity: float) -> NDArray[np.float32
     """Return vectors standardized and of length 1, so that their products are cosines; these are to reach a similarity.
 
     Raises:
-        ValueError: The vectors are none, a number is not finite, or the similarity is no cosine above 0.
+        ValueError: The vectors are none, a number is not finite, or the similarity is not a cosine above 0.
     """
     arguments.number("similarity", similarity, lambda value: 0 < value <= 1, "a number above 0, up to 1")
     directions = unit(standardize(arguments.vectors(name, vectors, np.float32)))
@@ -135,7 +135,7 @@ def find_outliers(features: Any, seed: int = 0) -> Outliers:
         seed: Random seed of the draw.
 
     Raises:
-        ValueError: The features are no vectors, or a number is not finite.
+        ValueError: The features are not vectors, or a number is not finite.
 
     Example:
         >>> import numpy as np

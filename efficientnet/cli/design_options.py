@@ -122,7 +122,7 @@ def pair(text: str) -> tuple[float, float]:
     try:
         depth, resolution = map(float, text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pair of factors such as 2,1.3") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a pair of factors such as 2,1.3") from None
     return depth, resolution
 
 
@@ -155,7 +155,7 @@ def check_out(path: Path | None, baseline: Baseline) -> None:
     """Check before any work that the network can be saved.
 
     Raises:
-        ValueError, OSError: It is no variant, or the file has another suffix or cannot be written.
+        ValueError, OSError: It is not a variant, or the file has another suffix or cannot be written.
     """
     if path is None:
         return

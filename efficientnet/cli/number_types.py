@@ -42,17 +42,17 @@ def epsilon(text: str) -> float:
 
 def amount(text: str) -> float:
     """Read a number greater than 0, perhaps with a unit: "1.8G"."""
-    return _with_unit(text, _AMOUNTS, "is no amount such as 400M, 1.8G or 1800000000 (k, M, G or B)")
+    return _with_unit(text, _AMOUNTS, "is not an amount such as 400M, 1.8G or 1800000000 (k, M, G or B)")
 
 
 def size(text: str) -> float:
     """Read a number of bytes, of which B means one: "20M", "20MB"."""
-    return _with_unit(text, _SIZES, "is no number of bytes such as 20M, 20MB or 20000000 (kB, MB or GB)")
+    return _with_unit(text, _SIZES, "is not a number of bytes such as 20M, 20MB or 20000000 (kB, MB or GB)")
 
 
 def milliseconds(text: str) -> float:
     """Read a time in milliseconds: "10", "10ms"."""
-    return _with_unit(text, {"": 1.0, "ms": 1.0, "s": 1e3}, "is no time such as 10, 10ms or 0.01s")
+    return _with_unit(text, {"": 1.0, "ms": 1.0, "s": 1e3}, "is not a time such as 10, 10ms or 0.01s")
 
 
 def whole_amount(text: str) -> int:
@@ -85,7 +85,7 @@ def _number(kind: Callable[[str], T], text: str, fits: Callable[[T], bool], othe
     try:
         value = kind(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {'whole number' if kind is int else 'number'}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {'whole number' if kind is int else 'number'}") from None
     if not fits(value):
         raise argparse.ArgumentTypeError(f"{text} {otherwise}")
     return value

@@ -112,7 +112,7 @@ def _may_be_logits(spec: InputSpec, prediction: Prediction) -> bool:
 def _hint(spec: InputSpec) -> str:
     ending = "is unknown" if spec.activation == "unknown" else f"is {spec.activation}"
     return (
-        f"{spec.name} gives numbers that are no probabilities (its last activation {ending}). If they are logits of "
+        f"{spec.name} gives numbers that are not probabilities (its last activation {ending}). If they are logits of "
         "classes, --softmax makes probabilities of them."
     )
 

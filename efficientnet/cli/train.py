@@ -136,7 +136,7 @@ def _names(text: str) -> list[str]:
 def _setting(text: str) -> tuple[str, str]:
     field, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no FIELD=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
     return field, value
 
 
@@ -147,7 +147,7 @@ def fraction_or_path(text: str) -> float | Path:
     try:
         fraction = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no fraction, and there is no such folder or file") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction, and there is no such folder or file") from None
     if not 0 < fraction < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return fraction

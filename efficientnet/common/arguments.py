@@ -150,7 +150,7 @@ def names(name: str, value: Any, expected: str) -> list[str]:
     """Return texts, no two the same, from any iterable but a text.
 
     Raises:
-        TypeError: The value is not iterable, or an item is no text.
+        TypeError: The value is not iterable, or an item is not text.
         ValueError: A text comes twice.
     """
     found = items(name, value, str, expected)

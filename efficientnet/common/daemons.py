@@ -64,7 +64,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     daemon = Daemons(1, "efficientnet-download")
     try:
         return daemon.submit(call).result(seconds)
-    except futures.TimeoutError:  # before Python 3.11 it is none of the built-in kind
+    except futures.TimeoutError:  # before Python 3.11 it is not one of the built-in kind
         raise TimeoutError from None
     finally:
         daemon.close()
@@ -79,4 +79,4 @@ def read_seconds(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < (seconds := float(text)) <= threading.TIMEOUT_MAX:
             return seconds
-    raise ValueError(f"{text!r} is no number of seconds greater than 0")
+    raise ValueError(f"{text!r} is not a number of seconds greater than 0")

@@ -36,7 +36,7 @@ def parse(content: bytes | bytearray | memoryview | str, name: str) -> Any:
             raise ValueError(f"it has more than {_MOST_VALUES:,} values")
         return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{plain(name)} is no JSON that can be read: {plain(error)}") from None
+        raise ValueError(f"{plain(name)} is not JSON that can be read: {plain(error)}") from None
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
         0..1; NaN if no image is of the class.
 
     Raises:
-        ValueError: The arguments are no scores and truths of the same images.
+        ValueError: The arguments are not scores and truths of the same images.
 
     Example:
         >>> import numpy as np

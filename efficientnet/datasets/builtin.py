@@ -89,7 +89,7 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     start = 4 + 4 * content[3] if len(content) > 3 else 4
     shape = np.frombuffer(content[4:start].ljust(start - 4, b"\0"), ">u4")
     if content[:3] != b"\0\0\x08" or len(content) != start + np.prod(shape, dtype=np.float64):
-        raise ValueError(f"{path} is no IDX file of bytes, as MNIST's are: get it again.")
+        raise ValueError(f"{path} is not an IDX file of bytes, as MNIST's are: get it again.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

@@ -31,7 +31,7 @@ def read_class_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     try:
         text = read_bounded(path, MOST_BYTES, "list of classes").decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise ValueError(f"{plain(path)} is no text in UTF-8: {_ACCEPTED}.") from None
+        raise ValueError(f"{plain(path)} is not text in UTF-8: {_ACCEPTED}.") from None
     if text.lstrip().startswith(("[", "{")):
         names = _in_order(parse(text, os.fspath(path)))
     else:

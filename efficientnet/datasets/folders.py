@@ -91,7 +91,7 @@ class ClassFolders:
 
 
 def find_class_folders(data: Path) -> ClassFolders:
-    """Find the classes of a folder and their images; none is decoded. A folder without images is no class.
+    """Find the classes of a folder and their images; none is decoded. A folder without images is not a class.
 
     Raises:
         ValueError: The folder holds images itself, or the classes lie one folder deeper.

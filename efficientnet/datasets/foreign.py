@@ -111,7 +111,7 @@ def load_tfrecords(
             try:
                 features = tf.train.Example.FromString(record).features.feature
             except Exception as error:  # google.protobuf's
-                raise ValueError(f"record {index} of {pattern} is no tf.train.Example: {error}.") from None
+                raise ValueError(f"record {index} of {pattern} is not a tf.train.Example: {error}.") from None
             if not {"image/encoded", "image/class/label"} <= set(features):
                 raise ValueError(
                     f"{pattern} holds {', '.join(sorted(features)) or 'nothing'}: expected image/encoded and "
@@ -263,7 +263,7 @@ def _items(name: str, source: Any) -> Iterator[Any]:
 
     Raises:
         ValueError: They do not end.
-        TypeError: The source is no iterable.
+        TypeError: The source is not an iterable.
     """
     cardinality = getattr(source, "cardinality", None)  # a tf.data.Dataset has -1 if it has no end
     if (callable(cardinality) and int(cardinality()) == -1) or getattr(source, "num_batches", 0) is None:
@@ -295,6 +295,6 @@ def _indices(name: str, labels: NDArray[Any]) -> list[int]:
         shown = ", ".join(map(str, flat[:3]))
         raise ValueError(
             f"{name} gives labels such as {shown}: expected each image's class as an integer from 0, or one-hot. Names "
-            "have to be numbered, with classes= for their names; numbers to predict are no classes."
+            "have to be numbered, with classes= for their names; numbers to predict are not classes."
         )
     return [int(label) for label in flat]

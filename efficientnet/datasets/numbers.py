@@ -38,7 +38,7 @@ def read_numbers(data: Path, columns: Sequence[str] | None = None, weight: str |
         weight: Name of the column of weights, which is not read here.
 
     Raises:
-        ValueError: The file is no such table, or a value is no finite number.
+        ValueError: The file is no such table, or a value is not a finite number.
     """
     if data.is_dir() or not data.exists():
         what = "is a folder" if data.is_dir() else "does not exist"
@@ -67,7 +67,7 @@ def read_weights(data: Path, column: str, paths: Sequence[Path]) -> NDArray[np.f
     """Read the weight of each image in a column of a CSV file, (images,), 0 or more.
 
     Raises:
-        ValueError: The file has no such column, or a value is no weight.
+        ValueError: The file has no such column, or a value is not a weight.
     """
     found = read_numbers(data, [column])
     weights = dict(zip(found.paths, found.values[:, 0], strict=True))

@@ -133,7 +133,7 @@ def read_table(data: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
                 rows += [(table.line_num, values)] if any(values.values()) else []
             return columns, rows
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{data} is no CSV file in UTF-8 ({error}): save it as one.") from None
+        raise ValueError(f"{data} is not a CSV file in UTF-8 ({error}): save it as one.") from None
 
 
 def checked_classes(classes: Any) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ def match_classes(labels: Iterable[str], classes: Sequence[tuple[str, str]]) -> 
             # A few of many unknown labels show what is wrong, and each takes a while.
             near = difflib.get_close_matches(_plain(label), alike, n=1) if len(notes) < _MOST_HINTS else []
             hint = f" Did you mean {classes[alike[near[0]][0]][1]}?" if near else ""
-            notes.append(f"The class {label} is none of the model's {len(classes)}.{hint}")
+            notes.append(f"The class {label} is not one of the model's {len(classes)}.{hint}")
     return matched, notes
 
 

@@ -70,7 +70,7 @@ def read_tags(
             ``path`` and a column for each label, 1 or 0. Or a folder with a folder of images per label; an image whose
             file is in several of them counts once, with all of these labels.
         whole: Function from the texts in the column ``label`` to those that are a single label as they are.
-        weight: Name of a column that is no label.
+        weight: Name of a column that is not a label.
 
     Raises:
         FileNotFoundError: There is no such folder or file.

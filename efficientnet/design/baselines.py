@@ -102,7 +102,7 @@ class Baseline:
             name: Name of the variant; by default the baseline's, followed by the factors.
 
         Raises:
-            ValueError: The baseline is no EfficientNet, or a factor is out of its range.
+            ValueError: The baseline is not an EfficientNet, or a factor is out of its range.
         """
         if self.variant is None:
             raise ValueError(f"Only EfficientNets are variants, and {self.name} is none.")

@@ -82,7 +82,7 @@ class Fit:
             name: Name of the variant; by default the baseline's, followed by the factors.
 
         Raises:
-            ValueError: The baseline is no EfficientNet.
+            ValueError: The baseline is not an EfficientNet.
         """
         return self.baseline.scaled(self.factors, name)
 

@@ -69,7 +69,7 @@ def find_fastest(
         The network of compound scaling, and then the finalists, the fastest first.
 
     Raises:
-        ValueError: The baseline is no EfficientNet, or no other proportions bring it to this cost.
+        ValueError: The baseline is not an EfficientNet, or no other proportions bring it to this cost.
 
     Example:
         >>> from dataclasses import replace

@@ -82,8 +82,8 @@ def checked_latency(latency: Any, baseline: Baseline, timed: Timed | None = None
     """Return a latency model unchanged, which has to predict a baseline's networks, as they are timed.
 
     Raises:
-        TypeError: The argument is no latency model.
-        ValueError: The baseline is no EfficientNet, or the model is of another precision, engine or number of threads.
+        TypeError: The argument is not a latency model.
+        ValueError: The baseline is not an EfficientNet, or the model is of another precision, engine or thread count.
     """
     model = arguments.instance("latency", latency, LatencyModel, "what latency_model gives")
     if timed not in (None, model.timed):
@@ -96,10 +96,10 @@ def check_predictable(baseline: Baseline) -> None:
     """Check that a latency model predicts a baseline's networks.
 
     Raises:
-        ValueError: The baseline is no EfficientNet, or mixes kernels.
+        ValueError: The baseline is not an EfficientNet, or mixes kernels.
     """
     if checked_baseline(baseline).variant is None:
-        raise ValueError(f"{baseline.name} is no EfficientNet, and only their times are predicted. Measure it.")
+        raise ValueError(f"{baseline.name} is not an EfficientNet, and only their times are predicted. Measure it.")
     work(baseline.scaled())
 
 

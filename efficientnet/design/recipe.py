@@ -73,7 +73,7 @@ def checked_data(data: Any) -> Data:
     """Return the data unchanged.
 
     Raises:
-        TypeError: The argument is no data.
+        TypeError: The argument is not data.
         ValueError: Nothing can be learned from it.
     """
     found = arguments.instance("data", data, Data, "what efficientnet.datasets.data loads")

@@ -66,7 +66,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
         labels: (images,) integers below ``classes``; -1 if the model has no such class.
 
     Raises:
-        ValueError: These are no probabilities, or no labels of them.
+        ValueError: These are not probabilities, or no labels of them.
 
     Example:
         >>> score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], labels=[0, 1, 1]).predicted.tolist()
@@ -86,7 +86,7 @@ def score(probabilities: Any, labels: Any) -> Outcomes:
     if wrong.any():
         row = p[wrong][0]
         raise ValueError(
-            f"The outputs for {wrong.sum()} of {len(p)} images are no probabilities: one lies between {row.min():.3g} "
+            f"The outputs for {wrong.sum()} of {len(p)} images are not probabilities: one lies between {row.min():.3g} "
             f"and {row.max():.3g} and sums to {row.sum():.3g}. A classifier has to end in softmax; where it does, look "
             "for NaN in its weights."
         )
@@ -163,7 +163,7 @@ def confusion_matrix(outcomes: Outcomes, chosen: NDArray[np.int64] | None = None
         (classes + 1, classes + 1); the last row and the last column stand for all classes that were not chosen.
 
     Raises:
-        ValueError: ``chosen`` is no list of indices of classes.
+        ValueError: ``chosen`` is not a list of indices of classes.
 
     Example:
         >>> confusion_matrix(score([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])).tolist()

@@ -89,7 +89,7 @@ def fit_temperature(probabilities: Any, labels: Any) -> TemperatureScaling:
         labels: (images,), the class of each image.
 
     Raises:
-        ValueError: These are no probabilities or labels, or no temperature is the best.
+        ValueError: These are not probabilities or labels, or no temperature is the best.
 
     Example:
         >>> found = fit_temperature([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.1]], labels=[0, 0, 1, 1])

@@ -119,8 +119,8 @@ def explain(
         An :class:`Explanation` for each image, with its map of the image's own size.
 
     Raises:
-        ValueError: The model is no classifier, has no such class or layer, cannot be explained by this method, or does
-            not record how its pixels are scaled; or an item is no image.
+        ValueError: The model is not a classifier, has no such class or layer, cannot be explained by this method, or
+            does not record how its pixels are scaled; or an item is not an image.
         OSError: An image cannot be read.
 
     Example:

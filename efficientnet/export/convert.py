@@ -211,5 +211,5 @@ def _suffix(target: Path, to: str | None) -> str:
     fitting = {"": known, _KERAS: _KERAS_SUFFIXES, "kerashub": ()}.get(to or "", state_dicts.SUFFIXES)
     if suffix and suffix not in fitting:
         named = f"a name that ends in {', '.join(fitting)}, or " if fitting else ""
-        raise ValueError(f"{target} is no file for {to}: give {named}the name of a folder, without such a suffix.")
+        raise ValueError(f"{target} is not a file for {to}: give {named}the name of a folder, without such a suffix.")
     return suffix

@@ -88,7 +88,7 @@ def check_format(path: Path, format: str) -> None:
         return
     wanted = FORMATS[format]
     if found is None:
-        raise CheckpointError(f"{plain(path)} is no model for {wanted.runtime}: it {describe_format(path, start)}.")
+        raise CheckpointError(f"{plain(path)} is not a model for {wanted.runtime}: it {describe_format(path, start)}.")
     raise CheckpointError(
         f"{plain(path)} is a model for {FORMATS[found].runtime}, not for {wanted.runtime}: give it a name that ends in "
         f"{FORMATS[found].suffix}, not {wanted.suffix}."

@@ -101,7 +101,7 @@ def find_metadata(path: Path, format: str) -> dict[str, Any] | None:
         return None
     metadata = parse(text, f"{os.fspath(path)}: what it says of itself")
     if not isinstance(metadata, dict):
-        raise CheckpointError(f"{plain(path)}: what it says of itself is no object of JSON: export it again.")
+        raise CheckpointError(f"{plain(path)}: what it says of itself is not an object of JSON: export it again.")
     return metadata
 
 

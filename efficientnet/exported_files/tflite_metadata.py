@@ -110,7 +110,7 @@ def _labels(graph: Table, path: Path) -> tuple[str, ...] | None:
     try:
         lines = content.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{name} is no text in UTF-8") from None
+        raise ValueError(f"{name} is not text in UTF-8") from None
     labels = [short_text(line.strip()) for line in lines]
     if not labels or not all(labels) or len(labels) > MOST_CLASSES:
         raise ValueError(f"{name} has no names, an empty one, or more than {MOST_CLASSES:,}")

@@ -92,7 +92,7 @@ def chosen_strides(variant: Variant, out_strides: Sequence[int] | None) -> tuple
     """Return the strides, without dilation, of the feature maps that are asked for; by default of all.
 
     Raises:
-        TypeError, ValueError: They are no strides of the variant's maps, or one of them comes twice.
+        TypeError, ValueError: They are not strides of the variant's maps, or one of them comes twice.
     """
     strides = [2]
     for block in scale_blocks(variant):

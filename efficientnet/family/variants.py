@@ -218,7 +218,7 @@ def list_variants(pattern: str | None = None) -> tuple[str, ...]:
         The matching names, for example ``("efficientnet-b0", "efficientnet-b1", …)``; empty if none matches.
 
     Raises:
-        TypeError: The pattern is no text.
+        TypeError: The pattern is not text.
 
     Example:
         >>> list_variants("edgetpu*")

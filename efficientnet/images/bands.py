@@ -51,7 +51,7 @@ def with_channels(array: Any, channels: int, are_pixels: bool = True, decides: b
         are_pixels, decides: As in ``pixels.fault``.
 
     Raises:
-        ValueError: It is no image of this number of channels; the message says what to pass.
+        ValueError: It is not an image of this number of channels; the message says what to pass.
     """
     if channels in (1, 3):
         rgb = rgb_of_array(array, are_pixels, decides)
@@ -128,7 +128,7 @@ def _read_tiff(content: bytes, channels: int, most_pixels: int | None) -> tuple[
         page = file.pages.first
         _check_size(page.imagelength, page.imagewidth, most_pixels)
         if channels in (1, 3) and page.samplesperpixel in (2, 4) and page.extrasamples != (_OPACITY,):
-            raise ValueError("its last channel is no opacity of its own")
+            raise ValueError("its last channel is not an opacity of its own")
         return file.series[0].asarray(), page.tags.valueof(ORIENTATION, 1), page.photometric == 0
 
 

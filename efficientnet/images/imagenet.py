@@ -30,8 +30,8 @@ def _to_numpy(preds: Any) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:  # lists of unequal length, texts
         raise ValueError(
             f"decode_predictions needs scores of shape (batch, {len(class_names())}), as numbers; got "
-            f"{type(preds).__name__}, which is no array of numbers ({error}). Of a model with several outputs, pass "
-            "the one with the classes."
+            f"{type(preds).__name__}, which is not an array of numbers ({error}). Of a model with several outputs, "
+            "pass the one with the classes."
         ) from None
 
 

@@ -66,10 +66,10 @@ def load_image(
 
     Raises:
         FileNotFoundError: There is no such file.
-        UnreadableImageError: The source is no image, damaged, cut short, a folder, a pipe or a device, larger than
+        UnreadableImageError: The source is not an image, damaged, cut short, a folder, a pipe or a device, larger than
             ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb), or cannot be downloaded. The
             message says which source, and what was found.
-        TypeError: ``source`` is none of the above.
+        TypeError: ``source`` is not one of the above.
 
     Example:
         >>> load_image("misc/panda.jpg").shape

@@ -68,7 +68,7 @@ def is_of_pixels(scale: Iterable[float], offset: Iterable[float]) -> bool:
     """Return whether levels * scale + offset is made for pixels 0..255, and not for levels that are scaled already.
 
     Networks take levels of a few units, so that what makes more of 0..255 expects less; or they take pixels less their
-    mean, which is no part of 1.
+    mean, which is not a part of 1.
     """
     scale, offset = list(scale), list(offset)
     return all(0 < abs(s) * 255 <= _WIDEST for s in scale) or (set(scale) == {1.0} and all(abs(o) > 1 for o in offset))

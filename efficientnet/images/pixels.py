@@ -46,7 +46,7 @@ def as_array(levels: Any) -> NDArray[Any]:
     They may be an array, a tensor of any framework and device, or nested lists.
 
     Raises:
-        ValueError: The argument is none of these, or some of the numbers are masked.
+        ValueError: The argument is not one of these, or some of the numbers are masked.
     """
     if hasattr(levels, "detach"):  # PyTorch converts neither a tensor that has a gradient, nor bfloat16
         levels = levels.detach().cpu()
@@ -149,7 +149,7 @@ def rgb_of_array(array: Any, are_pixels: bool = True, decides: bool = True) -> N
         (height, width, 3): floating levels in their own type, others as uint8.
 
     Raises:
-        ValueError: The array is no image; the message says what to pass.
+        ValueError: The array is not an image; the message says what to pass.
     """
     given, array = array, as_array(array)
     if not array.ndim or array.dtype.kind in "OSU":

@@ -84,7 +84,7 @@ def least_agreement(agreement: float | None, precision: str) -> float:
     """Return the agreement that is asked for, the default for None.
 
     Raises:
-        ValueError: It is no share, or the precision is none of 8 bits.
+        ValueError: It is not a share, or the precision is none of 8 bits.
     """
     if agreement is None:
         return DEFAULT_AGREEMENT

@@ -148,7 +148,7 @@ class Predictor:
             k: Number of classes, at least 1; all classes if there are fewer.
 
         Raises:
-            ValueError: As in ``predict``, or the model is no classifier.
+            ValueError: As in ``predict``, or the model is not a classifier.
         """
         self.spec.check_vector()
         return [self.spec.top(scores, k) for scores in self.predict(x)]

@@ -158,7 +158,7 @@ class ModelSource:
                     f"{weights} holds no classifier of {variant.name}, and so there is nothing to predict: train one "
                     f"on it with `efficientnet train IMAGES --model {name} --weights {weights}`."
                 )
-            # The first of 1,001 classes is the background, which is no prediction.
+            # The first of 1,001 classes is the background, which is not a prediction.
             classes = 1000 if in_file == 1001 else in_file
             names = said.class_names if said.class_names and len(said.class_names) == classes else None
             activation = said.activation or "softmax"

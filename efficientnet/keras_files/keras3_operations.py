@@ -1,4 +1,4 @@
-"""Operations in a model that Keras 3 saved as ``.h5``, which leaves out that they are no layers.
+"""Operations in a model that Keras 3 saved as ``.h5``, which leaves out that they are not layers.
 
 ``x / 255.0`` is written there as a layer ``TrueDivide``, which does not exist, and ``2.0 * x`` as a layer ``Multiply``,
 which takes no numbers. So Keras 3 does not open what it saved itself.

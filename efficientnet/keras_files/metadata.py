@@ -42,7 +42,7 @@ def write_facts(path: str | os.PathLike[str], facts: Facts, recipe: dict[str, An
         recipe: Fields of the recipe that the model was trained by, if it is known.
 
     Raises:
-        ValueError: The file is no ``.keras`` file, or has such notes already.
+        ValueError: The file is not a ``.keras`` file, or has such notes already.
     """
     notes = {
         CLASS_NAMES: facts.class_names, PREPROCESSING: facts.preprocessing, CROP: facts.crop, TARGETS: facts.targets,
@@ -50,7 +50,7 @@ def write_facts(path: str | os.PathLike[str], facts: Facts, recipe: dict[str, An
     }  # fmt: skip
     notes = {member: content for member, content in notes.items() if content is not None}
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .keras file: save the model under a name that ends in .keras.")
+        raise ValueError(f"{path} is not a .keras file: save the model under a name that ends in .keras.")
     if there := [member for member in notes if _read(path, member) is not None]:
         raise ValueError(f"{path} already holds {', '.join(there)}: save the model again first.")
     with replacing(Path(path)) as part:

@@ -70,7 +70,7 @@ def check_view(crop: float | None, interpolation: str | None) -> None:
     """Check how images are cropped and resized; None stands for what the model records.
 
     Raises:
-        ValueError: The crop is no part, or there is no such interpolation.
+        ValueError: The crop is not a part, or there is no such interpolation.
     """
     if crop is not None:
         expected = "the part of the shorter side that is kept, more than 0, at most 1"

@@ -39,7 +39,7 @@ def read_image(source: Any, spec: InputSpec, decides: bool = True) -> np.ndarray
 
     Raises:
         OSError: The image cannot be read.
-        ValueError: The source is no image, or the model takes none.
+        ValueError: The source is not an image, or the model takes none.
     """
     return spec.image(read_pixels(source, spec.channels), decides)
 

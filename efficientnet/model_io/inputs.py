@@ -42,8 +42,8 @@ def model_inputs(
         (batch, size, size, channels) float32, channels first if the model takes them so; batch is 1 for one image.
 
     Raises:
-        ValueError: There is no image, an item is no image, or the model does not record how its pixels are scaled or
-            takes no images.
+        ValueError: There is no image, an item is not an image, or the model does not record how its pixels are scaled
+            or takes no images.
         OSError: An image cannot be read.
 
     Example:

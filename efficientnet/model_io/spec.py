@@ -179,7 +179,7 @@ class InputSpec(NamedTuple):
             decides: Whether these levels alone say what white is, as in ``pixels.fault``.
 
         Raises:
-            ValueError: The array is no image, or the model takes no images of any size.
+            ValueError: The array is not an image, or the model takes no images of any size.
         """
         size = None if self._is_own_shape(pixels) else self.check_images()
         try:
@@ -234,7 +234,7 @@ class InputSpec(NamedTuple):
             k: Number of classes, at least 1; all classes if there are fewer.
 
         Raises:
-            ValueError: The model is no classifier, these are not its outputs, or ``k`` is less than 1.
+            ValueError: The model is not a classifier, these are not its outputs, or ``k`` is less than 1.
         """
         scores = self.vector(scores)
         if self.outputs == 1 and self.kind != "binary":

@@ -78,7 +78,7 @@ async def read_images(request: Request, body: bytes, limits: Limits) -> list[byt
     if fields:
         raise HTTPException(
             BAD_REQUEST,
-            f"The form's part {fields[0][:80]!r} is no file: send images as files, and model and top in the query.",
+            f"The form's part {fields[0][:80]!r} is not a file: send images as files, and model and top in the query.",
         )
     if not contents:
         raise HTTPException(BAD_REQUEST, "The form holds no file: send each image as a file.")
@@ -111,7 +111,7 @@ def parse_json(body: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(body, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(BAD_REQUEST, f"The body is no JSON that can be read: {plain(error)}.") from None
+        raise HTTPException(BAD_REQUEST, f"The body is not JSON that can be read: {plain(error)}.") from None
     if not isinstance(found, dict):
-        raise HTTPException(BAD_REQUEST, "The body is no JSON object.")
+        raise HTTPException(BAD_REQUEST, "The body is not a JSON object.")
     return found

@@ -206,7 +206,7 @@ def _fetch_locked(source: str | Path, target: Path, expected: hashes.Expected | 
         part = target.with_name(target.name + suffix)
         for place in (target, part):
             if place.exists() and not place.is_file():
-                raise OSError(f"{place} is no file, and nothing is known of what it is for; move it away")
+                raise OSError(f"{place} is not a file, and nothing is known of what it is for; move it away")
         if isinstance(source, Path):
             digest = _copy(source, part, expected)
         else:
@@ -374,7 +374,7 @@ def _check_linked_digest(response: requests.Response, part: Path, digest: str) -
 
 def _check_name(name: str, url: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-        raise ValueError(f"{name!r} is no file name for {url}: pass filename=, a plain name without folders")
+        raise ValueError(f"{name!r} is not a file name for {url}: pass filename=, a plain name without folders")
     return name
 
 

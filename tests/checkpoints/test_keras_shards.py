@@ -45,7 +45,7 @@ def test_names_of_files_elsewhere(tmp_path: Path, name: str) -> None:
     path = tmp_path / "in" / "net.weights.json"
     path.write_text(json.dumps(index))
     (tmp_path / "in" / "x.weights.h5").write_bytes((tmp_path / "net_00000.weights.h5").read_bytes())
-    with pytest.raises(CheckpointError, match=r"of its file .*that is no plain name"):
+    with pytest.raises(CheckpointError, match=r"of its file .*that is not a plain name"):
         open_checkpoint(path)
 
 

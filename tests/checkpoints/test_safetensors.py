@@ -195,7 +195,7 @@ REFUSED = {
     "header longer than the file": (made({}, b"", length=3), "claims a header of 3 bytes"),
     "header above the limit": (made({}, b"", length=100_000_001), "claims a header of 100000001 bytes"),
     "length of the other byte order": (made({"x": entry()})[7::-1] + made({"x": entry()})[8:], "claims a header of"),
-    "no object": (made("[]"), "no object"),
+    "no object": (made("[]"), "not an object"),
     "no JSON": (made("{"), "its JSON is damaged"),
     "no UTF-8": (made(b'{"\xff":1}'), "its JSON is damaged"),
     "nested": (made("[" * 10_000), "its JSON is damaged"),
@@ -204,16 +204,16 @@ REFUSED = {
     "many entries": (made("[" + "0," * 1_000_001 + "0]"), "more than 1000000 entries"),
     "name twice": (made('{"x":1,"x":1}'), "it has 'x' twice"),
     "field twice": (made('{"x":{"dtype":"F32","dtype":"F32"}}'), "it has 'dtype' twice"),
-    "metadata is no map": (made({"__metadata__": 1}, b""), "not a map of texts"),
-    "metadata is no text": (made({"__metadata__": {"a": 1}}, b""), "not a map of texts"),
-    "entry is no map": (made({"x": 1}), "does not give dtype"),
+    "metadata is not a map": (made({"__metadata__": 1}, b""), "not a map of texts"),
+    "metadata is not text": (made({"__metadata__": {"a": 1}}, b""), "not a map of texts"),
+    "entry is not a map": (made({"x": 1}), "does not give dtype"),
     "no dtype": (made({"x": {"shape": [6], "data_offsets": [0, 24]}}), "does not give dtype"),
     "no offsets": (made({"x": {"dtype": "F32", "shape": [6]}}), "does not give dtype"),
     "three offsets": (made({"x": entry() | {"data_offsets": [0, 8, 24]}}), "does not give dtype"),
-    "offsets that are no integers": (made({"x": entry(begin=0.0)}), "does not give dtype"),
+    "offsets that are not integers": (made({"x": entry(begin=0.0)}), "does not give dtype"),
     "offsets that are true": (made({"x": entry("U8", [1], False, True)}, b"a"), "does not give dtype"),
     "float8": (made({"x": entry("F8_E4M3", [24])}), "'x' is of type 'F8_E4M3'; read are F64, F32, F16, BF16"),
-    "shape is no list": (made({"x": entry(shape="6")}), "does not give dtype"),
+    "shape is not a list": (made({"x": entry(shape="6")}), "does not give dtype"),
     "shape of text": (made({"x": entry(shape=["6"])}), "makes no sense"),
     "shape of fractions": (made({"x": entry(shape=[6.0])}), "makes no sense"),
     "shape of truths": (made({"x": entry(shape=[True, 6])}), "makes no sense"),
@@ -248,7 +248,7 @@ def test_damaged_files(name):
 def test_damaged_files_are_refused_by_the_package_too():
     """Or ours is stricter than the format; it is so in what follows alone."""
     theirs = pytest.importorskip("safetensors.numpy")
-    stricter = {"float8", "metadata is no text", "too many axes", "empty shape beyond all numbers"}
+    stricter = {"float8", "metadata is not text", "too many axes", "empty shape beyond all numbers"}
     accepted = set()
     for name, (data, _) in REFUSED.items():
         try:

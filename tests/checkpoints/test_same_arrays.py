@@ -106,7 +106,9 @@ def test_transformers_adds_no_input_of_the_first_block_of_a_stage(tmp_path):
 
 @pytest.mark.parametrize("depth", [1e300, 1e9, -1e9, "2", None])
 def test_depths_that_no_network_has(tmp_path, depth):
-    with pytest.raises(CheckpointError, match=r"num_block_repeats and depth_coefficient are (no numbers|of more than)"):
+    with pytest.raises(
+        CheckpointError, match=r"num_block_repeats and depth_coefficient are (not numbers|of more than)"
+    ):
         read_checkpoint(of_transformers(tmp_path, {"depth_coefficient": depth}), SMALL)
 
 

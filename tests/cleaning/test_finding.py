@@ -34,7 +34,7 @@ def colors(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three colors, an image in the wrong folder, a copy in another, a rainbow, and a file that is no image."""
+    """Three colors, an image in the wrong folder, a copy in another, a rainbow, and a file that is not an image."""
     rng = np.random.default_rng(0)
     for name, color in COLORS.items():
         (tmp_path / "data" / name).mkdir(parents=True)

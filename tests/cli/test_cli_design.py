@@ -212,7 +212,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
             "There is no file or folder nowhere: expected a folder",
         ),
         (["fit", "b0", "--macs", "1G", "--predict"], "--predict searches for a budget of milliseconds"),
-        (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is no EfficientNet"),
+        (["fit", "resnet-50", "--milliseconds", "9", "--predict"], "resnet-50 is not an EfficientNet"),
         (
             ["fit", "b0", "--milliseconds", "9", "--predict", "--training", "--precision", "int8"],
             "--precision int8 is for predictions, and --training in f32 or f16",
@@ -229,7 +229,7 @@ def test_the_fastest_proportions_are_saved(model, tmp_path, monkeypatch, capsys)
         (["latency", "condconv-b0-4e"], "mixes kernels for each image"),
         (["latency", "--engine", "fastest"], "engine='fastest' differs between networks"),
         (["fastest", "b0", "--macs", "1M"], "macs=1,000,000: expected more than those of efficientnet-b0"),
-        (["fastest", "resnet-50", "--macs", "9G"], "resnet-50 is no EfficientNet"),
+        (["fastest", "resnet-50", "--macs", "9G"], "resnet-50 is not an EfficientNet"),
         (["stages", "resnet-50", "--data", "digits", "--out", "run"], "resnet-50 has no stages that can be changed"),
         (["stages", "b0", "--data", ".", "--out", "run"], "run lies in ., whose images it would be among"),
         (["report", "nowhere"], "nowhere holds nothing to report on"),
@@ -252,7 +252,7 @@ def test_calls_that_cannot_be_met(arguments, message, tmp_path, monkeypatch, cap
 def test_amounts(amount, capsys):
     with pytest.raises(SystemExit):
         main(["design", "fit", "b0", f"--macs={amount}"])
-    assert "no amount such as 400M" in capsys.readouterr().err
+    assert "not an amount such as 400M" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "plain", "others"), [
@@ -271,7 +271,7 @@ def test_units_of_time(capsys):
     assert (number_types.milliseconds("10ms"), number_types.milliseconds("0.01s")) == (10.0, 10.0)
     with pytest.raises(SystemExit):
         main(["design", "fit", "b0", "--milliseconds", "1G"])
-    assert "'1G' is no time such as 10, 10ms or 0.01s" in capsys.readouterr().err
+    assert "'1G' is not a time such as 10, 10ms or 0.01s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seeds", "--resolution", "--training-images", "--validation-images"])

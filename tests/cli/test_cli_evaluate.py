@@ -59,7 +59,7 @@ def test_a_table_as_json_with_what_cannot_be_measured(model, data, capsys):
     assert len(found["unreadable"]) == 2
     assert "broken.png" in err
     assert "missing.png" in err
-    assert "The class grey is none of the model's 2." in err
+    assert "The class grey is not one of the model's 2." in err
 
 
 @pytest.mark.parametrize(

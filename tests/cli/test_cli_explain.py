@@ -92,7 +92,7 @@ def test_many_images_are_not_all_on_the_page(model, images, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--class", "rde"], "--class=rde: The class rde is none of the model's 2. Did you mean red?"),
+        (["--class", "rde"], "--class=rde: The class rde is not one of the model's 2. Did you mean red?"),
         (["--method", "cam"], "method='cam': expected one of 'gradcam', 'hirescam', 'occlusion'"),
         (["--layer", "top"], "layer='top'"),
         (["--model", "lite9"], "Did you mean"),

@@ -125,8 +125,8 @@ def test_an_address_that_cannot_be_listened_on_is_named_before_a_model_is_loaded
         (["a/b=lite0"], "A model is called 'a/b'"),
         (["lite0", "lite0"], "Two models are called lite0"),
         (["none.keras"], "none.keras"),
-        (["lite0", "--port", "65536"], "is no port"),
-        (["lite0", "--seconds", "0"], "no number of seconds"),
+        (["lite0", "--port", "65536"], "is not a port"),
+        (["lite0", "--seconds", "0"], "not a number of seconds"),
     ],
 )
 def test_wrong_calls(arguments, message, monkeypatch, capsys):

@@ -96,7 +96,7 @@ def test_images_with_numbers_keep_their_brightness_and_angle(tmp_path):
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(["--set", "epochs"], "no FIELD=VALUE"), (["--folds", "1"], "1 is not at least 2"),
+    [(["--set", "epochs"], "not FIELD=VALUE"), (["--folds", "1"], "1 is not at least 2"),
      (["--validation", "2"], "not between 0 and 1"),
      (["--validation", "nowhere"], "no such folder or file"), (["--validation", ""], "no such folder or file"),
      *((["--" + option, "0"], "0 is not at least 1") for option in (

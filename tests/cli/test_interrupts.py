@@ -196,5 +196,5 @@ def test_a_download_of_weights_that_drips_ends(tmp_path, monkeypatch, head):
 def test_a_time_limit_that_is_none_is_refused(tmp_path, monkeypatch, value):
     monkeypatch.setenv("EFFICIENTNET_HOME", str(tmp_path))
     monkeypatch.setenv("EFFICIENTNET_DOWNLOAD_TIMEOUT", value)
-    with pytest.raises(DownloadError, match=rf"EFFICIENTNET_DOWNLOAD_TIMEOUT: '{value}' is no number of seconds"):
+    with pytest.raises(DownloadError, match=rf"EFFICIENTNET_DOWNLOAD_TIMEOUT: '{value}' is not a number of seconds"):
         fetch("http://127.0.0.1:1/weights.h5", file_hash=None)

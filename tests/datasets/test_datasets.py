@@ -234,9 +234,9 @@ def test_fashion_mnist_from_its_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "apt-get install dataset-fashion-mnist"), (b"", "no IDX file"), (b"<html>", "damaged"),
-     (idx(np.zeros((2, 28, 28), np.uint8))[:-10], "damaged"), (compressed(b"\0\0\x08\x03\0\0\0"), "no IDX file"),
-     (compressed(b"\0\0\x08\x01\0\0\0\x09ab"), "no IDX file")],
+    [(None, "apt-get install dataset-fashion-mnist"), (b"", "not an IDX file"), (b"<html>", "damaged"),
+     (idx(np.zeros((2, 28, 28), np.uint8))[:-10], "damaged"), (compressed(b"\0\0\x08\x03\0\0\0"), "not an IDX file"),
+     (compressed(b"\0\0\x08\x01\0\0\0\x09ab"), "not an IDX file")],
 )  # fmt: skip
 def test_fashion_mnist_is_missing_or_damaged(tmp_path, content, message):
     if content is not None:

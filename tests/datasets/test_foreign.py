@@ -217,7 +217,7 @@ def test_tfrecords_of_other_forms(tmp_path):
     for labels in (0, 2):
         with pytest.raises(ValueError, match=f"record 1 of .*: 1 image/encoded, {labels} image/class/label; expected"):
             load(example(0), example(1, labels))
-    with pytest.raises(ValueError, match=r"record 0 of .* is no tf\.train\.Example"):
+    with pytest.raises(ValueError, match=r"record 0 of .* is not a tf\.train\.Example"):
         load(b"\xff\xff")
 
 

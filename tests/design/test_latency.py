@@ -31,7 +31,7 @@ MODEL = LatencyModel(Timed(), SECONDS, 0.03)
 
 
 def seconds(variant):
-    """A processor that is no sum of the model's terms, with noise."""
+    """A processor that is not a sum of the model's terms, with noise."""
     counted = cost(variant)
     noise = np.random.default_rng(counted.macs).normal(1, 0.01)
     return noise * (1e-4 + counted.macs / 5e10 + 4e-10 * counted.activations + counted.layers * 3e-6) ** 0.98
@@ -166,7 +166,7 @@ def test_networks_are_timed_by_turns():
         (lambda: latency_model(networks=4), "networks=4: expected an integer of at least 5"),
         (lambda: latency_model(threads=0), "threads=0: expected an integer of at least 1"),
         (lambda: MODEL.milliseconds("condconv-b0-4e"), "mixes kernels for each image"),
-        (lambda: find_fastest(get_baseline("resnet-50"), 1e9, MODEL), "resnet-50 is no EfficientNet"),
+        (lambda: find_fastest(get_baseline("resnet-50"), 1e9, MODEL), "resnet-50 is not an EfficientNet"),
         (lambda: fit_budget(get_baseline("b0"), macs=1e9, threads=1, latency=MODEL), "expected a model of Timed"),
     ],
 )

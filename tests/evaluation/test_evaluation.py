@@ -260,7 +260,7 @@ def test_a_table_of_images(tmp_path):
         (b"file,class\na,b\n", "has the columns file, class: expected path and label"),
         (b"", "has the columns none"),
         (b"path,label\n,red\n", "holds no image with a class.*the path is missing"),
-        (b"\xff\xfe\x00\x80", "no CSV file in UTF-8"),
+        (b"\xff\xfe\x00\x80", "not a CSV file in UTF-8"),
     ],
 )
 def test_no_table(tmp_path, content, message):
@@ -345,7 +345,7 @@ def test_bad_data_is_reported_and_the_rest_measured(predictor, images, tmp_path)
     told = " ".join(found.notes)
     assert "no images in yellow" in told
     assert "1 not readable as images (green/Thumbs.db)" in told
-    assert "The class violet is none of the model's 3. Its images are predicted, not measured." in told
+    assert "The class violet is not one of the model's 3. Its images are predicted, not measured." in told
     assert "The classes Blue and blue of the data are one of the model's, blue." in told
     violet = found.prediction(9)
     assert violet.label == "violet"

@@ -132,7 +132,7 @@ def test_real_weights_on_an_image(panda, tmp_path):
     [
         ("test.onnx", {}, "cannot detect the format to write"),
         ("test.safetensors", {"to": "jax"}, "expected one of 'transformers', 'kerashub', 'timm'"),
-        ("test.safetensors", {"to": "keras"}, "is no file for keras: give a name that ends in .keras"),
+        ("test.safetensors", {"to": "keras"}, "is not a file for keras: give a name that ends in .keras"),
         ("test.keras", {"variant": "b1"}, "These are weights of efficientnet-test"),
     ],
 )

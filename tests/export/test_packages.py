@@ -266,7 +266,7 @@ def test_the_card_of_published_weights(tmp_path):
 def test_the_command(tmp_path, capsys):
     source = save(tmp_path / "b0.safetensors", get_variant("b0"))
     assert main(["convert", str(source), str(tmp_path / "x.keras"), "--to", "kerashub"]) == 2
-    assert "is no file for kerashub: give the name of a folder" in capsys.readouterr().err
+    assert "is not a file for kerashub: give the name of a folder" in capsys.readouterr().err
     assert main(["convert", str(source), str(tmp_path / "out"), "--to", "transformers", "--padding", "same"]) == 0
     assert f"{tmp_path / 'out'}: efficientnet-b0, 3 classes" in capsys.readouterr().out
     config = json.loads((tmp_path / "out" / "config.json").read_text())

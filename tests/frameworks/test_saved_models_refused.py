@@ -22,7 +22,7 @@ def test_nothing_there(eff, tmp_path):
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>please log in</html>", "is a web page"),
-        (b"\x93NUMPY\x01\x00", "begins with b'.x93NUMPY.*no known format"),
+        (b"\x93NUMPY\x01\x00", "begins with b'.x93NUMPY.*not a known format"),
         (b"PK\x03\x04 and then nothing", "is a zip archive, damaged"),
     ],
 )

@@ -113,7 +113,7 @@ def test_tiff_files_with_colors_apart(order: str, scale: int) -> None:
     opaque = tiff(image.transpose(2, 0, 1) * scale, **apart, extrasamples=["unassalpha"])
     np.testing.assert_array_equal(load_image(opaque), load_image(Image.fromarray(image)))
     other = tiff(image.transpose(2, 0, 1) * scale, **apart, extrasamples=["unspecified"])
-    with pytest.raises(UnreadableImageError, match="no opacity of its own"):
+    with pytest.raises(UnreadableImageError, match="not an opacity of its own"):
         load_image(other)
 
 

@@ -211,7 +211,7 @@ def test_files_that_are_missing_damaged_or_of_another_kind(exported, tmp_path):
     pointer = b"version https://git-lfs.github.com/spec/v1"
     for name, start in (("a.onnx", b"<html>"), ("a.xml", b"<html>"), ("a.tflite", b""), ("b.onnx", pointer)):
         (tmp_path / name).write_bytes(start)
-        with pytest.raises(CheckpointError, match=f"{name} is no model for .*: it is "):
+        with pytest.raises(CheckpointError, match=f"{name} is not a model for .*: it is "):
             compile(tmp_path / name)
     (tmp_path / "folder.onnx").mkdir()
     with pytest.raises(OSError, match="is a folder"):

@@ -67,7 +67,7 @@ def test_what_the_caller_says_wins(tmp_path, caplog):
     [
         ({"labels": "a\nb"}, r"whose labels cannot be used: 2 names, where it has 5 outputs", {"class_names": NAMES}),
         ({"labels": "a\n\nb"}, "labels.txt has no names, an empty one", {"class_names": NAMES}),
-        ({"labels": b"a\xff"}, "labels.txt is no text in UTF-8", {"class_names": NAMES}),
+        ({"labels": b"a\xff"}, "labels.txt is not text in UTF-8", {"class_names": NAMES}),
         ({"labels": LABELS, "named": "no.txt"}, "no.txt is missing behind the model", {"class_names": NAMES}),
         ({"mean": [1, 2], "std": [3]}, r"whose scaling .* mean \[1.0, 2.0\] .* no 3 channels", {"preprocessing": "tf"}),
         ({"mean": [1], "std": []}, r"std \[\] scale no 3 channels", {"preprocessing": "tf"}),

@@ -62,7 +62,7 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
         write_facts(path, Facts(class_names=("a", "b"), crop=0.9))
     assert read_crop(path) is None
     (tmp_path / "text.keras").write_text("no archive")
-    with pytest.raises(ValueError, match=r"no \.keras file"):
+    with pytest.raises(ValueError, match=r"not a \.keras file"):
         write_facts(tmp_path / "text.keras", Facts(crop=0.9))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "text.keras"]
 
@@ -75,7 +75,7 @@ def test_notes_are_written_once_and_into_such_files_only(tmp_path):
         ("class_names.json", b"[" + b"1," * 5 * 10**6 + b"1]", "more than 4,000,000 values"),
         ("recipe.json", b'{"epochs": 3, "inner": {"a": 1, "a": 2}}', "it has 'a' twice"),
         ("class_names.json", b'{"a": 1}', "expected a list of .* names"),
-        ("class_names.json", b"[" * 10**6, "is no JSON"),
+        ("class_names.json", b"[" * 10**6, "is not JSON"),
         ("crop.json", b"NaN", "expected a number greater than 0"),
         ("preprocessing.json", b"[[1, 2], [3]]", "three scales"),
         ("preprocessing.json", b'"caffeine"', "expected one of"),

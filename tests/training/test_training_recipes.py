@@ -91,7 +91,7 @@ def test_a_recipe_is_a_file(tmp_path):
         get_recipe(path, get_variant("b0"))
     for content, message in (
         ("[1]", "not an object"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"epochs": [1]}', r"epochs=\[1\]: expected an integer"),
     ):
         path.write_text(content)

@@ -216,7 +216,7 @@ def test_unbalanced_classes_are_reported():
 
 @pytest.fixture
 def images(tmp_path):
-    """Two classes that differ in colour, a file that is no image, one that is cut short, one of 1 x 1 pixels."""
+    """Two classes that differ in colour, a file that is not an image, one that is cut short, one of 1 x 1 pixels."""
     rng = np.random.default_rng(0)
     for channel, name in enumerate(("red", "green")):
         folder = tmp_path / "images" / name

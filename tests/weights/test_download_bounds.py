@@ -166,7 +166,7 @@ def test_what_is_no_file_stays(home, in_the_way, make):
     place = home / NAME if in_the_way == "file" else part_of(home)
     getattr(os, make)(place)
     with FlakyServer({f"/{NAME}": CONTENT}) as server:
-        with pytest.raises(DownloadError, match=f"{place.name} is no file"):
+        with pytest.raises(DownloadError, match=f"{place.name} is not a file"):
             fetch(f"{server.url}/{NAME}", file_hash=SHA256)
         assert not server.requests
     assert place.exists()

@@ -34,7 +34,7 @@ def saved(tiny, tmp_path_factory):
         (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged or incomplete HDF5"),
         (b"PK\3\4" + bytes(100), "is a zip archive, damaged"),
-        (b"just some text", "no known format"),
+        (b"just some text", "not a known format"),
     ],
 )
 def test_files_that_are_no_weights(tiny, tmp_path, content, message):
