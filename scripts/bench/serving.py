@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,10 @@ def rows(settings: Settings, quick: bool) -> Iterator[Row]:
     settings = settings._replace(photographs=str(photographs), seconds=0)
     bodies = [path.read_bytes() for path in sorted(photographs.iterdir())]
     per_request, per_file, times, memory = [], [], [], []
-    with worker(STREAM, settings, None) as stream, server(settings, folder / MODEL) as running:
+    with ExitStack() as processes:
+        stream = processes.enter_context(worker(STREAM, settings, None))
+        stream(1)  # It compiles into the cache, so that the server need not hold Keras.
+        running = processes.enter_context(server(settings, folder / MODEL))
         alone = asyncio.run(requests(running.port, bodies, connections=1))
         expected = [response for response, _ in alone]
         for _ in range(2 if quick else ROUNDS):
