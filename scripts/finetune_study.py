@@ -5,7 +5,7 @@
 
 Each task is drawn anew for each seed, and each method gets the same draw, in a process of its own. The test images are
 used once, at the end. --out gets results.jsonl with the score of each run and the seconds that its training took.
-Killed, the same command goes on with the runs that are missing. The table has means over the seeds and their 95 %
+Killed, the same command goes on with the runs that are missing. The table has means over the seeds and their 95%
 intervals (Student's t); a score is the accuracy, the mean recall where the classes differ in number, or the mean
 average precision of labels.
 """
@@ -28,7 +28,7 @@ from study.methods import METHODS
 from study.tasks import TASKS
 
 RESULTS = "results.jsonl"
-# Student's t, two-sided 95 %, by the number of seeds.
+# Student's t, two-sided 95%, by the number of seeds.
 _T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
 

@@ -101,7 +101,7 @@ class Issues:
         list, 8 images: 1 labels that are probably wrong, ...
         | image |     part | label | probability | suggested | probability |
         | ----- | -------: | ----: | ----------: | --------: | ----------: |
-        | 0     | training | black |      10.0 % |      grey |      90.0 % |
+        | 0     | training | black |      10.0% |      grey |      90.0% |
     """
 
     data: Data

@@ -72,7 +72,7 @@ class Fit:
 
     @property
     def is_close(self) -> bool:
-        """Whether the network is within 1 % of the binding budget."""
+        """Whether the network is within 1% of the binding budget."""
         return self.prices[self.binding] >= _CLOSE * self.budgets[self.binding]
 
     def variant(self, name: str | None = None) -> Variant:
@@ -132,7 +132,7 @@ def fit_budget(
 
     Returns:
         The fit with the largest φ, to a thousandth; for milliseconds, and for a function's networks, which have to be
-        built, one that is within 1 % of the binding budget, if rounding allows it.
+        built, one that is within 1% of the binding budget, if rounding allows it.
 
     Raises:
         ValueError: There is no budget, no network of the rule is so small, or none so large.

@@ -27,7 +27,7 @@ from .timing import by_turns
 _LEAST_SHARE, _MOST_SHARE = 0.1, 0.5
 _CLOSE = 0.01  # relative difference of multiply-adds that is near enough
 _CORRECTIONS = 3
-_NEARBY = 0.5  # difference of φ, which changes the factors by 10 %
+_NEARBY = 0.5  # difference of φ, which changes the factors by 10%
 
 
 class Fastest(NamedTuple):
@@ -59,7 +59,7 @@ def find_fastest(
 
     Args:
         baseline: Network to scale.
-        macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1 %, that of compound
+        macs: Multiply-adds of all networks, more than the baseline's; they keep them within 1%, that of compound
             scaling where rounding allows it.
         latency: Latency model of this machine.
         finalists: Number of networks to measure.
@@ -119,9 +119,9 @@ def check_grows(baseline: Baseline, macs: float) -> None:
 
 
 def _compound(baseline: Baseline, macs: float) -> Factors:
-    """Return the network of compound scaling at a cost, of the φ next to the formula's that comes within 1 %, if any.
+    """Return the network of compound scaling at a cost, of the φ next to the formula's that comes within 1%, if any.
 
-    An input of one pixel more may make each map a row longer, and cost 10 % more.
+    An input of one pixel more may make each map a row longer, and cost 10% more.
     """
     phi = fit_budget(baseline, macs=macs).phi
     nearby = (phi + step for step in sorted(np.linspace(-_NEARBY, _NEARBY, 41), key=abs))

@@ -219,7 +219,7 @@ def _maps_section(folder: Path, images: dict[str, bytes]) -> list[Section]:
         return [Section(title, tuple(problems))]
     names = [classes[label] for label in labels]
     images |= render_themes("activation-maps", lambda theme: draw_activation_maps([*pixels], names, maps, theme))
-    shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f} % for {method}" for method, found in maps.items()]
+    shares = [f"{100 * np.mean(np.stack(found) > 0.5):.0f}% for {method}" for method, found in maps.items()]
     alternative = (
         f"{len(names)} held-out images, of {listing(names)}, each beside its class activation maps. The evidence is "
         f"above half of its highest in this part of the images, on average: {listing(shares)}."

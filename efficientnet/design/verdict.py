@@ -39,8 +39,8 @@ def points(value: float) -> str:
 def accuracy(network: Network) -> str:
     """Format mean ± standard error in per cent, as far as they are known."""
     if math.isnan(network.standard_error):
-        return f"{points(network.mean)} %" if network.accuracies else "–"
-    return f"{points(network.mean)} ± {points(network.standard_error)} %"
+        return f"{points(network.mean)}%" if network.accuracies else "–"
+    return f"{points(network.mean)} ± {points(network.standard_error)}%"
 
 
 def quantity(number: float) -> str:
@@ -109,7 +109,7 @@ def judge(results: Results, networks: tuple[Network, ...]) -> Verdict:
     )
     costs = [n.macs for n in (compound, *rivals)]
     if max(costs) > 1.05 * min(costs):
-        text += f" The costs are not quite equal: they differ by up to {100 * (max(costs) / min(costs) - 1):.0f} %."
+        text += f" The costs are not quite equal: they differ by up to {100 * (max(costs) / min(costs) - 1):.0f}%."
     if math.isnan(results.deviation):
         return Verdict("unknown", f"{text} With one training each, the noise is unknown: train with more seeds.")
     return Verdict("worse" if stands["worse than"] else "noise" if stands["within the noise of"] else "better", text)

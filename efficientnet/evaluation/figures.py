@@ -77,7 +77,7 @@ def draw_confusion(outcomes: Outcomes, names: Sequence[str], theme: Theme = LIGH
 def draw_reliability(outcomes: Outcomes, theme: Theme = LIGHT, calibrated: Outcomes | None = None) -> Any:
     """Draw the accuracy of predictions of about the same confidence (arXiv 1706.04599, figure 1), and their number.
 
-    The whiskers are 95 % confidence intervals. ``calibrated`` are the same predictions at another temperature, drawn as
+    The whiskers are 95% confidence intervals. ``calibrated`` are the same predictions at another temperature, drawn as
     a line. The other arguments, return value and errors are those of :func:`draw_confusion`.
     """
     bins, by_mass = calibrate(outcomes, "width"), calibrate(outcomes, "mass")

@@ -120,7 +120,7 @@ class LabelEvaluation:
             ["all labels right", percent(exact.value), f"{percent(exact.low)} to {percent(exact.high)}"],
         ]
         return {
-            "measures": (["", "", "95 % interval"], rows),
+            "measures": (["", "", "95% interval"], rows),
             "labels": table_of(self._label_rows(), ("average_precision", "precision", "recall", "f1")),
             **tables_of(self.temperature),
         }

@@ -35,7 +35,7 @@ _FIGURES = {
     "reliability": Figure(
         "reliability", "Reliability diagram.",
         "Accuracy of the predictions of about the same confidence. Below the dashed line the model is too confident. "
-        "The whiskers are 95 % confidence intervals. Of labels, each label of each image is a prediction: yes or no.",
+        "The whiskers are 95% confidence intervals. Of labels, each label of each image is a prediction: yes or no.",
     ),
     "mistakes": Figure(
         "mistakes", "The wrong predictions with the greatest confidence.",
@@ -151,7 +151,7 @@ def findings_of(found: AnyEvaluation) -> tuple[str, ...]:
     if not isinstance(found, Evaluation):
         return ()
     top1 = found.measures.top1
-    return (f"The 95 % interval is {percent(top1.low)} to {percent(top1.high)}.",)
+    return (f"The 95% interval is {percent(top1.low)} to {percent(top1.high)}.",)
 
 
 def _draw_calibration(outcomes: Outcomes, temperature: TemperatureScaling | str) -> dict[str, bytes]:

@@ -138,7 +138,7 @@ class Evaluation:
         """
         found: Tables = {
             "measures": (
-                ["", "", "95 % interval"],
+                ["", "", "95% interval"],
                 [*_measure_rows(self.measures, self.classes), *_distance_rows(self.distances)],
             ),
             "classes": table_of([row for row in self._class_rows() if row["images"]], ("precision", "recall", "f1")),

@@ -18,7 +18,7 @@ _NORMAL_95 = 1.959963984540054  # a normal variable is within ± this with a pro
 
 
 class Share(NamedTuple):
-    """Share of images and its 95 % confidence interval, fractions.
+    """Share of images and its 95% confidence interval, fractions.
 
     Example:
         >>> share = wilson(90, 100)
@@ -173,7 +173,7 @@ def top_k(outcomes: Outcomes, k: int) -> Share:
 
 
 def wilson(successes: int, total: int) -> Share:
-    """Return a share with Wilson's 95 % interval, which holds for few images and for shares near 0 and 1, too.
+    """Return a share with Wilson's 95% interval, which holds for few images and for shares near 0 and 1, too.
 
     Raises:
         ValueError: Not 0 <= successes <= total, or nothing in total.

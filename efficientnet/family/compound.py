@@ -133,7 +133,7 @@ class Tiny(Rule):
 
     The factors at a cost are those of TinyNet A to E and, between them, of the straight line in logarithms. At the
     baseline's own cost they are TinyNet-A's with the resolution that brings it there, so it is not the baseline. Below
-    TinyNet-E, 6 % of the baseline's multiply-adds, the last line goes on, which is not published.
+    TinyNet-E, 6% of the baseline's multiply-adds, the last line goes on, which is not published.
 
     Example:
         >>> Tiny().factors(-1.0)  # half of the multiply-adds

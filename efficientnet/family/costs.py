@@ -75,7 +75,7 @@ class Cost:
         }  # fmt: skip
 
     def bytes(self, precision: str = "f32") -> int:
-        """Return the size of the exported ONNX file, whose batch norms are folded; within 1 % for EfficientNets.
+        """Return the size of the exported ONNX file, whose batch norms are folded; within 1% for EfficientNets.
 
         Args:
             precision: Precision of the file: ``"f32"``, ``"f16"`` or ``"int8"``.

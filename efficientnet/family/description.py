@@ -137,7 +137,7 @@ class Variant:
         head_filters: Number of filters of the last convolution before scaling.
         scale_stem_and_head: Whether the width coefficient applies to those two.
         depth_divisor: Divisor to whose multiples the numbers of filters are rounded.
-        limit_rounding_loss: Whether rounding filters down may lose at most 10 %.
+        limit_rounding_loss: Whether rounding filters down may lose at most 10%.
         depth_rounding: Rounding of a scaled number of repeats: ``"up"`` as the authors do, or ``"nearest"`` as in
             TinyNet (arXiv 2010.14819).
         batch_norm_momentum: Momentum of the moving statistics, as Keras defines it.

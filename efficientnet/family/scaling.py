@@ -139,7 +139,7 @@ def round_filters(filters: float, width_coefficient: float, depth_divisor: int =
         filters: Unscaled number of filters.
         width_coefficient: Factor of the number of filters.
         depth_divisor: Divisor of the result.
-        limit_loss: Whether to add one multiple if rounding down would lose over 10 %. V2 does not.
+        limit_loss: Whether to add one multiple if rounding down would lose over 10%. V2 does not.
 
     Raises:
         ValueError: A number is out of its range.

@@ -49,7 +49,7 @@ class Calibration(NamedTuple):
 def prepare(sources: Iterable[Any], spec: InputSpec) -> Calibration:
     """Read calibration images, and split them: half, drawn at random and always the same, is held out.
 
-    A view is a square of 70 to 100 % of the image's shorter side, at a random place, every other time mirrored; for a
+    A view is a square of 70 to 100% of the image's shorter side, at a random place, every other time mirrored; for a
     model of images that are not square the whole, shifted. There are 1,000 at 224 pixels, fewer of larger images; the
     first of each image is what predictions see of it.
 

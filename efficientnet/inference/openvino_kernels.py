@@ -1,7 +1,7 @@
 """The kernels that OpenVINO computes convolutions with on processors that have AVX2 but no AVX-512.
 
 By itself it takes oneDNN's kernels for batches of small matrix products there (2026.4). Those for blocks of eight
-channels take 8 to 15 % less time for one image or two, as measured with B0, B3 and Lite0 on two cores of an AMD EPYC.
+channels take 8 to 15% less time for one image or two, as measured with B0, B3 and Lite0 on two cores of an AMD EPYC.
 Only dense convolutions of many channels, as V2 has them, are faster as OpenVINO computes them.
 """
 

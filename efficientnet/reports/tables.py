@@ -29,6 +29,6 @@ def percent(share: float | None) -> str:
 
     Example:
         >>> percent(0.7123)
-        '71.2 %'
+        '71.2%'
     """
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}%"

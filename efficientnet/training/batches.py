@@ -288,7 +288,7 @@ def random_crop(pixels: NDArray[np.uint8], size: int, smallest: float, rng: np.r
 
 
 def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Replace a rectangle of 2 to 33 % of the area, and of an aspect of 0.3 to 3.3, by noise (arXiv 1708.04896)."""
+    """Replace a rectangle of 2 to 33% of the area, and of an aspect of 0.3 to 3.3, by noise (arXiv 1708.04896)."""
     height, width, channels = pixels.shape
     area = height * width * rng.uniform(*_ERASED_AREA)
     aspect = math.exp(rng.uniform(-_ERASED_ASPECT, _ERASED_ASPECT))

@@ -70,7 +70,7 @@ def rows(settings: Settings, quick: bool) -> Iterator[Row]:
     what = f"serve {settings.variant}"
     yield Row(f"{what}, {CONNECTIONS} connections (peer: stream)", "s", per_request, per_file)
     slowest = [statistics.quantiles(each, n=100)[-1] for each in times]
-    yield Row(f"{what}, 99 % of requests (peer: half)", "s", slowest, [statistics.median(each) for each in times])
+    yield Row(f"{what}, 99% of requests (peer: half)", "s", slowest, [statistics.median(each) for each in times])
     yield Row(f"{what}, memory (peer: after the first round)", "MB", memory, memory[:1] * len(memory))
 
 

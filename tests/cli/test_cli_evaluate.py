@@ -36,7 +36,7 @@ def test_a_folder(model, data, tmp_path, capsys):
     assert main(["evaluate", model, str(data), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "model.keras on" in printed.splitlines()[0]
-    assert re.search(r"\| top-1 +\| +80\.0 % \| 37\.6 % to 96\.4 % \|", printed)
+    assert re.search(r"\| top-1 +\| +80\.0% \| 37\.6% to 96\.4% \|", printed)
     assert (out / "report.md").read_text().startswith(printed.rstrip())
     assert "Beside each image is its heat map" in (out / "report.html").read_text()
     assert {path.name for path in out.iterdir()} == {

@@ -211,7 +211,7 @@ def test_one_network_of_each_kind_at_equal_cost(macs):
     equal = at_equal_cost(B0, growths(), macs)
     costs = [B0.cost(factors).macs for factors in equal.values()]
     assert list(equal) == ["width", "depth", "resolution", "compound"]
-    assert max(costs) / min(costs) < 1.062  # all within 3 % of a common budget
+    assert max(costs) / min(costs) < 1.062  # all within 3% of a common budget
     assert 0.75 < costs[0] / macs < 1.34
     assert equal["width"] == Factors(width=equal["width"].width)
     assert equal["depth"] == Factors(depth=equal["depth"].depth)

@@ -133,7 +133,7 @@ def test_a_rival_of_few_seeds_does_not_hide_one_that_is_clearly_better():
 
 def test_unequal_costs_are_reported():
     networks = [network("width", 0.7), network("compound", 0.8, budget=2.2)]
-    assert "differ by up to 10 %" in verdict(results(*networks)).text
+    assert "differ by up to 10%" in verdict(results(*networks)).text
     assert "cost" not in verdict(results(networks[0], network("compound", 0.8, budget=2.05))).text
 
 
@@ -169,7 +169,7 @@ def test_headlines(outcomes, words):
 def test_what_a_search_says():
     found = search_results()
     text = judge_search(found)
-    assert "depth × 1.3, width × 1.2 and resolution × 1.25 best (70.1 ± 0.6 %, the baseline 61.0 ± 0.6 %)" in text
+    assert "depth × 1.3, width × 1.2 and resolution × 1.25 best (70.1 ± 0.6%, the baseline 61.0 ± 0.6%)" in text
     assert "1 of the 2 other finished candidates is within the noise" in text
     assert headline_of_search(found) == "Best found: depth × 1.3, width × 1.2 and resolution × 1.25"
     alone = results(BASELINE, network("candidate", 0.7), network("candidate", 0.6), kind="search")
@@ -209,7 +209,7 @@ def test_the_whole_report(folder):
         assert words.replace(" | ", "") in text
         assert words in markdown
     assert text.index("Compound scaling was best") < text.index("What was done")
-    assert "| Compound | 1.20 | 1.30 | 40 px | 1.00 M | 40.0 M | 75.0 ± 0.6 % | 3 |" in markdown
+    assert "| Compound | 1.20 | 1.30 | 40 px | 1.00 M | 40.0 M | 75.0 ± 0.6% | 3 |" in markdown
     assert "| Given up | 1.20 | 1.30 | 40 px | 1.00 M | 40.0 M | – | 0 + 2 given up |" in markdown
     assert "Width at other depths" not in text
     assert [image["alt"][:10] for image in page.of("img")] == ["Line chart", "Dot plot o"]

@@ -126,7 +126,7 @@ def test_tables_that_are_none(table, message, tmp_path):
 
 @pytest.mark.slow
 def test_a_model_with_several_sigmoids(save, data, tmp_path, capsys):
-    # Finds blue from 50 %, and red in whatever has any.
+    # Finds blue from 50%, and red in whatever has any.
     path = save(color_model(keras, 10 * np.eye(3), -2.0, "sigmoid"), [name for _, name in CLASSES])
     (data / "set.csv").write_text(LISTS)
     assert main(["evaluate", path, str(data / "set.csv"), "--json", "--out", str(tmp_path / "out")]) == 0

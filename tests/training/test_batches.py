@@ -65,7 +65,7 @@ def test_an_epoch_of_few_images_has_several_passes(data):
 
 
 def test_a_rectangle_is_erased():
-    """By noise, 2 to 33 % of the area; the image that was given is unchanged."""
+    """By noise, 2 to 33% of the area; the image that was given is unchanged."""
     image = np.full((60, 80, 3), 44, np.uint8)
     shares = []
     for seed in range(40):
