@@ -68,15 +68,17 @@ def _serve(arguments: argparse.Namespace) -> int:
     if token is not None:
         check_token(token)  # an empty one is refused, too: whoever sets it does not mean a server for everyone
     check_address(arguments.host, arguments.port)
-    models, maps = {}, {}
-    for given in arguments.models:
+    sources = {}
+    for given in arguments.models:  # all are found before the first is compiled
         name, model = named(given)
         check_name(name)
-        if name in models:
+        if name in sources:
             raise ValueError(f"Two models are called {name}: give them names, NAME=MODEL.")
-        arguments.model = model
-        source = model_options.model_source(arguments)
-        models[name] = model_options.open_predictor(arguments, source)
+        of_model = argparse.Namespace(**{**vars(arguments), "model": model})
+        sources[name] = of_model, model_options.model_source(of_model)
+    models, maps = {}, {}
+    for name, (of_model, source) in sources.items():
+        models[name] = model_options.open_predictor(of_model, source)
         models[name].warm_up()  # the first requests that come together would wait for it, longer than --seconds perhaps
         if arguments.explain:
             maps[name] = _heat_maps(source, models[name])

@@ -66,9 +66,15 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError, ValueError: The argument is not a path.
+        FileNotFoundError: There is nothing at the path.
         CheckpointError: The training has written no model yet.
     """
     found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
+    if not found.exists():
+        raise FileNotFoundError(
+            f"No model at {plain(found)}: expected a .keras or .h5 file, a SavedModel folder, or the folder of a "
+            "training." + _built_otherwise(found)
+        )
     if not (found / RUN_SETTINGS).is_file():
         return found
     if not (found / RUN_MODEL).is_file():
@@ -120,11 +126,6 @@ def load_model(
         (None, 5)
     """
     path = locate(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"No model at {path}: expected a .keras or .h5 file, a SavedModel folder, or the folder of a training."
-            + _built_otherwise(path)
-        )
     own = kwargs.pop("custom_objects", None) or {}
     if not isinstance(own, Mapping):
         raise TypeError(f"custom_objects={own!r}: expected a dictionary of names and the classes or functions.")

@@ -117,20 +117,19 @@ def test_an_address_that_cannot_be_listened_on_is_named_before_a_model_is_loaded
             assert f"Cannot listen on {host}, port {port}: " in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["=lite0"], "A model is called ''"),
         (["a/b=lite0"], "A model is called 'a/b'"),
         (["lite0", "lite0"], "Two models are called lite0"),
-        (["none.keras"], "none.keras"),
+        (["lite0", "none.keras"], "No model at none.keras"),
         (["lite0", "--port", "65536"], "is not a port"),
         (["lite0", "--seconds", "0"], "not a number of seconds"),
     ],
 )
-def test_wrong_calls(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr("efficientnet.cli.model_options.open_predictor", lambda arguments, source: source.load())
+def test_wrong_calls_are_refused_before_a_model_is_loaded(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("efficientnet.cli.model_options.open_predictor", None)
     try:
         status = main(["serve", "--port", "0", *arguments])
     except SystemExit as error:
