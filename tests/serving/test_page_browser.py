@@ -79,7 +79,7 @@ def test_an_image_goes_in_and_its_classes_come_out(server, width, format, tmp_pa
     shown = json.loads(found.replace("&quot;", '"'))
     assert shown["message"] == ""
     assert shown["classes"].startswith("a class with")
-    assert " %" in shown["classes"]
+    assert "%" in shown["classes"]
     assert not shown["wrapped"]
     assert (shown["image"], shown["isShown"]) == ((20, True) if format == "png" else (0, False))
     assert shown["heat"] == 30
