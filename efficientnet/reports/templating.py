@@ -33,7 +33,7 @@ def render(template: str, **values: Any) -> str:
 def _typeset(text: str) -> str:
     """Keep a number and its error or unit on one line, in text that is then escaped for HTML."""
     text = clean(text).replace(" ± ", "\xa0±\xa0")
-    return re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=%|px\b|[GMk]\b)", "\xa0", text)
+    return re.sub(r"(?<=×) (?=\d)|(?<=\d) (?=px\b|[GMk]\b)", "\xa0", text)
 
 
 def _mark(text: str) -> str:

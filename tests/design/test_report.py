@@ -213,7 +213,7 @@ def test_the_whole_report(folder):
     assert "| Given up | 1.20 | 1.30 | 40 px | 1.00 M | 40.0 M | – | 0 + 2 given up |" in markdown
     assert "Width at other depths" not in text
     assert [image["alt"][:10] for image in page.of("img")] == ["Line chart", "Dot plot o"]
-    assert "Compound: 75.0\xa0±\xa00.6\xa0% at 40.0\xa0M." in page.of("img")[0]["alt"]
+    assert "Compound: 75.0\xa0±\xa00.6% at 40.0\xa0M." in page.of("img")[0]["alt"]
     for image, source in zip(page.of("img"), page.of("source"), strict=True):
         assert source["media"] == "(prefers-color-scheme: dark)"
         assert image["src"] != source["srcset"]
@@ -245,8 +245,7 @@ def test_width_at_other_depths_and_resolutions(tmp_path):
     dataclasses.replace(found, networks=(*found.networks, *more)).save(tmp_path / "compare.json")
     page = Tags(write_report(tmp_path).read_text("utf-8"))
     assert (
-        "Width at depth 2: 70.0\xa0±\xa00.6\xa0% at 40.0\xa0M, 70.0\xa0±\xa00.6\xa0% at 80.0\xa0M."
-        in page.of("img")[1]["alt"]
+        "Width at depth 2: 70.0\xa0±\xa00.6% at 40.0\xa0M, 70.0\xa0±\xa00.6% at 80.0\xa0M." in page.of("img")[1]["alt"]
     )
     assert (tmp_path / "figures" / "width-dark.png").exists()
 

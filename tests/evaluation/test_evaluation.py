@@ -315,7 +315,7 @@ def test_an_evaluation(predictor, images, tmp_path):
         with Image.open(tmp_path / "out" / f"{name}.png") as image:
             assert image.width > 200
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<p>85.7\u00a0% of 7 images are right.</p>" in page
+    assert "<p>85.7% of 7 images are right.</p>" in page
     assert page.count("<picture>") == 3
     assert '<tr><th scope="row">blue</th><td>red</td><td>1</td></tr>' in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from elsewhere

@@ -47,6 +47,6 @@ def test_labels(tmp_path):
     )  # fmt: skip
     write_report(found, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "The mean average precision of 2 labels is 100.0\xa0%, on 4 images." in page
+    assert "The mean average precision of 2 labels is 100.0%, on 4 images." in page
     assert re.findall("<h2>(.*?)</h2>", page) == ["Measures", "Labels", "Calibration", "Notes"]
     assert "c.jpg: it is empty" in page

@@ -215,7 +215,7 @@ def test_image_files_are_evaluated_out_of_fold(tmp_path):
     data.write_parts(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert {"Folds", "Measures", "The worst mistakes", "Confusions"} <= set(sections(page))
-    assert "93.8\xa0% of 16 images are right, out of fold." in page
+    assert "93.8% of 16 images are right, out of fold." in page
     assert "Without heat maps: each fold has another network." in page
     with (tmp_path / "out_of_fold.csv").open() as file:
         assert [row["path"] for row in csv.DictReader(file)] == [str(entry.path.absolute()) for entry in data.entries]

@@ -43,7 +43,7 @@ def test_files_are_evaluated(tmp_path):
     write_report(task, tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     count = len(task.data.validation)
-    assert f"{100 * best['val_accuracy']:.1f}\xa0% of {count} images are right, in validation." in page
+    assert f"{100 * best['val_accuracy']:.1f}% of {count} images are right, in validation." in page
     assert f"epoch {best['epoch']}" in page
     assert "2 training images, listed in left_out.csv, were left out." in page
     expected = {"Curves", "Measures", "Calibration", "Confusions", "Classes", "Use the model", "Settings"}
