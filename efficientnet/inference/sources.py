@@ -112,6 +112,7 @@ class ModelSource:
             exported = ExportedFile(whole(path), format, preprocessing, crop, interpolation, class_names)
             key = functools.cache(lambda: exported.content() if keep else None)
             return cls(functools.cache(exported.refuse), key, str(path), path, exported)
+        opening.check_exists(path)
 
         def load() -> tuple[Any, InputSpec]:
             from .. import keras

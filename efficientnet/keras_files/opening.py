@@ -66,15 +66,9 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError, ValueError: The argument is not a path.
-        FileNotFoundError: There is nothing at the path.
         CheckpointError: The training has written no model yet.
     """
     found = Path(arguments.path("path", path, "the path of a saved model")).expanduser()
-    if not found.exists():
-        raise FileNotFoundError(
-            f"No model at {plain(found)}: expected a .keras or .h5 file, a SavedModel folder, or the folder of a "
-            "training." + _built_otherwise(found)
-        )
     if not (found / RUN_SETTINGS).is_file():
         return found
     if not (found / RUN_MODEL).is_file():
@@ -83,6 +77,19 @@ def locate(path: str | os.PathLike[str]) -> Path:
             f"`efficientnet train --resume --out {plain(found)}`."
         )
     return found / RUN_MODEL
+
+
+def check_exists(path: Path) -> None:
+    """Check that there is a file or folder.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path; the message says what could be.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No model at {plain(path)}: expected a .keras or .h5 file, a SavedModel folder, or the folder of a "
+            "training." + _built_otherwise(path)
+        )
 
 
 def custom_objects(layers: Any) -> dict[str, Any]:
@@ -126,6 +133,7 @@ def load_model(
         (None, 5)
     """
     path = locate(path)
+    check_exists(path)
     own = kwargs.pop("custom_objects", None) or {}
     if not isinstance(own, Mapping):
         raise TypeError(f"custom_objects={own!r}: expected a dictionary of names and the classes or functions.")
