@@ -226,9 +226,10 @@ def size(value: Any) -> int:
     Raises:
         ValueError: The value is not one.
     """
-    if type(value) is not int or not MIN_RESOLUTION <= value <= _LARGEST_SIZE:
+    side = square(value, value)
+    if side is None:
         raise ValueError(f"it says {str(value)[:80]!r} where a side in pixels, {MIN_RESOLUTION} or more, is due")
-    return value
+    return side
 
 
 def square(height: Any, width: Any) -> int | None:
